@@ -1,0 +1,91 @@
+"""What a socket is to a dialect, and what a dialect's session is to the gateway.
+
+The gateway owns bytes on the wire: handshake, framing, heartbeat, size caps, close. A session owns meaning: it is told
+of each whole text frame, and writes whole payloads. All calls are synchronous and on the event loop's thread.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Protocol
+
+from msgspec import Struct
+
+from legato.stream import Batch, Encoding, Log
+
+
+class Socket(Protocol):
+    """One accepted connection; a `legato.stream.Sink` with words of its own.
+
+    `write` takes what `frame` made; `send` is for everything that is not a stream, and may be called at any time.
+    A socket that owes its client too much, or for too long, closes itself with `CloseCode.SLOW`.
+    """
+
+    @staticmethod
+    def frame(payload: bytes) -> bytes:
+        """The payload as `write` wants it, so that it is made once for all viewers."""
+        ...
+
+    @property
+    def writable(self) -> bool: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def send(self, payload: bytes) -> None:
+        """One text frame, in order with what was written; it leaves within this turn of the loop."""
+        ...
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Send what is owed, close with `code`, and tell the session no more but `closed`."""
+        ...
+
+
+class Session(Protocol):
+    """One client's conversation with the server, in one dialect."""
+
+    def received(self, payload: bytes) -> None:
+        """A whole text frame, valid UTF-8. Never raises for what a client sent: it answers with an error."""
+        ...
+
+    def resumed(self) -> None:
+        """The socket is writable again: mark the viewers."""
+        ...
+
+    def closed(self) -> None:
+        """The socket is gone; called exactly once, whoever closed it. Nothing is written after it."""
+        ...
+
+
+class Handshake(Struct, frozen=True):
+    """The request that opened the socket. `params` come from the path, `query` from behind it (first value of each), `headers` are lower-case."""
+
+    path: str
+    params: Mapping[str, str]
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    subprotocol: str | None
+    client: str
+
+
+class Door(Struct, frozen=True):
+    """A path that takes WebSockets: `/ws/conversations/{id}` binds `params["id"]`.
+
+    `open` is called once the handshake is accepted and makes the session. `subprotocols` are those it speaks; a client
+    that offers none of them, or none at all, is accepted without.
+    """
+
+    path: str
+    open: Callable[[Handshake, Socket], Session]
+    subprotocols: tuple[str, ...] = ()
+    max_frame_bytes: int | None = None
+
+
+@lru_cache(maxsize=64)
+def framed(encoding: Encoding, frame: Callable[[bytes], bytes]) -> Encoding:
+    """`encoding` as a socket's `write` takes it. The same two give the same object, so a batch is encoded once."""
+
+    def encode(log: Log, batch: Batch) -> bytes:
+        return frame(encoding(log, batch))
+
+    return encode

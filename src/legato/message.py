@@ -1,0 +1,43 @@
+"""Messages and their parts: the values that chat, engines and storage hand to one another."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+Status = Literal["streaming", "complete", "stopped", "interrupted"]
+"""`stopped` by a person; `interrupted`: it broke, and the text so far is what there is."""
+
+
+class TextPart(Struct, frozen=True, tag_field="type", tag="text"):
+    text: str
+
+
+class ImagePart(Struct, frozen=True, tag_field="type", tag="image"):
+    """`data` is a `data:image/…;base64,…` URL. An address on the network is never accepted."""
+
+    data: str
+
+
+class ToolCallPart(Struct, frozen=True, tag_field="type", tag="tool_call"):
+    """The model asked for a tool. `arguments` is JSON text."""
+
+    call: str
+    name: str
+    arguments: str
+
+
+class ToolResultPart(Struct, frozen=True, tag_field="type", tag="tool_result"):
+    call: str
+    name: str
+    output: str
+    failed: bool = False
+
+
+Part = TextPart | ImagePart | ToolCallPart | ToolResultPart
+
+
+def text_of(parts: tuple[Part, ...]) -> str:
+    """The text parts, joined as they stand."""
+    return "".join(part.text for part in parts if isinstance(part, TextPart))

@@ -1,0 +1,250 @@
+"""The messages of `legato.v1`. Each is a JSON text frame, an object with a `type`; unknown fields are ignored.
+
+The JSON Schema (`docs/reference/protocol.schema.json`) and the TypeScript types (`web/src/protocol.ts`) are generated from here.
+"""
+
+from typing import Any
+
+from msgspec import Struct, field
+
+from legato.message import ImagePart, Part, Role, Status, TextPart
+from legato.stream import Event, ResetReason, Timings, Usage
+
+PROTOCOL = "legato.v1"
+
+
+class Command(Struct, frozen=True, tag_field="type", omit_defaults=True, kw_only=True):
+    """What every client message may carry: `id`, any string (≤128), which the answer to it repeats as `re`."""
+
+    id: str | None = None
+
+
+class Hello(Command, frozen=True, tag="hello"):
+    """The first message of a client that did not authenticate in the handshake: a JWT, or a single-use ticket.
+
+    Answered by `welcome`. Not needed where auth is off, or a token came in the `Authorization` header.
+    """
+
+    token: str | None = None
+    ticket: str | None = None
+
+
+class Where(Struct, frozen=True):
+    """A position: the next offset that is wanted of this incarnation of a stream."""
+
+    stream: str
+    epoch: str
+    offset: int
+
+
+class Follow(Command, frozen=True, tag="follow"):
+    """Follow a conversation. Answered by `following`, then whatever happens in it.
+
+    `since` is the last revision the client has seen (0: none; every message is told). `positions` are the streams it
+    has seen a part of. A second `follow` of the same conversation starts over with what it says.
+    """
+
+    conversation: str
+    since: int = 0
+    positions: list[Where] = field(default_factory=list)
+
+
+class Unfollow(Command, frozen=True, tag="unfollow"):
+    """Follow it no more. Answered by `unfollowed`."""
+
+    conversation: str
+
+
+class Send(Command, frozen=True, tag="send"):
+    """A message from the person. Answered by `ack` once it is stored; the reply follows as a stream.
+
+    Without `conversation` a new one is made (of `assistant`) and followed. `client_message_id` (≤128, unique for this
+    user) makes it safe to send again: the same body is answered with the same `ack`, another one with an error.
+    `parent` is the message it stands behind; without it, the last one that is shown.
+    """
+
+    client_message_id: str
+    conversation: str | None = None
+    text: str = ""
+    parts: list[TextPart | ImagePart] = field(default_factory=list)
+    parent: str | None = None
+    assistant: str | None = None
+
+
+class Regenerate(Command, frozen=True, tag="regenerate"):
+    """Another reply in place of `message` (an assistant's): a branch beside it. Answered by `ack`."""
+
+    conversation: str
+    message: str
+    client_message_id: str | None = None
+
+
+class Edit(Command, frozen=True, tag="edit"):
+    """Another wording in place of `message` (a person's): a branch beside it, with a reply of its own. Answered by `ack`."""
+
+    conversation: str
+    message: str
+    text: str
+    client_message_id: str | None = None
+
+
+class Show(Command, frozen=True, tag="show"):
+    """Show the branch that ends in `message`, to everyone in the conversation. Answered by `conversation`."""
+
+    conversation: str
+    message: str
+
+
+class Stop(Command, frozen=True, tag="stop"):
+    """Stop a reply, or every running one of the conversation. Answered by `stopped`; the text so far stays."""
+
+    conversation: str
+    message: str | None = None
+
+
+class Ping(Command, frozen=True, tag="ping"):
+    """Answered by `pong`. A client that hears nothing for 20 s pings, and after 10 more counts the socket as dead."""
+
+
+ClientMessage = Hello | Follow | Unfollow | Send | Regenerate | Edit | Show | Stop | Ping
+
+
+class Answer(Struct, frozen=True, tag_field="type", omit_defaults=True, kw_only=True):
+    """What every server message may carry: `re`, the `id` of the command that it answers."""
+
+    re: str | None = None
+
+
+class Welcome(Answer, frozen=True, tag="welcome"):
+    """The socket is open and authenticated. Sent once, first."""
+
+    user: str
+    server: str
+    heartbeat: float = 20.0
+    max_frame_bytes: int = 65536
+
+
+class ConversationView(Struct, frozen=True, omit_defaults=True):
+    """A conversation as clients see it. Times are ISO-8601 UTC with `Z`."""
+
+    id: str
+    title: str
+    assistant: str
+    revision: int
+    created_at: str
+    updated_at: str
+    head: str | None = None
+
+
+class MessageView(Struct, frozen=True, omit_defaults=True):
+    """A message as clients see it; `text` is its text parts joined. Where `status` is `streaming` the text comes as the stream named `id`."""
+
+    id: str
+    conversation: str
+    role: Role
+    status: Status
+    created_at: str
+    revision: int = 0
+    text: str = ""
+    parts: tuple[Part, ...] = ()
+    parent: str | None = None
+    author: str | None = None
+    reasoning: str = ""
+    model: str | None = None
+    detail: str | None = None
+    usage: Usage | None = None
+    timings: Timings | None = None
+
+
+class Following(Answer, frozen=True, tag="following"):
+    """What was missed: the conversation, and its messages written after `since`, oldest first."""
+
+    conversation: ConversationView
+    messages: list[MessageView] = field(default_factory=list)
+
+
+class Unfollowed(Answer, frozen=True, tag="unfollowed"):
+    conversation: str
+
+
+class Ack(Answer, frozen=True, tag="ack"):
+    """It is stored, and the reply is under way (or, with `duplicate`, was already). `reply` names the stream."""
+
+    conversation: str
+    reply: str
+    message: str | None = None
+    client_message_id: str | None = None
+    duplicate: bool = False
+
+
+class Stopped(Answer, frozen=True, tag="stopped"):
+    """These replies were stopped; none, where nothing was running."""
+
+    conversation: str
+    messages: list[str] = field(default_factory=list)
+
+
+class ConversationChanged(Answer, frozen=True, tag="conversation"):
+    """The conversation has another title, head or revision."""
+
+    conversation: ConversationView
+
+
+class ConversationDeleted(Answer, frozen=True, tag="deleted"):
+    conversation: str
+
+
+class MessageChanged(Answer, frozen=True, tag="message"):
+    """A message is new, or was written again because its reply ended. It replaces the one with its `id`."""
+
+    message: MessageView
+
+
+class Delta(Struct, frozen=True, tag_field="type", tag="delta", rename={"from_": "from"}):
+    """The events of the offsets `from` ≤ offset < `to` of a stream, neighbours of text joined.
+
+    `from` is always the `to` of the delta before it, or 0 after a `reset`, or the position that was asked for.
+    """
+
+    stream: str
+    epoch: str
+    from_: int
+    to: int
+    events: list[Event]
+
+
+class ResetStream(Struct, frozen=True, tag_field="type", tag="reset"):
+    """Forget what you have of this stream: the next delta of `epoch` begins at 0, or its message is told whole."""
+
+    stream: str
+    reason: ResetReason | str
+    epoch: str | None = None
+
+
+class Error(Answer, frozen=True, tag="error"):
+    """A command was refused, and changed nothing. `message` is a sentence for a person; `code` is a word for programs."""
+
+    code: str
+    message: str
+    retry_after: float | None = None
+    detail: dict[str, Any] | None = None
+
+
+class Pong(Answer, frozen=True, tag="pong"):
+    pass
+
+
+ServerMessage = (
+    Welcome
+    | Following
+    | Unfollowed
+    | Ack
+    | Stopped
+    | ConversationChanged
+    | ConversationDeleted
+    | MessageChanged
+    | Delta
+    | ResetStream
+    | Error
+    | Pong
+)

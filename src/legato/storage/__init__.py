@@ -1,0 +1,1 @@
+"""What is kept: conversations, messages, and the journal of replies that are being written."""

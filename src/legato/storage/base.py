@@ -1,0 +1,175 @@
+"""The contract of storage. What a call returned is committed; what raised left nothing behind.
+
+The journal is storage's own cursor on the logs: while a reply is being written, what its log gained since the last tick
+(≤250 ms) is appended as one row for all replies together, never a write per token and never the whole text again. When
+a reply ends its message is written once, and the rows of the journal that no running reply needs are dropped.
+"""
+
+from datetime import datetime
+from typing import Protocol
+
+from msgspec import Struct
+
+from legato.message import Part, Role, Status
+from legato.stream import Event, Timings, Usage
+
+
+class Conversation(Struct, frozen=True):
+    """`head` is the last message of the branch that is shown. `revision` counts every change of it or its messages."""
+
+    id: str
+    owner: str
+    title: str
+    assistant: str
+    created_at: datetime
+    updated_at: datetime
+    revision: int = 0
+    head: str | None = None
+
+
+class Message(Struct, frozen=True):
+    """One message. Messages of a conversation are a tree: `parent` is the one before it, None for a first one.
+
+    `revision` is the conversation's when this message was last written. `reasoning` is what the model thought.
+    `stream` is set on a reply and names its log (it equals the message's id). `detail` is a sentence about how the reply
+    came to be or why it broke, for a person. Times are UTC.
+    """
+
+    id: str
+    conversation: str
+    role: Role
+    status: Status
+    parts: tuple[Part, ...]
+    created_at: datetime
+    parent: str | None = None
+    revision: int = 0
+    author: str | None = None
+    reasoning: str = ""
+    model: str | None = None
+    detail: str | None = None
+    usage: Usage | None = None
+    timings: Timings | None = None
+
+
+class Exchange(Struct, frozen=True):
+    """What begins a turn, written in one transaction.
+
+    `question` is the person's message (None when a reply is regenerated), `reply` the assistant's, with status
+    `streaming`. `client_message_id` and `fingerprint` (a hash of what was sent) make it idempotent for `user`.
+    `title` is set where the conversation has none yet. The conversation's head becomes the reply.
+    """
+
+    conversation: str
+    user: str
+    question: Message | None
+    reply: Message
+    client_message_id: str | None = None
+    fingerprint: str = ""
+    title: str | None = None
+
+
+class Begun(Struct, frozen=True):
+    """What `begin` wrote, or, with `duplicate`, what was written when this `client_message_id` first came."""
+
+    conversation: Conversation
+    question: Message | None
+    reply: Message
+    duplicate: bool = False
+
+
+class JournalEntry(Struct, frozen=True, array_like=True):
+    """What the log of one running reply (`message`) gained since its last entry."""
+
+    message: str
+    events: list[Event]
+
+
+class Unfinished(Struct, frozen=True):
+    """A reply that was being written when the server went away, and all that the journal has of it, in order."""
+
+    message: Message
+    events: list[Event]
+
+
+class Found(Struct, frozen=True):
+    """A hit of the full-text search. `snippet` is plain text around it."""
+
+    conversation: Conversation
+    message: str
+    snippet: str
+
+
+class Storage(Protocol):
+    """One database. Every call may raise StorageError where the database fails (full, locked, gone)."""
+
+    async def open(self) -> None:
+        """Connect and bring the schema to this version."""
+        ...
+
+    async def close(self) -> None: ...
+
+    async def ping(self) -> None:
+        """Return if a write could succeed now.
+
+        :raises StorageError: with the reason.
+        """
+        ...
+
+    async def create_conversation(self, conversation: Conversation) -> None:
+        """:raises ConflictError: there is one of this id."""
+        ...
+
+    async def conversation(self, conversation: str) -> Conversation | None: ...
+
+    async def conversations(
+        self, owner: str, limit: int = 50, before: tuple[datetime, str] | None = None
+    ) -> list[Conversation]:
+        """Those of `owner`, last changed first; `before` is (updated_at, id) of the last one of the page before."""
+        ...
+
+    async def rename_conversation(self, conversation: str, title: str, now: datetime) -> Conversation | None:
+        """The conversation with its new title and revision, or None where there is none."""
+        ...
+
+    async def set_head(self, conversation: str, head: str, now: datetime) -> Conversation | None:
+        """Show another branch. None where there is no such conversation or no such message in it."""
+        ...
+
+    async def delete_conversation(self, conversation: str) -> bool:
+        """It, its messages, their search entries and idempotency keys; False where there is none."""
+        ...
+
+    async def messages(self, conversation: str, after_revision: int = 0) -> list[Message]:
+        """All messages of the tree in the order they were created (those of one exchange: question, reply), or only those written after a revision."""
+        ...
+
+    async def begin(self, exchange: Exchange, now: datetime) -> Begun:
+        """Write an exchange once.
+
+        :raises ConflictError: this `client_message_id` came before with another fingerprint.
+        :raises NotFoundError: there is no such conversation, or the question's parent (the reply's, where there is no question) is not in it.
+        """
+        ...
+
+    async def journal(self, entries: list[JournalEntry]) -> int:
+        """Append one row; returns its number, which grows."""
+        ...
+
+    async def trim_journal(self, before: int) -> None:
+        """Drop the rows with a smaller number."""
+        ...
+
+    async def finish(self, message: Message, now: datetime) -> Message | None:
+        """Write a reply that ended. It gets the conversation's next revision and is what is returned; None where the conversation was deleted meanwhile.
+
+        Writing it twice with the same content is harmless: the second time changes nothing but the revision.
+        """
+        ...
+
+    async def unfinished(self) -> list[Unfinished]:
+        """Every reply with status `streaming`, with its journal."""
+        ...
+
+    async def search(self, owner: str, query: str, limit: int = 20) -> list[Found]:
+        """Full-text search over titles and messages of `owner`, best first. Any string is a query: words, all of which must occur, the last one as a prefix; nothing in it is syntax."""
+        ...
