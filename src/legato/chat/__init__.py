@@ -1,0 +1,1 @@
+"""Chat: conversations, their turns, and the service that everything outside talks to."""
