@@ -78,10 +78,15 @@ class Begun(Struct, frozen=True):
 
 
 class JournalEntry(Struct, frozen=True, array_like=True):
-    """What the log of one running reply (`message`) gained since its last entry."""
+    """What the log of one running reply (`message`) gained since its last entry.
+
+    With `whole`, `events` is all there is of it, and its earlier entries no longer count: long replies are written
+    again once in a while, so that the journal can be trimmed.
+    """
 
     message: str
     events: list[Event]
+    whole: bool = False
 
 
 class Unfinished(Struct, frozen=True):
@@ -142,6 +147,8 @@ class Storage(Protocol):
     async def messages(self, conversation: str, after_revision: int = 0) -> list[Message]:
         """All messages of the tree in the order they were created (those of one exchange: question, reply), or only those written after a revision."""
         ...
+
+    async def message(self, message: str) -> Message | None: ...
 
     async def begin(self, exchange: Exchange, now: datetime) -> Begun:
         """Write an exchange once.
