@@ -58,8 +58,8 @@ class Unfollow(Command, frozen=True, tag="unfollow"):
 class Send(Command, frozen=True, tag="send"):
     """A message from the person. Answered by `ack` once it is stored; the reply follows as a stream.
 
-    Without `conversation` a new one is made (of `assistant`) and followed. `client_message_id` (≤128, unique for this
-    user) makes it safe to send again: the same body is answered with the same `ack`, another one with an error.
+    Without `conversation` a new one is made (of `assistant`) and followed. It follows the conversation, if
+    the client did not yet. `client_message_id` (≤128, unique for this user) makes it safe to send again: the same body is answered with the same `ack`, another one with an error.
     `parent` is the message it stands behind; without it, the last one that is shown.
     """
 
@@ -124,7 +124,7 @@ class Welcome(Answer, frozen=True, tag="welcome"):
     max_frame_bytes: int = 65536
 
 
-class ConversationView(Struct, frozen=True, omit_defaults=True):
+class ConversationView(Struct, frozen=True):
     """A conversation as clients see it. Times are ISO-8601 UTC with `Z`."""
 
     id: str
@@ -136,7 +136,7 @@ class ConversationView(Struct, frozen=True, omit_defaults=True):
     head: str | None = None
 
 
-class MessageView(Struct, frozen=True, omit_defaults=True):
+class MessageView(Struct, frozen=True):
     """A message as clients see it; `text` is its text parts joined. Where `status` is `streaming` the text comes as the stream named `id`."""
 
     id: str

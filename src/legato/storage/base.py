@@ -56,7 +56,8 @@ class Exchange(Struct, frozen=True):
 
     `question` is the person's message (None when a reply is regenerated), `reply` the assistant's, with status
     `streaming`. `client_message_id` and `fingerprint` (a hash of what was sent) make it idempotent for `user`.
-    `title` is set where the conversation has none yet. The conversation's head becomes the reply.
+    `title` is set where the conversation has none yet. The conversation's head becomes the reply. `create` is a new
+    conversation (the one that `conversation` names), made in the same transaction unless the exchange is a duplicate.
     """
 
     conversation: str
@@ -66,6 +67,7 @@ class Exchange(Struct, frozen=True):
     client_message_id: str | None = None
     fingerprint: str = ""
     title: str | None = None
+    create: Conversation | None = None
 
 
 class Begun(Struct, frozen=True):
