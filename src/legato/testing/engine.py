@@ -1,0 +1,230 @@
+"""An engine under the hand of a test, and an `Out` that remembers what an engine wrote."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Literal
+
+from legato.engines.base import Capabilities, Health, Model, Out, Outcome, Request, ToolCall
+from legato.errors import EngineError, EngineRefusedError, EngineUnavailableError, ModelNotFoundError
+from legato.stream import Event, Phase, Reasoning, State, Text, Timings, ToolStarted, Usage
+
+
+class Recorder:
+    """An `Out` that keeps everything in order, a tool call as `ToolStarted`, so that tests can compare it."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    @property
+    def said(self) -> str:
+        """The answer so far."""
+        return "".join(event.text for event in self.events if isinstance(event, Text))
+
+    @property
+    def thought(self) -> str:
+        """The thinking so far."""
+        return "".join(event.text for event in self.events if isinstance(event, Reasoning))
+
+    @property
+    def words(self) -> list[str]:
+        """The pieces of the answer as they came."""
+        return [event.text for event in self.events if isinstance(event, Text)]
+
+    @property
+    def states(self) -> list[State]:
+        """The states as they came."""
+        return [event for event in self.events if isinstance(event, State)]
+
+    @property
+    def calls(self) -> list[ToolCall]:
+        """The tools that were asked for."""
+        return [
+            ToolCall(event.call, event.name, event.arguments)
+            for event in self.events
+            if isinstance(event, ToolStarted)
+        ]
+
+    def text(self, text: str) -> None:
+        if text:
+            self.events.append(Text(text))
+
+    def reasoning(self, text: str) -> None:
+        if text:
+            self.events.append(Reasoning(text))
+
+    def tool_call(self, call: ToolCall) -> None:
+        self.events.append(ToolStarted(call.call, call.name, call.arguments))
+
+    def state(self, state: State) -> None:
+        self.events.append(state)
+
+
+class Run:
+    """One reply that a `ScriptedEngine` was asked for. The test says what the engine says, and how it ends.
+
+    `state` is `running` until the reply was finished, failed, or cancelled by whoever asked for it.
+    """
+
+    def __init__(self, request: Request, out: Out) -> None:
+        self.request = request
+        self.out = out
+        self.state: Literal["running", "finished", "failed", "cancelled"] = "running"
+        self._end: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._left = asyncio.Event()
+        self._may_leave = asyncio.Event()
+        self._may_leave.set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the one who asked has cancelled this reply."""
+        return self.state == "cancelled"
+
+    def say(self, *words: str) -> None:
+        """Write the words to the answer, each by a call of its own."""
+        for word in words:
+            self._running().text(word)
+
+    def think(self, *words: str) -> None:
+        """Write the words to the thinking."""
+        for word in words:
+            self._running().reasoning(word)
+
+    def call(self, call: str, name: str, arguments: str = "{}") -> None:
+        """Ask for a tool."""
+        self._running().tool_call(ToolCall(call, name, arguments))
+
+    def tell(
+        self,
+        phase: Phase,
+        *,
+        place: int | None = None,
+        progress: float | None = None,
+        detail: str | None = None,
+    ) -> None:
+        """Tell a state."""
+        self._running().state(State(phase, place=place, progress=progress, detail=detail))
+
+    def finish(
+        self,
+        reason: Literal["stop", "length", "tool_calls"] = "stop",
+        *,
+        usage: Usage | None = None,
+        timings: Timings | None = None,
+    ) -> None:
+        """End the reply as an engine does that came to its end."""
+        self._running()
+        self.state = "finished"
+        self._end.set_result(Outcome(reason, self.request.model, usage, timings))
+
+    def fail(self, error: EngineError) -> None:
+        """End the reply by raising `error`."""
+        self._running()
+        self.state = "failed"
+        self._end.set_exception(error)
+
+    def hold(self) -> None:
+        """Be slow to stop: when this reply is cancelled, `generate` returns only after `release`."""
+        self._may_leave.clear()
+
+    def release(self) -> None:
+        """Let a cancelled `generate` return."""
+        self._may_leave.set()
+
+    async def left(self) -> None:
+        """Wait until `generate` has returned or raised, for whatever reason."""
+        await self._left.wait()
+
+    async def _play(self) -> Outcome:
+        try:
+            return await self._end
+        except asyncio.CancelledError:
+            self.state = "cancelled"
+            await self._may_leave.wait()
+            raise
+        finally:
+            self._left.set()
+
+    def _running(self) -> Out:
+        if self.state != "running":
+            raise RuntimeError(f"this reply is {self.state}: it can say nothing more")
+        return self.out
+
+
+class ScriptedEngine:
+    """An engine that says what a test tells it to, when the test tells it.
+
+    Each call of `generate` becomes a `Run`: `await engine.asked()` gives the next one. With `reply` every request is
+    answered at once with these words instead; what a prefix already says is left out.
+
+    `down` makes it unreachable: every call but `health` and `capabilities` raises `EngineUnavailableError`.
+    """
+
+    def __init__(
+        self,
+        name: str = "scripted",
+        *,
+        models: Iterable[str] = ("scripted",),
+        continues: bool = False,
+        capabilities: Capabilities | None = None,
+        reply: Iterable[str] | None = None,
+    ) -> None:
+        """With `models` empty, every name is a model of it. `capabilities` overrides `continues`."""
+        self._name = name
+        self._models = tuple(models)
+        self._reply = None if reply is None else tuple(reply)
+        self._asked: asyncio.Queue[Run] = asyncio.Queue()
+        self.can = capabilities or Capabilities(continues=continues, tools=True, images=True, thinks=True)
+        self.down = False
+        self.closed = False
+        self.requests: list[Request] = []
+        self.runs: list[Run] = []
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def asked(self) -> Run:
+        """The next reply that it was asked for and the test has not taken yet; waits for it."""
+        return await self._asked.get()
+
+    async def generate(self, request: Request, out: Out) -> Outcome:
+        self.requests.append(request)
+        self._reachable()
+        if self._models and request.model not in self._models:
+            raise ModelNotFoundError(f"{self._name} has no model {request.model}.")
+        if request.prefix and not self.can.continues:
+            raise EngineRefusedError(f"{self._name} cannot continue a text.")
+        run = Run(request, out)
+        self.runs.append(run)
+        if self._reply is None:
+            self._asked.put_nowait(run)
+        else:
+            self._recite(run, self._reply)
+        return await run._play()
+
+    async def capabilities(self, model: str) -> Capabilities:
+        return self.can
+
+    async def models(self) -> tuple[Model, ...]:
+        self._reachable()
+        return tuple(Model(name, self._name) for name in self._models)
+
+    async def health(self) -> Health:
+        if self.down:
+            return Health(False, f"{self._name} does not answer.")
+        return Health(True, f"{self._name} does as it is told.", loaded=self._models)
+
+    async def close(self) -> None:
+        self.closed = True
+
+    def _reachable(self) -> None:
+        if self.down:
+            raise EngineUnavailableError(f"{self._name} does not answer.")
+
+    @staticmethod
+    def _recite(run: Run, words: tuple[str, ...]) -> None:
+        said, skip = 0, len(run.request.prefix)
+        for word in words:
+            run.say(word[max(0, skip - said) :])
+            said += len(word)
+        run.finish(usage=Usage(prompt_tokens=len(run.request.turns), completion_tokens=len(words)))
