@@ -1,0 +1,51 @@
+"""Who watches which conversation, and what they are told."""
+
+from typing import Protocol
+
+from legato.storage.base import Conversation, Message
+from legato.stream import Log
+
+
+class Watcher(Protocol):
+    """One that follows a conversation: told of each change, synchronously, in order. Must not raise."""
+
+    def on_message(self, message: Message) -> None:
+        """A message is new or was written again."""
+        ...
+
+    def on_conversation(self, conversation: Conversation) -> None:
+        """Title, head or revision changed."""
+        ...
+
+    def on_deleted(self, conversation: str) -> None: ...
+
+    def on_stream(self, log: Log) -> None:
+        """A reply begins: its log, from offset 0."""
+        ...
+
+
+class Audience:
+    """The watchers of every conversation. Adding one twice is adding it once."""
+
+    def __init__(self) -> None:
+        self._watchers: dict[str, dict[Watcher, None]] = {}
+
+    def add(self, conversation: str, watcher: Watcher) -> None:
+        self._watchers.setdefault(conversation, {})[watcher] = None
+
+    def remove(self, conversation: str, watcher: Watcher) -> bool:
+        """Take one out; whether nobody is left."""
+        watchers = self._watchers.get(conversation)
+        if watchers is None:
+            return False
+        watchers.pop(watcher, None)
+        if watchers:
+            return False
+        del self._watchers[conversation]
+        return True
+
+    def watched(self, conversation: str) -> bool:
+        return conversation in self._watchers
+
+    def of(self, conversation: str) -> list[Watcher]:
+        return list(self._watchers.get(conversation, ()))

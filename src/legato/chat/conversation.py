@@ -1,0 +1,91 @@
+"""The messages of a conversation as a tree, and the part of it that a model reads. Pure values."""
+
+from collections.abc import Iterable
+
+from legato.engines.base import Capabilities, Turn
+from legato.message import ImagePart, Part, TextPart, ToolCallPart, ToolResultPart
+from legato.storage.base import Conversation, Message
+
+CHARACTERS_PER_TOKEN = 3.0
+"""A cautious estimate for languages written in letters; a model reads fewer tokens than this says, rarely more."""
+
+TOKENS_PER_IMAGE = 1000
+REPLY_SHARE = 0.25
+"""How much of the context is left for the answer, where its length is not set."""
+
+
+class Tree:
+    """A conversation and all its messages. Messages come in the order they were made; a later one of the same id replaces."""
+
+    __slots__ = ("conversation", "messages")
+
+    def __init__(self, conversation: Conversation, messages: Iterable[Message] = ()) -> None:
+        self.conversation = conversation
+        self.messages: dict[str, Message] = {message.id: message for message in messages}
+
+    def put(self, message: Message) -> None:
+        self.messages[message.id] = message
+
+    def path(self, leaf: str | None = None) -> list[Message]:
+        """The branch that ends in `leaf` (None: the one that is shown), first message first."""
+        branch: list[Message] = []
+        at = leaf if leaf is not None else self.conversation.head
+        seen: set[str] = set()
+        while at is not None and at not in seen and (message := self.messages.get(at)) is not None:
+            seen.add(at)
+            branch.append(message)
+            at = message.parent
+        branch.reverse()
+        return branch
+
+
+def size(parts: tuple[Part, ...]) -> float:
+    """About how many tokens these parts are for a model."""
+    total = 4.0
+    for part in parts:
+        match part:
+            case TextPart(text=text):
+                total += len(text) / CHARACTERS_PER_TOKEN
+            case ImagePart():
+                total += TOKENS_PER_IMAGE
+            case ToolCallPart(arguments=text) | ToolResultPart(output=text):
+                total += len(text) / CHARACTERS_PER_TOKEN
+    return total
+
+
+def budget(capabilities: Capabilities, options: dict[str, object]) -> float | None:
+    """How many tokens of history fit: the model's context, or a smaller `num_ctx`, less room for the answer. None: not known."""
+    sizes = [capabilities.context, options.get("num_ctx")]
+    known = [value for value in sizes if isinstance(value, int) and value > 0]
+    if not known:
+        return None
+    context = min(known)
+    length = options.get("num_predict", options.get("max_tokens"))
+    room = length if isinstance(length, int) and 0 < length < context / 2 else context * REPLY_SHARE
+    return context - room
+
+
+def window(
+    branch: list[Message], system: str | None, history: int, tokens: float | None = None
+) -> tuple[Turn, ...]:
+    """What a model is given: the system prompt, then the last `history` messages that fit into `tokens`.
+
+    The last message is always in it, whatever its size. Replies without a word are left out.
+    """
+    turns: list[Turn] = []
+    room = tokens - size((TextPart(system),)) if tokens is not None and system else tokens
+    for message in reversed(branch):
+        if not message.parts:
+            continue
+        if turns and len(turns) >= history:
+            break
+        cost = size(message.parts)
+        if turns and room is not None and cost > room:
+            break
+        if room is not None:
+            room -= cost
+        turns.append(Turn(message.role, message.parts))
+    if system:
+        turns.append(Turn("system", (TextPart(system),)))
+    turns.reverse()
+    return tuple(turns)

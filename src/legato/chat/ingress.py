@@ -1,0 +1,126 @@
+"""What comes in is made harmless here, once, before anything else sees it."""
+
+import base64
+import binascii
+import hashlib
+import re
+
+import msgspec
+from msgspec import Struct
+
+from legato.errors import InvalidError
+from legato.message import ImagePart, Part, TextPart, text_of
+
+ID_LENGTH = 128
+TITLE_LENGTH = 200
+TEXT_LENGTH = 1_000_000
+
+_IMAGE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,", re.ASCII)
+_ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,128}")
+
+
+class Submission(Struct, frozen=True):
+    """What a person sends, in whatever dialect.
+
+    With `conversation` None a new one of `assistant` is made. `parent` is the message it stands behind (None: the head).
+    """
+
+    client_message_id: str | None = None
+    conversation: str | None = None
+    text: str = ""
+    parts: tuple[TextPart | ImagePart, ...] = ()
+    parent: str | None = None
+    assistant: str | None = None
+
+
+def clean_text(text: str) -> str:
+    """Text that every database and every wire takes: NUL and lone surrogates become U+FFFD."""
+    if "\0" in text:
+        text = text.replace("\0", "\ufffd")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def check_id(value: str, what: str) -> str:
+    """The id itself.
+
+    :raises InvalidError: it is empty, longer than 128 characters or holds control characters.
+    """
+    if not _ID.fullmatch(value):
+        raise InvalidError(f"{what} must be 1 to {ID_LENGTH} printable characters.")
+    return value
+
+
+def clean_title(title: str) -> str:
+    """One line of at most 200 characters.
+
+    :raises InvalidError: nothing is left of it.
+    """
+    title = " ".join(clean_text(title).split())[:TITLE_LENGTH]
+    if not title:
+        raise InvalidError("A title needs at least one character.")
+    return title
+
+
+def clean_parts(submission: Submission) -> tuple[Part, ...]:
+    """The parts of a message: its text, then what came beside it.
+
+    :raises InvalidError: there is nothing in it, it is too long, or an image is not a `data:` URL of a known type.
+    """
+    parts: list[Part] = []
+    if submission.text:
+        parts.append(TextPart(clean_text(submission.text)))
+    for part in submission.parts:
+        if isinstance(part, TextPart):
+            if part.text:
+                parts.append(TextPart(clean_text(part.text)))
+        else:
+            parts.append(_image(part))
+    text = text_of(tuple(parts))
+    if len(text) > TEXT_LENGTH:
+        raise InvalidError(
+            f"A message can have {TEXT_LENGTH:,} characters at most; this one has {len(text):,}."
+        )
+    if not text.strip() and not any(isinstance(part, ImagePart) for part in parts):
+        raise InvalidError("The message is empty. Write something and send it again.")
+    return tuple(parts)
+
+
+def _image(part: ImagePart) -> ImagePart:
+    start = _IMAGE.match(part.data)
+    if start is None:
+        raise InvalidError("An image must be a data: URL of a PNG, JPEG, GIF or WebP, in base64.")
+    try:
+        base64.b64decode(part.data[start.end() :], validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidError("An image's base64 is broken. Send the picture again.") from None
+    return part
+
+
+def fingerprint(kind: str, submission: Submission, target: str | None = None) -> str:
+    """A hash of all that makes two sends the same send."""
+    body = (
+        kind,
+        target,
+        submission.conversation,
+        clean_text(submission.text),
+        submission.parts,
+        submission.parent,
+        submission.assistant,
+    )
+    return hashlib.sha256(msgspec.json.encode(body)).hexdigest()
+
+
+def title_from(parts: tuple[Part, ...], length: int = 60) -> str:
+    """A title out of the first message: its first line, cut at a word. No model is asked: that would evict its cache."""
+    text = text_of(parts).strip()
+    line = " ".join(text.splitlines()[0].lstrip("#>*- ").split()) if text else ""
+    if not line:
+        return "A picture" if any(isinstance(part, ImagePart) for part in parts) else "New conversation"
+    if len(line) <= length:
+        return line
+    cut = line[: length + 1].rsplit(" ", 1)[0] if " " in line[: length + 1] else line[:length]
+    return cut.rstrip(" ,.;:") + "…"

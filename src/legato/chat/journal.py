@@ -1,0 +1,78 @@
+"""The checkpoint of running replies: one more cursor on every log, written out a few times a second."""
+
+import logging
+
+from legato.errors import StorageError
+from legato.storage.base import JournalEntry, Storage
+from legato.stream import Log
+
+logger = logging.getLogger(__name__)
+
+INTERVAL = 0.25
+"""Seconds between two ticks: what a killed server can lose of a running text."""
+
+WHOLE_AFTER = 240
+"""A reply whose oldest row lies this many rows back is written whole again, so that the rows behind it can go."""
+
+
+class _Cursor:
+    __slots__ = ("first_row", "log", "offset")
+
+    def __init__(self, log: Log, offset: int) -> None:
+        self.log = log
+        self.offset = offset
+        self.first_row: int | None = None
+
+
+class Journal:
+    """Keeps what running replies said, in rows that each hold all of a tick; trims the rows that nobody needs."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._cursors: dict[str, _Cursor] = {}
+        self._row = 0
+        self._trimmed = 0
+
+    def open(self, log: Log) -> None:
+        """Begin to keep `log`, from offset 0. What rows of an earlier incarnation hold of it no longer counts."""
+        self._cursors[log.stream] = _Cursor(log, 0)
+
+    def close(self, stream: str) -> None:
+        """Its message is stored; it needs the journal no more."""
+        self._cursors.pop(stream, None)
+
+    @property
+    def idle(self) -> bool:
+        """Whether a tick would do nothing."""
+        return self._trimmed > self._row and not any(
+            cursor.offset < cursor.log.next for cursor in self._cursors.values()
+        )
+
+    async def tick(self) -> None:
+        """Write what was gained since the last tick. A database that fails is tried again at the next one."""
+        entries: list[JournalEntry] = []
+        ahead: list[tuple[_Cursor, int, bool]] = []
+        for stream, cursor in self._cursors.items():
+            whole = cursor.first_row is None or self._row - cursor.first_row >= WHOLE_AFTER
+            if cursor.offset >= cursor.log.next and (not whole or cursor.log.next == 0):
+                continue
+            batch = cursor.log.since(0 if whole else cursor.offset)
+            entries.append(JournalEntry(stream, batch.events, whole))
+            ahead.append((cursor, batch.next, whole))
+        try:
+            if entries:
+                self._row = await self._storage.journal(entries)
+                for cursor, offset, whole in ahead:
+                    cursor.offset = offset
+                    if whole:
+                        cursor.first_row = self._row
+            await self._trim()
+        except StorageError as error:
+            logger.warning("The journal could not be written: %s", error.message)
+
+    async def _trim(self) -> None:
+        rows = [cursor.first_row for cursor in self._cursors.values() if cursor.first_row is not None]
+        needed = min(rows, default=self._row + 1)
+        if needed > self._trimmed:
+            await self._storage.trim_journal(needed)
+            self._trimmed = needed

@@ -1,0 +1,88 @@
+"""The replies of this server: those that run, in order within their conversation, and the logs of those that ended lately."""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+from legato.chat.reply import Reply
+from legato.stream import Log, State
+
+KEPT_SECONDS = 120.0
+"""How long the log of a finished reply stays, so that positions in it can be continued."""
+
+KEPT_LOGS = 2000
+
+
+class Replies:
+    """Running replies by id and by conversation. In one conversation they run one after the other."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._running: dict[str, Reply] = {}
+        self._lines: dict[str, deque[Reply]] = {}
+        self._kept: OrderedDict[str, tuple[float, str, Log]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def all(self) -> list[Reply]:
+        return list(self._running.values())
+
+    def of(self, conversation: str) -> list[Reply]:
+        """The running and waiting replies of a conversation, in their order."""
+        return list(self._lines.get(conversation, ()))
+
+    def get(self, reply: str) -> Reply | None:
+        return self._running.get(reply)
+
+    def log(self, reply: str) -> tuple[str, Log] | None:
+        """The conversation and the log of a reply that runs or ended lately."""
+        running = self._running.get(reply)
+        if running is not None:
+            return running.message.conversation, running.log
+        kept = self._kept.get(reply)
+        return None if kept is None else (kept[1], kept[2])
+
+    def enter(self, reply: Reply) -> None:
+        """Take the last place of its conversation's line."""
+        self._running[reply.id] = reply
+        line = self._lines.setdefault(reply.message.conversation, deque())
+        line.append(reply)
+        if len(line) > 1:
+            reply.state(State("queued", place=len(line) - 1))
+
+    async def turn(self, reply: Reply) -> None:
+        """Return when all that were in line before it are done."""
+        line = self._lines[reply.message.conversation]
+        while line[0] is not reply:
+            await line[0].done.wait()
+
+    def leave(self, reply: Reply) -> None:
+        """It ended: keep its log for a while, and let the next one of the line go on."""
+        self._running.pop(reply.id, None)
+        conversation = reply.message.conversation
+        line = self._lines.get(conversation)
+        if line is not None and reply in line:
+            line.remove(reply)
+            if not line:
+                del self._lines[conversation]
+            for place, waiting in enumerate(line):
+                if place > 0:
+                    waiting.state(State("queued", place=place))
+        now = self._clock()
+        if reply.log.closed:
+            self._kept[reply.id] = (now, conversation, reply.log)
+        while self._kept and (
+            len(self._kept) > KEPT_LOGS or next(iter(self._kept.values()))[0] < now - KEPT_SECONDS
+        ):
+            self._kept.popitem(last=False)
+        reply.done.set()
+
+    def forget(self, conversation: str) -> None:
+        """The conversation was deleted: its ended logs go at once."""
+        for stream in [key for key, kept in self._kept.items() if kept[1] == conversation]:
+            del self._kept[stream]
+
+    async def empty(self) -> None:
+        """Return when nothing runs."""
+        while self._running:
+            await next(iter(self._running.values())).done.wait()

@@ -1,0 +1,184 @@
+"""A reply that is being written: its log, who writes it, and how it is to end."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Literal
+
+from legato.chat.assistant import Assistant
+from legato.engines.base import Engine, ToolCall
+from legato.message import Part, Status, TextPart
+from legato.storage.base import Message
+from legato.stream import Failed, Finished, Fold, Log, Reasoning, State, Terminal, Text, Timings
+
+Ending = Literal["stopped", "unwatched", "leaving"]
+"""Why a running reply is cancelled: by a person, because nobody watches, or because the server goes and another goes on."""
+
+
+class Speaker:
+    """An assistant, the engine that speaks for it, and the model it asks for first."""
+
+    __slots__ = ("assistant", "engine", "model")
+
+    def __init__(self, assistant: Assistant, engine: Engine, model: str) -> None:
+        self.assistant = assistant
+        self.engine = engine
+        self.model = model
+
+
+class Reply:
+    """One running reply. It is its engine's `Out`: what the engine writes goes into the log in the same call."""
+
+    __slots__ = (
+        "_answering",
+        "_clock",
+        "_state",
+        "began",
+        "done",
+        "ending",
+        "first",
+        "log",
+        "message",
+        "pieces",
+        "recording",
+        "running",
+        "speaker",
+        "started",
+        "task",
+        "user",
+    )
+
+    def __init__(
+        self, message: Message, log: Log, speaker: Speaker, user: str, clock: Callable[[], float]
+    ) -> None:
+        self.message = message
+        self.user = user
+        self.log = log
+        self.speaker = speaker
+        self.done = asyncio.Event()
+        self.ending: Ending | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._clock = clock
+        self._answering = False
+        self._state: State | None = None
+        self.began = clock()
+        self.started: float | None = None
+        self.first: float | None = None
+        self.pieces = 0
+        self.running = False
+        self.recording = False
+
+    @property
+    def id(self) -> str:
+        return self.message.id
+
+    def end(self, ending: Ending) -> None:
+        """Let it end. The text so far is kept; what already ended by itself is not touched."""
+        if self.ending is not None or (self.recording and ending != "leaving"):
+            return
+        self.ending = ending
+        if self.running and self.task is not None:
+            self.task.cancel()
+
+    def text(self, text: str) -> None:
+        log = self.log
+        if not text or log.closed:
+            return
+        if not self._answering:
+            self._answer()
+        self.pieces += 1
+        log.append(Text(text if "\0" not in text else text.replace("\0", "\ufffd")))
+
+    def reasoning(self, text: str) -> None:
+        if not text or self.log.closed:
+            return
+        if not self._answering:
+            self._answer()
+        self.pieces += 1
+        self.log.append(Reasoning(text if "\0" not in text else text.replace("\0", "\ufffd")))
+
+    def tool_call(self, call: ToolCall) -> None:
+        """No tools are offered yet, so a call is a model's mistake; it shows as thinking, not as an answer."""
+        self.reasoning(f"{call.name}({call.arguments})")
+
+    def state(self, state: State) -> None:
+        if not self.log.closed:
+            self.log.append(state)
+            self._state = state
+            self._answering = state.phase == "answering"
+
+    def _answer(self) -> None:
+        self._answering = True
+        if self.first is None:
+            self.first = self._clock()
+        last = self._state
+        self._state = State(
+            "answering",
+            model=(last.model if last else None) or self.speaker.model,
+            agent=last.agent if last else None,
+            detail=last.detail if last else None,
+        )
+        self.log.append(self._state)
+
+    def timings(self, engines: Timings | None, completion_tokens: int | None) -> Timings:
+        """What this turn took, as the person saw it; the engine's own figures where it has better ones."""
+        now = self._clock()
+        started = self.started if self.started is not None else self.began
+        tokens = completion_tokens or self.pieces
+        rate = engines.tokens_per_second if engines else None
+        if rate is None and self.first is not None and tokens > 1 and now > self.first:
+            rate = round(tokens / (now - self.first), 2)
+        return Timings(
+            queued_ms=round((started - self.began) * 1000, 2) if started > self.began else None,
+            load_ms=engines.load_ms if engines else None,
+            first_token_ms=round((self.first - started) * 1000, 2) if self.first is not None else None,
+            total_ms=round((now - started) * 1000, 2),
+            tokens_per_second=rate,
+        )
+
+
+def finished_message(
+    message: Message, fold: Fold, end: Terminal, model: str | None, detail: str | None
+) -> Message:
+    """The message as it is stored once its reply ended with `end`."""
+    status: Status = "complete"
+    usage, timings = None, None
+    if isinstance(end, Finished):
+        status = "stopped" if end.reason == "stopped" else "complete"
+        usage, timings = end.usage, end.timings
+    else:
+        status, detail = "interrupted", end.message
+    parts: tuple[Part, ...] = (TextPart(fold.text),) if fold.text else ()
+    return Message(
+        id=message.id,
+        conversation=message.conversation,
+        role=message.role,
+        status=status,
+        parts=parts,
+        created_at=message.created_at,
+        parent=message.parent,
+        revision=message.revision,
+        author=message.author,
+        reasoning=fold.reasoning,
+        model=model,
+        detail=detail,
+        usage=usage,
+        timings=timings,
+    )
+
+
+def stored_log(message: Message) -> Log:
+    """A log that tells a finished message again. The same message always gives the same log, epoch and offsets."""
+    log = Log(message.id, f"stored-{message.revision}")
+    if message.reasoning:
+        log.append(Reasoning(message.reasoning))
+    text = "".join(part.text for part in message.parts if isinstance(part, TextPart))
+    if text:
+        log.append(Text(text))
+    match message.status:
+        case "interrupted":
+            log.append(Failed("interrupted", message.detail or "This reply broke off."))
+        case "stopped":
+            log.append(Finished("stopped", message.usage, message.timings))
+        case _:
+            log.append(Finished("stop", message.usage, message.timings))
+    return log

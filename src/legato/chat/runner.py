@@ -1,0 +1,190 @@
+"""The running of replies: each waits in its conversation's line, is written, is recorded, and only then ends."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from functools import partial
+
+import msgspec
+
+from legato.chat import turn
+from legato.chat.audience import Audience
+from legato.chat.journal import INTERVAL, Journal
+from legato.chat.replies import Replies
+from legato.chat.reply import Reply, Speaker, finished_message
+from legato.chat.trees import Trees
+from legato.errors import StorageError
+from legato.storage.base import Conversation, Message, Storage, Unfinished
+from legato.stream import Failed, Finished, Fold, Log, Reasoning, Terminal, Text
+
+logger = logging.getLogger(__name__)
+
+Verdict = Callable[[Reply, str], Awaitable[Terminal | None]]
+"""Decides whether a reply that was cut off has ended; None lets it go on."""
+
+
+class Runner:
+    """Runs replies. A reply's end is stored before any viewer sees it: what looks finished is kept."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        trees: Trees,
+        audience: Audience,
+        *,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+        new_epoch: Callable[[], str],
+    ) -> None:
+        self.replies = Replies(clock)
+        self._storage = storage
+        self._trees = trees
+        self._audience = audience
+        self._journal = Journal(storage)
+        self._clock = clock
+        self._now = now
+        self._new_epoch = new_epoch
+        self._ticker: asyncio.Task[None] | None = None
+
+    async def start(self, speakers: Mapping[str, Speaker]) -> None:
+        """Take up what an earlier server left, and begin to keep the journal."""
+        for unfinished in await self._storage.unfinished():
+            await self._take_up(unfinished, speakers)
+        self._ticker = asyncio.create_task(self._tick(), name="journal")
+
+    async def drain(self, seconds: float) -> None:
+        """Let running replies end for so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.replies.empty()
+        except TimeoutError:
+            logger.info("%d replies are left for the next start to go on with", len(self.replies))
+
+    async def close(self) -> None:
+        """Leave what still runs to the next server, with all it said in the journal."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.gather(self._ticker, return_exceptions=True)
+        left = self.replies.all()
+        for reply in left:
+            reply.end("leaving")
+        await asyncio.gather(
+            *(reply.task for reply in left if reply.task is not None), return_exceptions=True
+        )
+        await self._journal.tick()
+
+    def enter(self, message: Message, speaker: Speaker, user: str) -> Reply:
+        """Give a stored reply its log and its place in line. It runs once `run` is called."""
+        reply = Reply(message, Log(message.id, self._new_epoch()), speaker, user, self._clock)
+        self._journal.open(reply.log)
+        self.replies.enter(reply)
+        return reply
+
+    def run(self, reply: Reply, prefix: str = "", verdict: Verdict | None = None) -> None:
+        reply.task = asyncio.create_task(self._run(reply, prefix, verdict), name=f"reply {reply.id}")
+
+    async def _run(self, reply: Reply, prefix: str, verdict: Verdict | None) -> None:
+        reply.running = True
+        try:
+            end = await verdict(reply, prefix) if verdict is not None and reply.ending is None else None
+            if end is not None:
+                message = finished_message(reply.message, reply.log.fold(), end, None, None)
+            else:
+                await self._wait(reply)
+                reply.started = self._clock()
+                message, end = await turn.run(reply, self._history, prefix)
+            reply.recording = True
+            await self._record(reply, message, end)
+        except asyncio.CancelledError:
+            if reply.ending != "leaving":
+                raise
+        except Exception:
+            logger.exception("The turn of reply %s failed", reply.id)
+        finally:
+            if reply.ending != "leaving":
+                self._journal.close(reply.id)
+            self.replies.leave(reply)
+
+    async def _wait(self, reply: Reply) -> None:
+        try:
+            await self.replies.turn(reply)
+        except asyncio.CancelledError:
+            if reply.ending is None or reply.ending == "leaving":
+                raise
+
+    async def _history(self, reply: Reply) -> list[Message]:
+        tree = await self._trees.get(reply.message.conversation)
+        return tree.path(reply.message.parent) if tree is not None else []
+
+    async def _record(self, reply: Reply, message: Message, end: Terminal) -> None:
+        """Store, then close the log, then tell. A database that fails is tried until it takes it."""
+        stored = await self._finish(message)
+        reply.log.append(end)
+        if stored is None:
+            return
+        reply.message = stored
+        conversation: Conversation | None = None
+        tree = self._trees.seen(stored.conversation)
+        if tree is not None and tree.conversation.revision == stored.revision - 1:
+            conversation = msgspec.structs.replace(
+                tree.conversation, revision=stored.revision, updated_at=self._now()
+            )
+            self._trees.wrote(conversation, stored)
+        else:
+            self._trees.drop(stored.conversation)
+        asyncio.get_running_loop().call_soon(partial(self._tell, stored, conversation))
+
+    def _tell(self, message: Message, conversation: Conversation | None) -> None:
+        for watcher in self._audience.of(message.conversation):
+            watcher.on_message(message)
+            if conversation is not None:
+                watcher.on_conversation(conversation)
+
+    async def _finish(self, message: Message) -> Message | None:
+        delay = 0.1
+        while True:
+            try:
+                return await self._storage.finish(message, self._now())
+            except StorageError as error:
+                logger.warning("Reply %s could not be stored yet: %s", message.id, error.message)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 5.0)
+
+    async def _take_up(self, unfinished: Unfinished, speakers: Mapping[str, Speaker]) -> None:
+        """Go on with a reply that was cut off by the end of a server: its log has what was kept, under a new epoch."""
+        tree = await self._trees.get(unfinished.message.conversation)
+        if tree is None:
+            return
+        fold = Fold(event for event in unfinished.events if not isinstance(event, Finished | Failed))
+        speaker = speakers.get(tree.conversation.assistant)
+        reply = self.enter(unfinished.message, speaker or speakers["default"], tree.conversation.owner)
+        if fold.text:
+            if fold.reasoning:
+                reply.log.append(Reasoning(fold.reasoning))
+            reply.log.append(Text(fold.text))
+        self.run(reply, fold.text, _cut_off if speaker is not None else _nobody)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(INTERVAL)
+            if not self._journal.idle:
+                await self._journal.tick()
+
+
+async def _cut_off(reply: Reply, text: str) -> Terminal | None:
+    speaker = reply.speaker
+    if speaker.assistant.disclaimer and text.endswith("\n\n" + speaker.assistant.disclaimer):
+        return Finished("stop")
+    if text and not (await speaker.engine.capabilities(speaker.model)).continues:
+        return Failed(
+            "interrupted",
+            "The server was restarted while this was being written. Ask again to have it whole.",
+        )
+    return None
+
+
+async def _nobody(reply: Reply, text: str) -> Terminal | None:
+    return Failed(
+        "interrupted", "The server was restarted, and the assistant that wrote this is no longer set up."
+    )

@@ -1,0 +1,368 @@
+"""The service: a command of a person comes in, is authorised, written once, and answered; a turn begins; effects go out.
+
+Everything outside (dialects, HTTP routes) talks to this and to nothing below it.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from legato.chat.audience import Audience, Watcher
+from legato.chat.conversation import Tree
+from legato.chat.ingress import (
+    Submission,
+    check_id,
+    clean_parts,
+    clean_text,
+    clean_title,
+    fingerprint,
+    title_from,
+)
+from legato.chat.person import Person
+from legato.chat.reply import Speaker, stored_log
+from legato.chat.runner import Runner
+from legato.chat.trees import Trees
+from legato.errors import BusyError, InvalidError, NotFoundError
+from legato.message import Part, TextPart
+from legato.storage.base import Begun, Conversation, Exchange, Found, Message, Storage
+from legato.stream import Log
+
+NOT_FOUND = "There is no such conversation."
+
+
+def utc() -> datetime:
+    return datetime.now(UTC)
+
+
+class ChatService:
+    """The one core that all dialects and routes share. One object a server; all calls on the event loop's thread."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        speakers: Mapping[str, Speaker],
+        *,
+        clock: Callable[[], float],
+        now: Callable[[], datetime] = utc,
+        new_id: Callable[[], str] = lambda: str(uuid4()),
+    ) -> None:
+        self._storage = storage
+        self._speakers = speakers
+        self._now = now
+        self._new_id = new_id
+        self._trees = Trees(storage)
+        self._audience = Audience()
+        self._runner = Runner(
+            storage,
+            self._trees,
+            self._audience,
+            clock=clock,
+            now=now,
+            new_epoch=lambda: new_id()[:8],
+        )
+        self._graces: dict[str, asyncio.TimerHandle] = {}
+        self._draining = False
+
+    async def start(self) -> None:
+        """Go on with the replies that an earlier server left, and begin to keep the journal."""
+        await self._runner.start(self._speakers)
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more messages and let running replies end for so long. The rest is left to the next server."""
+        self._draining = True
+        await self._runner.drain(seconds)
+
+    async def close(self) -> None:
+        """Leave what still runs, with all it said in the journal."""
+        self._draining = True
+        await self._runner.close()
+        for grace in self._graces.values():
+            grace.cancel()
+
+    @property
+    def running(self) -> int:
+        """How many replies are being written or wait in line."""
+        return len(self._runner.replies)
+
+    async def create(
+        self, person: Person, assistant: str | None = None, title: str | None = None
+    ) -> Conversation:
+        """:raises InvalidError: there is no such assistant, or the title is empty."""
+        conversation = self._conversation(person, assistant, clean_title(title) if title is not None else "")
+        await self._storage.create_conversation(conversation)
+        return conversation
+
+    async def conversation(self, person: Person, conversation: str) -> Tree:
+        """:raises NotFoundError: there is none of this id that is this person's."""
+        tree = await self._trees.get(conversation)
+        if tree is None or tree.conversation.owner != person.id:
+            raise NotFoundError(NOT_FOUND)
+        return tree
+
+    async def conversations(
+        self, person: Person, limit: int = 50, before: tuple[datetime, str] | None = None
+    ) -> list[Conversation]:
+        return await self._storage.conversations(person.id, limit, before)
+
+    async def search(self, person: Person, query: str, limit: int = 20) -> list[Found]:
+        return await self._storage.search(person.id, clean_text(query), limit)
+
+    async def rename(self, person: Person, conversation: str, title: str) -> Conversation:
+        """:raises NotFoundError: as above. :raises InvalidError: the title is empty."""
+        title = clean_title(title)
+        await self.conversation(person, conversation)
+        return self._changed(await self._storage.rename_conversation(conversation, title, self._now()))
+
+    async def show(self, person: Person, conversation: str, message: str) -> Conversation:
+        """Show the branch that ends in `message`.
+
+        :raises NotFoundError: there is no such conversation, or no such message in it.
+        """
+        await self.conversation(person, conversation)
+        return self._changed(await self._storage.set_head(conversation, message, self._now()))
+
+    async def delete(self, person: Person, conversation: str) -> None:
+        """Delete it and stop what runs in it.
+
+        :raises NotFoundError: as above.
+        """
+        await self.conversation(person, conversation)
+        await self._storage.delete_conversation(conversation)
+        self._trees.drop(conversation)
+        for watcher in self._audience.of(conversation):
+            watcher.on_deleted(conversation)
+        for reply in self._runner.replies.of(conversation):
+            reply.end("stopped")
+            await reply.done.wait()
+        self._runner.replies.forget(conversation)
+
+    async def send(
+        self, person: Person, submission: Submission, acknowledged: Callable[[Begun], None] | None = None
+    ) -> Begun:
+        """Store a message and begin its reply. `acknowledged` is called once it is stored, before anyone hears of it.
+
+        :raises InvalidError: there is nothing in the message, or something that cannot be.
+        :raises NotFoundError: there is no such conversation, or no such parent in it.
+        :raises ConflictError: this `client_message_id` came before with something else.
+        """
+        parts = clean_parts(submission)
+        create: Conversation | None = None
+        if submission.conversation is None:
+            create = self._conversation(person, submission.assistant, "")
+            tree = Tree(create)
+        else:
+            tree = await self.conversation(person, submission.conversation)
+        parent = submission.parent if submission.parent is not None else tree.conversation.head
+        question = self._question(person, tree.conversation.id, parts, parent)
+        return await self._begin(
+            person,
+            tree,
+            question,
+            question.id,
+            submission.client_message_id,
+            fingerprint("send", submission),
+            create,
+            acknowledged,
+        )
+
+    async def regenerate(
+        self,
+        person: Person,
+        conversation: str,
+        message: str,
+        client_message_id: str | None = None,
+        acknowledged: Callable[[Begun], None] | None = None,
+    ) -> Begun:
+        """Another reply in place of an assistant's message.
+
+        :raises NotFoundError: there is no such conversation or message. :raises InvalidError: it is no reply.
+        """
+        tree = await self.conversation(person, conversation)
+        old = tree.messages.get(message)
+        if old is None:
+            raise NotFoundError("There is no such message in this conversation.")
+        if old.role != "assistant" or old.parent is None:
+            raise InvalidError("Only a reply can be regenerated. To change what you said, edit it.")
+        mark = fingerprint("regenerate", Submission(conversation=conversation), message)
+        return await self._begin(person, tree, None, old.parent, client_message_id, mark, None, acknowledged)
+
+    async def edit(
+        self,
+        person: Person,
+        conversation: str,
+        message: str,
+        text: str,
+        client_message_id: str | None = None,
+        acknowledged: Callable[[Begun], None] | None = None,
+    ) -> Begun:
+        """Another wording in place of a person's message, and a reply to it.
+
+        :raises NotFoundError: there is no such conversation or message. :raises InvalidError: it is not a person's, or the text is empty.
+        """
+        tree = await self.conversation(person, conversation)
+        old = tree.messages.get(message)
+        if old is None:
+            raise NotFoundError("There is no such message in this conversation.")
+        if old.role != "user":
+            raise InvalidError("Only what a person said can be edited. For another reply, regenerate it.")
+        submission = Submission(conversation=conversation, text=text)
+        kept = tuple(part for part in old.parts if not isinstance(part, TextPart))
+        parts = clean_parts(submission) + kept
+        question = self._question(person, conversation, parts, old.parent)
+        mark = fingerprint("edit", submission, message)
+        return await self._begin(
+            person, tree, question, question.id, client_message_id, mark, None, acknowledged
+        )
+
+    async def stop(self, person: Person, conversation: str, message: str | None = None) -> list[str]:
+        """Stop one reply, or all of the conversation; returns when they are stored with the text so far.
+
+        :raises NotFoundError: there is no such conversation.
+        """
+        await self.conversation(person, conversation)
+        stopped = []
+        for reply in self._runner.replies.of(conversation):
+            if message is None or reply.id == message:
+                reply.end("stopped")
+                await reply.done.wait()
+                stopped.append(reply.id)
+        return stopped
+
+    async def follow(
+        self, person: Person, conversation: str, watcher: Watcher, since: int = 0
+    ) -> tuple[Conversation, list[Message]]:
+        """Be told of what happens from now on, and get what was written after revision `since`.
+
+        The watcher hears of changes before this returns; what it hears and what is returned may overlap (compare
+        revisions), and leaves no gap.
+
+        :raises NotFoundError: there is no such conversation. Then nothing is followed.
+        """
+        owned = await self.conversation(person, conversation)
+        self._audience.add(conversation, watcher)
+        if (grace := self._graces.pop(conversation, None)) is not None:
+            grace.cancel()
+        tree = await self._trees.get(conversation)
+        if tree is None or tree.conversation.owner != owned.conversation.owner:
+            self._audience.remove(conversation, watcher)
+            raise NotFoundError(NOT_FOUND)
+        return tree.conversation, [message for message in tree.messages.values() if message.revision > since]
+
+    def unfollow(self, conversation: str, watcher: Watcher) -> None:
+        """Be told no more. Where nobody is left, the assistant says what becomes of a running reply."""
+        if not self._audience.remove(conversation, watcher):
+            return
+        for reply in self._runner.replies.of(conversation):
+            assistant = reply.speaker.assistant
+            if assistant.on_unwatched == "cancel":
+                reply.end("unwatched")
+            elif assistant.on_unwatched == "grace" and conversation not in self._graces:
+                loop = asyncio.get_running_loop()
+                self._graces[conversation] = loop.call_later(
+                    assistant.grace_seconds, self._grace_over, conversation
+                )
+
+    def logs(self, conversation: str) -> list[Log]:
+        """The logs of the running replies of a conversation, in their order."""
+        return [reply.log for reply in self._runner.replies.of(conversation)]
+
+    async def log(self, person: Person, stream: str) -> tuple[str, Log]:
+        """The conversation and the log of any reply: running, ended lately, or told again from its message.
+
+        :raises NotFoundError: there is no such stream that is this person's.
+        """
+        found = self._runner.replies.log(stream)
+        if found is None:
+            message = await self._storage.message(stream)
+            if message is None or message.role != "assistant":
+                raise NotFoundError("There is no such stream.")
+            found = self._runner.replies.log(stream) or (message.conversation, stored_log(message))
+        tree = await self._trees.get(found[0])
+        if tree is None or tree.conversation.owner != person.id:
+            raise NotFoundError("There is no such stream.")
+        return found
+
+    def _conversation(self, person: Person, assistant: str | None, title: str) -> Conversation:
+        name = assistant if assistant is not None else "default"
+        if name not in self._speakers:
+            known = ", ".join(sorted(self._speakers))
+            raise InvalidError(f"There is no assistant called {name[:80]!r}. There is: {known}.")
+        now = self._now()
+        return Conversation(self._new_id(), person.id, title, name, now, now)
+
+    def _question(
+        self, person: Person, conversation: str, parts: tuple[Part, ...], parent: str | None
+    ) -> Message:
+        return Message(
+            id=self._new_id(),
+            conversation=conversation,
+            role="user",
+            status="complete",
+            parts=parts,
+            created_at=self._now(),
+            parent=parent,
+            author=person.id,
+        )
+
+    async def _begin(
+        self,
+        person: Person,
+        tree: Tree,
+        question: Message | None,
+        parent: str,
+        client_message_id: str | None,
+        mark: str,
+        create: Conversation | None,
+        acknowledged: Callable[[Begun], None] | None,
+    ) -> Begun:
+        if self._draining:
+            raise BusyError("The server is about to restart. Send it again in a moment.", 2.0)
+        if client_message_id is not None:
+            check_id(client_message_id, "client_message_id")
+        conversation = tree.conversation
+        title = title_from(question.parts) if question is not None and not conversation.title else None
+        reply = Message(
+            id=self._new_id(),
+            conversation=conversation.id,
+            role="assistant",
+            status="streaming",
+            parts=(),
+            created_at=self._now(),
+            parent=parent,
+        )
+        exchange = Exchange(
+            conversation.id, person.id, question, reply, client_message_id, mark, title, create
+        )
+        begun = await self._storage.begin(exchange, self._now())
+        if begun.duplicate:
+            if acknowledged is not None:
+                acknowledged(begun)
+            return begun
+        speaker = self._speakers.get(begun.conversation.assistant) or self._speakers["default"]
+        running = self._runner.enter(begun.reply, speaker, person.id)
+        self._trees.wrote(begun.conversation, begun.question, begun.reply)
+        if acknowledged is not None:
+            acknowledged(begun)
+        for watcher in self._audience.of(conversation.id):
+            watcher.on_conversation(begun.conversation)
+            if begun.question is not None:
+                watcher.on_message(begun.question)
+            watcher.on_message(begun.reply)
+            watcher.on_stream(running.log)
+        self._runner.run(running)
+        return begun
+
+    def _changed(self, conversation: Conversation | None) -> Conversation:
+        if conversation is None:
+            raise NotFoundError(NOT_FOUND)
+        self._trees.wrote(conversation)
+        for watcher in self._audience.of(conversation.id):
+            watcher.on_conversation(conversation)
+        return conversation
+
+    def _grace_over(self, conversation: str) -> None:
+        self._graces.pop(conversation, None)
+        if not self._audience.watched(conversation):
+            for reply in self._runner.replies.of(conversation):
+                reply.end("unwatched")
