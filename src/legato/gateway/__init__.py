@@ -1,0 +1,1 @@
+"""The server: settings become parts wired in one place; sockets, routes, and who may pass."""

@@ -1,0 +1,199 @@
+"""What is wrong with a setting, said to a person: where it stands, what it must be, and what was probably meant."""
+
+import difflib
+from collections.abc import Callable, Iterator
+from types import UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+
+from legato.gateway.settings import Settings
+
+Steps = tuple[int | str, ...]
+SHOWN = 10
+
+
+class Place(NamedTuple):
+    """Who said it: a file, a variable or a flag; and the line, where it has lines."""
+
+    name: str
+    line: int | None = None
+
+
+def complaints(error: ValidationError, data: dict[str, Any], place: Callable[[Steps], Place]) -> str:
+    """All that is wrong in `data`, a sentence a line, in the order in which it stands."""
+    seen: dict[Steps, list[ErrorDetails]] = {}
+    for each in error.errors(include_url=False, include_context=True):
+        seen.setdefault(within(each["loc"], data), []).append(each)
+    said = sorted((place(path), path) for path in seen)
+    sentences = []
+    for where, path in said[:SHOWN]:
+        prefix = where.name + (f", line {where.line}" if where.line else "")
+        sentence = _sentence(path, seen[path], data)
+        sentences.append(f"{prefix}: {sentence}" if prefix else sentence)
+    if len(said) > SHOWN:
+        sentences.append(f"And {len(said) - SHOWN} more.")
+    return "\n".join(sentences)
+
+
+def suggestion(word: str, known: list[str]) -> str:
+    """` Did you mean …?`, or nothing where nothing is near."""
+    near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def within(path: Steps, data: Any) -> Steps:
+    """`path` as far as it leads into the data; pydantic goes on with the name of a union's branch."""
+    found: list[int | str] = []
+    for step in path:
+        if not (
+            step in data if isinstance(data, dict) else isinstance(data, list) and step in range(len(data))
+        ):
+            break
+        data = data[step]
+        found.append(step)
+    return tuple(found)
+
+
+def _sentence(path: Steps, errors: list[ErrorDetails], data: Any) -> str:
+    section, name = _name(path)
+    if errors[0]["type"] == "extra_forbidden":
+        return _unknown(path, data)
+    value = _value(data, path)
+    shown = (
+        ""
+        if value in ("", {}) or _secret(path) or isinstance(value, dict | list)
+        else f", not {_toml(value)}"
+    )
+    meant = suggestion(value, _choices(path)) if isinstance(value, str) else ""
+    must = " or ".join(dict.fromkeys(map(_must, errors))).replace(" or be ", " or ")
+    return f"{section}{name} must {must}{shown}.{meant}"
+
+
+def _unknown(path: Steps, data: Any) -> str:
+    *parents, key = path
+    known = _known(tuple(parents))
+    word = str(key)
+    if not parents:
+        value = data[key]
+        if isinstance(value, dict):
+            return f"there is no section [{word}].{suggestion(word, known)}"
+        homes = [
+            f"[{'.'.join(home)}] {name}" for home, names in _sections() for name in names if name == word
+        ]
+        hint = f" Did you mean {homes[0]}?" if homes else suggestion(word, known)
+        return f"there is no setting {word!r} outside a section.{hint}"
+    section = ".".join(map(str, parents))
+    kind = "no section" if isinstance(_value(data, path), dict) else "no setting"
+    return f"[{section}] has {kind} {word!r}.{suggestion(word, known)}"
+
+
+def _name(path: Steps) -> tuple[str, str]:
+    names = _words(path)
+    if names and _fields(names) is not None:
+        return "", f"[{'.'.join(names)}]"
+    section = f"[{'.'.join(names[:-1])}] " if len(names) > 1 else ""
+    return section, names[-1] if names else "the whole"
+
+
+def _must(error: ErrorDetails) -> str:
+    context = error.get("ctx") or {}
+    match error["type"]:
+        case "int_type" | "int_parsing" | "int_from_float":
+            return "be a whole number"
+        case "float_type" | "float_parsing" | "finite_number":
+            return "be a number"
+        case "bool_type" | "bool_parsing":
+            return "be true or false"
+        case "string_type" | "path_type":
+            return "be text in quotes"
+        case "string_pattern_mismatch":
+            return "be an address that begins with http:// or https://"
+        case "string_too_short" | "too_short":
+            return "not be empty"
+        case "literal_error":
+            return "be one of " + str(context.get("expected", "")).replace("'", "").replace(" or ", ", ")
+        case "greater_than_equal":
+            return f"be at least {context['ge']:.12g}"
+        case "greater_than":
+            return f"be more than {context['gt']:.12g}"
+        case "less_than_equal":
+            return f"be at most {context['le']:.12g}"
+        case "tuple_type" | "list_type":
+            return "be a list"
+        case "dict_type" | "model_type" | "model_attributes_type":
+            return "be a section of settings"
+    return f"be otherwise ({error['msg'][:1].lower() + error['msg'][1:]})"
+
+
+def _words(path: Steps) -> tuple[str, ...]:
+    """The path to the setting, without places in its list."""
+    return tuple(step for step in path if isinstance(step, str))
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = repr(value)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _value(data: Any, path: Steps) -> Any:
+    for step in path:
+        data = data[step]
+    return data
+
+
+def _secret(path: Steps) -> bool:
+    return SecretStr in _leaves(_annotation(_words(path)))
+
+
+def _leaves(annotation: Any) -> list[Any]:
+    inner = get_args(annotation)
+    return [leaf for each in inner for leaf in _leaves(each)] if inner else [annotation]
+
+
+def _annotation(path: tuple[str, ...]) -> Any:
+    """The type declared at `path`; None where there is no such setting."""
+    annotation: Any = Settings
+    for step in path:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            field = annotation.model_fields.get(step)
+            if field is None:
+                return None
+            annotation = field.annotation
+        elif get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+        else:
+            return None
+    return annotation
+
+
+def _fields(path: tuple[str, ...]) -> list[str] | None:
+    """The names that stand in the section at `path`; None where that is no section."""
+    annotation = _annotation(path)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return list(annotation.model_fields)
+    return [] if get_origin(annotation) is dict and path == ("assistants",) else None
+
+
+def _known(path: Steps) -> list[str]:
+    return _fields(_words(path)) or []
+
+
+def _choices(path: Steps) -> list[str]:
+    annotation = _annotation(_words(path))
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    return [str(value) for kind in kinds if get_origin(kind) is Literal for value in get_args(kind)]
+
+
+def _sections(path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+    for name in _known(path):
+        inner = (*path, name)
+        if inner == ("assistants",):
+            inner = ("assistants", "default")
+        fields = _fields(inner)
+        if fields is not None:
+            yield inner, fields
+            yield from _sections(inner)

@@ -1,0 +1,296 @@
+"""Where settings come from: `legato.toml`, then the environment, then flags, each outranking the one before.
+
+What is wrong stops the start, with the place that said it and what was probably meant.
+"""
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pydantic_settings
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.sources import EnvSettingsSource
+
+from legato.errors import SettingsError
+from legato.gateway.complaint import Place, Steps, complaints, within
+from legato.gateway.settings import Settings, default_data_dir
+
+Keys = tuple[str, ...]
+
+VARIABLES: Mapping[str, Keys] = {
+    "LEGATO_JWT_SECRET": ("auth", "jwt_secret"),
+    "LEGATO_DATA_DIR": ("server", "data_dir"),
+    "LEGATO_DATABASE_URL": ("server", "database_url"),
+    "OLLAMA_HOST": ("engines", "ollama", "url"),
+    "OPENAI_BASE_URL": ("engines", "openai", "url"),
+    "OPENAI_API_KEY": ("engines", "openai", "api_key"),
+}
+"""Variables with names of their own. Every setting has one besides: `LEGATO_SERVER__PORT` is `[server] port`."""
+
+FLAGS: Mapping[str, Keys] = {
+    "host": ("server", "host"),
+    "port": ("server", "port"),
+    "data_dir": ("server", "data_dir"),
+    "engine": ("assistants", "default", "engine"),
+    "model": ("assistants", "default", "model"),
+    "backup_model": ("assistants", "default", "backup_model"),
+}
+
+FILES: tuple[Keys, ...] = (
+    ("server", "data_dir"),
+    ("engines", "ollama", "ca_file"),
+    ("engines", "openai", "ca_file"),
+    ("engines", "llama", "mmproj"),
+)
+"""Settings that are paths: `~` is the home, and a relative one stands beside what names it."""
+
+
+class _Environment(Settings, BaseSettings):
+    """The settings as pydantic-settings looks for them in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="LEGATO_", env_nested_delimiter="__", env_ignore_empty=True)
+
+
+def load_settings(
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    directory: Path | None = None,
+) -> Settings:
+    """Read all there is. `flags` are those of `legato serve` that were given (None: not given); `directory` is where one stands.
+
+    :raises SettingsError: for the first source in which something is wrong, with all that is wrong there.
+    """
+    flags = {name: value for name, value in (flags or {}).items() if value is not None}
+    directory = directory or Path.cwd()
+    from_flags, from_environment = _flags(flags, directory), _environment(environ, directory)
+    above = merged(from_environment, from_flags)
+    file = find_config(flags, environ, directory, _at(above, ("server", "data_dir")))
+    from_file = _read(file) if file else {}
+    everything = merged({"server": {"data_dir": str(default_data_dir(environ))}}, from_file, above)
+    _engine_flags(everything, flags)
+
+    def place(path: Steps) -> Place:
+        """Who said it: the highest source that has it, since that is the one that counted."""
+        for name, each in {
+            **FLAGS,
+            "url": ("engines", "*", "url"),
+            "api_key": ("engines", "openai", "api_key"),
+        }.items():
+            if (
+                name in flags
+                and len(path) == len(each)
+                and all(e in ("*", p) for e, p in zip(each, path, strict=True))
+            ):
+                return Place("--" + name.replace("_", "-"))
+        return Place(_variable(path, environ))
+
+    try:
+        settings = Settings.model_validate(everything)
+    except ValidationError as error:
+        raise SettingsError(complaints(error, everything, place)) from None
+    return settings.read_from(file) if file else settings
+
+
+def find_config(
+    flags: Mapping[str, Any], environ: Mapping[str, str], directory: Path, data_dir: object = None
+) -> Path | None:
+    """The file to read: `--config`, `LEGATO_CONFIG`, `legato.toml` here, or the one in the data directory.
+
+    :raises SettingsError: where one is named and is not there.
+    """
+    for named, by in ((flags.get("config"), "--config"), (environ.get("LEGATO_CONFIG"), "LEGATO_CONFIG")):
+        if named:
+            path = directory / Path(named).expanduser()
+            if not path.is_file():
+                raise SettingsError(f"{by} names {path}, and there is no such file.")
+            return path
+    home = Path(str(data_dir)) if data_dir else default_data_dir(environ)
+    return next((path for path in (directory / "legato.toml", home / "legato.toml") if path.is_file()), None)
+
+
+def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """One tree out of several; later ones outrank the earlier, table by table."""
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            below = result.get(key)
+            both = isinstance(below, dict) and isinstance(value, dict)
+            result[key] = merged(below, value) if both and below is not None else value
+    return result
+
+
+def ollama_url(host: str) -> str:
+    """The address that `OLLAMA_HOST` means, by Ollama's own rules: `host`, `host:port`, `:port` or a URL.
+
+    `0.0.0.0` is where a server listens; one who calls it means this machine.
+    """
+    text = host.strip().strip("\"'")
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        scheme, rest = "http", text
+    port = 11434 if not separator else 443 if scheme == "https" else 80
+    try:
+        parts = urlsplit(f"//{rest}" if rest.count(":") < 2 or "[" in rest else f"//[{rest}]")
+        name, port = parts.hostname or "127.0.0.1", parts.port or port
+    except ValueError:
+        return text
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)  # noqa: S104
+    return f"{scheme}://{f'[{name}]' if ':' in name else name}:{port}{parts.path.rstrip('/')}"
+
+
+def _flags(flags: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, path in FLAGS.items():
+        if name in flags:
+            _put(tree, path, str(flags[name]) if isinstance(flags[name], Path) else flags[name])
+    return _resolved(tree, directory)
+
+
+def _engine_flags(everything: dict[str, Any], flags: Mapping[str, Any]) -> None:
+    """`--url` and `--api-key` are the default assistant's engine's."""
+    engine = _at(everything, ("assistants", "default", "engine")) or "auto"
+    if "url" in flags:
+        if engine not in ("ollama", "openai"):
+            raise SettingsError(
+                "--url needs --engine ollama or --engine openai beside it: it does not say what answers at that address."
+            )
+        _put(everything, ("engines", engine, "url"), flags["url"])
+    if "api_key" in flags:
+        if engine != "openai":
+            raise SettingsError(
+                "--api-key goes with --engine openai. For an Ollama behind a key, set [engines.ollama] headers in legato.toml."
+            )
+        _put(everything, ("engines", "openai", "api_key"), flags["api_key"])
+
+
+def _environment(environ: Mapping[str, str], directory: Path) -> dict[str, Any]:
+    named: dict[str, Any] = {}
+    for name, path in VARIABLES.items():
+        if environ.get(name):
+            _put(named, path, ollama_url(environ[name]) if name == "OLLAMA_HOST" else environ[name])
+    source = EnvSettingsSource(_Environment)
+    source.env_vars = {name.lower(): value for name, value in environ.items() if value}
+    try:
+        nested = source()
+    except (pydantic_settings.SettingsError, ValueError) as error:
+        found = re.search(r'field "(\w+)"', str(error))
+        variable = f"LEGATO_{found[1].upper()}" if found else "LEGATO_…"
+        raise SettingsError(f"{variable} must hold a JSON object.") from None
+    assistants = nested.get("assistants")
+    for assistant in assistants.values() if isinstance(assistants, dict) else ():
+        for key in ("options", "keep_alive", "think") if isinstance(assistant, dict) else ():
+            if key in assistant:
+                assistant[key] = _untyped(assistant[key])
+    return _resolved(merged(named, nested), directory)
+
+
+def _untyped(value: Any) -> Any:
+    """What text means where no type is declared: a JSON value if it is one."""
+    if isinstance(value, dict):
+        return {key: _untyped(each) for key, each in value.items()}
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _variable(path: Steps, environ: Mapping[str, str]) -> str:
+    upper = {name.upper(): name for name, value in environ.items() if value}
+    for length in range(len(path), 0, -1):
+        nested = "LEGATO_" + "__".join(str(step).upper() for step in path[:length])
+        if nested in upper:
+            return upper[nested]
+    return next((name for name, each in VARIABLES.items() if each == path and environ.get(name)), "")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The file's settings, checked as they stand there: a number in quotes is not a number.
+
+    :raises SettingsError: it cannot be read, is not TOML, or says something that does not exist.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be read: {error.strerror or error}.") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise SettingsError(f"{file}, line {line}: this is not UTF-8 text.") from None
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(_syntax(file, text, str(error))) from None
+    except RecursionError:
+        raise SettingsError(f"{file} is nested too deeply to be read.") from None
+    try:
+        Settings.model_validate_json(json.dumps(data, default=str), strict=True)
+    except ValidationError as error:
+        lines = text.splitlines()
+        raise SettingsError(
+            complaints(error, data, lambda path: Place(str(file), line_of(lines, path)))
+        ) from None
+    return _resolved(data, file.resolve().parent)
+
+
+def _syntax(file: Path, text: str, reason: str) -> str:
+    found = re.search(r"^(.*?) \((?:at line (\d+), column (\d+)|at end of document)\)$", reason, re.DOTALL)
+    if not found:
+        return f"{file} is not TOML: {reason}."
+    line = int(found[2]) if found[2] else max(1, len(text.splitlines()))
+    hint = ""
+    if found[1] == "Invalid value" or found[1].startswith("Invalid date"):
+        hint = " Text stands in quotes."
+    return f"{file}, line {line}: this is not TOML ({found[1][:1].lower() + found[1][1:]}).{hint}"
+
+
+def line_of(lines: list[str], path: Steps) -> int | None:
+    """The line, counted from 1, on which the key at `path` begins.
+
+    It is in the shortest run of first lines that is TOML by itself and holds the key. That is slow for a long file and
+    never wrong, whatever way the key is written in; it is asked only where something is amiss.
+    """
+    begins = 0
+    for count in range(1, len(lines) + 1):
+        try:
+            data = tomllib.loads("\n".join(lines[:count]))
+        except tomllib.TOMLDecodeError:
+            continue
+        if within(path, data) == path:
+            return begins + 1
+        begins = count
+    return None
+
+
+def _resolved(tree: dict[str, Any], beside: Path) -> dict[str, Any]:
+    for path in FILES:
+        value = _at(tree, path)
+        if isinstance(value, str) and value:
+            _put(tree, path, str(beside / Path(value).expanduser()))
+    assistants = tree.get("assistants")
+    for assistant in assistants.values() if isinstance(assistants, dict) else ():
+        for key in ("model", "backup_model") if isinstance(assistant, dict) else ():
+            value = assistant.get(key)
+            # A model's name may look like a file's; it is one where such a file is.
+            if isinstance(value, str) and value.endswith(".gguf"):
+                file = beside / Path(value).expanduser()
+                if file.is_file():
+                    assistant[key] = str(file)
+    return tree
+
+
+def _put(tree: dict[str, Any], path: Keys, value: object) -> None:
+    for step in path[:-1]:
+        tree = tree.setdefault(step, {})
+    tree[path[-1]] = value
+
+
+def _at(tree: Mapping[str, Any], path: Keys) -> Any:
+    value: Any = tree
+    for step in path:
+        value = value.get(step) if isinstance(value, Mapping) else None
+    return value

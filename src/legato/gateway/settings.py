@@ -1,0 +1,200 @@
+"""What can be set, and what it means. `legato.gateway.config` reads it from `legato.toml`, the environment and flags.
+
+Only what does something is here. Secrets are `SecretStr`: they show in no repr, dump or error.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+from pydantic_settings import NoDecode
+
+from legato.chat.assistant import Assistant, OnUnwatched
+from legato.errors import SettingsError
+
+EngineName = Literal["auto", "demo", "llama", "ollama", "openai"]
+
+
+def default_data_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """`$XDG_DATA_HOME/legato`, which is `~/.local/share/legato` where nothing else is said."""
+    base = environ.get("XDG_DATA_HOME", "")
+    home = Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "share"
+    return home / "legato"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens on `host`. A name other than `localhost` is not trusted."""
+    name = host.removeprefix("[").removesuffix("]").rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _listed(value: object) -> object:
+    """In the environment, where only text can stand, a list is `a, b` (or JSON)."""
+    if not isinstance(value, str):
+        return tuple(value) if isinstance(value, list) else value
+    if value.startswith("["):
+        return tuple(json.loads(value))
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class ServerSettings(Section):
+    """`[server]`. `port` 0 takes a free one. `cors_origins` are the foreign sites whose pages may call; `*` is every one.
+
+    `websocket` is the token path: `direct` writes frames to the socket itself, `asgi` goes through the framework.
+    `database_url` None means SQLite in `data_dir`.
+    """
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    data_dir: Path = Field(default_factory=default_data_dir)
+    cors_origins: Words = ()
+    max_frame_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 65536
+    websocket: Literal["direct", "asgi"] = "direct"
+    database_url: Annotated[SecretStr | None, Field(min_length=1)] = None
+
+
+class AuthSettings(Section):
+    """`[auth]`. With `jwt_secret` (HS256) or `jwks_url` (RS256, ES256 …) every request needs a token.
+
+    `user_claim` is the claim that names the user, `scope_claim` the one that says what they may do. `audience` and `issuer` are checked where they are set. `leeway` is the
+    seconds by which two clocks may differ.
+    """
+
+    jwt_secret: Annotated[SecretStr | None, Field(min_length=1)] = None
+    jwks_url: Annotated[str | None, Field(pattern=r"^https?://\S+$")] = None
+    audience: Annotated[str | None, Field(min_length=1)] = None
+    issuer: Annotated[str | None, Field(min_length=1)] = None
+    user_claim: Annotated[str, Field(min_length=1)] = "sub"
+    scope_claim: Annotated[str, Field(min_length=1)] = "scope"
+    leeway: Annotated[float, Field(ge=0, le=300)] = 10.0
+
+    @property
+    def required(self) -> bool:
+        """Whether a request must carry a token."""
+        return self.jwt_secret is not None or self.jwks_url is not None
+
+
+class OllamaSettings(Section):
+    """`[engines.ollama]`. `ca_file` is a PEM file of certificates to trust beside the system's."""
+
+    url: Annotated[str, Field(pattern=r"^https?://\S+$")] = "http://127.0.0.1:11434"
+    ca_file: Path | None = None
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
+
+
+class OpenAISettings(Section):
+    """`[engines.openai]`: any server that speaks the OpenAI API. `continues`: it goes on behind a last assistant message."""
+
+    url: Annotated[str, Field(pattern=r"^https?://\S+$")] = "https://api.openai.com/v1"
+    api_key: Annotated[SecretStr | None, Field(min_length=1)] = None
+    ca_file: Path | None = None
+    continues: bool = False
+
+
+class LlamaSettings(Section):
+    """`[engines.llama]`, the embedded engine. `context` is in tokens for each slot; None leaves a choice to the engine."""
+
+    slots: Annotated[int | None, Field(ge=1, le=256)] = None
+    context: Annotated[int | None, Field(ge=128)] = None
+    threads: Annotated[int | None, Field(ge=1, le=1024)] = None
+    mmproj: Path | None = None
+
+
+class EnginesSettings(Section):
+    ollama: OllamaSettings = OllamaSettings()
+    openai: OpenAISettings = OpenAISettings()
+    llama: LlamaSettings = LlamaSettings()
+
+
+class AssistantSettings(Section):
+    """`[assistants.NAME]`: see `legato.chat.assistant.Assistant`, which it becomes."""
+
+    engine: EngineName = "auto"
+    model: Annotated[str | None, Field(min_length=1)] = None
+    backup_engine: EngineName | None = None
+    backup_model: Annotated[str | None, Field(min_length=1)] = None
+    system: str | None = None
+    history: Annotated[int, Field(ge=1)] = 20
+    timeout: Annotated[float, Field(gt=0)] = 300.0
+    first_token_timeout: Annotated[float | None, Field(gt=0)] = None
+    disclaimer: str | None = None
+    on_unwatched: OnUnwatched = "continue"
+    grace_seconds: Annotated[float, Field(ge=0)] = 30.0
+    options: dict[str, Any] = Field(default_factory=dict)
+    keep_alive: float | str | None = None
+    think: bool | str | None = None
+
+
+class StorageSettings(Section):
+    """`[storage]`. `durable`: what was acknowledged survives a power cut too, at the price of a slower commit."""
+
+    durable: bool = False
+
+
+class Settings(Section):
+    """Everything that was set. `config_file` is the `legato.toml` that was read, None where there is none."""
+
+    server: ServerSettings = ServerSettings()
+    auth: AuthSettings = AuthSettings()
+    engines: EnginesSettings = EnginesSettings()
+    assistants: dict[str, AssistantSettings] = Field(default_factory=dict)
+    storage: StorageSettings = StorageSettings()
+    _config_file: Path | None = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _default_assistant(self) -> "Settings":
+        self.assistants.setdefault("default", AssistantSettings())
+        return self
+
+    @property
+    def config_file(self) -> Path | None:
+        return self._config_file
+
+    def read_from(self, config_file: Path) -> "Settings":
+        """The same settings, and where they come from."""
+        self._config_file = config_file
+        return self
+
+    def make_assistants(self) -> dict[str, Assistant]:
+        """The assistants by name; `default` is always there."""
+        return {
+            name: Assistant(name=name, **{key: getattr(each, key) for key in AssistantSettings.model_fields})
+            for name, each in self.assistants.items()
+        }
+
+    def make_data_dir(self) -> Path:
+        """The data directory, made for its owner alone where it is missing.
+
+        :raises SettingsError: where it cannot be made or written.
+        """
+        path = self.server.data_dir
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            writable = os.access(path, os.W_OK | os.X_OK)
+        except OSError as error:
+            raise SettingsError(
+                f"The data directory {path} cannot be made: {error.strerror or error}. "
+                "Choose another one with --data-dir or LEGATO_DATA_DIR."
+            ) from None
+        if not writable:
+            raise SettingsError(
+                f"The data directory {path} cannot be written by this user. "
+                "Choose another one with --data-dir or LEGATO_DATA_DIR, or change its owner."
+            )
+        return path

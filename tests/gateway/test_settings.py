@@ -1,0 +1,338 @@
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from legato.chat.assistant import Assistant
+from legato.errors import SettingsError
+from legato.gateway.config import FLAGS, VARIABLES, line_of, load_settings, ollama_url
+from legato.gateway.settings import AssistantSettings, Settings, is_loopback
+
+
+@dataclass
+class Place:
+    """A directory with or without a `legato.toml`, a home of its own, and an environment of its own."""
+
+    path: Path
+
+    def write(self, text: str, name: str = "legato.toml") -> Path:
+        file = self.path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    def load(self, flags: Mapping[str, Any] | None = None, **environ: str) -> Settings:
+        return load_settings(flags, {"XDG_DATA_HOME": str(self.path / "share"), **environ}, self.path)
+
+    def complaint(self, flags: Mapping[str, Any] | None = None, **environ: str) -> str:
+        with pytest.raises(SettingsError) as caught:
+            self.load(flags, **environ)
+        return caught.value.message
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+class TestWhereTheyComeFrom:
+    def test_nothing_needs_to_be_set(self, place: Place) -> None:
+        settings = place.load()
+        assert (settings.server.host, settings.server.port) == ("127.0.0.1", 8000)
+        assert settings.server.data_dir == place.path / "share" / "legato"
+        assert not settings.auth.required
+        assert settings.make_assistants() == {"default": Assistant(name="default")}
+        assert settings.config_file is None
+
+    def test_environment_outranks_the_file_and_flags_outrank_both(self, place: Place) -> None:
+        file = place.write('[server]\nhost = "127.0.0.2"\nport = 1\nmax_frame_bytes = 2048\n')
+        settings = place.load({"port": 3}, LEGATO_SERVER__PORT="2", LEGATO_SERVER__HOST="127.0.0.3")
+        assert settings.server.port == 3
+        assert settings.server.host == "127.0.0.3"
+        assert settings.server.max_frame_bytes == 2048
+        assert settings.config_file == file
+
+    def test_a_flag_that_was_not_given_says_nothing(self, place: Place) -> None:
+        place.write("[server]\nport = 1\n")
+        assert place.load({"port": None, "host": None}).server.port == 1
+
+    def test_variables_with_names_of_their_own(self, place: Place) -> None:
+        settings = place.load(
+            LEGATO_JWT_SECRET="secret",
+            LEGATO_DATA_DIR="data",
+            LEGATO_DATABASE_URL="postgresql://db",
+            OLLAMA_HOST="gpu:1234",
+            OPENAI_BASE_URL="http://vllm/v1",
+            OPENAI_API_KEY="sk-1",
+        )
+        assert settings.auth.jwt_secret is not None
+        assert settings.auth.jwt_secret.get_secret_value() == "secret"
+        assert settings.server.data_dir == place.path / "data"
+        assert settings.server.database_url is not None
+        assert settings.server.database_url.get_secret_value() == "postgresql://db"
+        assert settings.engines.ollama.url == "http://gpu:1234"
+        assert settings.engines.openai.url == "http://vllm/v1"
+        assert settings.engines.openai.api_key is not None
+        assert settings.engines.openai.api_key.get_secret_value() == "sk-1"
+
+    def test_an_empty_variable_is_not_set(self, place: Place) -> None:
+        settings = place.load(LEGATO_JWT_SECRET="", LEGATO_CONFIG="", OLLAMA_HOST="", LEGATO_SERVER__PORT="")
+        assert not settings.auth.required
+        assert settings.server.port == 8000
+
+    def test_variables_that_others_set_for_their_own_ends_are_left_alone(self, place: Place) -> None:
+        assert place.load(LEGATO_PORT="tcp://10.0.0.1:80", LEGATO_SERVICE_HOST="10.0.0.1") == place.load()
+
+    def test_a_variable_can_hold_lists_numbers_and_options(self, place: Place) -> None:
+        settings = place.load(
+            LEGATO_SERVER__CORS_ORIGINS="https://a, https://b",
+            LEGATO_ASSISTANTS__DEFAULT__OPTIONS__NUM_CTX="2048",
+            LEGATO_ASSISTANTS__DEFAULT__THINK="true",
+            LEGATO_ASSISTANTS__DEFAULT__KEEP_ALIVE="5m",
+            LEGATO_STORAGE__DURABLE="yes",
+        )
+        assert settings.server.cors_origins == ("https://a", "https://b")
+        assert settings.assistants["default"].options == {"num_ctx": 2048}
+        assert settings.assistants["default"].think is True
+        assert settings.assistants["default"].keep_alive == "5m"
+        assert settings.storage.durable
+
+    def test_a_list_in_a_variable_may_be_json(self, place: Place) -> None:
+        settings = place.load(LEGATO_SERVER__CORS_ORIGINS='["https://a"]')
+        assert settings.server.cors_origins == ("https://a",)
+
+    def test_url_and_key_go_to_the_default_assistants_engine(self, place: Place) -> None:
+        flags = {
+            "engine": "openai",
+            "url": "http://vllm/v1",
+            "api_key": "k",
+            "model": "m",
+            "backup_model": "b",
+        }
+        settings = place.load(flags)
+        assert settings.engines.openai.url == "http://vllm/v1"
+        default = settings.make_assistants()["default"]
+        assert (default.engine, default.model, default.backup_model) == ("openai", "m", "b")
+        place.write('[assistants.default]\nengine = "ollama"\n')
+        assert place.load({"url": "http://gpu:1"}).engines.ollama.url == "http://gpu:1"
+
+    def test_an_address_without_an_engine_is_refused(self, place: Place) -> None:
+        assert "--engine ollama or --engine openai" in place.complaint({"url": "http://x"})
+        assert "[engines.ollama] headers" in place.complaint({"engine": "ollama", "api_key": "k"})
+
+
+class TestWhichFile:
+    def test_the_one_in_the_data_directory_comes_last(self, place: Place) -> None:
+        place.write("[server]\nport = 2\n", "share/legato/legato.toml")
+        assert place.load().server.port == 2
+        place.write("[server]\nport = 3\n", "elsewhere/legato.toml")
+        assert place.load({"data_dir": Path("elsewhere")}).server.port == 3
+        place.write("[server]\nport = 1\n")
+        assert place.load().server.port == 1
+
+    def test_one_that_is_named_is_the_one(self, place: Place) -> None:
+        place.write("[server]\nport = 1\n")
+        place.write("[server]\nport = 2\n", "two.toml")
+        place.write("[server]\nport = 3\n", "three.toml")
+        assert place.load(LEGATO_CONFIG="two.toml").server.port == 2
+        assert place.load({"config": Path("three.toml")}, LEGATO_CONFIG="two.toml").server.port == 3
+
+    def test_one_that_is_named_must_be_there(self, place: Place) -> None:
+        assert place.complaint({"config": Path("gone.toml")}).startswith("--config names ")
+        assert place.complaint(LEGATO_CONFIG="gone.toml").startswith("LEGATO_CONFIG names ")
+
+    def test_paths_in_a_file_stand_beside_it(self, place: Place) -> None:
+        place.write(
+            '[server]\ndata_dir = "data"\n[engines.ollama]\nca_file = "ca.pem"\n'
+            '[engines.llama]\nmmproj = "/abs/mm.gguf"\n'
+            '[assistants.default]\nmodel = "here.gguf"\nbackup_model = "there.gguf"\n',
+            "etc/legato.toml",
+        )
+        model = place.write("", "etc/here.gguf")
+        settings = place.load({"config": "etc/legato.toml"})
+        assert settings.server.data_dir == place.path / "etc" / "data"
+        assert settings.engines.ollama.ca_file == place.path / "etc" / "ca.pem"
+        assert settings.engines.llama.mmproj == Path("/abs/mm.gguf")
+        assert settings.assistants["default"].model == str(model)
+        assert settings.assistants["default"].backup_model == "there.gguf"
+
+
+class TestWhatIsWrong:
+    def test_a_key_that_does_not_exist_is_named_with_the_one_that_does(self, place: Place) -> None:
+        file = place.write('# mine\n\n[assistants.default]\nengine = "demo"\nmodle = "x"\n')
+        assert place.complaint() == (
+            f"{file}, line 5: [assistants.default] has no setting 'modle'. Did you mean 'model'?"
+        )
+
+    @pytest.mark.parametrize(
+        ("text", "line", "sentence"),
+        [
+            ("port = 1\n", 1, "there is no setting 'port' outside a section. Did you mean [server] port?"),
+            ("modle = 1\n", 1, "there is no setting 'modle' outside a section."),
+            ("[sever]\nport = 1\n", 1, "there is no section [sever]. Did you mean 'server'?"),
+            ("[engines.olama]\n", 1, "[engines] has no section 'olama'. Did you mean 'ollama'?"),
+            ('[server]\nport = "80"\n', 2, "[server] port must be a whole number, not '80'."),
+            ("[server]\nport = true\n", 2, "[server] port must be a whole number, not true."),
+            ("[server]\nport = 70000\n", 2, "[server] port must be at most 65535, not 70000."),
+            ("[server]\nhost = 1\n", 2, "[server] host must be text in quotes, not 1."),
+            ('[server]\nhost = ""\n', 2, "[server] host must not be empty."),
+            (
+                '[server]\ncors_origins = [\n "x",\n 3\n]\n',
+                2,
+                "[server] cors_origins must be text in quotes, not 3.",
+            ),
+            ("server = 3\n", 1, "[server] must be a section of settings, not 3."),
+            ('[storage]\ndurable = "yes"\n', 2, "[storage] durable must be true or false, not 'yes'."),
+            (
+                '[assistants.default]\nengine = "olama"\n',
+                2,
+                "[assistants.default] engine must be one of auto, demo, llama, ollama, openai, not 'olama'. Did you mean 'ollama'?",
+            ),
+            (
+                "[assistants.a]\nthink = []\n",
+                2,
+                "[assistants.a] think must be true or false or text in quotes.",
+            ),
+            ("[assistants.a]\ntimeout = 0\n", 2, "[assistants.a] timeout must be more than 0, not 0."),
+            ("[assistants.a]\nhistory = 0\n", 2, "[assistants.a] history must be at least 1, not 0."),
+            (
+                '[engines.openai]\nurl = "vllm:80"\n',
+                2,
+                "[engines.openai] url must be an address that begins with http:// or https://, not 'vllm:80'.",
+            ),
+            (
+                'assistants = { default = { modle = "x" } }\n',
+                1,
+                "[assistants.default] has no setting 'modle'. Did you mean 'model'?",
+            ),
+        ],
+    )
+    def test_the_file_the_line_and_what_it_must_be(
+        self, place: Place, text: str, line: int, sentence: str
+    ) -> None:
+        file = place.write(text)
+        assert place.complaint() == f"{file}, line {line}: {sentence}"
+
+    @pytest.mark.parametrize(
+        ("text", "line"),
+        [
+            ("[server]\nport = \n", 2),
+            ("[server]\nhost = localhost\n", 2),
+            ("[server\n", 1),
+            ("[server]\nport = 1\nport = 2\n", 3),
+            ('[server]\nhost = "x\n', 2),
+            ('[server]\nhost = """x\n\n', 3),
+        ],
+    )
+    def test_what_is_not_toml_is_said_with_its_line(self, place: Place, text: str, line: int) -> None:
+        file = place.write(text)
+        assert place.complaint().startswith(f"{file}, line {line}: this is not TOML (")
+
+    def test_all_that_is_wrong_is_said_at_once_in_its_order(self, place: Place) -> None:
+        place.write("[server]\nprot = 1\nport = -1\n[storage]\nx = 1\n")
+        assert [line.split(": ")[0].rsplit(" ")[-1] for line in place.complaint().split("\n")] == [
+            "2",
+            "3",
+            "5",
+        ]
+
+    def test_a_variable_is_named(self, place: Place) -> None:
+        assert place.complaint(LEGATO_SERVER__PORT="x") == (
+            "LEGATO_SERVER__PORT: [server] port must be a whole number, not 'x'."
+        )
+        assert place.complaint(LEGATO_SERVER__PROT="1").endswith("Did you mean 'port'?")
+        assert place.complaint(OPENAI_BASE_URL="vllm").startswith("OPENAI_BASE_URL: ")
+        assert place.complaint(LEGATO_SERVER="nonsense") == "LEGATO_SERVER must hold a JSON object."
+
+    def test_a_flag_is_named_even_where_a_variable_says_the_same(self, place: Place) -> None:
+        complaint = place.complaint({"port": 70000}, LEGATO_SERVER__PORT="80")
+        assert complaint == "--port: [server] port must be at most 65535, not 70000."
+        assert place.complaint({"engine": "ollama", "url": "gpu"}).startswith("--url: ")
+
+    def test_a_file_that_cannot_be_read_is_said(self, place: Place) -> None:
+        file = place.path / "legato.toml"
+        file.write_bytes(b'[server]\nhost = "\xff"\n')
+        assert place.complaint() == f"{file}, line 2: this is not UTF-8 text."
+
+
+class TestSecrets:
+    def test_they_show_nowhere(self, place: Place) -> None:
+        place.write(
+            '[auth]\njwt_secret = "hush-1"\n[server]\ndatabase_url = "postgresql://u:hush-2@db"\n'
+            '[engines.openai]\napi_key = "hush-3"\n[engines.ollama.headers]\nAuthorization = "hush-4"\n'
+        )
+        settings = place.load()
+        for shown in (repr(settings), str(settings), str(settings.model_dump())):
+            assert "hush" not in shown
+
+    def test_not_even_where_they_are_wrong(self, place: Place) -> None:
+        place.write("[auth]\njwt_secret = 12345\n[engines.ollama.headers]\nAuthorization = 12345\n")
+        complaint = place.complaint()
+        assert "[auth] jwt_secret must be text in quotes." in complaint
+        assert "[engines.ollama.headers] Authorization must be text in quotes." in complaint
+        assert "12345" not in complaint
+
+
+class TestDataDirectory:
+    def test_is_made_for_its_owner_alone(self, place: Place) -> None:
+        path = place.load().make_data_dir()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+
+    def test_that_cannot_be_made_is_said_with_the_way_out(self, place: Place) -> None:
+        place.write("", "file")
+        with pytest.raises(SettingsError, match=r"cannot be made: .*LEGATO_DATA_DIR"):
+            place.load({"data_dir": "file/data"}).make_data_dir()
+
+
+def test_an_assistant_has_the_settings_it_has_and_their_defaults() -> None:
+    fields = {field.name: field.default for field in msgspec.structs.fields(Assistant)}
+    del fields["name"]
+    declared = {name: field.default for name, field in AssistantSettings.model_fields.items()}
+    fields["options"] = declared["options"]
+    assert fields == declared
+
+
+@pytest.mark.parametrize("path", [*FLAGS.values(), *VARIABLES.values()])
+def test_every_flag_and_variable_is_a_setting(path: tuple[str, ...]) -> None:
+    value: Any = Settings()
+    for step in path:
+        value = value[step] if isinstance(value, dict) else getattr(value, step)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:11434"),
+        ("0.0.0.0:1234", "http://127.0.0.1:1234"),
+        ("gpu", "http://gpu:11434"),
+        (":1234", "http://127.0.0.1:1234"),
+        ("http://gpu", "http://gpu:80"),
+        ("https://gpu/ollama/", "https://gpu:443/ollama"),
+        ("[::1]:5", "http://[::1]:5"),
+        ("::", "http://[::1]:11434"),
+    ],
+)
+def test_ollama_host_is_read_as_ollama_reads_it(said: str, meant: str) -> None:
+    assert ollama_url(said) == meant
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]", "LOCALHOST."])
+def test_only_this_machine_reaches_loopback(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", "", "localhost.example.org"])
+def test_others_reach_the_rest(host: str) -> None:
+    assert not is_loopback(host)
+
+
+def test_a_line_is_found_however_the_key_is_written() -> None:
+    lines = ['a.b = """', "c = 1", '"""', "# a", "['x y'.\"z\"]", 'w = { "v" = [', "1,", "2] }"]
+    assert line_of(lines, ("a", "b")) == 1
+    assert line_of(lines, ("x y", "z")) == 5
+    assert line_of(lines, ("x y", "z", "w", "v", 1)) == 6
+    assert line_of(lines, ("nowhere",)) is None
