@@ -13,7 +13,7 @@ from legato.message import ImagePart, Part, TextPart, text_of
 
 ID_LENGTH = 128
 TITLE_LENGTH = 200
-TEXT_LENGTH = 1_000_000
+TEXT_LENGTH = 200_000
 
 _IMAGE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,", re.ASCII)
 _ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,128}")

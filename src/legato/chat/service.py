@@ -240,14 +240,18 @@ class ChatService:
         :raises NotFoundError: there is no such conversation. Then nothing is followed.
         """
         owned = await self.conversation(person, conversation)
-        self._audience.add(conversation, watcher)
-        if (grace := self._graces.pop(conversation, None)) is not None:
-            grace.cancel()
+        self.attend(conversation, watcher)
         tree = await self._trees.get(conversation)
         if tree is None or tree.conversation.owner != owned.conversation.owner:
             self._audience.remove(conversation, watcher)
             raise NotFoundError(NOT_FOUND)
         return tree.conversation, [message for message in tree.messages.values() if message.revision > since]
+
+    def attend(self, conversation: str, watcher: Watcher) -> None:
+        """Be told from now on, without what was before. The caller knows that its person may."""
+        self._audience.add(conversation, watcher)
+        if (grace := self._graces.pop(conversation, None)) is not None:
+            grace.cancel()
 
     def unfollow(self, conversation: str, watcher: Watcher) -> None:
         """Be told no more. Where nobody is left, the assistant says what becomes of a running reply."""

@@ -3,7 +3,7 @@
 The JSON Schema (`docs/reference/protocol.schema.json`) and the TypeScript types (`web/src/protocol.ts`) are generated from here.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct, field
 
@@ -157,10 +157,22 @@ class MessageView(Struct, frozen=True):
 
 
 class Following(Answer, frozen=True, tag="following"):
-    """What was missed: the conversation, and its messages written after `since`, oldest first."""
+    """What was missed: the conversation, and its messages written after `since`, oldest first.
+
+    Where `more` is true, the rest of them comes in frames of type `messages`.
+    """
 
     conversation: ConversationView
     messages: list[MessageView] = field(default_factory=list)
+    more: bool = False
+
+
+class Messages(Answer, frozen=True, tag="messages"):
+    """More of what was missed, behind `following`; the last such frame has no `more`."""
+
+    conversation: str
+    messages: list[MessageView]
+    more: bool = False
 
 
 class Unfollowed(Answer, frozen=True, tag="unfollowed"):
@@ -203,7 +215,8 @@ class MessageChanged(Answer, frozen=True, tag="message"):
 class Delta(Struct, frozen=True, tag_field="type", tag="delta", rename={"from_": "from"}):
     """The events of the offsets `from` ≤ offset < `to` of a stream, neighbours of text joined.
 
-    `from` is always the `to` of the delta before it, or 0 after a `reset`, or the position that was asked for.
+    `from` is the `to` of the delta before it, or the position that was asked for. Where it is 0 the stream is told from
+    its beginning: what a client has of it is replaced.
     """
 
     stream: str
@@ -214,10 +227,10 @@ class Delta(Struct, frozen=True, tag_field="type", tag="delta", rename={"from_":
 
 
 class ResetStream(Struct, frozen=True, tag_field="type", tag="reset"):
-    """Forget what you have of this stream: the next delta of `epoch` begins at 0, or its message is told whole."""
+    """The position cannot be continued: forget what you have of this stream. The next delta of it begins at 0; with the reason `gone` there is none."""
 
     stream: str
-    reason: ResetReason | str
+    reason: ResetReason | Literal["gone"]
     epoch: str | None = None
 
 
@@ -237,6 +250,7 @@ class Pong(Answer, frozen=True, tag="pong"):
 ServerMessage = (
     Welcome
     | Following
+    | Messages
     | Unfollowed
     | Ack
     | Stopped

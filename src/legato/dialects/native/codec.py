@@ -1,0 +1,35 @@
+"""Bytes of `legato.v1` and its messages, both ways."""
+
+import msgspec
+
+from legato.errors import InvalidError
+from legato.protocol.messages import PROTOCOL, ClientMessage, Delta, ServerMessage
+from legato.stream import Batch, Log
+
+_decode = msgspec.json.Decoder(ClientMessage).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def encode(message: ServerMessage) -> bytes:
+    return _encode(message)
+
+
+def delta(log: Log, batch: Batch) -> bytes:
+    """The `Encoding` of a stream."""
+    return _encode(Delta(log.stream, log.epoch, batch.first, batch.next, batch.events))
+
+
+def decode(payload: bytes) -> ClientMessage:
+    """One frame from a client.
+
+    :raises InvalidError: with a sentence that says what is wrong with it.
+    """
+    try:
+        message: ClientMessage = _decode(payload)
+        return message
+    except msgspec.ValidationError as error:
+        raise InvalidError(f"This message does not fit {PROTOCOL}: {error}.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidError(f"This is not JSON: {error}.") from None
+    except RecursionError:
+        raise InvalidError("This JSON is nested too deeply.") from None

@@ -1,0 +1,116 @@
+"""One conversation as one socket follows it: a viewer for each of its running streams, and word of every change."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from legato.dialects.base import Socket
+from legato.dialects.native.codec import encode
+from legato.dialects.views import conversation_view, message_view
+from legato.protocol.messages import (
+    ConversationChanged,
+    ConversationDeleted,
+    MessageChanged,
+    ResetStream,
+    Where,
+)
+from legato.storage.base import Conversation, Message
+from legato.stream import Encoding, Flusher, Log, Position, Reset, Viewer, resume
+
+
+class Followed:
+    """A `Watcher`. What it hears before `ready` it keeps, and tells then, so that the history comes first."""
+
+    __slots__ = ("_deleted", "_early", "_encoding", "_flusher", "_socket", "_viewers", "conversation")
+
+    def __init__(
+        self,
+        conversation: str,
+        socket: Socket,
+        flusher: Flusher,
+        encoding: Encoding,
+        deleted: Callable[[str], None],
+    ) -> None:
+        self.conversation = conversation
+        self._socket = socket
+        self._flusher = flusher
+        self._encoding = encoding
+        self._deleted = deleted
+        self._viewers: dict[str, Viewer] = {}
+        self._early: list[Message | Conversation | Log] | None = []
+
+    def on_message(self, message: Message) -> None:
+        if self._early is not None:
+            self._early.append(message)
+        else:
+            self._socket.send(encode(MessageChanged(message=message_view(message))))
+
+    def on_conversation(self, conversation: Conversation) -> None:
+        if self._early is not None:
+            self._early.append(conversation)
+        else:
+            self._socket.send(encode(ConversationChanged(conversation=conversation_view(conversation))))
+
+    def on_stream(self, log: Log) -> None:
+        if self._early is not None:
+            self._early.append(log)
+        else:
+            self.watch(log, None)
+
+    def on_deleted(self, conversation: str) -> None:
+        self._socket.send(encode(ConversationDeleted(conversation=conversation)))
+        self._deleted(conversation)
+
+    def again(self) -> None:
+        """Start over: look at no stream, and keep what is heard until `ready`."""
+        self._detach()
+        self._early = []
+
+    def ready(self, revision: int, logs: Iterable[Log], positions: Mapping[str, Where]) -> None:
+        """All up to `revision` was told: tell what came since, then the streams, each from its position."""
+        early, self._early = self._early or [], None
+        seen = set()
+        for log in logs:
+            seen.add(log.stream)
+            self.watch(log, positions.get(log.stream))
+        for change in early:
+            if isinstance(change, Log):
+                if change.stream not in seen:
+                    self.watch(change, None)
+            elif change.revision > revision:
+                if isinstance(change, Message):
+                    self.on_message(change)
+                else:
+                    self.on_conversation(change)
+
+    def watch(self, log: Log, where: Where | None) -> None:
+        """Look at a stream from a position, or from its beginning; one that is looked at already stays as it is."""
+        if log.stream in self._viewers:
+            return
+        offset = 0
+        if where is not None:
+            answer = resume(log, Position(where.stream, where.epoch, where.offset))
+            if isinstance(answer, Reset):
+                self._socket.send(encode(ResetStream(log.stream, answer.reason, log.epoch)))
+            else:
+                offset = answer.offset
+        viewer = Viewer(log, offset, self._encoding, self._socket, self._flusher, self._ended)
+        if not log.closed or offset < log.next:
+            self._viewers[log.stream] = viewer
+        else:
+            viewer.detach()
+
+    def mark(self) -> None:
+        """The socket takes more again."""
+        for viewer in self._viewers.values():
+            viewer.mark()
+
+    def close(self) -> None:
+        self._detach()
+        self._early = None
+
+    def _ended(self, viewer: Viewer) -> None:
+        self._viewers.pop(viewer.log.stream, None)
+
+    def _detach(self) -> None:
+        for viewer in self._viewers.values():
+            viewer.detach()
+        self._viewers.clear()

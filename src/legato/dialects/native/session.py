@@ -1,0 +1,346 @@
+"""One socket of the native dialect: commands are taken in order, one at a time; what happens meanwhile goes out at once."""
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, assert_never
+
+from legato.chat.ingress import Submission, check_id
+from legato.chat.person import Person
+from legato.dialects.base import Socket, framed
+from legato.dialects.native.codec import decode, delta, encode
+from legato.dialects.native.followed import Followed
+from legato.dialects.views import conversation_view, message_view
+from legato.errors import BusyError, InvalidError, LegatoError, NotFoundError, UnauthenticatedError
+from legato.protocol.close import CloseCode
+from legato.protocol.messages import (
+    Ack,
+    ClientMessage,
+    ConversationChanged,
+    Edit,
+    Error,
+    Follow,
+    Following,
+    Hello,
+    Messages,
+    MessageView,
+    Ping,
+    Pong,
+    Regenerate,
+    ResetStream,
+    Send,
+    ServerMessage,
+    Show,
+    Stop,
+    Stopped,
+    Unfollow,
+    Unfollowed,
+)
+from legato.storage.base import Begun, Conversation, Message
+from legato.stream import Log
+
+if TYPE_CHECKING:
+    from legato.dialects.native.dialect import NativeDialect
+
+logger = logging.getLogger(__name__)
+
+HELLO_SECONDS = 10.0
+"""How long a socket may stay open without saying who it is."""
+
+WAITING = 256
+"""Commands of one socket that may wait for their turn."""
+
+FOLLOWED = 1000
+"""Conversations that one socket may follow."""
+
+POSITIONS = 100
+"""Positions that one `follow` may name."""
+
+PAGE_CHARACTERS = 100_000
+"""History goes out in frames of about this size, each once the socket takes more."""
+
+
+class NativeSession:
+    __slots__ = (
+        "_deadline",
+        "_dialect",
+        "_followed",
+        "_gone",
+        "_inbox",
+        "_room",
+        "_worker",
+        "person",
+        "socket",
+    )
+
+    def __init__(self, dialect: "NativeDialect", socket: Socket) -> None:
+        self._dialect = dialect
+        self.socket = socket
+        self.person: Person | None = None
+        self._followed: dict[str, Followed] | None = None
+        self._gone = False
+        self._inbox: deque[ClientMessage] | None = None
+        self._worker: asyncio.Task[None] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._room: asyncio.Event | None = None
+
+    def received(self, payload: bytes) -> None:
+        if self._gone:
+            return
+        try:
+            command = decode(payload)
+            if command.id is not None:
+                check_id(command.id, "id")
+        except LegatoError as error:
+            self._send(Error(code=error.code, message=error.message))
+            return
+        if isinstance(command, Ping):
+            self._send(Pong(re=command.id))
+        elif self.person is None and self._worker is None and not isinstance(command, Hello):
+            message = "Say hello first, with a token or a ticket."
+            self._send(Error(re=command.id, code="unauthenticated", message=message))
+            self.socket.close(CloseCode.UNAUTHENTICATED, "hello comes first")
+        else:
+            self._take(command)
+
+    def resumed(self) -> None:
+        for followed in (self._followed or {}).values():
+            followed.mark()
+        if self._room is not None:
+            self._room.set()
+
+    def closed(self) -> None:
+        self._gone = True
+        self._dialect.sessions.discard(self)
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._room is not None:
+            self._room.set()
+        for conversation in list(self._followed or ()):
+            self._leave(conversation)
+
+    def await_hello(self) -> None:
+        self._deadline = asyncio.get_running_loop().call_later(
+            HELLO_SECONDS, self.socket.close, CloseCode.UNAUTHENTICATED, "no hello came in time"
+        )
+
+    def introduce(self, token: str) -> None:
+        """Check a token that came with the handshake; commands wait until it is checked."""
+        self._take(Hello(token=token))
+
+    def welcome(self, person: Person, re: str | None = None) -> None:
+        self.person = person
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        self._send(self._dialect.welcome(person, re))
+
+    def _send(self, message: ServerMessage) -> None:
+        if not self._gone:
+            self.socket.send(encode(message))
+
+    def _take(self, command: ClientMessage) -> None:
+        if self._inbox is None:
+            self._inbox = deque()
+        if len(self._inbox) >= WAITING:
+            self.socket.close(CloseCode.TOO_MANY, "too many commands at once")
+            return
+        self._inbox.append(command)
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work(self._inbox))
+
+    async def _work(self, inbox: deque[ClientMessage]) -> None:
+        while inbox and not self._gone:
+            await self._answer(inbox.popleft())
+        self._inbox = self._worker = None
+
+    async def _answer(self, command: ClientMessage) -> None:
+        try:
+            await self._do(command)
+        except LegatoError as error:
+            retry_after = error.retry_after if isinstance(error, BusyError) else None
+            self._send(Error(re=command.id, code=error.code, message=error.message, retry_after=retry_after))
+            if isinstance(error, UnauthenticatedError):
+                self.socket.close(CloseCode.UNAUTHENTICATED, "not authenticated")
+        except Exception:
+            logger.exception("A %s of user %s failed", type(command).__name__, self.person and self.person.id)
+            message = "The server failed in a way it should not. Its log says more."
+            self._send(Error(re=command.id, code="internal", message=message))
+
+    async def _do(self, command: ClientMessage) -> None:
+        if isinstance(command, Hello):
+            await self._hello(command)
+            return
+        person, service = self.person, self._dialect.service
+        if person is None:
+            raise UnauthenticatedError("Say hello first, with a token or a ticket.")
+        match command:
+            case Follow():
+                await self._follow(person, command)
+            case Unfollow():
+                self._leave(command.conversation)
+                self._send(Unfollowed(re=command.id, conversation=command.conversation))
+            case Send() | Regenerate() | Edit():
+                await self._begin(person, command)
+            case Show():
+                shown = await service.show(person, command.conversation, command.message)
+                self._send(ConversationChanged(re=command.id, conversation=conversation_view(shown)))
+            case Stop():
+                stopped = await service.stop(person, command.conversation, command.message)
+                self._send(Stopped(re=command.id, conversation=command.conversation, messages=stopped))
+            case Ping():
+                self._send(Pong(re=command.id))
+            case _:
+                assert_never(command)
+
+    async def _hello(self, hello: Hello) -> None:
+        if self.person is not None:
+            self.welcome(self.person, hello.id)
+            return
+        person = await self._dialect.authenticate(token=hello.token, ticket=hello.ticket)
+        if "chat" not in person.scopes:
+            raise UnauthenticatedError("This token does not allow its owner to chat.")
+        if not self._gone:
+            self.welcome(person, hello.id)
+
+    async def _follow(self, person: Person, command: Follow) -> None:
+        if len(command.positions) > POSITIONS:
+            raise InvalidError(
+                f"One follow can name {POSITIONS} positions; this one has {len(command.positions)}."
+            )
+        service = self._dialect.service
+        followed = self._followed_of(command.conversation)
+        followed.again()
+        try:
+            conversation, messages = await service.follow(
+                person, command.conversation, followed, command.since
+            )
+            await self._tell_history(command.id, conversation, messages)
+            positions = {where.stream: where for where in command.positions}
+            ended = [
+                log
+                for stream in positions.keys() - {log.stream for log in service.logs(command.conversation)}
+                if (log := await self._ended_log(person, command.conversation, stream)) is not None
+            ]
+        except BaseException:
+            self._leave(command.conversation)
+            raise
+        if self._gone:
+            service.unfollow(command.conversation, followed)
+            return
+        running = service.logs(command.conversation)
+        logs = {log.stream: log for log in [*ended, *running]}
+        followed.ready(conversation.revision, logs.values(), positions)
+
+    async def _ended_log(self, person: Person, conversation: str, stream: str) -> Log | None:
+        try:
+            of, log = await self._dialect.service.log(person, stream)
+            if of == conversation:
+                return log
+        except NotFoundError:
+            logger.debug("A position in stream %s, which is gone", stream)
+        self._send(ResetStream(stream, "gone"))
+        return None
+
+    async def _tell_history(
+        self, re: str | None, conversation: Conversation, messages: list[Message]
+    ) -> None:
+        pages = paged([message_view(message) for message in messages])
+        self._send(
+            Following(
+                re=re,
+                conversation=conversation_view(conversation),
+                messages=pages[0],
+                more=len(pages) > 1,
+            )
+        )
+        for number, page in enumerate(pages[1:], start=2):
+            await self._writable()
+            self._send(Messages(conversation=conversation.id, messages=page, more=number < len(pages)))
+
+    async def _writable(self) -> None:
+        """Return once the socket takes more, or is gone."""
+        while not self.socket.writable and not self._gone:
+            self._room = asyncio.Event()
+            await self._room.wait()
+        self._room = None
+
+    async def _begin(self, person: Person, command: Send | Regenerate | Edit) -> None:
+        """Start a reply. `ack` goes out before anything of it is told, and this socket follows it from then on."""
+        service = self._dialect.service
+
+        def acknowledged(begun: Begun) -> None:
+            self._send(
+                Ack(
+                    re=command.id,
+                    conversation=begun.conversation.id,
+                    reply=begun.reply.id,
+                    message=begun.question.id if begun.question is not None else None,
+                    client_message_id=command.client_message_id,
+                    duplicate=begun.duplicate,
+                )
+            )
+            if not self._gone and begun.conversation.id not in (self._followed or {}):
+                followed = self._followed_of(begun.conversation.id)
+                service.attend(begun.conversation.id, followed)
+                followed.ready(0, (), {})
+
+        match command:
+            case Send():
+                submission = Submission(
+                    client_message_id=command.client_message_id,
+                    conversation=command.conversation,
+                    text=command.text,
+                    parts=tuple(command.parts),
+                    parent=command.parent,
+                    assistant=command.assistant,
+                )
+                begun = await service.send(person, submission, acknowledged)
+            case Regenerate(conversation=conversation, message=message, client_message_id=key):
+                begun = await service.regenerate(person, conversation, message, key, acknowledged)
+            case Edit(conversation=conversation, message=message, text=text, client_message_id=key):
+                begun = await service.edit(person, conversation, message, text, key, acknowledged)
+            case _:
+                assert_never(command)
+        followed_now = (self._followed or {}).get(begun.conversation.id)
+        if begun.duplicate and followed_now is not None:
+            _, log = await service.log(person, begun.reply.id)
+            if not self._gone:
+                followed_now.watch(log, None)
+
+    def _followed_of(self, conversation: str) -> Followed:
+        if self._followed is None:
+            self._followed = {}
+        followed = self._followed.get(conversation)
+        if followed is None:
+            if len(self._followed) >= FOLLOWED:
+                raise InvalidError(f"One socket can follow {FOLLOWED} conversations. Unfollow some first.")
+            followed = Followed(
+                conversation,
+                self.socket,
+                self._dialect.flusher,
+                framed(delta, self.socket.frame),
+                self._leave,
+            )
+            self._followed[conversation] = followed
+        return followed
+
+    def _leave(self, conversation: str) -> None:
+        followed = (self._followed or {}).pop(conversation, None)
+        if followed is not None:
+            followed.close()
+            self._dialect.service.unfollow(conversation, followed)
+
+
+def paged(messages: list[MessageView]) -> list[list[MessageView]]:
+    """The messages in pages of about `PAGE_CHARACTERS`; at least one page."""
+    pages: list[list[MessageView]] = [[]]
+    size = 0
+    for message in messages:
+        length = 2 * len(message.text) + len(message.reasoning) + 500
+        if size and size + length > PAGE_CHARACTERS:
+            pages.append([])
+            size = 0
+        pages[-1].append(message)
+        size += length
+    return pages

@@ -1,0 +1,44 @@
+"""Conversations and messages as clients see them, in the native protocol and in REST alike."""
+
+from datetime import UTC, datetime
+
+from legato.message import text_of
+from legato.protocol.messages import ConversationView, MessageView
+from legato.storage.base import Conversation, Message
+
+
+def timestamp(when: datetime) -> str:
+    """ISO-8601, UTC, milliseconds, `Z`."""
+    return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def conversation_view(conversation: Conversation) -> ConversationView:
+    return ConversationView(
+        id=conversation.id,
+        title=conversation.title,
+        assistant=conversation.assistant,
+        revision=conversation.revision,
+        created_at=timestamp(conversation.created_at),
+        updated_at=timestamp(conversation.updated_at),
+        head=conversation.head,
+    )
+
+
+def message_view(message: Message) -> MessageView:
+    return MessageView(
+        id=message.id,
+        conversation=message.conversation,
+        role=message.role,
+        status=message.status,
+        created_at=timestamp(message.created_at),
+        revision=message.revision,
+        text=text_of(message.parts),
+        parts=message.parts,
+        parent=message.parent,
+        author=message.author,
+        reasoning=message.reasoning,
+        model=message.model,
+        detail=message.detail,
+        usage=message.usage,
+        timings=message.timings,
+    )
