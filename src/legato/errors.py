@@ -74,10 +74,17 @@ class EngineError(LegatoError):
 
 
 class EngineUnavailableError(EngineError):
-    """The engine cannot be reached, is overloaded, or refused with a server error."""
+    """The engine cannot be reached, is overloaded, or refused with a server error.
+
+    `retry_after` is in seconds, where the engine told it.
+    """
 
     code = "engine_unavailable"
     retryable = True
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class EngineTimeoutError(EngineError):

@@ -1,0 +1,262 @@
+"""One HTTP server that writes replies: a pool of connections to it, and its failures as the errors of engines."""
+
+import asyncio
+import ipaddress
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from yarl import URL
+
+from legato import __version__
+from legato.engines.lines import LARGEST
+from legato.errors import EngineBrokeError, EngineUnavailableError, SettingsError
+
+_ERROR_BYTES = 64 * 1024
+_DRAIN_SECONDS = 0.1
+
+
+class Answer:
+    """An answer whose headers are there. Its body is read once, with `chunks` or `read`."""
+
+    def __init__(self, response: aiohttp.ClientResponse, who: str) -> None:
+        self._response = response
+        self._who = who
+        self.status = response.status
+        self.headers = response.headers
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes.
+
+        :raises EngineBrokeError: the connection ended before the body did.
+        """
+        content = self._response.content
+        try:
+            while data := await content.readany():
+                yield data
+        except (aiohttp.ClientError, OSError) as error:
+            raise EngineBrokeError(
+                f"The connection to {self._who} broke in the middle of the reply. Try again."
+            ) from error
+
+    async def read(self, limit: int = LARGEST) -> bytes:
+        """The body whole, but no more of it than about `limit` bytes.
+
+        :raises EngineBrokeError: the connection ended before the body did.
+        """
+        body = bytearray()
+        async for data in self.chunks():
+            body += data
+            if len(body) > limit:
+                break
+        return bytes(body)
+
+    async def complaint(self) -> bytes:
+        """The beginning of the body, for a sentence about why it is not the answer; empty where it cannot be had."""
+        try:
+            return await self.read(_ERROR_BYTES)
+        except EngineBrokeError:
+            return b""
+
+    async def drain(self) -> None:
+        """Read the end of a body whose words were all read, so that its connection can be used again."""
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while await self._response.content.readany():
+                    pass
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            self._response.close()
+
+
+class HttpServer:
+    """The server at `url`, or behind `unix_socket`.
+
+    `who` names it in sentences, `remedy` says what a person does when it cannot be reached. `ca_file` (PEM) is trusted
+    beside the system's authorities. The environment's proxies are used, but never for this machine. `connect_timeout`
+    is in seconds and counts from the name lookup to the end of the TLS handshake; nothing else is timed here.
+
+    :raises SettingsError: the URL is none, or `ca_file` cannot be read.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        who: str,
+        remedy: str,
+        ca_file: str | Path | None = None,
+        unix_socket: str | Path | None = None,
+        headers: Mapping[str, str] | None = None,
+        connect_timeout: float = 5.0,
+    ) -> None:
+        self.url = _parsed(url)
+        where = str(self.url.with_user(None)).rstrip("/") if unix_socket is None else str(unix_socket)
+        self.who = f"{who} at {where}"
+        self._remedy = remedy
+        self._tls = _tls(ca_file) if ca_file is not None else None
+        self._unix_socket = unix_socket
+        self._proxy = None if unix_socket is not None else environment_proxy(self.url)
+        self._headers = {
+            "User-Agent": f"legato/{__version__}",
+            # A proxy that compresses also collects; words are wanted as they come.
+            "Accept-Encoding": "identity",
+            **(headers or {}),
+        }
+        self._connect_timeout = connect_timeout
+        self._session: aiohttp.ClientSession | None = None
+
+    @asynccontextmanager
+    async def request(self, method: str, path: str, body: bytes | None = None) -> AsyncIterator[Answer]:
+        """Ask, and give the answer whatever its status. A body that is not read to its end closes the connection at
+        once, which is what makes a model stop.
+
+        :raises EngineUnavailableError: it cannot be reached, or went away before it answered.
+        """
+        headers = None if body is None else {"Content-Type": "application/json"}
+        try:
+            response = await self._opened().request(
+                method, self.url.joinpath(path), data=body, headers=headers, allow_redirects=False
+            )
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._unreachable(error) from error
+        try:
+            yield Answer(response, self.who)
+        finally:
+            if not response.content.at_eof():
+                response.close()
+            response.release()
+
+    async def fetch(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """The status and the body of a short answer.
+
+        :raises EngineUnavailableError: it cannot be reached, or broke off.
+        """
+        try:
+            async with self.request(method, path, body) as answer:
+                return answer.status, await answer.read()
+        except EngineBrokeError as error:
+            raise EngineUnavailableError(f"{self.who} broke off its answer. {self._remedy}") from error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            tls: ssl.SSLContext | bool = self._tls or True
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ssl=tls)
+                if self._unix_socket is None
+                else aiohttp.UnixConnector(str(self._unix_socket), limit=0),
+                timeout=aiohttp.ClientTimeout(connect=self._connect_timeout),
+                headers=self._headers,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                proxy=self._proxy and self._proxy.with_user(None),
+                proxy_auth=_credentials(self._proxy),
+            )
+        return self._session
+
+    def unexpected(self, status: int, headers: Mapping[str, str], said: str = "") -> EngineUnavailableError:
+        """The error for a status that is nobody's fault but the server's, or that comes from something else there."""
+        told = f" ({said})" if said else ""
+        if 300 <= status < 400:
+            target = headers.get("Location", "another address")
+            return EngineUnavailableError(f"{self.who} redirects to {target}: set that as its URL.")
+        if status in (429, 503):
+            return EngineUnavailableError(
+                f"{self.who} has no room for another request now{told}. Try again in a moment.",
+                retry_after=_seconds(headers),
+            )
+        return EngineUnavailableError(f"{self.who} answered with an error, {status}{told}. {self._remedy}")
+
+    def _unreachable(self, error: Exception) -> EngineUnavailableError:
+        match error:
+            case aiohttp.ClientConnectorCertificateError():
+                why = getattr(error.certificate_error, "verify_message", "") or str(error.certificate_error)
+                return EngineUnavailableError(
+                    f"The certificate of {self.who} is not trusted ({why}): set `ca_file` of this engine "
+                    f"to the certificate of the authority that signed it."
+                )
+            case aiohttp.ClientConnectorSSLError():
+                return EngineUnavailableError(
+                    f"{self.who} does not speak TLS as expected: check whether its URL begins with http or https, "
+                    f"and that `ca_file` of this engine is the authority it uses."
+                )
+            case TimeoutError():
+                why = f"no connection within {self._connect_timeout:g} s"
+            case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
+                why = "the proxy that the environment names does not let us through"
+            case aiohttp.ClientConnectorDNSError():
+                why = f"the name {self.url.host} is not known"
+            case aiohttp.ClientConnectorError():
+                why = (error.os_error.strerror or str(error.os_error)).lower()
+            case _:
+                why = "it closed the connection before it answered"
+        return EngineUnavailableError(f"{self.who} cannot be reached ({why}). {self._remedy}")
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = URL(url)
+        usable = parsed.scheme in ("http", "https") and bool(parsed.host)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingsError(
+            f"{url!r} is not the URL of a server: it should look like http://127.0.0.1:11434."
+        )
+    return parsed
+
+
+def _tls(ca_file: str | Path) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    # Authorities made at home often lack the key identifiers that Python 3.13 asks for by default.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    try:
+        context.load_verify_locations(ca_file)
+    except (OSError, ssl.SSLError) as error:
+        why = (
+            error.strerror
+            if isinstance(error, FileNotFoundError | PermissionError)
+            else "it holds no PEM certificate"
+        )
+        raise SettingsError(f"`ca_file` {ca_file} cannot be used: {why}.") from error
+    return context
+
+
+def is_loopback(url: URL) -> bool:
+    """Whether the server is on this machine."""
+    host = (url.host or "").rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def environment_proxy(url: URL) -> URL | None:
+    """The proxy that `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` name for `url`; none for this machine."""
+    if is_loopback(url) or proxy_bypass(url.host or ""):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    return URL(proxy if "://" in proxy else f"http://{proxy}") if proxy else None
+
+
+def _credentials(proxy: URL | None) -> aiohttp.BasicAuth | None:
+    if proxy is None or proxy.user is None:
+        return None
+    return aiohttp.BasicAuth(proxy.user, proxy.password or "")
+
+
+def _seconds(headers: Mapping[str, str]) -> float | None:
+    try:
+        return max(0.0, float(headers.get("Retry-After", "")))
+    except ValueError:
+        return None

@@ -1,0 +1,194 @@
+"""An Ollama, on this machine or another."""
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from legato.engines import ollama_codec as codec
+from legato.engines.base import Capabilities, Health, Model, Out, Outcome, Request
+from legato.engines.http import Answer, HttpServer
+from legato.errors import (
+    EngineError,
+    EngineRefusedError,
+    EngineUnavailableError,
+    ModelNotFoundError,
+)
+from legato.stream import State
+
+_HEALTH_SECONDS = 4.5
+_KNOWN_SECONDS = 300.0
+"""How long what a model can do is believed: it may be pulled again, or made anew with another template."""
+
+T = TypeVar("T")
+
+
+def address(host: str) -> str:
+    """The URL that a value of `OLLAMA_HOST` means, by the rules of Ollama's `envconfig.Host`; `0.0.0.0` is this machine."""
+    scheme, separator, rest = host.strip().strip("\"'").partition("://")
+    if not separator:
+        scheme, rest = "http", scheme
+    port = "11434" if not separator else "443" if scheme == "https" else "80"
+    place, slash, path = rest.partition("/")
+    if place.startswith("["):
+        name, _, after = place.partition("]")
+        name, given = name + "]", after.removeprefix(":")
+    elif place.count(":") > 1:
+        name, given = f"[{place}]", ""
+    else:
+        name, _, given = place.partition(":")
+    name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(name, name)  # noqa: S104
+    if given.isdecimal() and int(given) <= 65535:
+        port = given
+    return f"{scheme}://{name}:{port}{slash}{path}".rstrip("/")
+
+
+class OllamaEngine:
+    """Speaks to `/api/chat` of the Ollama at `url`.
+
+    `ca_file` (PEM) is trusted beside the system's authorities; `headers` are sent with every request, for a proxy before
+    it that wants a key. `connect_timeout` is in seconds.
+
+    :raises SettingsError: the URL is none, or `ca_file` cannot be read.
+    """
+
+    name = "ollama"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        ca_file: str | Path | None = None,
+        headers: Mapping[str, str] | None = None,
+        connect_timeout: float = 5.0,
+    ) -> None:
+        self._server = HttpServer(
+            url if "://" in url else address(url),
+            who="Ollama",
+            remedy="Start it with `ollama serve`, or set its URL.",
+            ca_file=ca_file,
+            headers=headers,
+            connect_timeout=connect_timeout,
+        )
+        self._known: dict[str, tuple[float, Capabilities]] = {}
+
+    async def generate(self, request: Request, out: Out) -> Outcome:
+        if request.prefix and not (await self.capabilities(request.model)).continues:
+            raise EngineRefusedError(
+                f"The model {request.model} cannot go on behind a text: its template does not leave the reply open."
+            )
+        reply = codec.ChatReply(out, _new_id)
+        look = asyncio.create_task(self._tell_loading(request.model, out))
+        try:
+            async with self._server.request("POST", "api/chat", codec.chat(request)) as answer:
+                look.cancel()
+                if answer.status != 200:
+                    raise await self._refusal(answer, request.model)
+                async for data in answer.chunks():
+                    reply.feed(data)
+                    if reply.done:
+                        await answer.drain()
+                        break
+        finally:
+            look.cancel()
+            await asyncio.wait([look])
+        outcome = reply.end()
+        return outcome if outcome.model else msgspec.structs.replace(outcome, model=request.model)
+
+    async def _tell_loading(self, model: str, out: Out) -> None:
+        """Ollama says nothing while it loads a model, so look whether it must; the request itself does not wait for it."""
+        with suppress(EngineError):
+            running = await self._ask("GET", "api/ps", codec.Listing)
+            if codec.full_name(model) not in {codec.full_name(one.name) for one in running.models or ()}:
+                out.state(State("loading", model=model))
+
+    async def capabilities(self, model: str) -> Capabilities:
+        now = asyncio.get_running_loop().time()
+        known = self._known.get(model)
+        if known is not None and now < known[0]:
+            return known[1]
+        try:
+            async with asyncio.timeout(_HEALTH_SECONDS):
+                shown = await self._ask("POST", "api/show", codec.Shown, {"model": model})
+        except (EngineError, TimeoutError):
+            return Capabilities()
+        found = codec.capabilities(shown)
+        self._known[model] = (now + _KNOWN_SECONDS, found)
+        return found
+
+    async def models(self) -> tuple[Model, ...]:
+        there, running = await asyncio.gather(
+            self._ask("GET", "api/tags", codec.Listing), self._ask("GET", "api/ps", codec.Listing)
+        )
+        loaded = {codec.full_name(one.name): one for one in running.models or ()}
+        return tuple(
+            Model(
+                name=one.name,
+                engine=self.name,
+                loaded=one.name in loaded,
+                size=one.size,
+                context=loaded[one.name].context_length if one.name in loaded else None,
+                detail=one.details.sentence if one.details else None,
+            )
+            for one in there.models or ()
+        )
+
+    async def health(self) -> Health:
+        try:
+            async with asyncio.timeout(_HEALTH_SECONDS):
+                version, running = await asyncio.gather(
+                    self._ask("GET", "api/version", codec.Version), self._ask("GET", "api/ps", codec.Listing)
+                )
+        except EngineError as error:
+            return Health(ok=False, detail=error.message)
+        except TimeoutError:
+            return Health(ok=False, detail=f"{self._server.who} does not answer. Restart it.")
+        loaded = tuple(one.name for one in running.models or ())
+        return Health(
+            ok=True,
+            detail=f"{self._server.who} answers; loaded: {', '.join(loaded) or 'no model yet'}.",
+            version=version.version,
+            loaded=loaded,
+        )
+
+    async def close(self) -> None:
+        await self._server.close()
+
+    async def _ask(self, method: str, path: str, kind: type[T], body: object = None) -> T:
+        status, data = await self._server.fetch(
+            method, path, None if body is None else msgspec.json.encode(body)
+        )
+        if status != 200:
+            raise self._server.unexpected(status, {}, codec.failure(data))
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise EngineUnavailableError(
+                f"What answers is not Ollama, but something else ({self._server.who}). Check the URL."
+            ) from error
+
+    async def _refusal(self, answer: Answer, model: str) -> EngineError:
+        status, said = answer.status, codec.failure(await answer.complaint())
+        who = self._server.who
+        if status == 404 and said:
+            return ModelNotFoundError(
+                f"{who} has no model {model}: run `ollama pull {model}`, or choose another model."
+            )
+        if status == 404:
+            return EngineUnavailableError(
+                f"What answers is not Ollama, but something else ({who}). Check the URL."
+            )
+        if status in (401, 403, 407):
+            told = f" ({said})" if said else ""
+            return EngineRefusedError(f"{who} does not let us in{told}: check the `headers` of this engine.")
+        if codec.refuses(status, said):
+            return EngineRefusedError(f"{who} refuses the request: {said or status}.")
+        return self._server.unexpected(status, answer.headers, said)
+
+
+def _new_id() -> str:
+    return f"call_{secrets.token_hex(6)}"

@@ -1,0 +1,159 @@
+"""Any server that speaks OpenAI's chat completions."""
+
+import asyncio
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from yarl import URL
+
+from legato.engines import openai_codec as codec
+from legato.engines.base import Capabilities, Health, Model, Out, Outcome, Request
+from legato.engines.http import Answer, HttpServer
+from legato.errors import (
+    EngineError,
+    EngineRefusedError,
+    EngineUnavailableError,
+    ModelNotFoundError,
+)
+
+_HEALTH_SECONDS = 4.5
+_KNOWN_SECONDS = 300.0
+_REFUSED = frozenset({400, 405, 406, 411, 413, 414, 415, 422})
+
+
+def base_url(url: str) -> str:
+    """`url` as the base that `/chat/completions` stands behind: a bare server gets its `/v1`."""
+    url = url.strip().rstrip("/").removesuffix("/chat/completions")
+    try:
+        versioned = any(re.match(r"v\d", segment) for segment in URL(url).parts)
+    except ValueError:
+        versioned = True
+    return url if versioned else f"{url}/v1"
+
+
+class OpenAIEngine:
+    """Speaks to the server at `url` (with or without `/v1`), or to one behind `unix_socket`.
+
+    `continues` says that a last message of the assistant is gone on with, as llama.cpp's server does. `name` is its word
+    in settings. `extra_body` are fields for every completion, which the options of a request override; a field that is
+    None there is left out.
+
+    :raises SettingsError: the URL is none, or `ca_file` cannot be read.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        ca_file: str | Path | None = None,
+        unix_socket: str | Path | None = None,
+        headers: Mapping[str, str] | None = None,
+        connect_timeout: float = 5.0,
+        continues: bool = False,
+        name: str = "openai",
+        extra_body: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._server = HttpServer(
+            base_url(url),
+            who="The model server",
+            remedy="Check that it runs, and that its URL is right.",
+            ca_file=ca_file,
+            unix_socket=unix_socket,
+            headers={**({"Authorization": f"Bearer {api_key}"} if api_key else {}), **(headers or {})},
+            connect_timeout=connect_timeout,
+        )
+        self._name = name
+        self._continues = continues
+        self._extra = dict(extra_body or {})
+        self._listed: tuple[float, dict[str, int | None]] = (float("-inf"), {})
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def generate(self, request: Request, out: Out) -> Outcome:
+        if request.prefix and not self._continues:
+            raise EngineRefusedError(f"{self._server.who} cannot go on behind a text.")
+        reply = codec.CompletionReply(out, _new_id, self._server.who)
+        body = codec.completion(request, self._extra)
+        async with self._server.request("POST", "chat/completions", body) as answer:
+            if answer.status != 200:
+                raise await self._refusal(answer, request.model)
+            async for data in answer.chunks():
+                reply.feed(data)
+                if reply.done:
+                    await answer.drain()
+                    break
+        outcome = reply.end()
+        return outcome if outcome.model else msgspec.structs.replace(outcome, model=request.model)
+
+    async def capabilities(self, model: str) -> Capabilities:
+        """The protocol has no way to ask. Tools and images are part of it, and a model that lacks them refuses them."""
+        now = asyncio.get_running_loop().time()
+        until, contexts = self._listed
+        if now >= until:
+            try:
+                async with asyncio.timeout(_HEALTH_SECONDS):
+                    contexts = {one.id: one.context for one in await self._models()}
+            except (EngineError, TimeoutError):
+                contexts = {}
+            else:
+                self._listed = (now + _KNOWN_SECONDS, contexts)
+        return Capabilities(continues=self._continues, tools=True, images=True, context=contexts.get(model))
+
+    async def models(self) -> tuple[Model, ...]:
+        return tuple(
+            Model(name=one.id, engine=self._name, context=one.context) for one in await self._models()
+        )
+
+    async def health(self) -> Health:
+        try:
+            async with asyncio.timeout(_HEALTH_SECONDS):
+                listed = await self._models()
+        except EngineError as error:
+            return Health(ok=False, detail=error.message)
+        except TimeoutError:
+            return Health(ok=False, detail=f"{self._server.who} does not answer. Check that it runs.")
+        return Health(ok=True, detail=f"{self._server.who} answers and offers {len(listed)} models.")
+
+    async def close(self) -> None:
+        await self._server.close()
+
+    async def _models(self) -> list[codec.Listed]:
+        async with self._server.request("GET", "models") as answer:
+            if answer.status != 200:
+                raise await self._refusal(answer, "")
+            data = await answer.read()
+        try:
+            return msgspec.json.decode(data, type=codec.Listing).data
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise EngineUnavailableError(
+                f"{self._server.who} does not speak the OpenAI protocol. Check the URL."
+            ) from error
+
+    async def _refusal(self, answer: Answer, model: str) -> EngineError:
+        status, who = answer.status, self._server.who
+        failure = codec.failure(await answer.complaint())
+        said = failure.message if failure else ""
+        if status == 401:
+            return EngineRefusedError(f"{who} does not accept the key: set `api_key` of this engine.")
+        if status == 403:
+            return EngineRefusedError(f"{who} does not let this key do that{f' ({said})' if said else ''}.")
+        if status == 404 and failure and codec.means_model(failure, model):
+            return ModelNotFoundError(f"{who} has no model {model}: choose one that it offers.")
+        if status == 404:
+            return EngineUnavailableError(f"{who} does not know this address. Check the URL.")
+        if status == 429 and failure and failure.code == "insufficient_quota":
+            return EngineRefusedError(f"{who} refuses the request: {said}.")
+        if status in _REFUSED:
+            return EngineRefusedError(f"{who} refuses the request: {said or status}.")
+        return self._server.unexpected(status, answer.headers, said)
+
+
+def _new_id() -> str:
+    return f"call_{secrets.token_hex(6)}"
