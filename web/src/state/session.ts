@@ -1,0 +1,388 @@
+// All that the page knows of the server. Inputs go in with the time; what to do comes out as effects.
+
+import type { Ack, ClientMessage, Edit, Error as Refused, MessageView, Regenerate, Send, ServerMessage } from "../protocol";
+import { Link, type LinkEffect, type Phase } from "./link";
+import { type Place, branch, leaf } from "./tree";
+import { Thread } from "./thread";
+
+export type Effect =
+  | { do: "connect" }
+  | { do: "close" }
+  | { do: "send"; message: ClientMessage }
+  /** Something to see has changed, other than the text of a running reply. */
+  | { do: "changed" }
+  | { do: "grew"; stream: string }
+  /** The list of conversations is another one. */
+  | { do: "listed" }
+  /** The conversation on the page got its id. */
+  | { do: "named"; conversation: string }
+  | { do: "started"; stream: string }
+  | { do: "ended"; stream: string }
+  | { do: "kept" };
+
+export type Pending = (Send | Edit | Regenerate) & { client_message_id: string; id: string };
+
+/** Something a person did that is not stored yet. It is told again after a cut; its `client_message_id` makes that safe. */
+export interface Outgoing {
+  command: Pending;
+  /** Where it belongs; null until a new conversation has its id. */
+  conversation: string | null;
+  /** The message that it will stand behind. */
+  parent: string | null;
+  told: boolean;
+  refusal: { message: string; code: string } | null;
+}
+
+export interface Shown {
+  places: Place[];
+  pending: Outgoing | null;
+}
+
+const BACK_MS = 2_000;
+const PATIENCE_MS = 1_000;
+
+export class Session {
+  readonly link = new Link();
+  thread: Thread | null = null;
+  outbox: Outgoing[] = [];
+  notice: string | null = null;
+  backUntil = 0;
+  stopping = false;
+  user: string | null = null;
+  server: string | null = null;
+
+  private count = 0;
+  private returned = false;
+  private left = new Set<string>();
+  private shows = new Map<string, string>();
+  /** When to ask for the conversation, unless it was told by then. */
+  private askAt: number | null = null;
+
+  get phase(): Phase {
+    return this.link.phase;
+  }
+
+  /** Whether a reply is on its way, so that nothing more is sent for now. */
+  get busy(): boolean {
+    const pending = this.pending;
+    return (pending !== null && !pending.refusal) || (this.thread?.running.length ?? 0) > 0;
+  }
+
+  /** What the conversation on the page has not got rid of. */
+  get pending(): Outgoing | null {
+    const here = this.thread?.id ?? null;
+    return this.outbox.find((each) => each.conversation === here) ?? null;
+  }
+
+  shown(): Shown {
+    const thread = this.thread;
+    const pending = this.pending;
+    let places = thread ? branch(thread.messages, thread.view?.head) : [];
+    if (pending && pending.command.type !== "send") {
+      const target = pending.command.message;
+      const cut = places.findIndex((place) => place.message.id === target);
+      if (cut >= 0 && !pending.refusal) places = places.slice(0, cut);
+    }
+    return { places, pending };
+  }
+
+  // What the socket says
+
+  connect(now: number): Effect[] {
+    return this.linked(this.link.connect(now));
+  }
+
+  closed(code: number, reason: string, now: number, random: number): Effect[] {
+    this.link.closed(code, reason, now, random);
+    if (this.thread) this.thread.awaited = null;
+    return [{ do: "changed" }];
+  }
+
+  tick(now: number, random: number): Effect[] {
+    const before = this.phase;
+    const out = this.linked(this.link.tick(now, random));
+    if (this.thread) {
+      if (this.phase !== "live") this.thread.awaited = null;
+      else if (this.askAt !== null && now >= this.askAt) {
+        this.askAt = null;
+        out.push(this.follow());
+      }
+    }
+    const wasBack = this.backUntil !== 0 && now >= this.backUntil;
+    if (wasBack) this.backUntil = 0;
+    if (wasBack || before !== this.phase) out.push({ do: "changed" });
+    return out;
+  }
+
+  nudge(now: number): Effect[] {
+    return [...this.linked(this.link.nudge(now)), { do: "changed" }];
+  }
+
+  doubt(now: number): Effect[] {
+    return [...this.linked(this.link.doubt(now)), { do: "changed" }];
+  }
+
+  message(message: ServerMessage, now: number, clock: string): Effect[] {
+    this.link.heard(now);
+    switch (message.type) {
+      case "welcome": {
+        this.user = message.user;
+        this.server = message.server;
+        this.returned = this.link.welcomed(now);
+        return this.resumed(now);
+      }
+      case "following": {
+        const thread = this.thread;
+        if (thread?.id !== message.conversation.id) return [];
+        const before = new Set(thread.replies.keys());
+        if (!thread.following(message, now)) return [this.follow()];
+        if (this.returned) this.backUntil = now + BACK_MS;
+        this.returned = false;
+        this.askAt = null;
+        if (thread.running.length === 0) this.stopping = false;
+        const ended = [...before].filter((stream) => thread.messages.has(stream) && !thread.replies.has(stream));
+        return [...ended.map((stream): Effect => ({ do: "ended", stream })), { do: "changed" }];
+      }
+      case "ack":
+        return this.acknowledged(message, now, clock);
+      case "message": {
+        if (!this.ours(message.message.conversation)) return [];
+        const thread = this.thread!;
+        const known = thread.messages.get(message.message.id);
+        thread.put(message.message, now);
+        return [...this.turned(known, message.message), { do: "changed" }];
+      }
+      case "conversation":
+        if (this.ours(message.conversation.id)) {
+          this.thread!.changed(message.conversation);
+          this.askAt = null;
+        }
+        return [{ do: "listed" }, { do: "changed" }];
+      case "deleted":
+        if (this.thread?.id === message.conversation) this.thread.deleted = true;
+        return [{ do: "listed" }, { do: "changed" }];
+      case "delta": {
+        const thread = this.thread;
+        const verdict = thread?.delta(message, now);
+        if (verdict === "gap") return [this.follow()];
+        if (verdict !== "taken") return [];
+        if (!thread!.replies.get(message.stream)?.fold.end) return [{ do: "grew", stream: message.stream }];
+        this.stopping = false;
+        return [{ do: "grew", stream: message.stream }, { do: "changed" }];
+      }
+      case "reset":
+        this.thread?.reset(message);
+        return [];
+      case "stopped":
+        return [];
+      case "unfollowed":
+        this.left.delete(message.conversation);
+        return [];
+      case "error":
+        return this.refused(message, now);
+      case "pong":
+        return [];
+      default:
+        return [];
+    }
+  }
+
+  // What the person does
+
+  /** Look at a conversation, or with null at an empty page. */
+  open(conversation: string | null): Effect[] {
+    if (conversation === (this.thread?.id ?? null) && !this.thread?.missing) return [];
+    const out: Effect[] = [];
+    if (this.thread && this.phase === "live") {
+      this.left.add(this.thread.id);
+      out.push(this.tell({ type: "unfollow", conversation: this.thread.id, id: this.next() }));
+    }
+    this.thread = conversation ? new Thread(conversation) : null;
+    this.notice = null;
+    this.stopping = false;
+    this.askAt = null;
+    if (conversation) this.left.delete(conversation);
+    if (conversation && this.phase === "live") out.push(this.follow());
+    return [...out, { do: "changed" }];
+  }
+
+  send(text: string, client_message_id: string): Effect[] {
+    const conversation = this.thread?.id ?? null;
+    const parent = this.shown().places.at(-1)?.message.id ?? null;
+    return this.submit({ type: "send", id: this.next(), client_message_id, conversation, parent, text }, parent);
+  }
+
+  edit(message: MessageView, text: string, client_message_id: string): Effect[] {
+    const conversation = message.conversation;
+    return this.submit(
+      { type: "edit", id: this.next(), client_message_id, conversation, message: message.id, text },
+      message.parent ?? null,
+    );
+  }
+
+  regenerate(message: MessageView, client_message_id: string): Effect[] {
+    const conversation = message.conversation;
+    return this.submit(
+      { type: "regenerate", id: this.next(), client_message_id, conversation, message: message.id },
+      message.parent ?? null,
+    );
+  }
+
+  show(message: string): Effect[] {
+    if (!this.thread || this.phase !== "live") return this.noted("Another branch can be shown once the connection is back.");
+    const end = leaf(this.thread.messages, message);
+    const id = this.next();
+    this.shows.set(id, end);
+    return [this.tell({ type: "show", id, conversation: this.thread.id, message: end })];
+  }
+
+  /** Stop what is being written. What was never told to the server is taken back; its text is returned. */
+  stop(): { effects: Effect[]; text: string | null } {
+    const pending = this.pending;
+    if (pending && !pending.refusal && !pending.told) {
+      const text = pending.command.type === "regenerate" ? null : (pending.command.text ?? null);
+      return { effects: this.discard(), text };
+    }
+    this.stopping = true;
+    if (!this.thread || this.phase !== "live") return { effects: [{ do: "changed" }], text: null };
+    return { effects: [this.halt(), { do: "changed" }], text: null };
+  }
+
+  /** Take back what was refused. */
+  discard(): Effect[] {
+    const pending = this.pending;
+    this.outbox = this.outbox.filter((each) => each !== pending);
+    return [{ do: "kept" }, { do: "changed" }];
+  }
+
+  /** Send again what was refused. */
+  again(): Effect[] {
+    const pending = this.pending;
+    if (!pending) return [];
+    pending.refusal = null;
+    pending.told = false;
+    return [...this.flush(), { do: "changed" }];
+  }
+
+  noted(notice: string | null): Effect[] {
+    this.notice = notice;
+    return [{ do: "changed" }];
+  }
+
+  /** What a page before this one had not got rid of. */
+  restore(outbox: Outgoing[]): void {
+    for (const each of outbox) each.command = { ...each.command, id: this.next() };
+    this.outbox = outbox;
+  }
+
+  private submit(command: Pending, parent: string | null): Effect[] {
+    this.notice = null;
+    this.stopping = false;
+    const before = this.pending;
+    const item = { command, conversation: command.conversation ?? null, parent, told: false, refusal: null };
+    this.outbox = [...this.outbox.filter((each) => each !== before), item];
+    return [...this.flush(), { do: "kept" }, { do: "changed" }];
+  }
+
+  private flush(): Effect[] {
+    if (this.phase !== "live") return [];
+    return this.outbox
+      .filter((each) => !each.refusal && !each.told)
+      .map((each) => {
+        each.told = true;
+        return this.tell(each.command);
+      });
+  }
+
+  private resumed(now: number): Effect[] {
+    const out: Effect[] = [];
+    this.left.clear();
+    if (this.thread && !this.thread.missing) out.push(this.follow());
+    else if (this.returned) {
+      this.backUntil = now + BACK_MS;
+      this.returned = false;
+    }
+    for (const each of this.outbox) each.told = false;
+    out.push(...this.flush());
+    if (this.stopping && this.thread) out.push(this.halt());
+    return [...out, { do: "listed" }, { do: "changed" }];
+  }
+
+  private acknowledged(ack: Ack, now: number, clock: string): Effect[] {
+    const at = this.outbox.findIndex((each) => each.command.id === ack.re);
+    const item = this.outbox[at];
+    if (!item) return [];
+    this.outbox.splice(at, 1);
+    const out: Effect[] = [{ do: "kept" }];
+    if (!item.command.conversation && (!this.thread || this.thread.id === ack.conversation)) {
+      this.thread ??= new Thread(ack.conversation);
+      if (!this.thread.view) this.askAt = now + PATIENCE_MS;
+      out.push({ do: "named", conversation: ack.conversation });
+    }
+    if (this.thread?.id !== ack.conversation) return [...out, { do: "listed" }];
+    const text = item.command.type === "regenerate" ? null : (item.command.text ?? "");
+    const known = this.thread.messages.get(ack.reply);
+    this.thread.acknowledged(ack, text, item.parent, "", clock, now);
+    out.push(...this.turned(known, this.thread.messages.get(ack.reply)!));
+    if (this.stopping && this.phase === "live") out.push(this.halt());
+    return [...out, { do: "listed" }, { do: "changed" }];
+  }
+
+  private refused(error: Refused, now: number): Effect[] {
+    const item = this.outbox.find((each) => each.command.id === error.re);
+    const show = error.re ? this.shows.delete(error.re) : false;
+    if (item) {
+      item.refusal = { message: error.message, code: error.code };
+    } else if (!show && this.thread && error.re === this.thread.awaited) {
+      this.thread.awaited = null;
+      this.thread.missing = error.code === "not_found";
+      if (!this.thread.missing) {
+        this.notice = error.message;
+        this.askAt = now + PATIENCE_MS;
+      }
+    } else {
+      this.notice = error.message;
+    }
+    return [{ do: "kept" }, { do: "changed" }];
+  }
+
+  /** A message of the conversation on the page; or of one that came to be by what we sent, whose `ack` is still to come. */
+  private ours(conversation: string): boolean {
+    if (this.thread) return this.thread.id === conversation;
+    const first = this.pending;
+    if (!first || !first.told || this.left.has(conversation)) return false;
+    first.conversation = conversation;
+    this.thread = new Thread(conversation);
+    return true;
+  }
+
+  private turned(before: MessageView | undefined, after: MessageView): Effect[] {
+    if (after.role !== "assistant") return [];
+    const streams = after.status === "streaming";
+    if (!streams) this.stopping = false;
+    if (streams && !before) return [{ do: "started", stream: after.id }];
+    if (!streams && before?.status === "streaming") return [{ do: "ended", stream: after.id }];
+    return [];
+  }
+
+  private linked(effects: LinkEffect[]): Effect[] {
+    return effects.map((effect) => (effect.do === "ping" ? this.tell({ type: "ping", id: this.next() }) : effect));
+  }
+
+  private follow(): Effect {
+    return this.tell(this.thread!.follow(this.next()));
+  }
+
+  private halt(): Effect {
+    return this.tell({ type: "stop", id: this.next(), conversation: this.thread!.id });
+  }
+
+  private tell(message: ClientMessage): Effect {
+    return { do: "send", message };
+  }
+
+  private next(): string {
+    this.count += 1;
+    return `p${this.count}`;
+  }
+}

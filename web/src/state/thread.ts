@@ -1,0 +1,112 @@
+// A conversation that is followed: its messages, and the replies that are being written in it.
+
+import type {
+  Ack,
+  ConversationView,
+  Delta,
+  Follow,
+  Following,
+  MessageView,
+  ResetStream,
+} from "../protocol";
+import { Reply } from "./reply";
+
+export class Thread {
+  readonly id: string;
+  view: ConversationView | null = null;
+  messages = new Map<string, MessageView>();
+  replies = new Map<string, Reply>();
+  /** The last revision we know all of. */
+  revision = 0;
+  /** There is no such conversation, or it is somebody else's. */
+  missing = false;
+  deleted = false;
+  /** The id of the `follow` whose answer is awaited. What comes before it belongs to an older one. */
+  awaited: string | null = null;
+  private stuck = new Set<string>();
+
+  constructor(id: string) {
+    this.id = id;
+  }
+
+  get running(): Reply[] {
+    return [...this.replies.values()].filter((reply) => !reply.fold.end);
+  }
+
+  /** Ask for what was missed. */
+  follow(id: string): Follow {
+    this.awaited = id;
+    const positions = [...this.replies.values()].flatMap((reply) => reply.position ?? []);
+    return { type: "follow", id, conversation: this.id, since: this.revision, positions };
+  }
+
+  /** False: this answer contradicts what we know; forget it all and ask anew. */
+  following(message: Following, now: number): boolean {
+    if (this.awaited !== null && message.re !== this.awaited) return true;
+    this.awaited = null;
+    if (message.conversation.revision < this.revision) {
+      this.revision = 0;
+      this.replies.clear();
+      return false;
+    }
+    if (this.revision === 0) this.messages.clear();
+    this.changed(message.conversation);
+    for (const each of message.messages ?? []) this.put(each, now);
+    for (const [stream] of this.replies) {
+      if (!this.messages.has(stream)) this.replies.delete(stream);
+    }
+    return true;
+  }
+
+  changed(view: ConversationView): void {
+    this.view = view;
+    this.revision = Math.max(this.revision, view.revision);
+  }
+
+  put(message: MessageView, now: number): void {
+    this.messages.set(message.id, message);
+    this.revision = Math.max(this.revision, message.revision ?? 0);
+    if (message.status !== "streaming") this.replies.delete(message.id);
+    else if (!this.replies.has(message.id)) this.replies.set(message.id, new Reply(message.id, now));
+  }
+
+  /** Our own message is stored: show it and its reply before they are told. */
+  acknowledged(ack: Ack, text: string | null, parent: string | null, assistant: string, at: string, now: number): void {
+    let above = parent;
+    if (ack.message && text !== null && !this.messages.has(ack.message)) {
+      this.put({ id: ack.message, conversation: this.id, role: "user", status: "complete", created_at: at, text, parent }, now);
+    }
+    if (ack.message) above = ack.message;
+    if (!this.messages.has(ack.reply)) {
+      this.put({ id: ack.reply, conversation: this.id, role: "assistant", status: "streaming", created_at: at, parent: above }, now);
+    }
+    this.view = this.view
+      ? { ...this.view, head: ack.reply }
+      : { id: this.id, title: "", assistant, revision: 0, created_at: at, updated_at: at, head: ack.reply };
+  }
+
+  /** `gap`: ask again with `follow`. `null`: it is none of our business. */
+  delta(delta: Delta, now: number): "taken" | "known" | "gap" | null {
+    if (this.awaited !== null) return null;
+    const message = this.messages.get(delta.stream);
+    if (message && message.status !== "streaming") return null;
+    let reply = this.replies.get(delta.stream);
+    if (!reply) {
+      if (delta.from !== 0) return null;
+      reply = new Reply(delta.stream, now);
+      this.replies.set(delta.stream, reply);
+    }
+    const verdict = reply.take(delta, now);
+    if (verdict === "taken") this.stuck.delete(delta.stream);
+    if (verdict === "gap") {
+      // Asked before and no wiser: begin this stream again rather than ask for ever.
+      if (this.stuck.has(delta.stream)) this.replies.set(delta.stream, new Reply(delta.stream, now));
+      this.stuck.add(delta.stream);
+    }
+    return verdict;
+  }
+
+  reset(message: ResetStream): void {
+    this.replies.get(message.stream)?.reset(message);
+  }
+}
