@@ -1,0 +1,251 @@
+"""Who asks: tokens and tickets become a `Person`."""
+
+import json
+import logging
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jwt
+from jwt.algorithms import HMACAlgorithm
+
+from legato.chat.ingress import check_id
+from legato.chat.person import Person
+from legato.errors import InvalidError, SettingsError, UnauthenticatedError
+from legato.gateway.jwks import ALGORITHMS, KeySet
+from legato.gateway.settings import AuthSettings, Settings, is_loopback
+from legato.gateway.tickets import Tickets
+
+logger = logging.getLogger(__name__)
+
+LOCAL = Person("local")
+"""Everyone, on a server that only its own machine can reach and that was told of no secret."""
+
+DEFAULT_SCOPES = frozenset({"chat"})
+"""What a token allows that does not say it. To administer must be said."""
+
+SECRET_BYTES = 32
+"""RFC 7518, 3.2: an HS256 key is at least as long as its hash."""
+
+TOKEN_LENGTH = 16 * 1024
+
+EXPIRED = "Your token has expired. Sign in again, or get a new one."
+FOREIGN = "This token is not valid here. Sign in again, or get a new one."
+
+
+class _AnyLength(HMACAlgorithm):
+    """HS256 with a secret of any length: a short one is reported once, at the start, and not for every token."""
+
+    def check_key_length(self, key: Any) -> str | None:
+        return None
+
+
+class Authenticator:
+    """Finds out who asks. Called with a token, or a ticket that `ticket` gave.
+
+    `open_to_all` is who everyone is where nothing is asked for.
+    """
+
+    def __init__(
+        self,
+        settings: AuthSettings,
+        *,
+        keys: KeySet | None = None,
+        tickets: Tickets | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """:raises SettingsError: the secret is no secret."""
+        self._settings = settings
+        self._secret = _secret_key(settings)
+        self._keys = keys or (KeySet(settings.jwks_url) if settings.jwks_url else None)
+        self._tickets = tickets or Tickets()
+        self._clock = clock
+        self.open_to_all = None if settings.required else LOCAL
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Authenticator":
+        """:raises SettingsError: the server would be open to everyone who can reach it."""
+        check_open(settings)
+        secret = settings.auth.jwt_secret
+        if secret is not None and len(secret.get_secret_value().encode()) < SECRET_BYTES:
+            logger.warning("the JWT secret has less than %d bytes and may be guessed", SECRET_BYTES)
+        return cls(settings.auth)
+
+    async def __call__(self, *, token: str | None = None, ticket: str | None = None) -> Person:
+        """Who shows this.
+
+        :raises UnauthenticatedError: with a sentence that says why it is not enough.
+        :raises BusyError: the issuer's keys cannot be had now.
+        """
+        if self.open_to_all is not None:
+            return self.open_to_all
+        if ticket is not None:
+            person = self._tickets.take(ticket, self._clock())
+            if person.expires is not None and person.expires <= time.time():
+                raise UnauthenticatedError(EXPIRED)
+            return person
+        if not token:
+            raise UnauthenticatedError("This server wants to know who you are: send a token.")
+        return self._person(await self._claims(token.strip()))
+
+    def ticket(self, person: Person) -> str:
+        """A ticket with which `person` may come once, within `ticket_seconds`.
+
+        :raises BusyError: too many are asked for at once.
+        """
+        return self._tickets.issue(person, self._clock())
+
+    @property
+    def ticket_seconds(self) -> float:
+        return self._tickets.ttl
+
+    async def close(self) -> None:
+        if self._keys is not None:
+            await self._keys.close()
+
+    async def _claims(self, token: str) -> dict[str, Any]:
+        if len(token) > TOKEN_LENGTH:
+            raise UnauthenticatedError(FOREIGN)
+        try:
+            header = jwt.get_unverified_header(token)
+        except (jwt.PyJWTError, ValueError, RecursionError):
+            raise UnauthenticatedError("This is not a token.") from None
+        key = await self._key(header)
+        if key is None:
+            raise UnauthenticatedError(FOREIGN)
+        settings = self._settings
+        try:
+            # A PyJWK pins the algorithm: what the header says only ever chooses among the keys.
+            return jwt.decode(
+                token,
+                key,
+                algorithms=[key.algorithm_name],
+                audience=settings.audience,
+                issuer=settings.issuer,
+                leeway=settings.leeway,
+                options={
+                    "require": ["exp"],
+                    "verify_aud": settings.audience is not None,
+                    "verify_iss": settings.issuer is not None,
+                    "verify_sub": False,
+                    "verify_jti": False,
+                },
+            )
+        except jwt.ExpiredSignatureError:
+            raise UnauthenticatedError(EXPIRED) from None
+        except jwt.MissingRequiredClaimError as error:
+            raise UnauthenticatedError(f"This token says nothing of {error.claim!r}, and must.") from None
+        except (jwt.InvalidAudienceError, jwt.InvalidIssuerError):
+            raise UnauthenticatedError(
+                "This token is meant for another service, or comes from one."
+            ) from None
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
+            raise UnauthenticatedError(FOREIGN) from None
+
+    async def _key(self, header: Mapping[str, Any]) -> jwt.PyJWK | None:
+        algorithm, name = header.get("alg"), header.get("kid")
+        if algorithm == "HS256":
+            return self._secret
+        if self._keys is None or algorithm not in ALGORITHMS:
+            return None
+        return await self._keys.find(name, algorithm)
+
+    def _person(self, claims: Mapping[str, Any]) -> Person:
+        settings = self._settings
+        user, name, scope = (
+            claims.get(settings.user_claim),
+            claims.get("name"),
+            claims.get(settings.scope_claim),
+        )
+        if isinstance(user, int) and not isinstance(user, bool):
+            user = str(user)
+        try:
+            user = check_id(user if isinstance(user, str) else "", "user")
+        except InvalidError:
+            raise UnauthenticatedError(
+                f"This token names no user: {settings.user_claim!r} is not usable."
+            ) from None
+        scopes = DEFAULT_SCOPES
+        if settings.scope_claim in claims:
+            words = scope.split() if isinstance(scope, str) else scope if isinstance(scope, list) else []
+            scopes = frozenset(word for word in words if isinstance(word, str))
+        return Person(
+            user,
+            name if isinstance(name, str) and name else None,
+            scopes,
+            min(int(claims["exp"]), 2**53) + settings.leeway,
+        )
+
+
+def check_open(settings: Settings) -> None:
+    """:raises SettingsError: the server would be open to everyone who can reach it."""
+    host = settings.server.host
+    if not settings.auth.required and not is_loopback(host):
+        raise SettingsError(
+            f"Everyone who can reach {host} could use this server. Set LEGATO_JWT_SECRET to a long random text "
+            "(then `legato token --user NAME` makes tokens), or keep to this machine with --host 127.0.0.1."
+        )
+
+
+def known_hosts(settings: Settings) -> tuple[str, ...]:
+    """The names by which a server may be called that asks for no token; none, where it asks, means any.
+
+    A foreign page can point its own name at 127.0.0.1 and would then be of the same site as the server.
+    """
+    if settings.auth.required:
+        return ()
+    return tuple(dict.fromkeys(("localhost", settings.server.host.strip("[]").rstrip(".").lower())))
+
+
+def issue_token(
+    settings: AuthSettings,
+    user: str,
+    ttl: float,
+    now: float,
+    *,
+    name: str | None = None,
+    scopes: str | None = None,
+) -> str:
+    """A token that this server takes for `user`, for `ttl` seconds from `now` (since the epoch).
+
+    :raises SettingsError: there is no secret to sign it with.
+    :raises InvalidError: nobody can be called that.
+    """
+    secret = _secret_key(settings)
+    if secret is None:
+        raise SettingsError(
+            "There is no secret to sign a token with. Set LEGATO_JWT_SECRET, or [auth] jwt_secret in legato.toml, "
+            "to the one the server has."
+        )
+    said = {
+        "name": name,
+        settings.scope_claim: scopes,
+        "aud": settings.audience,
+        "iss": settings.issuer,
+        "iat": int(now),
+        "exp": int(now + ttl),
+        settings.user_claim: check_id(user, "The user's name"),
+    }
+    claims = {claim: value for claim, value in said.items() if value is not None}
+    signer = jwt.PyJWS(algorithms=[])
+    signer.register_algorithm("HS256", secret.Algorithm)
+    payload = json.dumps(claims, separators=(",", ":")).encode()
+    return signer.encode(payload, secret, "HS256", {"typ": "JWT"})
+
+
+def _secret_key(settings: AuthSettings) -> jwt.PyJWK | None:
+    if settings.jwt_secret is None:
+        return None
+    secret = settings.jwt_secret.get_secret_value().encode("utf-8", "surrogateescape")
+    algorithm = _AnyLength(HMACAlgorithm.SHA256)
+    try:
+        algorithm.prepare_key(secret)
+    except jwt.InvalidKeyError:
+        raise SettingsError(
+            "The JWT secret is a key of the kind that others may know. Set [auth] jwks_url to where such keys are "
+            "published, or make the secret a long random text."
+        ) from None
+    key = jwt.PyJWK({"kty": "oct", "k": urlsafe_b64encode(secret).rstrip(b"=").decode()}, "HS256")
+    key.Algorithm = algorithm
+    return key
