@@ -1,0 +1,46 @@
+# The commands of the project. `make setup` makes .venv; everything else uses it.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+JOBS ?= auto
+
+.PHONY: setup run test check bench soak autobahn docs lock clean
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml requirements.lock scripts/setup
+	@PYTHON=$(PYTHON) scripts/setup
+	@touch $@
+
+run: setup
+	@exec $(BIN)/legato serve $(ARGS)
+
+test: setup
+	@scripts/services
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not soak" $(ARGS)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m legato.protocol.schema --check
+
+bench: setup
+	$(BIN)/python bench/relay.py $(ARGS)
+
+soak: setup
+	@scripts/services
+	$(BIN)/pytest -m soak --timeout 0 $(ARGS)
+
+autobahn: setup
+	$(BIN)/python tests/autobahn/run.py $(ARGS)
+
+docs: setup
+	$(BIN)/python -m legato.protocol.schema
+
+lock:
+	scripts/lock
+
+clean:
+	rm -rf .venv web/node_modules src/legato/gateway/page bench/bin bench/out
