@@ -29,6 +29,12 @@ class UnauthenticatedError(LegatoError):
     code = "unauthenticated"
 
 
+class ForbiddenError(LegatoError):
+    """It is known who asks, and that they may not do this at all. Never said of somebody else's things."""
+
+    code = "forbidden"
+
+
 class NotFoundError(LegatoError):
     """There is no such thing, or it is not this person's: the two look exactly alike."""
 

@@ -267,6 +267,16 @@ class ChatService:
                     assistant.grace_seconds, self._grace_over, conversation
                 )
 
+    @property
+    def draining(self) -> bool:
+        """Whether no more messages are taken, because the server is about to stop."""
+        return self._draining
+
+    def running_log(self, reply: str) -> Log | None:
+        """The log of a reply that is being written."""
+        running = self._runner.replies.get(reply)
+        return running.log if running is not None else None
+
     def logs(self, conversation: str) -> list[Log]:
         """The logs of the running replies of a conversation, in their order."""
         return [reply.log for reply in self._runner.replies.of(conversation)]

@@ -1,0 +1,76 @@
+"""What a route is given: the server it belongs to, and who asks it."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from fastapi import Depends, Request
+from msgspec import Struct
+
+from legato.chat.person import Person
+from legato.chat.reply import Speaker
+from legato.chat.service import ChatService
+from legato.engines.base import Engine
+from legato.errors import ForbiddenError, UnauthenticatedError
+from legato.gateway.auth import Authenticator
+from legato.storage.base import Storage
+from legato.stream import Flusher
+
+
+class Parts(Struct, frozen=True):
+    """The parts of one running server. `why` is a sentence that says why the default engine is what it is."""
+
+    service: ChatService
+    storage: Storage
+    engines: Mapping[str, Engine]
+    speakers: Mapping[str, Speaker]
+    authenticator: Authenticator
+    flusher: Flusher
+    why: str
+
+    @property
+    def auth_required(self) -> bool:
+        return self.authenticator.open_to_all is None
+
+    def issue_ticket(self, person: Person) -> tuple[str, float]:
+        """A single-use ticket and for how many seconds it is good."""
+        return self.authenticator.ticket(person), self.authenticator.ticket_seconds
+
+
+class Asking(Struct, frozen=True):
+    """A request whose sender is known and may chat."""
+
+    here: Parts
+    person: Person
+
+    @property
+    def service(self) -> ChatService:
+        return self.here.service
+
+    @property
+    def flusher(self) -> Flusher:
+        return self.here.flusher
+
+
+def here(request: Request) -> Parts:
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+async def asker(request: Request, parts: Annotated[Parts, Depends(here)]) -> Asking:
+    """Who asks: a token in `Authorization: Bearer`, or a single-use `?ticket=`.
+
+    :raises UnauthenticatedError: nobody, or somebody who cannot show it.
+    :raises ForbiddenError: somebody who may not chat.
+    """
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    ticket = request.query_params.get("ticket")
+    if scheme and scheme.lower() != "bearer" and parts.auth_required:
+        raise UnauthenticatedError("Send the token as `Authorization: Bearer …`.")
+    person = await parts.authenticator(token=token.strip() or None, ticket=ticket if not token else None)
+    if "chat" not in person.scopes:
+        raise ForbiddenError("This token does not allow its owner to chat.")
+    return Asking(parts, person)
+
+
+Here = Annotated[Parts, Depends(here)]
+Asker = Annotated[Asking, Depends(asker)]

@@ -1,0 +1,56 @@
+"""The HTTP side of the server: ordinary FastAPI. Tokens do not pass here, but for those who want them by SSE."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from legato import __version__
+from legato.gateway.access import Parts
+from legato.gateway.body import documented
+from legato.gateway.guard import Guard
+from legato.gateway.page import mount_page
+from legato.gateway.problems import HANDLERS
+from legato.gateway.routes import conversations, server, streams
+from legato.gateway.websocket.origins import Origins
+
+
+def make_app(parts: Parts, origins: Origins) -> FastAPI:
+    """The application. Its parts are started and stopped by whoever made them."""
+    app = FastAPI(
+        title="Legato",
+        version=__version__,
+        description="Streaming chat with models you run yourself. The live side is the socket at `/ws`.",
+    )
+    app.state.parts = parts
+    for routes in (conversations, streams, server):
+        app.include_router(routes.router)
+    mount_page(app)
+    for kind, handler in HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+    app.add_middleware(Guard, origins=origins)
+    if origins.allowed:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(origins.allowed),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["location", "retry-after"],
+        )
+    _document(app)
+    return app
+
+
+def _document(app: FastAPI) -> None:
+    """The OpenAPI document, with the shapes that the routes name."""
+    plain = app.openapi
+
+    def whole() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = plain()
+            shapes = schema.setdefault("components", {}).setdefault("schemas", {})
+            shapes.update(documented.components())
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = whole  # type: ignore[method-assign]

@@ -1,0 +1,92 @@
+"""What every HTTP request passes before a route sees it: whose page it comes from, how large it is; and the headers of every answer."""
+
+import msgspec
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from legato.gateway.shapes import Problem, ProblemAnswer
+from legato.gateway.websocket.origins import Origins
+
+BODY_BYTES = 4 * 1024 * 1024
+"""The largest body of a request."""
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+CONTENT_POLICY = (
+    "default-src 'self'; script-src 'self'; style-src-elem 'self'; style-src-attr 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+
+HEADERS = (
+    (b"content-security-policy", CONTENT_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+DOCUMENTS = ("/docs", "/redoc")
+
+
+class TooLargeError(Exception):
+    """The body went past the limit while it was read."""
+
+
+class Guard:
+    """Pure ASGI, so that it costs a stream nothing.
+
+    A page of another site may not change anything here: browsers send such requests without asking, with `Origin`.
+    """
+
+    def __init__(self, app: ASGIApp, origins: Origins, body_bytes: int = BODY_BYTES) -> None:
+        self._app = app
+        self._origins = origins
+        self._body_bytes = body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        origin = headers.get(b"origin") if scope["method"] not in SAFE else None
+        refusal = self._origins.refusal(origin, headers.get(b"host"))
+        if refusal is not None:
+            await _refuse(send, 403, "forbidden", refusal)
+            return
+        length = headers.get(b"content-length", "0")
+        if not length.isdigit() or int(length) > self._body_bytes:
+            await _refuse(
+                send, 413, "too_large", f"A request can have {self._body_bytes // 1024} KiB at most."
+            )
+            return
+        seen = 0
+        started = False
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._body_bytes:
+                raise TooLargeError
+            return message
+
+        async def dressed(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                if not scope["path"].startswith(DOCUMENTS):
+                    message["headers"] = [*message.get("headers", ()), *HEADERS]
+            await send(message)
+
+        try:
+            await self._app(scope, counted, dressed)
+        except TooLargeError:
+            if not started:
+                await _refuse(
+                    send, 413, "too_large", f"A request can have {self._body_bytes // 1024} KiB at most."
+                )
+
+
+async def _refuse(send: Send, status: int, code: str, message: str) -> None:
+    body = msgspec.json.encode(ProblemAnswer(Problem(code, message)))
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *HEADERS]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,215 @@
+"""`/api/conversations`: create, list, search, read, rename, delete, export, and send without a socket."""
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+from fastapi import APIRouter, Query, Request, Response
+
+from legato.chat.export import as_markdown
+from legato.chat.ingress import Submission
+from legato.dialects.views import conversation_view, message_view, timestamp
+from legato.errors import InvalidError
+from legato.gateway.access import Asker
+from legato.gateway.body import answer, documented, read
+from legato.gateway.shapes import (
+    ConversationChange,
+    ConversationHit,
+    ConversationList,
+    ConversationWhole,
+    MessageList,
+    MessageTaken,
+    NewConversation,
+    NewMessage,
+    StoppedMessages,
+    StopRequest,
+)
+from legato.message import TextPart
+from legato.protocol.messages import ConversationView, MessageView
+from legato.storage.base import Conversation, Message
+
+router = APIRouter(prefix="/api/conversations", tags=["conversations"])
+
+
+@router.post(
+    "",
+    status_code=201,
+    openapi_extra=documented.takes(NewConversation),
+    responses=documented.gives(ConversationView, 201, "The new conversation"),
+)
+async def create(request: Request, asker: Asker) -> Response:
+    """Create an empty conversation."""
+    wish = await read(request, NewConversation)
+    made = await asker.service.create(asker.person, wish.assistant, wish.title)
+    return answer(conversation_view(made), 201, {"location": f"/api/conversations/{made.id}"})
+
+
+@router.get("", responses=documented.gives(ConversationList))
+async def every(
+    asker: Asker,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    before: str | None = None,
+    q: Annotated[str | None, Query(max_length=1000)] = None,
+) -> Response:
+    """The person's conversations, last changed first; with `q`, those in whose title or messages its words occur."""
+    if q is not None and q.strip():
+        found = await asker.service.search(asker.person, q, limit)
+        hits = [_hit(each.conversation, each.snippet, each.message) for each in found]
+        return answer(ConversationList(hits))
+    page = await asker.service.conversations(asker.person, limit, _from_cursor(before))
+    following = _cursor(page[-1]) if len(page) == limit else None
+    return answer(ConversationList([_hit(each) for each in page], following))
+
+
+@router.get("/{conversation}", responses=documented.gives(ConversationWhole))
+async def one(conversation: str, asker: Asker, branches: Literal["shown", "all"] = "shown") -> Response:
+    """A conversation with its messages, in order."""
+    tree = await asker.service.conversation(asker.person, conversation)
+    messages = tree.path() if branches == "shown" else list(tree.messages.values())
+    view = conversation_view(tree.conversation)
+    return answer(
+        ConversationWhole(
+            id=view.id,
+            title=view.title,
+            assistant=view.assistant,
+            revision=view.revision,
+            created_at=view.created_at,
+            updated_at=view.updated_at,
+            head=view.head,
+            messages=_views(asker, messages),
+        )
+    )
+
+
+@router.patch(
+    "/{conversation}",
+    openapi_extra=documented.takes(ConversationChange),
+    responses=documented.gives(ConversationView),
+)
+async def change(conversation: str, request: Request, asker: Asker) -> Response:
+    """Rename it, or show another branch of it."""
+    wish = await read(request, ConversationChange)
+    if wish.title is None and wish.head is None:
+        raise InvalidError("Say what to change: a title, or the head of the branch to show.")
+    changed: Conversation | None = None
+    if wish.title is not None:
+        changed = await asker.service.rename(asker.person, conversation, wish.title)
+    if wish.head is not None:
+        changed = await asker.service.show(asker.person, conversation, wish.head)
+    if changed is None:
+        changed = (await asker.service.conversation(asker.person, conversation)).conversation
+    return answer(conversation_view(changed))
+
+
+@router.delete("/{conversation}", status_code=204)
+async def delete(conversation: str, asker: Asker) -> Response:
+    """Delete it with all its messages; what is being written in it is stopped."""
+    await asker.service.delete(asker.person, conversation)
+    return Response(status_code=204)
+
+
+@router.get("/{conversation}/messages", responses=documented.gives(MessageList))
+async def messages(conversation: str, asker: Asker, since: Annotated[int, Query(ge=0)] = 0) -> Response:
+    """Every message of every branch, or those written after revision `since`."""
+    tree = await asker.service.conversation(asker.person, conversation)
+    chosen = [message for message in tree.messages.values() if message.revision > since]
+    return answer(MessageList(conversation_view(tree.conversation), _views(asker, chosen)))
+
+
+@router.post(
+    "/{conversation}/messages",
+    status_code=201,
+    openapi_extra=documented.takes(NewMessage),
+    responses=documented.gives(MessageTaken, 201, "It is stored, and the reply is under way"),
+)
+async def send(conversation: str, request: Request, asker: Asker) -> Response:
+    """Send a message. The answer comes as the stream that `reply` names."""
+    wish = await read(request, NewMessage)
+    submission = Submission(
+        client_message_id=wish.client_message_id,
+        conversation=conversation,
+        text=wish.text,
+        parts=tuple(wish.parts),
+        parent=wish.parent,
+    )
+    begun = await asker.service.send(asker.person, submission)
+    taken = MessageTaken(
+        conversation=begun.conversation.id,
+        message=begun.question.id if begun.question is not None else None,
+        reply=begun.reply.id,
+        duplicate=begun.duplicate,
+    )
+    return answer(taken, 200 if begun.duplicate else 201)
+
+
+@router.post(
+    "/{conversation}/stop",
+    openapi_extra=documented.takes(StopRequest),
+    responses=documented.gives(StoppedMessages),
+)
+async def stop(conversation: str, request: Request, asker: Asker) -> Response:
+    """Stop one reply, or all that run; the text so far stays."""
+    wish = await read(request, StopRequest)
+    return answer(StoppedMessages(await asker.service.stop(asker.person, conversation, wish.message)))
+
+
+@router.get("/{conversation}/export", responses=documented.gives(ConversationWhole))
+async def export(
+    conversation: str,
+    asker: Asker,
+    as_: Annotated[Literal["json", "markdown"], Query(alias="format")] = "json",
+) -> Response:
+    """The whole conversation as a file: JSON with every branch, or Markdown of the branch that is shown."""
+    tree = await asker.service.conversation(asker.person, conversation)
+    name = f"conversation-{tree.conversation.created_at:%Y-%m-%d}"
+    if as_ == "markdown":
+        headers = {"content-disposition": f'attachment; filename="{name}.md"'}
+        return Response(as_markdown(tree), headers=headers, media_type="text/markdown; charset=utf-8")
+    whole = msgspec.to_builtins(conversation_view(tree.conversation))
+    whole["messages"] = msgspec.to_builtins(_views(asker, list(tree.messages.values())))
+    return answer(whole, headers={"content-disposition": f'attachment; filename="{name}.json"'})
+
+
+def _views(asker: Asker, messages: list[Message]) -> list[MessageView]:
+    """The messages as clients see them; one that is being written has the text so far."""
+    views = []
+    for message in messages:
+        if message.status == "streaming" and (log := asker.service.running_log(message.id)) is not None:
+            fold = log.fold()
+            parts = (TextPart(fold.text),) if fold.text else ()
+            message = msgspec.structs.replace(message, parts=parts, reasoning=fold.reasoning)
+        views.append(message_view(message))
+    return views
+
+
+def _hit(
+    conversation: Conversation, snippet: str | None = None, message: str | None = None
+) -> ConversationHit:
+    return ConversationHit(
+        id=conversation.id,
+        title=conversation.title,
+        assistant=conversation.assistant,
+        revision=conversation.revision,
+        created_at=timestamp(conversation.created_at),
+        updated_at=timestamp(conversation.updated_at),
+        head=conversation.head,
+        snippet=snippet,
+        message=message,
+    )
+
+
+def _cursor(conversation: Conversation) -> str:
+    raw = f"{conversation.updated_at.isoformat()} {conversation.id}"
+    return base64.urlsafe_b64encode(raw.encode()).decode()
+
+
+def _from_cursor(cursor: str | None) -> tuple[datetime, str] | None:
+    if not cursor:
+        return None
+    try:
+        when, _, conversation = base64.urlsafe_b64decode(cursor).decode().partition(" ")
+        return datetime.fromisoformat(when), conversation
+    except (binascii.Error, ValueError):
+        raise InvalidError("`before` must be the `next` of an earlier page.") from None

@@ -1,0 +1,70 @@
+"""What the server says of itself: `/health`, `/ready`, `/api/info`, `/api/models`, and tickets for browsers."""
+
+import asyncio
+
+import msgspec
+from fastapi import APIRouter, Response
+
+from legato import __version__
+from legato.engines.base import Model
+from legato.errors import LegatoError, StorageError
+from legato.gateway.access import Asker, Here
+from legato.gateway.body import answer, documented
+from legato.gateway.shapes import Alive, AssistantView, EngineView, ModelList, Readiness, ServerInfo, Ticket
+
+router = APIRouter(tags=["server"])
+
+
+@router.get("/health", responses=documented.gives(Alive))
+async def health() -> Response:
+    """The process lives and its event loop turns."""
+    return answer(Alive())
+
+
+@router.get("/ready", responses=documented.gives(Readiness) | documented.gives(Readiness, 503, "Not ready"))
+async def ready(here: Here) -> Response:
+    """Whether messages are taken: the database answers, and the server is not about to stop."""
+    storage, taken = "ok", not here.service.draining
+    try:
+        await here.storage.ping()
+    except StorageError as error:
+        storage, taken = error.message, False
+    names = list(here.engines)
+    states = await asyncio.gather(*(here.engines[name].health() for name in names))
+    engines = {name: msgspec.to_builtins(state) for name, state in zip(names, states, strict=True)}
+    return answer(Readiness(taken, storage, engines, here.service.running), 200 if taken else 503)
+
+
+@router.get("/api/info", responses=documented.gives(ServerInfo))
+async def info(here: Here) -> Response:
+    """What this server is: needed before one can say who one is, so it is open to all."""
+    speakers = here.speakers.values()
+    assistants = [
+        AssistantView(each.assistant.name, each.engine.name, each.model, each.assistant.disclaimer)
+        for each in speakers
+    ]
+    default = here.speakers["default"]
+    engine = EngineView(default.engine.name, default.model, here.why)
+    return answer(ServerInfo(__version__, here.auth_required, assistants, engine))
+
+
+@router.get("/api/models", responses=documented.gives(ModelList))
+async def models(asker: Asker) -> Response:
+    """The models of the engines in use."""
+    found: list[Model] = []
+    problems: dict[str, str] = {}
+    for name, engine in asker.here.engines.items():
+        try:
+            found += await engine.models()
+        except LegatoError as error:
+            problems[name] = error.message
+    return answer(ModelList(found, problems))
+
+
+@router.post(
+    "/api/tickets", status_code=201, responses=documented.gives(Ticket, 201, "Good for one handshake")
+)
+async def ticket(asker: Asker) -> Response:
+    """A single-use ticket, for a handshake in which a browser cannot send a header."""
+    text, seconds = asker.here.issue_ticket(asker.person)
+    return answer(Ticket(text, seconds), 201, {"cache-control": "no-store"})

@@ -1,0 +1,147 @@
+"""What the HTTP routes take and give, beside the views that they share with the native protocol."""
+
+from typing import Any
+
+from msgspec import Struct, field
+
+from legato.engines.base import Model
+from legato.message import ImagePart, TextPart
+from legato.protocol.messages import ConversationView, MessageView
+
+
+class Problem(Struct, frozen=True, omit_defaults=True):
+    """`message` is a sentence for a person, `code` a word for programs, `retry_after` in seconds."""
+
+    code: str
+    message: str
+    retry_after: float | None = None
+
+
+class ProblemAnswer(Struct, frozen=True):
+    error: Problem
+
+
+class NewConversation(Struct, frozen=True):
+    assistant: str | None = None
+    title: str | None = None
+
+
+class ConversationChange(Struct, frozen=True):
+    """A new title, or the last message of the branch to show."""
+
+    title: str | None = None
+    head: str | None = None
+
+
+class ConversationHit(Struct, frozen=True, omit_defaults=True):
+    """A conversation in a list; `snippet` and `message` where it was searched for."""
+
+    id: str
+    title: str
+    assistant: str
+    revision: int
+    created_at: str
+    updated_at: str
+    head: str | None = None
+    snippet: str | None = None
+    message: str | None = None
+
+
+class ConversationList(Struct, frozen=True):
+    """`next` is what to give as `before` for the page behind this one; null on the last."""
+
+    conversations: list[ConversationHit]
+    next: str | None = None
+
+
+class ConversationWhole(Struct, frozen=True):
+    """A conversation and the messages of the branch that is shown, in order (or, with `branches=all`, every message)."""
+
+    id: str
+    title: str
+    assistant: str
+    revision: int
+    created_at: str
+    updated_at: str
+    head: str | None
+    messages: list[MessageView]
+
+
+class MessageList(Struct, frozen=True):
+    conversation: ConversationView
+    messages: list[MessageView]
+
+
+class NewMessage(Struct, frozen=True):
+    """As the `send` of the native protocol."""
+
+    text: str = ""
+    parts: list[TextPart | ImagePart] = field(default_factory=list)
+    client_message_id: str | None = None
+    parent: str | None = None
+
+
+class MessageTaken(Struct, frozen=True):
+    """It is stored. `reply` names the stream of the answer: `GET /api/streams/{reply}`."""
+
+    conversation: str
+    message: str | None
+    reply: str
+    duplicate: bool
+
+
+class StopRequest(Struct, frozen=True):
+    message: str | None = None
+
+
+class StoppedMessages(Struct, frozen=True):
+    messages: list[str]
+
+
+class ModelList(Struct, frozen=True):
+    """The models of every engine in use; `problems` has a sentence for each engine that could not be asked."""
+
+    models: list[Model]
+    problems: dict[str, str]
+
+
+class AssistantView(Struct, frozen=True, omit_defaults=True):
+    name: str
+    engine: str
+    model: str
+    disclaimer: str | None = None
+
+
+class EngineView(Struct, frozen=True):
+    """The engine that the default assistant speaks through; `why` is a sentence."""
+
+    name: str
+    model: str
+    why: str
+
+
+class ServerInfo(Struct, frozen=True):
+    server: str
+    auth: bool
+    assistants: list[AssistantView]
+    engine: EngineView
+
+
+class Alive(Struct, frozen=True):
+    status: str = "ok"
+
+
+class Readiness(Struct, frozen=True):
+    """`ready`: messages are taken. `engines` tells what each of them says of itself."""
+
+    ready: bool
+    storage: str
+    engines: dict[str, Any]
+    replies: int
+
+
+class Ticket(Struct, frozen=True):
+    """Good for one handshake, for `expires_in` seconds."""
+
+    ticket: str
+    expires_in: float
