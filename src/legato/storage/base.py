@@ -99,10 +99,10 @@ class Unfinished(Struct, frozen=True):
 
 
 class Found(Struct, frozen=True):
-    """A hit of the full-text search. `snippet` is plain text around it."""
+    """A hit of the full-text search. `snippet` is plain text around it; `message` is None where the title was hit."""
 
     conversation: Conversation
-    message: str
+    message: str | None
     snippet: str
 
 
