@@ -1,7 +1,9 @@
 """The log of one reply: events at offsets 0, 1, 2 …, written by one writer, read by any number of cursors."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Protocol, assert_never
+
+from msgspec import Struct
 
 from legato.stream.events import (
     Event,
@@ -22,12 +24,19 @@ class LogClosedError(Exception):
     """Something was appended behind the terminal event. It was not taken."""
 
 
-class Batch(NamedTuple):
+class Batch(Struct, frozen=True, gc=False):
     """The events of the offsets `first` ≤ offset < `next`, neighbours of text merged into one."""
 
     first: int
     next: int
     events: list[Event]
+
+
+class Cursor(Protocol):
+    """Someone who reads a log: everything before `cursor` is behind it."""
+
+    @property
+    def cursor(self) -> int: ...
 
 
 class Log:
@@ -40,7 +49,8 @@ class Log:
     must not raise, append, subscribe or unsubscribe.
 
     Offsets below `base` were compacted: what they held is still there as one batch from 0 to `base`, which can be read
-    whole and not from its middle.
+    whole and not from its middle. `next` is the offset that the next event will get, and what a viewer who has seen all
+    holds as its cursor. `memo` is where viewers keep the bytes of the last batch, so that it is encoded once for all.
     """
 
     __slots__ = (
@@ -48,10 +58,12 @@ class Log:
         "_events",
         "_last_tool",
         "_listeners",
+        "_said",
         "base",
         "closed",
         "epoch",
         "memo",
+        "next",
         "stream",
     )
 
@@ -59,17 +71,14 @@ class Log:
         self.stream = stream
         self.epoch = epoch
         self.base = 0
+        self.next = 0
         self.closed = False
         self.memo: dict[object, tuple[int, int, bytes]] = {}
         self._compacted: list[Event] = []
         self._events: list[Event] = []
         self._last_tool = 0
-        self._listeners: dict[Callable[[], None], None] = {}
-
-    @property
-    def next(self) -> int:
-        """The offset that the next event will get; what a viewer who has seen all holds as its cursor."""
-        return self.base + len(self._events)
+        self._said = (0, "")
+        self._listeners: dict[Callable[[], None], Cursor | None] = {}
 
     @property
     def end(self) -> Terminal | None:
@@ -87,14 +96,20 @@ class Log:
         """
         if self.closed:
             raise LogClosedError(f"stream {self.stream} is closed")
+        offset = self.next
         kind = type(event)
-        if kind is Finished or kind is Failed:
-            self.closed = True
-        elif kind is ToolStarted or kind is ToolFinished:
-            self._last_tool = self.next + 1
-        elif kind is Rewound:
-            raise ValueError("write a rewind with Log.rewind")
-        return self._write(event)
+        if kind is not Text:
+            if kind is Finished or kind is Failed:
+                self.closed = True
+            elif kind is ToolStarted or kind is ToolFinished:
+                self._last_tool = offset + 1
+            elif kind is Rewound:
+                raise ValueError("write a rewind with Log.rewind")
+        self._events.append(event)
+        self.next = offset + 1
+        for listener in self._listeners:
+            listener()
+        return offset
 
     def rewind(self, to: int) -> int:
         """Take the text back to what it was at offset `to`, and return the offset of that event.
@@ -104,69 +119,81 @@ class Log:
         """
         if self.closed:
             raise LogClosedError(f"stream {self.stream} is closed")
-        if not max(self.base, self._last_tool) <= to <= self.next and to != self.next:
+        if to != self.next and not max(self.base, self._last_tool) <= to < self.next:
             raise ValueError(f"cannot rewind stream {self.stream} to {to}")
         kept = Fold(self._prefix(to))
-        return self._write(Rewound(to, kept.text, kept.reasoning))
-
-    def _write(self, event: Event) -> int:
-        events = self._events
-        events.append(event)
+        self._events.append(Rewound(to, kept.text, kept.reasoning))
+        self.next += 1
         for listener in self._listeners:
             listener()
-        return self.base + len(events) - 1
+        return self.next - 1
 
     def readable(self, offset: int) -> bool:
         """Whether a cursor at `offset` can go on from there."""
         return offset == 0 or self.base <= offset <= self.next
 
     def since(self, offset: int, limit: int = 0) -> Batch:
-        """All from `offset` on; with a `limit`, only until about that many characters of text are reached.
+        """All from `offset` on; with a `limit`, no more than about so many characters, but one event at least.
+
+        What was compacted, and a single event, come whole, however long they are.
 
         :raises ValueError: where no cursor can be (see `readable`).
         """
-        base, events = self.base, self._events
-        if offset >= base:
-            start = offset - base
-            if start > len(events):
+        events = self._events
+        start = offset - self.base
+        if start >= 0:
+            left = self.next - offset
+            if left == 1:
+                return Batch(offset, offset + 1, [events[start]])
+            if left < 0:
                 raise ValueError(f"stream {self.stream} has no offset {offset}")
             merged: list[Event] = []
         elif offset == 0:
-            start, merged = 0, list(self._compacted)
+            start, merged = 0, self._compacted.copy()
         else:
-            raise ValueError(f"stream {self.stream} was compacted up to {base}")
-        count = len(events)
-        if count - start == 1 and not merged:
-            return Batch(offset, base + count, [events[start]])
-        stop, size = start, 0
-        while stop < count and not (limit and size >= limit):
-            event = events[stop]
-            if isinstance(event, Text | Reasoning | Rewound):
-                size += len(event.text)
-            stop += 1
+            raise ValueError(f"stream {self.stream} was compacted up to {self.base}")
+        stop = _stop(events, start, limit, merged) if limit else len(events)
         merge(events[start:stop], merged)
-        return Batch(offset, base + stop, merged)
+        return Batch(offset, self.base + stop, merged)
 
     def text_at(self, offset: int) -> str:
-        """The answer as it stood at `offset`.
+        """The answer as it stood at `offset`. Asking again further on costs only what was said in between.
 
         :raises ValueError: where `offset` is beyond the end or inside what was compacted.
         """
-        if offset > self.next or 0 < offset < self.base:
+        if not self.readable(offset):
             raise ValueError(f"stream {self.stream} has no offset {offset}")
-        return Fold(self._prefix(offset)).text
+        if offset == 0:
+            return ""
+        known, text = self._said
+        if not self.base <= known <= offset:
+            known, text = self.base, Fold(self._compacted).text
+        said = [text]
+        for event in self._events[known - self.base : offset - self.base]:
+            if isinstance(event, Text):
+                said.append(event.text)
+            elif isinstance(event, Rewound):
+                said = [event.text]
+        text = "".join(said)
+        self._said = (offset, text)
+        return text
 
     def fold(self) -> Fold:
         """All that the log says."""
         return Fold(self._prefix(self.next))
 
     def compact(self, before: int) -> None:
-        """Give up the single events below `before`; cursors inside that range can no longer continue.
+        """Give up the single events below `before`; positions inside that range can no longer be continued.
+
+        A subscribed cursor that stands inside it keeps what is in front of it: `base` says how far it went.
 
         :raises ValueError: where `before` is beyond the end.
         """
         if before > self.next:
             raise ValueError(f"stream {self.stream} has no offset {before}")
+        for reader in self._listeners.values():
+            if reader is not None and 0 < reader.cursor < before:
+                before = reader.cursor
         if before <= self.base:
             return
         cut = before - self.base
@@ -175,17 +202,55 @@ class Log:
         self.base = before
         self.memo.clear()
 
-    def subscribe(self, listener: Callable[[], None]) -> None:
-        self._listeners[listener] = None
+    def subscribe(self, listener: Callable[[], None], reader: Cursor | None = None) -> None:
+        """Call `listener` after each append; where `reader` is told, nothing in front of its cursor is compacted."""
+        self._listeners[listener] = reader
 
     def unsubscribe(self, listener: Callable[[], None]) -> None:
         """Call `listener` no more. Unknown listeners are ignored."""
         self._listeners.pop(listener, None)
+        if not self._listeners:
+            self.memo.clear()
 
     def _prefix(self, offset: int) -> list[Event]:
         if offset == 0:
             return []
         return self._compacted + self._events[: offset - self.base]
+
+
+_ENVELOPE = 64
+"""What an event weighs on the wire beside its text, about, in characters."""
+
+
+def _weight(event: Event) -> int:
+    match event:
+        case Text() | Reasoning():
+            return len(event.text)
+        case Rewound():
+            return _ENVELOPE + len(event.text) + len(event.reasoning)
+        case ToolStarted():
+            return _ENVELOPE + len(event.arguments)
+        case ToolFinished():
+            return _ENVELOPE + len(event.output)
+        case _:
+            return _ENVELOPE
+
+
+def _stop(events: list[Event], start: int, limit: int, before: list[Event]) -> int:
+    """Where to end a batch that begins with `before` and goes on at `events[start]`."""
+    size = sum(_ENVELOPE + _weight(event) for event in before)
+    count = len(events)
+    kind: type[Event] | None = None
+    for stop in range(start, count):
+        event = events[stop]
+        weight = len(event.text) if isinstance(event, Text) else _weight(event)
+        if type(event) is not kind:
+            kind = type(event)
+            weight += _ENVELOPE
+        if size and size + weight > limit:
+            return stop
+        size += weight
+    return count
 
 
 def merge(events: list[Event], into: list[Event]) -> None:
@@ -214,22 +279,38 @@ def merge(events: list[Event], into: list[Event]) -> None:
 
 
 def compacted(events: list[Event]) -> list[Event]:
-    """The shortest list of events with the same fold: what was rewound and states that were replaced are left out."""
-    merged: list[Event] = []
-    merge(events, merged)
-    rewind = max((i for i, event in enumerate(merged) if isinstance(event, Rewound)), default=None)
-    state = max((i for i, event in enumerate(merged) if isinstance(event, State)), default=None)
+    """The shortest list of events with the same fold: what was taken back and states that were replaced are left out."""
+    state = next((event for event in reversed(events) if isinstance(event, State)), None)
     kept: list[Event] = []
-    for i, event in enumerate(merged):
-        if isinstance(event, State) and i != state:
-            continue
-        if isinstance(event, Rewound) and i != rewind:
-            continue
-        if rewind is not None and i < rewind and isinstance(event, Text | Reasoning):
-            tools_follow = any(isinstance(each, ToolStarted) for each in merged[i:rewind])
-            if not tools_follow:
+    text: list[str] = []
+    reasoning: list[str] = []
+    settled, since = (0, 0), 0  # what stands before the last tool, and where in `kept` the rest begins
+    for event in events:
+        match event:
+            case Text():
+                text.append(event.text)
+            case Reasoning():
+                reasoning.append(event.text)
+            case State():
+                if event is not state:
+                    continue
+            case ToolStarted() | ToolFinished():
+                settled = (sum(map(len, text)), sum(map(len, reasoning)))
+                since = len(kept) + 1
+            case Rewound():
+                said, thought = settled
+                text, reasoning = [event.text], [event.reasoning]
+                kept[since:] = [each for each in kept[since:] if isinstance(each, State)]
+                if event.reasoning[thought:]:
+                    kept.append(Reasoning(event.reasoning[thought:]))
+                if event.text[said:]:
+                    kept.append(Text(event.text[said:]))
                 continue
+            case Finished() | Failed():
+                pass
+            case _:
+                assert_never(event)
         kept.append(event)
-    out: list[Event] = []
-    merge(kept, out)
-    return out
+    merged: list[Event] = []
+    merge(kept, merged)
+    return merged

@@ -10,7 +10,10 @@ from typing import Protocol
 from legato.stream.log import Batch, Log
 
 FRAME_CHARACTERS = 64 * 1024
-"""A frame holds about this much text at most, so that a viewer far behind is caught up in pieces."""
+"""A frame holds about this much text at most, so that a viewer far behind is caught up in pieces.
+
+A single event that is longer has a frame of its own.
+"""
 
 
 class Encoding(Protocol):
@@ -53,22 +56,32 @@ class Flusher:
             self._schedule(self.flush)
 
     def flush(self) -> None:
-        """Write what every dirty viewer has not seen yet, then let each socket send once."""
+        """Write what every dirty viewer has not seen yet, then let each socket send once.
+
+        Where an encoding or an `ended` raises, the viewers behind it are written on the next turn; the error goes to
+        whoever called.
+        """
         self._scheduled = False
         dirty, self._dirty = self._dirty, []
-        sinks = []
-        for viewer in dirty:
-            viewer.pump()
-            sinks.append(viewer.sink)
-        for sink in sinks if len(sinks) < 2 else dict.fromkeys(sinks):
-            sink.flush()
+        pending = iter(dirty)
+        try:
+            for viewer in pending:
+                viewer.pump()
+        finally:
+            for viewer in pending:
+                self.add(viewer)
+            if len(dirty) == 1:
+                dirty[0].sink.flush()
+            else:
+                for sink in {viewer.sink: None for viewer in dirty}:
+                    sink.flush()
 
 
 class Viewer:
     """A cursor on a log and the sink it is written to.
 
     Each offset from the start on is handed to the sink exactly once, in order, whatever the pace of the sink.
-    `ended` is called once, when the terminal event was written.
+    `ended` is called once, on the flush that wrote the terminal event; on the first one, where it stood before `offset`.
     """
 
     __slots__ = ("_ended", "attached", "cursor", "dirty", "encoding", "flusher", "log", "sink")
@@ -93,8 +106,8 @@ class Viewer:
         self.dirty = False
         self.attached = True
         self._ended = ended
-        log.subscribe(self.mark)
-        if offset < log.next:
+        log.subscribe(self.mark, self)
+        if offset < log.next or log.closed:
             self.mark()
 
     def mark(self) -> None:

@@ -1,0 +1,88 @@
+"""A fold is the sum of a log, however its events are joined."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from legato.stream import (
+    Event,
+    Failed,
+    Finished,
+    Fold,
+    Log,
+    Reasoning,
+    Rewound,
+    State,
+    Text,
+    ToolFinished,
+    ToolStarted,
+    ToolUse,
+)
+
+from .drawn import ordinary, terminals
+
+
+def test_it_adds_up_text_and_thinking_apart() -> None:
+    fold = Fold([Reasoning("hm "), Text("one "), Reasoning("so"), Text("two")])
+    assert (fold.text, fold.reasoning) == ("one two", "hm so")
+
+
+def test_the_last_state_counts() -> None:
+    assert Fold([State("queued", place=2), State("queued", place=1)]).state == State("queued", place=1)
+
+
+def test_a_tool_stands_where_it_began_in_the_text_and_gets_its_output() -> None:
+    fold = Fold([Text("look: "), ToolStarted("1", "clock", "{}"), Text("so"), ToolFinished("1", "noon")])
+    assert fold.tools == [ToolUse("1", "clock", "{}", at=6, output="noon")]
+
+
+def test_an_output_goes_to_the_first_run_of_the_call_that_has_none() -> None:
+    fold = Fold(
+        [
+            ToolStarted("1", "a", ""),
+            ToolFinished("1", "x"),
+            ToolStarted("1", "b", ""),
+            ToolFinished("1", "y", failed=True),
+        ]
+    )
+    assert [(tool.output, tool.failed) for tool in fold.tools] == [("x", False), ("y", True)]
+
+
+def test_an_output_of_nothing_is_ignored() -> None:
+    assert Fold([ToolFinished("1", "x")]) == Fold()
+
+
+def test_a_rewind_says_all_that_is_kept() -> None:
+    fold = Fold([Text("one two"), Reasoning("hm"), Rewound(1, "one ", "h"), Text("three")])
+    assert (fold.text, fold.reasoning) == ("one three", "h")
+
+
+def test_nothing_counts_behind_the_end() -> None:
+    fold = Fold([Text("one"), Finished("stop"), Text("two"), Failed("x", "y")])
+    assert (fold.text, fold.end) == ("one", Finished("stop"))
+
+
+def test_folds_are_compared_by_what_they_say() -> None:
+    assert Fold([Text("a"), Text("b")]) == Fold([Text("ab")])
+    assert Fold([Text("a")]) != Fold([Reasoning("a")])
+    assert Fold() != "nothing"
+    assert "text='ab'" in repr(Fold([Text("ab")]))
+
+
+@given(st.lists(ordinary), st.none() | terminals, st.lists(st.integers(0, 40)))
+def test_batches_without_gap_or_overlap_add_up_to_the_log(
+    events: list[Event], end: Event | None, cuts: list[int]
+) -> None:
+    log = Log("s", "e")
+    for event in events:
+        log.append(event)
+    if end is not None:
+        log.append(end)
+    fold, cursor = Fold(), 0
+    for limit in [*cuts, 0]:
+        batch = log.since(cursor, limit)
+        assert batch.first == cursor
+        for event in batch.events:
+            fold.apply(event)
+        cursor = batch.next
+    assert cursor == log.next
+    assert fold == log.fold() == Fold([*events, *([end] if end is not None else [])])
