@@ -1,0 +1,114 @@
+"""What comes in is harmless, or refused with a sentence."""
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from legato.chat.ingress import (
+    TEXT_LENGTH,
+    Submission,
+    check_id,
+    clean_parts,
+    clean_text,
+    clean_title,
+    fingerprint,
+    title_from,
+)
+from legato.errors import InvalidError
+from legato.message import ImagePart, TextPart
+
+PIXEL = "data:image/png;base64," + base64.b64encode(b"\x89PNG").decode()
+
+anything = st.text(alphabet=st.characters(codec=None))
+
+
+@given(anything)
+def test_any_text_becomes_text_that_every_database_takes(text: str) -> None:
+    cleaned = clean_text(text)
+    cleaned.encode()
+    assert "\0" not in cleaned
+    assert clean_text(cleaned) == cleaned
+
+
+@given(st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
+def test_harmless_text_is_left_as_it_is(text: str) -> None:
+    assert clean_text(text) == text
+
+
+def test_a_pair_of_surrogates_is_the_character_it_means() -> None:
+    assert clean_text("\ud83c\udfb5") == "🎵"
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t "])
+def test_a_message_without_a_word_is_refused(text: str) -> None:
+    with pytest.raises(InvalidError, match="empty"):
+        clean_parts(Submission(text=text))
+
+
+def test_a_picture_alone_is_a_message() -> None:
+    assert clean_parts(Submission(parts=(ImagePart(PIXEL),))) == (ImagePart(PIXEL),)
+
+
+def test_text_comes_before_what_is_beside_it() -> None:
+    parts = clean_parts(Submission(text="Look:", parts=(ImagePart(PIXEL), TextPart("!"))))
+    assert parts == (TextPart("Look:"), ImagePart(PIXEL), TextPart("!"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "http://169.254.169.254/latest/meta-data",
+        "file:///etc/passwd",
+        "data:text/html;base64,PHNjcmlwdD4=",
+        "data:image/svg+xml;base64,PHN2Zz4=",
+        "data:image/png;base64,not base64!",
+        "",
+    ],
+)
+def test_an_image_is_nothing_but_a_data_url_of_a_picture(data: str) -> None:
+    with pytest.raises(InvalidError, match="image"):
+        clean_parts(Submission(parts=(ImagePart(data),)))
+
+
+def test_a_message_that_is_too_long_is_refused_with_its_length() -> None:
+    with pytest.raises(InvalidError, match=f"{TEXT_LENGTH + 1:,}"):
+        clean_parts(Submission(text="x" * (TEXT_LENGTH + 1)))
+
+
+@pytest.mark.parametrize("value", ["", "x" * 129, "a\nb", "a\0b", "\ud800"])
+def test_an_id_is_short_and_printable(value: str) -> None:
+    with pytest.raises(InvalidError, match="the id must be"):
+        check_id(value, "the id")
+
+
+def test_a_title_is_one_line() -> None:
+    assert clean_title("  two\n lines ") == "two lines"
+    with pytest.raises(InvalidError):
+        clean_title(" \n ")
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_the_fingerprint_tells_other_bodies_apart(one: str, other: str) -> None:
+    same = clean_text(one) == clean_text(other)
+    assert (fingerprint("send", Submission(text=one)) == fingerprint("send", Submission(text=other))) is same
+
+
+def test_the_fingerprint_does_not_depend_on_the_key() -> None:
+    first = fingerprint("send", Submission(client_message_id="a", text="hello"))
+    assert first == fingerprint("send", Submission(client_message_id="b", text="hello"))
+    assert first != fingerprint("edit", Submission(client_message_id="a", text="hello"), "m1")
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_a_title_can_be_made_of_any_message(text: str) -> None:
+    title = title_from((TextPart(text),))
+    assert title
+    assert "\n" not in title
+    assert len(title) <= 61
+
+
+def test_a_title_is_cut_at_a_word() -> None:
+    title = title_from((TextPart("# How do slurs differ from ties when two notes have the same pitch?\nmore"),))
+    assert title == "How do slurs differ from ties when two notes have the same…"
