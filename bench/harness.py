@@ -1,0 +1,207 @@
+"""What every benchmark needs: the C programs built, a server on one core, the load generator on the other."""
+
+import json
+import os
+import platform
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jwt
+
+BENCH = Path(__file__).parent
+BIN = BENCH / "bin"
+OUT = BENCH / "out"
+
+CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
+
+SECRET = secrets.token_urlsafe(32)
+
+Result = dict[str, float]
+
+
+class FailedRunError(Exception):
+    """A server did not start, or the load generator gave up. The message is what they said."""
+
+
+@dataclass
+class Peer:
+    """A server under test. `{port}`, `{feed}` and `{dir}` in the command stand for its ports and a directory of its own."""
+
+    name: str
+    command: list[str]
+    authenticated: bool = False
+    env: dict[str, str] = field(default_factory=dict)
+
+    def openings(self, streams: int, viewers: int) -> list[str]:
+        """The first words of every viewer, as `load.c` reads them. Every stream is a user and a conversation of its own."""
+        return [
+            "\t".join(
+                ["/ws", self._header(viewer % streams), self._message(viewer, viewer % streams, streams)]
+            )
+            for viewer in range(viewers)
+        ]
+
+    def _header(self, user: int) -> str:
+        return f"Authorization: Bearer {token(user)}" if self.authenticated else ""
+
+    def _message(self, viewer: int, stream: int, streams: int) -> str:
+        if viewer >= streams and self.authenticated:
+            if streams > 1:
+                raise ValueError("more viewers than streams, and more than one stream")
+            return '{"type":"follow","conversation":"$CONVERSATION"}'
+        return json.dumps({"type": "send", "client_message_id": f"m{viewer}", "text": f"job {stream}"})
+
+
+def token(user: int) -> str:
+    return jwt.encode({"sub": f"user-{user}", "exp": int(time.time()) + 3600}, SECRET, "HS256")
+
+
+PYTHON = sys.executable
+C_RELAY = Peer("C relay", [str(BIN / "relay"), "{port}", "{feed}"])
+NAIVE = Peer("Starlette, bare", [PYTHON, str(BENCH / "naive.py"), "{port}", "{feed}"])
+LEGATO = Peer(
+    "Legato",
+    [PYTHON, str(BENCH / "full.py"), "{port}", "{feed}", "{dir}", "direct"],
+    authenticated=True,
+    env={"LEGATO_JWT_SECRET": SECRET},
+)
+LEGATO_ASGI = Peer(
+    "Legato, ASGI",
+    [PYTHON, str(BENCH / "full.py"), "{port}", "{feed}", "{dir}", "asgi"],
+    authenticated=True,
+    env={"LEGATO_JWT_SECRET": SECRET},
+)
+
+
+def build() -> None:
+    """Compile `load` and `relay` where their sources are newer.
+
+    :raises FailedRunError: where there is no C compiler, or it does not like them.
+    """
+    BIN.mkdir(exist_ok=True)
+    header = BENCH / "wire.h"
+    for name in ("load", "relay"):
+        source, program = BENCH / f"{name}.c", BIN / name
+        newest = max(source.stat().st_mtime, header.stat().st_mtime)
+        if program.exists() and program.stat().st_mtime > newest:
+            continue
+        made = BIN / f"{name}.{os.getpid()}"
+        command = [os.environ.get("CC", "cc"), "-O2", "-Wall", "-Wextra", "-o", str(made), str(source)]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True)
+        except FileNotFoundError:
+            raise FailedRunError("There is no C compiler: install one (cc) to run the benchmarks.") from None
+        except subprocess.CalledProcessError as error:
+            raise FailedRunError(error.stderr) from None
+        made.replace(program)
+
+
+def free_port() -> int:
+    with socket.socket() as each:
+        each.bind(("127.0.0.1", 0))
+        return int(each.getsockname()[1])
+
+
+def pinned(core: int, command: list[str]) -> list[str]:
+    return ["taskset", "-c", str(core), *command]
+
+
+@dataclass
+class Running:
+    pid: int
+    port: int
+    feed: int
+
+
+@contextmanager
+def serving(peer: Peer) -> Iterator[Running]:
+    """The server of a peer, from when it says a first line until the block ends."""
+    port, feed = free_port(), free_port()
+    with tempfile.TemporaryDirectory(prefix="legato-bench-") as directory:
+        command = [part.format(port=port, feed=feed, dir=directory) for part in peer.command]
+        process = subprocess.Popen(
+            pinned(SERVER_CORE, command),
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **peer.env},
+        )
+        assert process.stdout is not None
+        try:
+            if not process.stdout.readline():
+                raise FailedRunError(f"{peer.name} did not start.")
+            yield Running(process.pid, port, feed)
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            process.stdout.close()
+
+
+def load_command(server: Running, openings: list[str], directory: str, options: dict[str, Any]) -> list[str]:
+    clients = Path(directory) / "clients"
+    clients.write_text("".join(f"{line}\n" for line in openings))
+    named = {"server": server.port, "feed": server.feed, "clients": clients, "pid": server.pid, **options}
+    words = [word for name, value in named.items() for word in (f"--{name}", str(value))]
+    return pinned(LOAD_CORE, [str(BIN / "load"), *words])
+
+
+def run(peer: Peer, streams: int, viewers: int = 0, **options: Any) -> Result:
+    """One run of the load generator on a fresh server.
+
+    :raises FailedRunError: where the server broke, or lost, doubled or reordered a token.
+    """
+    viewers = viewers or streams
+    with serving(peer) as server, tempfile.TemporaryDirectory(prefix="legato-load-") as directory:
+        openings = peer.openings(streams, viewers)
+        command = load_command(
+            server, openings, directory, {"streams": streams, "viewers": viewers, **options}
+        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise FailedRunError(f"{peer.name} with {streams} streams: {done.stderr.strip()}")
+    result: Result = json.loads(done.stdout)
+    if result["lost"] or result["wrong"]:
+        raise FailedRunError(
+            f"{peer.name} lost {result['lost']:.0f} tokens and sent {result['wrong']:.0f} out of order"
+        )
+    return result
+
+
+def machine() -> dict[str, Any]:
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    return {
+        "processor": model,
+        "cores": len(CORES),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load_average": os.getloadavg()[0],
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def keep(name: str, found: dict[str, Any]) -> Path:
+    """Write what a benchmark found as JSON into `bench/out/`."""
+    OUT.mkdir(exist_ok=True)
+    path = OUT / f"{name}.json"
+    path.write_text(json.dumps({"machine": machine(), **found}, indent=1) + "\n")
+    return path
