@@ -107,8 +107,10 @@ class Runner:
             self.replies.leave(reply)
 
     async def _wait(self, reply: Reply) -> None:
+        """Until its turn comes, or it was stopped in line: then `turn.run` ends it."""
         try:
-            await self.replies.turn(reply)
+            if reply.ending is None:
+                await self.replies.turn(reply)
         except asyncio.CancelledError:
             if reply.ending is None or reply.ending == "leaving":
                 raise

@@ -136,7 +136,7 @@ class Run:
 
     async def _play(self) -> Outcome:
         try:
-            return await self._end
+            return await asyncio.shield(self._end)
         except asyncio.CancelledError:
             self.state = "cancelled"
             await self._may_leave.wait()

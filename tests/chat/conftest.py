@@ -1,0 +1,98 @@
+"""A chat service on a real database, with an engine that does as the test says."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from legato.chat.assistant import Assistant
+from legato.chat.person import Person
+from legato.chat.reply import Speaker
+from legato.chat.service import ChatService
+from legato.storage.base import Conversation, Message, Storage
+from legato.storage.sql import open_storage
+from legato.stream import Log
+from legato.testing.engine import ScriptedEngine
+
+ADA = Person("ada")
+BOB = Person("bob")
+
+
+class Heard:
+    """A watcher that keeps what it hears, and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.conversations: list[Conversation] = []
+        self.deleted: list[str] = []
+        self.logs: list[Log] = []
+        self._news = asyncio.Event()
+
+    def on_message(self, message: Message) -> None:
+        self.messages.append(message)
+        self._news.set()
+
+    def on_conversation(self, conversation: Conversation) -> None:
+        self.conversations.append(conversation)
+        self._news.set()
+
+    def on_deleted(self, conversation: str) -> None:
+        self.deleted.append(conversation)
+        self._news.set()
+
+    def on_stream(self, log: Log) -> None:
+        self.logs.append(log)
+        self._news.set()
+
+    async def until(self, condition: Callable[["Heard"], bool]) -> None:
+        while not condition(self):
+            self._news.clear()
+            await self._news.wait()
+
+    async def ended(self, message: str) -> Message:
+        """The message as it was told once its reply ended."""
+        await self.until(lambda heard: any(m.id == message and m.status != "streaming" for m in heard.messages))
+        return next(m for m in reversed(self.messages) if m.id == message)
+
+
+class House:
+    """One server's chat, which can be killed and started again on the same database."""
+
+    def __init__(self, url: str, *assistants: Assistant) -> None:
+        self.url = url
+        self.engine = ScriptedEngine(continues=True)
+        self.assistants = assistants or (Assistant(name="default"),)
+        self.storage: Storage
+        self.service: ChatService
+
+    async def start(self) -> None:
+        self.storage = open_storage(self.url)
+        await self.storage.open()
+        speakers = {each.name: Speaker(each, self.engine, "scripted") for each in self.assistants}
+        self.service = ChatService(self.storage, speakers, clock=asyncio.get_running_loop().time)
+        await self.service.start()
+
+    async def stop(self) -> None:
+        await self.service.close()
+        await self.storage.close()
+
+
+@pytest.fixture
+async def build(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[House]]]:
+    houses: list[House] = []
+
+    async def one(*assistants: Assistant) -> House:
+        house = House(f"sqlite:///{tmp_path / 'legato.db'}", *assistants)
+        await house.start()
+        houses.append(house)
+        return house
+
+    yield one
+    for house in houses:
+        await house.stop()
+
+
+@pytest.fixture
+async def house(build: Callable[..., Awaitable[House]]) -> House:
+    return await build()

@@ -1,0 +1,154 @@
+"""A server ends in the middle of a reply; the next one on the same database goes on, or says honestly that it cannot."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from legato.chat.assistant import Assistant
+from legato.chat.ingress import Submission
+from legato.engines.base import Capabilities
+from legato.message import text_of
+from legato.errors import StorageError
+from legato.stream import Fold
+
+from .conftest import ADA, Heard, House
+
+Build = Callable[..., Awaitable[House]]
+
+
+async def half_said(house: House, *words: str) -> tuple[str, str]:
+    begun = await house.service.send(ADA, Submission(None, None, "Tell me"))
+    run = await house.engine.asked()
+    run.say(*words)
+    return begun.conversation.id, begun.reply.id
+
+
+async def test_the_next_server_goes_on_behind_the_text_so_far(build: Build) -> None:
+    first = await build()
+    conversation, reply = await half_said(first, "One ", "two ")
+    await first.service.close()
+
+    second = await build()
+    run = await second.engine.asked()
+    assert run.request.prefix == "One two "
+    assert [text_of(turn.parts) for turn in run.request.turns] == ["Tell me"]
+    heard = Heard()
+    await second.service.follow(ADA, conversation, heard)
+    run.say("three.")
+    run.finish()
+    assert text_of((await heard.ended(reply)).parts) == "One two three."
+
+
+async def test_the_log_has_another_epoch(build: Build) -> None:
+    first = await build()
+    conversation, _ = await half_said(first, "One ")
+    (before,) = first.service.logs(conversation)
+    await first.service.close()
+    second = await build()
+    (after,) = second.service.logs(conversation)
+    assert after.stream == before.stream
+    assert after.epoch != before.epoch
+    assert after.fold().text == "One "
+
+
+async def test_where_the_engine_cannot_go_on_the_reply_is_interrupted(build: Build) -> None:
+    first = await build()
+    conversation, reply = await half_said(first, "One ")
+    await first.service.close()
+    second = House(first.url)
+    second.engine.can = Capabilities(continues=False)
+    await second.start()
+    heard = Heard()
+    _, messages = await second.service.follow(ADA, conversation, heard)
+    message = await heard.ended(reply) if messages[-1].status == "streaming" else messages[-1]
+    assert (message.status, text_of(message.parts)) == ("interrupted", "One ")
+    assert "restarted" in (message.detail or "")
+    await second.stop()
+
+
+async def test_a_reply_that_had_said_nothing_begins_again(build: Build) -> None:
+    first = await build()
+    await half_said(first)
+    await first.service.close()
+    second = await build()
+    second.engine.can = Capabilities(continues=False)
+    run = await second.engine.asked()
+    assert run.request.prefix == ""
+
+
+async def test_killed_again_and_again_nothing_is_doubled(build: Build) -> None:
+    house = await build()
+    conversation, reply = await half_said(house, "0 ")
+    for turn in range(1, 5):
+        await house.service.close()
+        house = await build()
+        run = await house.engine.asked()
+        assert run.request.prefix == "".join(f"{n} " for n in range(turn))
+        run.say(f"{turn} ")
+    heard = Heard()
+    await house.service.follow(ADA, conversation, heard)
+    run.say("end")
+    run.finish()
+    assert text_of((await heard.ended(reply)).parts) == "0 1 2 3 4 end"
+
+
+async def test_a_reply_that_stood_at_its_disclaimer_is_complete(build: Build) -> None:
+    careful = Assistant(name="default", disclaimer="Ask a doctor.")
+    first = await build(careful)
+    conversation, reply = await half_said(first, "Rest.", "\n\nAsk a doctor.")
+    await first.service.close()
+    second = await build(careful)
+    heard = Heard()
+    _, messages = await second.service.follow(ADA, conversation, heard)
+    message = await heard.ended(reply) if messages[-1].status == "streaming" else messages[-1]
+    assert (message.status, text_of(message.parts)) == ("complete", "Rest.\n\nAsk a doctor.")
+
+
+async def test_an_assistant_that_is_gone_ends_its_replies_honestly(build: Build) -> None:
+    first = await build(Assistant(name="default"), Assistant(name="other"))
+    begun = await first.service.send(ADA, Submission(None, None, "Tell me", assistant="other"))
+    (await first.engine.asked()).say("One ")
+    await first.service.close()
+    second = await build()
+    heard = Heard()
+    _, messages = await second.service.follow(ADA, begun.conversation.id, heard)
+    message = await heard.ended(begun.reply.id) if messages[-1].status == "streaming" else messages[-1]
+    assert (message.status, text_of(message.parts)) == ("interrupted", "One ")
+
+
+async def test_a_tick_of_the_journal_holds_what_was_said(house: House) -> None:
+    _, reply = await half_said(house, "One ", "two ")
+    ticked = asyncio.Event()
+    journal = house.storage.journal
+
+    async def watched(entries):  # type: ignore[no-untyped-def]
+        row = await journal(entries)
+        ticked.set()
+        return row
+
+    house.storage.journal = watched  # type: ignore[method-assign]
+    await ticked.wait()
+    (unfinished,) = await house.storage.unfinished()
+    assert unfinished.message.id == reply
+    assert Fold(unfinished.events).text == "One two "
+
+
+async def test_a_database_that_fails_for_a_while_loses_no_ending(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = await house.service.send(ADA, Submission(None, None, "Tell me"))
+    run = await house.engine.asked()
+    heard = Heard()
+    await house.service.follow(ADA, begun.conversation.id, heard)
+    finish, failures = house.storage.finish, []
+
+    async def failing(message, now):  # type: ignore[no-untyped-def]
+        if len(failures) < 2:
+            failures.append(message)
+            raise StorageError("The disk is full.")
+        return await finish(message, now)
+
+    monkeypatch.setattr(house.storage, "finish", failing)
+    run.say("All of it.")
+    run.finish()
+    assert text_of((await heard.ended(begun.reply.id)).parts) == "All of it."
+    assert len(failures) == 2
