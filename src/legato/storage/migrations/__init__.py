@@ -1,0 +1,44 @@
+"""The history of the schema, and the one step that brings a database to its end.
+
+A new migration is a file in `versions/`, written by hand for both databases; `HEAD` names the last one.
+"""
+
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+
+from legato.errors import StorageError
+
+HEAD = "0001"
+
+
+def migrate(connection: Connection) -> None:
+    """Bring the schema to this version, inside the transaction of `connection`.
+
+    :raises StorageError: the database was written by a newer version.
+    """
+    if _version(connection) != HEAD:
+        _upgrade(connection)
+
+
+def _version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    version: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return version
+
+
+def _upgrade(connection: Connection) -> None:
+    # Alembic takes half a second to import, which only a start that migrates has to wait for.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise StorageError(
+            "The database was written by a newer version of Legato. Upgrade Legato, or name another database."
+        ) from error

@@ -1,0 +1,182 @@
+"""Rows from values and values from rows. What a database cannot keep is refused here, before it gets there."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from legato.errors import InvalidError
+from legato.message import Part
+from legato.storage.base import Conversation, JournalEntry, Message
+from legato.stream import Timings, Usage
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_NUL_ESCAPED = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_UNKEPT = re.compile("[\0\ud800-\udfff]")
+
+_encoder = msgspec.json.Encoder()
+_parts = msgspec.json.Decoder(tuple[Part, ...])
+_usage = msgspec.json.Decoder(Usage)
+_timings = msgspec.json.Decoder(Timings)
+_entries = msgspec.json.Decoder(list[JournalEntry])
+
+Row = dict[str, Any]
+
+
+def micros(moment: datetime) -> int:
+    """Microseconds since 1970. `moment` knows its time zone."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment(micros: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def check(*texts: str | None) -> None:
+    """Refuse what SQLite or PostgreSQL would refuse or cut.
+
+    :raises InvalidError: for a NUL character or a lone surrogate.
+    """
+    for text in texts:
+        if text is not None and not _keepable(text):
+            raise InvalidError(
+                "The text holds a character that cannot be stored (NUL or half a surrogate pair). Remove it and send again."
+            )
+
+
+def _keepable(text: str) -> bool:
+    return "\0" not in text if text.isascii() else _UNKEPT.search(text) is None
+
+
+def to_json(value: object) -> str:
+    """JSON text that both databases keep.
+
+    :raises InvalidError: for a NUL character or a lone surrogate in any string of it.
+    """
+    try:
+        encoded = _encoder.encode(value)
+    except UnicodeEncodeError:
+        check("\ud800")
+        raise
+    if b"\\u0000" in encoded and _NUL_ESCAPED.search(encoded):
+        check("\0")
+    return encoded.decode()
+
+
+def _optional_json(value: Struct | None) -> str | None:
+    return None if value is None else to_json(value)
+
+
+def conversation_row(conversation: Conversation) -> Row:
+    """:raises InvalidError: for text that cannot be stored."""
+    row = {
+        "id": conversation.id,
+        "owner": conversation.owner,
+        "title": conversation.title,
+        "assistant": conversation.assistant,
+        "created_at": micros(conversation.created_at),
+        "updated_at": micros(conversation.updated_at),
+        "revision": conversation.revision,
+        "head": conversation.head,
+    }
+    _check_row(row)
+    return row
+
+
+def conversation_of(row: Mapping[Any, Any]) -> Conversation:
+    return Conversation(
+        id=row["id"],
+        owner=row["owner"],
+        title=row["title"],
+        assistant=row["assistant"],
+        created_at=moment(row["created_at"]),
+        updated_at=moment(row["updated_at"]),
+        revision=row["revision"],
+        head=row["head"],
+    )
+
+
+def message_row(message: Message) -> Row:
+    """:raises InvalidError: for text that cannot be stored."""
+    row = {
+        "id": message.id,
+        "conversation": message.conversation,
+        "parent": message.parent,
+        "role": message.role,
+        "status": message.status,
+        "created_at": micros(message.created_at),
+        "revision": message.revision,
+        "author": message.author,
+        "reasoning": message.reasoning,
+        "model": message.model,
+        "detail": message.detail,
+    }
+    _check_row(row)
+    row["parts"] = to_json(message.parts)
+    row["usage"] = _optional_json(message.usage)
+    row["timings"] = _optional_json(message.timings)
+    return row
+
+
+def message_of(row: Mapping[Any, Any]) -> Message:
+    return Message(
+        id=row["id"],
+        conversation=row["conversation"],
+        role=row["role"],
+        status=row["status"],
+        parts=parts_of(row["parts"]),
+        created_at=moment(row["created_at"]),
+        parent=row["parent"],
+        revision=row["revision"],
+        author=row["author"],
+        reasoning=row["reasoning"],
+        model=row["model"],
+        detail=row["detail"],
+        usage=None if row["usage"] is None else _usage.decode(row["usage"]),
+        timings=None if row["timings"] is None else _timings.decode(row["timings"]),
+    )
+
+
+def parts_of(json: str) -> tuple[Part, ...]:
+    return _parts.decode(json)
+
+
+def _check_row(row: Mapping[str, Any]) -> None:
+    for value in row.values():
+        if isinstance(value, str):
+            check(value)
+
+
+def to_blob(entries: list[JournalEntry]) -> bytes:
+    """The rows of the journal hold all running replies together, so one that cannot be kept must not harm the others:
+    what is no character is written as U+FFFD.
+    """
+    try:
+        blob = _encoder.encode(entries)
+    except UnicodeEncodeError:
+        return _encoder.encode(_repaired(msgspec.to_builtins(entries)))
+    if b"\\u0000" in blob and _NUL_ESCAPED.search(blob):
+        return _encoder.encode(_repaired(msgspec.to_builtins(entries)))
+    return blob
+
+
+def _repaired(value: Any) -> Any:
+    if isinstance(value, str):
+        return _UNKEPT.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_repaired(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _repaired(each) for key, each in value.items()}
+    return value
+
+
+def from_blob(blob: bytes) -> list[JournalEntry] | None:
+    """The entries of a row, or None where it cannot be read."""
+    try:
+        return _entries.decode(blob)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

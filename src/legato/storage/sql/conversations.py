@@ -1,0 +1,122 @@
+"""What is done to conversations, each function inside a transaction of its caller."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Update, and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from legato.errors import ConflictError, InvalidError
+from legato.storage.base import Conversation
+from legato.storage.sql.codec import check, conversation_of, conversation_row, micros
+from legato.storage.sql.tables import conversations, messages, passages
+from legato.storage.sql.words import words_of
+
+PAGE = 200
+"""The most that one call lists."""
+
+_INSERT = insert(conversations)
+_INSERT_TITLE = insert(passages).inline()
+_BY_ID = select(conversations).where(conversations.c.id == bindparam("conversation"))
+_DELETE = delete(conversations).where(conversations.c.id == bindparam("conversation"))
+_BY_OWNER = (
+    select(conversations)
+    .where(conversations.c.owner == bindparam("of"))
+    .order_by(conversations.c.updated_at.desc(), conversations.c.id.desc())
+    .limit(bindparam("most"))
+)
+_BY_OWNER_BEFORE = _BY_OWNER.where(
+    or_(
+        conversations.c.updated_at < bindparam("moment"),
+        and_(conversations.c.updated_at == bindparam("moment"), conversations.c.id < bindparam("before")),
+    )
+)
+_TITLE_WORDS = (
+    update(passages)
+    .where(passages.c.conversation == bindparam("of"), passages.c.message.is_(None))
+    .values(words=bindparam("found_by"))
+)
+
+
+def holds(message: str) -> Any:
+    """Whether the message of the parameter `message` belongs to the conversation of the parameter `in`."""
+    return (
+        select(messages.c.id)
+        .where(messages.c.id == bindparam(message), messages.c.conversation == bindparam("in"))
+        .exists()
+    )
+
+
+def changed(**values: Any) -> Update:
+    """A change of the conversation of the parameter `in` at the time of the parameter `now`, counted as a revision."""
+    return (
+        update(conversations)
+        .where(conversations.c.id == bindparam("in"))
+        .values(revision=conversations.c.revision + 1, updated_at=bindparam("now"), **values)
+        .returning(*conversations.c)
+    )
+
+
+_RENAME = changed(title=bindparam("named"))
+_SET_HEAD = changed(head=bindparam("shown")).where(holds("shown"))
+
+
+def create(connection: Connection, conversation: Conversation) -> None:
+    """:raises ConflictError: there is one of this id."""
+    try:
+        connection.execute(_INSERT, conversation_row(conversation))
+    except IntegrityError as error:
+        raise ConflictError("There is already a conversation of this id.") from error
+    connection.execute(
+        _INSERT_TITLE,
+        {"conversation": conversation.id, "message": None, "words": words_of(conversation.title)},
+    )
+
+
+def get(connection: Connection, conversation: str) -> Conversation | None:
+    row = connection.execute(_BY_ID, {"conversation": conversation}).mappings().first()
+    return None if row is None else conversation_of(row)
+
+
+def page(
+    connection: Connection, owner: str, limit: int, before: tuple[datetime, str] | None
+) -> list[Conversation]:
+    """:raises InvalidError: the limit is out of bounds."""
+    check_limit(limit, PAGE)
+    parameters: dict[str, Any] = {"of": owner, "most": limit}
+    if before is None:
+        rows = connection.execute(_BY_OWNER, parameters)
+    else:
+        check(before[1])
+        rows = connection.execute(
+            _BY_OWNER_BEFORE, parameters | {"moment": micros(before[0]), "before": before[1]}
+        )
+    return [conversation_of(row) for row in rows.mappings()]
+
+
+def check_limit(limit: int, most: int) -> None:
+    if not 1 <= limit <= most:
+        raise InvalidError(f"The limit must lie between 1 and {most}.")
+
+
+def rename(connection: Connection, conversation: str, title: str, now: datetime) -> Conversation | None:
+    parameters = {"in": conversation, "named": title, "now": micros(now)}
+    row = connection.execute(_RENAME, parameters).mappings().first()
+    if row is None:
+        return None
+    index_title(connection, conversation, title)
+    return conversation_of(row)
+
+
+def index_title(connection: Connection, conversation: str, title: str) -> None:
+    connection.execute(_TITLE_WORDS, {"of": conversation, "found_by": words_of(title)})
+
+
+def set_head(connection: Connection, conversation: str, head: str, now: datetime) -> Conversation | None:
+    parameters = {"in": conversation, "shown": head, "now": micros(now)}
+    row = connection.execute(_SET_HEAD, parameters).mappings().first()
+    return None if row is None else conversation_of(row)
+
+
+def remove(connection: Connection, conversation: str) -> bool:
+    return connection.execute(_DELETE, {"conversation": conversation}).rowcount > 0

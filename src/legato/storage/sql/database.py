@@ -1,0 +1,85 @@
+"""What a database is to the code above it: a place where functions over a connection run as one transaction.
+
+The functions are plain SQLAlchemy Core and know nothing of threads or event loops. SQLite runs them on a thread of its
+own, a whole transaction in one hop; PostgreSQL runs them on the event loop, where SQLAlchemy suspends them at each
+statement. See docs/decisions/0003.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from legato.errors import StorageError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Database(Protocol):
+    """Any LegatoError that the work raises passes through; what fails in the database itself is a StorageError."""
+
+    async def open(self) -> None:
+        """Connect, and bring the schema to this version. Harmless where another process does so at the same time."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything. Safe to call twice, and where `open` failed."""
+        ...
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run work that only reads. Each of its statements may see a later state than the one before."""
+        ...
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run work as one transaction: when this returns it is committed, when it raises nothing of it is left.
+
+        A caller that is cancelled meanwhile does not know which of the two it was.
+        """
+        ...
+
+
+_REASONS = {
+    "SQLITE_BUSY": "Another process holds the database for too long. Close what else has it open, and try again.",
+    "SQLITE_LOCKED": "Another process holds the database for too long. Close what else has it open, and try again.",
+    "SQLITE_FULL": "The disk of the database is full. Make room, and try again.",
+    "SQLITE_READONLY": "The database can only be read. Give this user the right to write to its file and directory.",
+    "SQLITE_CANTOPEN": "The database file cannot be opened. See that its directory is there and writable.",
+    "SQLITE_CORRUPT": "The database file is damaged. Restore it from a backup.",
+    "SQLITE_NOTADB": "The database file is not an SQLite database. Name another file.",
+    "SQLITE_IOERR": "The disk of the database does not answer as it should. Look after the disk, and try again.",
+    "08": "The connection to the database broke. It is made anew by itself; try again.",
+    "28": "The database does not accept this user or password. Correct the database URL.",
+    "3D": "The server has no database of this name. Create it, or correct the database URL.",
+    "42501": "The database user lacks a right that is needed. Make it the owner of the database.",
+    "53100": "The disk of the database is full. Make room, and try again.",
+    "53300": "The database takes no more connections. Raise its max_connections, and try again.",
+    "55P03": "Another process holds the database for too long. Close what else has it open, and try again.",
+    "57": "The database is shutting down or starting. Try again in a moment.",
+}
+"""By the names that SQLite gives its errors, and by the beginnings of SQLSTATEs."""
+
+
+@contextmanager
+def translated(place: str) -> Iterator[None]:
+    """Turn what a driver raises into a StorageError. `place` names the database, without secrets."""
+    try:
+        yield
+    except (SQLAlchemyError, OSError) as error:
+        raise _storage_error(error, place) from error
+
+
+def _storage_error(error: Exception, place: str) -> StorageError:
+    cause: object = error.orig if isinstance(error, DBAPIError) else error
+    name: str = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or ""
+    for start, reason in _REASONS.items():
+        if name.startswith(start):
+            return StorageError(reason)
+    if isinstance(error, OSError) and not name:
+        return StorageError(f"The database at {place} cannot be reached. See that it runs, and try again.")
+    logger.error("The database at %s failed", place, exc_info=error)
+    return StorageError("The database failed. What it said is in the log of the server.")

@@ -1,0 +1,80 @@
+"""PostgreSQL through asyncpg, on the event loop."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import URL, Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from legato.errors import SettingsError
+from legato.storage.migrations import migrate
+from legato.storage.sql.database import translated
+
+try:
+    import asyncpg
+except ImportError:
+    asyncpg = None
+
+T = TypeVar("T")
+
+CONNECTIONS = 16
+CONNECT_TIMEOUT = 10.0
+"""Seconds."""
+
+_MIGRATION_LOCK = 0x6C656761746F
+"""Any number, the same in every server, so that one migrates while the others wait."""
+
+
+class PostgresDatabase:
+    """A pool of connections. One that broke is replaced at the next use."""
+
+    def __init__(self, url: URL, *, lock_timeout: float) -> None:
+        """The URL is read by asyncpg, so it may hold all that libpq knows. `lock_timeout` is in seconds."""
+        if asyncpg is None:
+            raise SettingsError(
+                'PostgreSQL needs a driver that is not installed. Install it with: pip install "legato[postgres]"'
+            )
+        self.place = f"{url.host or 'the local socket'}/{url.database or ''}"
+        self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._settings = {
+            "application_name": "legato",
+            "lock_timeout": str(int(lock_timeout * 1000)),
+            "jit": "off",
+        }
+        self._engine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=self._connect,
+            pool_size=CONNECTIONS,
+            max_overflow=0,
+            hide_parameters=True,
+            pool_timeout=CONNECT_TIMEOUT,
+        )
+        self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    async def _connect(self) -> "asyncpg.Connection":
+        return await asyncpg.connect(
+            dsn=self._dsn, timeout=CONNECT_TIMEOUT, server_settings=dict(self._settings)
+        )
+
+    async def open(self) -> None:
+        await self.write(_migrate_alone)
+
+    async def close(self) -> None:
+        with translated(self.place):
+            await self._engine.dispose()
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        with translated(self.place):
+            async with self._reading.connect() as connection:
+                return await connection.run_sync(work)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        with translated(self.place):
+            async with self._engine.begin() as connection:
+                return await connection.run_sync(work)
+
+
+def _migrate_alone(connection: Connection) -> None:
+    connection.execute(text("SET LOCAL lock_timeout = 0"))
+    connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+    migrate(connection)

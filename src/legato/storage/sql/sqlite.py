@@ -1,0 +1,132 @@
+"""SQLite: one thread that writes, a few that read."""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+
+from legato.errors import SettingsError, StorageError
+from legato.storage.migrations import migrate
+from legato.storage.sql.database import translated
+
+T = TypeVar("T")
+
+READERS = 2
+"""Threads that read. They wait for the disk; Python runs one of them at a time anyway."""
+
+OLDEST = (3, 35, 0)
+"""The first SQLite that gives back what an UPDATE wrote."""
+
+WAL_LIMIT = 64 * 1024 * 1024
+"""Bytes that the write-ahead log keeps on disk after a long transaction."""
+
+
+class SqliteDatabase:
+    """One file in WAL mode. A transaction holds the write lock from its first statement, so it never fails half way."""
+
+    def __init__(self, url: URL, *, durable: bool, lock_timeout: float) -> None:
+        """`lock_timeout`, in seconds, is how long it waits for another process that writes."""
+        if not url.database or url.database == ":memory:" or "mode" in url.query:
+            raise SettingsError("The database URL names no file. Write it as sqlite:///path/to/legato.db.")
+        self.path = Path(url.database)
+        self._durable = durable
+        self._lock_timeout = lock_timeout
+        self._inode: tuple[int, int] | None = None
+        self._closed = False
+        self._writer = self._engine(url, 1)
+        self._readers = self._engine(url, READERS)
+        event.listen(self._writer, "begin", _begin_immediate)
+        event.listen(self._readers, "connect", _only_read)
+        self._write_thread = ThreadPoolExecutor(1, "storage-write")
+        self._read_threads = ThreadPoolExecutor(READERS, "storage-read")
+
+    def _engine(self, url: URL, connections: int) -> Engine:
+        engine = create_engine(
+            url.set(drivername="sqlite+pysqlite"),
+            connect_args={"timeout": self._lock_timeout, "check_same_thread": False, "isolation_level": None},
+            pool_size=connections,
+            max_overflow=0,
+            hide_parameters=True,
+        )
+        event.listen(engine, "connect", self._prepare)
+        return engine
+
+    def _prepare(self, connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+
+    async def open(self) -> None:
+        if sqlite3.sqlite_version_info < OLDEST:
+            raise StorageError(
+                f"SQLite {sqlite3.sqlite_version} is too old; {'.'.join(map(str, OLDEST))} or newer is needed. Install a newer Python."
+            )
+        await self._on(self._write_thread, self._create)
+        await self.write(migrate)
+
+    def _create(self) -> None:
+        """Nobody but the owner reads the file; the files that SQLite puts beside it get the same rights from it."""
+        with translated(str(self.path)):
+            if not self.path.parent.exists():
+                self.path.parent.parent.mkdir(parents=True, exist_ok=True)
+                self.path.parent.mkdir(mode=0o700, exist_ok=True)
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            self._inode = self._seen()
+
+    def _seen(self) -> tuple[int, int] | None:
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._write_thread.shutdown()
+        self._read_threads.shutdown()
+        self._readers.dispose()
+        self._writer.dispose()
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        return await self._on(self._read_threads, partial(self._read, work))
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        return await self._on(self._write_thread, partial(self._write, work))
+
+    async def _on(self, threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
+        if self._closed:
+            raise StorageError("The database is closed, since the server is going down.")
+        return await asyncio.get_running_loop().run_in_executor(threads, call)
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        with translated(str(self.path)), self._readers.connect() as connection:
+            return work(connection)
+
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        if self._seen() != self._inode:
+            raise StorageError(
+                f"The database file {self.path} was moved or deleted. Put it back, or restart the server."
+            )
+        with translated(str(self.path)), self._writer.begin() as connection:
+            return work(connection)
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _only_read(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute("PRAGMA query_only = ON")

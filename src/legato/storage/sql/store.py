@@ -1,0 +1,141 @@
+"""Storage in an SQL database."""
+
+from datetime import datetime
+from functools import partial
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from legato.errors import SettingsError
+from legato.storage.base import (
+    Begun,
+    Conversation,
+    Exchange,
+    Found,
+    JournalEntry,
+    Message,
+    Unfinished,
+)
+from legato.storage.sql import checkpoint, conversations, exchanges, search
+from legato.storage.sql.codec import check, to_blob
+from legato.storage.sql.database import Database
+from legato.storage.sql.postgres import PostgresDatabase
+from legato.storage.sql.sqlite import SqliteDatabase
+
+_REVISION_LIMIT = 2**63 - 1
+
+
+class SqlStorage:
+    """The `Storage` contract on SQLite (`sqlite:///path`) or PostgreSQL (`postgresql://…`).
+
+    With `durable` an SQLite commit survives a power cut too, at the price of a slower one; without it, it survives the
+    death of the process. PostgreSQL decides that in its own settings. `lock_timeout` is in seconds.
+    """
+
+    def __init__(self, url: str, *, durable: bool = False, lock_timeout: float = 5.0) -> None:
+        """:raises SettingsError: the URL is no such URL, or its driver is not installed."""
+        self.database = _database(url, durable, lock_timeout)
+
+    async def open(self) -> None:
+        try:
+            await self.database.open()
+        except BaseException:
+            await self.database.close()
+            raise
+
+    async def close(self) -> None:
+        await self.database.close()
+
+    async def ping(self) -> None:
+        await self.database.write(checkpoint.try_out)
+
+    async def create_conversation(self, conversation: Conversation) -> None:
+        await self.database.write(partial(conversations.create, conversation=conversation))
+
+    async def conversation(self, conversation: str) -> Conversation | None:
+        check(conversation)
+        return await self.database.read(partial(conversations.get, conversation=conversation))
+
+    async def conversations(
+        self, owner: str, limit: int = 50, before: tuple[datetime, str] | None = None
+    ) -> list[Conversation]:
+        """:raises InvalidError: `limit` is not between 1 and 200."""
+        check(owner)
+        return await self.database.read(partial(conversations.page, owner=owner, limit=limit, before=before))
+
+    async def rename_conversation(self, conversation: str, title: str, now: datetime) -> Conversation | None:
+        check(conversation, title)
+        return await self.database.write(
+            partial(conversations.rename, conversation=conversation, title=title, now=now)
+        )
+
+    async def set_head(self, conversation: str, head: str, now: datetime) -> Conversation | None:
+        check(conversation, head)
+        return await self.database.write(
+            partial(conversations.set_head, conversation=conversation, head=head, now=now)
+        )
+
+    async def delete_conversation(self, conversation: str) -> bool:
+        check(conversation)
+        return await self.database.write(partial(conversations.remove, conversation=conversation))
+
+    async def messages(self, conversation: str, after_revision: int = 0) -> list[Message]:
+        check(conversation)
+        after = max(-1, min(after_revision, _REVISION_LIMIT))
+        return await self.database.read(
+            partial(exchanges.by_conversation, conversation=conversation, after_revision=after)
+        )
+
+    async def message(self, message: str) -> Message | None:
+        check(message)
+        return await self.database.read(partial(exchanges.message, message=message))
+
+    async def begin(self, exchange: Exchange, now: datetime) -> Begun:
+        return await self.database.write(partial(exchanges.begin, exchange=exchange, now=now))
+
+    async def journal(self, entries: list[JournalEntry]) -> int:
+        return await self.database.write(partial(checkpoint.append, blob=to_blob(entries)))
+
+    async def trim_journal(self, before: int) -> None:
+        await self.database.write(partial(checkpoint.trim, before=before))
+
+    async def finish(self, message: Message, now: datetime) -> Message | None:
+        return await self.database.write(partial(exchanges.finish, reply=message, now=now))
+
+    async def unfinished(self) -> list[Unfinished]:
+        return await self.database.read(checkpoint.unfinished)
+
+    async def search(self, owner: str, query: str, limit: int = 20) -> list[Found]:
+        """:raises InvalidError: `limit` is not between 1 and 100."""
+        check(owner)
+        return await self.database.read(partial(search.find, owner=owner, query=query, limit=limit))
+
+
+def open_storage(url: str, *, durable: bool = False) -> SqlStorage:
+    """The storage that `url` names. Its `open` is still to be awaited.
+
+    :raises SettingsError: the URL is no such URL, or its driver is not installed.
+    """
+    return SqlStorage(url, durable=durable)
+
+
+def _database(url: str, durable: bool, lock_timeout: float) -> Database:
+    parsed = _parsed(url)
+    match parsed.get_backend_name():
+        case "sqlite":
+            return SqliteDatabase(parsed, durable=durable, lock_timeout=lock_timeout)
+        case "postgresql" | "postgres":
+            return PostgresDatabase(parsed, lock_timeout=lock_timeout)
+        case other:
+            raise SettingsError(
+                f"Legato cannot keep its data in {other!r}. Use sqlite:///path/to/legato.db or postgresql://user@host/name."
+            )
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        raise SettingsError(
+            "The database URL cannot be read. Write it as sqlite:///path/to/legato.db or postgresql://user@host/name."
+        ) from None

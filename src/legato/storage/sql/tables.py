@@ -1,0 +1,122 @@
+"""The tables, the same in SQLite and PostgreSQL. What only one of them has (indexes for searching) is made by the migrations.
+
+Times are microseconds since 1970 in UTC: exact, and in order, in both. `number` counts insertions: it is the order of
+things, which no jump of a clock changes.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+    }
+)
+
+Number = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite counts by itself only in a column that is called INTEGER."""
+
+
+def _number() -> Column[int]:
+    return Column("number", Number, primary_key=True, autoincrement=True)
+
+
+def _conversation(deferred: bool = False) -> Column[str]:
+    key = ForeignKey(
+        "conversations.id",
+        ondelete="CASCADE",
+        deferrable=deferred or None,
+        initially="DEFERRED" if deferred else None,
+    )
+    return Column("conversation", Text, key, nullable=False)
+
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("assistant", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("head", Text),
+    Index("conversations_by_owner", "owner", "updated_at", "id"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    _number(),
+    Column("id", Text, nullable=False),
+    _conversation(),
+    Column("parent", Text),
+    Column("role", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("parts", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("author", Text),
+    Column("reasoning", Text, nullable=False),
+    Column("model", Text),
+    Column("detail", Text),
+    Column("usage", Text),
+    Column("timings", Text),
+    UniqueConstraint("id"),
+    Index("messages_by_conversation", "conversation", "number"),
+    Index(
+        "messages_streaming",
+        "number",
+        sqlite_where=text("status = 'streaming'"),
+        postgresql_where=text("status = 'streaming'"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+exchanges = Table(
+    "exchanges",
+    metadata,
+    Column("sender", Text, primary_key=True),
+    Column("client_message_id", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    _conversation(deferred=True),
+    Column("question", Text),
+    Column("reply", Text, nullable=False),
+    Index("exchanges_by_conversation", "conversation"),
+)
+"""What makes `begin` idempotent. It is written before the conversation, which the same transaction may make."""
+
+passages = Table(
+    "passages",
+    metadata,
+    _number(),
+    _conversation(),
+    Column("message", Text),
+    Column("words", Text, nullable=False),
+    UniqueConstraint("message"),
+    Index("passages_by_conversation", "conversation"),
+    sqlite_autoincrement=True,
+)
+"""What can be found: the words of a message, or, where `message` is NULL, of the title."""
+
+journal = Table(
+    "journal",
+    metadata,
+    _number(),
+    Column("entries", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,127 @@
+"""How text is cut into words to be found again: in one way for every database, with no syntax in it anywhere.
+
+Case, accents and forms of a letter do not count. Scripts that put no spaces between words are cut into overlapping pairs
+of characters, so that any run of them is found.
+"""
+
+import re
+import unicodedata
+from functools import cache
+from typing import NamedTuple
+
+SEARCHED = 100_000
+"""Characters of a message that are searched; a tsvector of PostgreSQL takes no more than 1 MiB."""
+
+WORD_LENGTH = 64
+"""Longer words are cut, in what is searched and in what is asked for."""
+
+TERMS = 32
+"""Terms of a query that count."""
+
+SNIPPET = 160
+"""Characters of a snippet, about."""
+
+_WORD = re.compile(r"[^\W_]+")
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
+)
+_RUNS = re.compile(f"[{_UNSPACED}]+|[^{_UNSPACED}]+")
+_HAS_UNSPACED = re.compile(f"[{_UNSPACED}]")
+_EDGE = r"[^\W_]"
+
+
+class Term(NamedTuple):
+    """A word that must occur, or with `prefix` one that begins so."""
+
+    word: str
+    prefix: bool = False
+
+
+@cache
+def _marks() -> dict[int, None]:
+    everything = (*range(0x20000), *range(0xE0100, 0xE01F0))
+    return {code: None for code in everything if unicodedata.category(chr(code)).startswith("M")}
+
+
+def _fold(text: str) -> str:
+    if text.isascii():
+        return text.lower()
+    return unicodedata.normalize("NFKD", text).casefold().translate(_marks())
+
+
+def _pieces(text: str) -> list[tuple[str, bool]]:
+    """The words of folded text, and whether each is a run of a script without spaces."""
+    found = []
+    for word in _WORD.findall(text):
+        if not _HAS_UNSPACED.search(word):
+            found.append((word, False))
+            continue
+        found.extend((run, bool(_HAS_UNSPACED.match(run))) for run in _RUNS.findall(word))
+    return found
+
+
+def words_of(text: str) -> str:
+    """The different words of `text`, joined by spaces."""
+    words: dict[str, None] = {}
+    for word, unspaced in _pieces(_fold(text[:SEARCHED])):
+        if unspaced:
+            words.update((word[i : i + 2], None) for i in range(len(word)))
+        else:
+            words[word[:WORD_LENGTH]] = None
+    return " ".join(words)
+
+
+def terms_of(query: str) -> list[Term]:
+    """What must occur for `query`, each once; nothing, where it has no word."""
+    pieces = _pieces(_fold(query[: TERMS * WORD_LENGTH]))
+    terms: dict[Term, None] = {}
+    for word, unspaced in pieces:
+        if not unspaced:
+            terms[Term(word[:WORD_LENGTH])] = None
+        elif len(word) == 1:
+            terms[Term(word, True)] = None
+        else:
+            terms.update((Term(word[i : i + 2]), None) for i in range(len(word) - 1))
+    found = list(terms)[:TERMS]
+    if found and len(pieces) <= TERMS and not pieces[-1][1]:
+        last = Term(pieces[-1][0][:WORD_LENGTH])
+        found = [term for term in found if term != last] + [Term(last.word, True)]
+    return found
+
+
+def snippet_of(text: str, terms: list[Term]) -> str:
+    """Plain text around the first term that stands in `text`, on one line."""
+    text = text[:SEARCHED]
+    folded, origins = _traced(text)
+    at = None
+    for term in terms:
+        ends = "" if term.prefix or len(term.word) == WORD_LENGTH else f"(?!{_EDGE})"
+        begins = f"(?<!{_EDGE})"
+        if _HAS_UNSPACED.search(term.word):
+            begins = ends = ""
+        hit = re.search(begins + re.escape(term.word) + ends, folded)
+        if hit is not None and (at is None or hit.start() < at):
+            at = hit.start()
+    middle = 0 if at is None else origins[at]
+    start = max(0, middle - SNIPPET // 3)
+    end = min(len(text), start + SNIPPET)
+    if start > 0:
+        start = text.find(" ", start, middle) + 1 or start
+    if end < len(text):
+        space = text.rfind(" ", middle + SNIPPET // 2, end)
+        end = space if space > 0 else end
+    shown = " ".join(text[start:end].split())
+    return ("… " if start > 0 else "") + shown + (" …" if end < len(text) else "")
+
+
+def _traced(text: str) -> tuple[str, "range | list[int]"]:
+    """Folded text, and for each of its characters the place in `text` that it came from."""
+    if text.isascii():
+        return text.lower(), range(len(text))
+    folded: list[str] = []
+    origins: list[int] = []
+    for i, character in enumerate(text):
+        piece = _fold(character)
+        folded.append(piece)
+        origins.extend([i] * len(piece))
+    return "".join(folded), origins

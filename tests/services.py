@@ -1,0 +1,98 @@
+"""Real services for tests: one process each, in a directory of its own, reached by a socket that nobody else uses.
+
+A service that is not installed skips the tests that need it, and fails them where `CI` is `true`: there it has to be.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+POSTGRES_BINARIES = ("/usr/lib/postgresql/*/bin", "/usr/local/pgsql/bin", "/opt/homebrew/opt/postgresql*/bin")
+
+
+def missing(what: str, package: str) -> NoReturn:
+    """Skip this test, or fail it in CI, with a sentence that names the package."""
+    sentence = f"{what} is not installed; this needs the package {package}."
+    if os.environ.get("CI") == "true":
+        pytest.fail(sentence)
+    pytest.skip(sentence)
+
+
+def _postgres_binaries() -> Path | None:
+    found = shutil.which("initdb")
+    if found is not None:
+        return Path(found).resolve().parent
+    for pattern in POSTGRES_BINARIES:
+        for directory in sorted(Path("/").glob(pattern.lstrip("/")), reverse=True):
+            if (directory / "initdb").exists():
+                return directory
+    return None
+
+
+class PostgresServer:
+    """A PostgreSQL of its own. It keeps nothing: no fsync, and its directory goes with it."""
+
+    def __init__(self, binaries: Path, directory: Path, user: dict[str, Any]) -> None:
+        self._binaries = binaries
+        self._directory = directory
+        self._user = user
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://postgres@/{database}?host={self._directory}"
+
+    def start(self) -> None:
+        """Start it, also once more after `stop`; when this returns it takes connections."""
+        options = ["fsync=off", "full_page_writes=off", "listen_addresses=", f"unix_socket_directories={self._directory}"]
+        command = [self._binaries / "postgres", "-D", self._directory / "data"]
+        for option in options:
+            command += ["-c", option]
+        with (self._directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._directory, **self._user)
+        ready = [self._binaries / "pg_isready", "-q", "-h", self._directory]
+        while subprocess.run(ready, check=False).returncode != 0:
+            if self._process.poll() is not None:
+                raise RuntimeError((self._directory / "log").read_text())
+
+    def stop(self) -> None:
+        """Stop it at once, breaking every connection."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(30)
+            self._process = None
+
+    def create(self) -> None:
+        command = [self._binaries / "initdb", "-D", self._directory / "data", "-U", "postgres", "-A", "trust"]
+        command += ["--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"]
+        subprocess.run(command, check=True, capture_output=True, cwd=self._directory, **self._user)
+
+
+@contextmanager
+def postgres_server() -> Iterator[PostgresServer]:
+    """A running PostgreSQL. It refuses to run as root, who becomes `postgres` for it."""
+    binaries = _postgres_binaries()
+    if binaries is None:
+        missing("PostgreSQL", "postgresql")
+    directory = Path(tempfile.mkdtemp(prefix="legato-pg-"))
+    user: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        account = pwd.getpwnam("postgres")
+        user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        os.chown(directory, account.pw_uid, account.pw_gid)
+    server = PostgresServer(binaries, directory, user)
+    try:
+        server.create()
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(directory, ignore_errors=True)

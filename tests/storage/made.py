@@ -1,0 +1,61 @@
+"""Conversations, messages and exchanges for tests, each told by what matters in it."""
+
+from datetime import UTC, datetime, timedelta
+
+from legato.message import TextPart
+from legato.storage.base import Conversation, Exchange, Message
+from legato.storage.sql import SqlStorage
+
+NOW = datetime(2026, 3, 14, 15, 9, 26, 535897, tzinfo=UTC)
+
+
+def later(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+def conversation(name: str, owner: str = "ada", title: str = "", at: datetime = NOW) -> Conversation:
+    return Conversation(name, owner, title, "default", at, at)
+
+
+def question(name: str, text: str, of: str = "c", parent: str | None = None) -> Message:
+    return Message(name, of, "user", "complete", (TextPart(text),), NOW, parent, author="ada")
+
+
+def reply(name: str, of: str = "c", parent: str | None = None) -> Message:
+    return Message(name, of, "assistant", "streaming", (), NOW, parent)
+
+
+def ended(name: str, text: str, of: str = "c", parent: str | None = None) -> Message:
+    return Message(
+        name, of, "assistant", "complete", (TextPart(text),), NOW, parent, model="m", detail="Quickly."
+    )
+
+
+def exchange(
+    number: int,
+    text: str = "Why?",
+    of: str = "c",
+    parent: str | None = None,
+    key: str | None = None,
+    fingerprint: str = "same",
+    title: str | None = None,
+    create: Conversation | None = None,
+) -> Exchange:
+    """Question `q<number>` behind `parent`, and reply `r<number>`."""
+    return Exchange(
+        of,
+        "ada",
+        question(f"q{number}", text, of, parent),
+        reply(f"r{number}", of, f"q{number}"),
+        key,
+        fingerprint,
+        title,
+        create,
+    )
+
+
+async def conversed(storage: SqlStorage, name: str = "c", owner: str = "ada", title: str = "") -> Conversation:
+    """A conversation that is stored."""
+    made = conversation(name, owner, title)
+    await storage.create_conversation(made)
+    return made

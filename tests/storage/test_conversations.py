@@ -1,0 +1,98 @@
+from datetime import timedelta
+
+import pytest
+
+from legato.errors import ConflictError, InvalidError
+from legato.storage.sql import SqlStorage
+from tests.storage.made import NOW, conversation, conversed, ended, exchange, later
+
+
+async def test_what_was_created_is_there(storage: SqlStorage) -> None:
+    made = await conversed(storage, title="Tides & moons 🌒")
+    assert await storage.conversation("c") == made
+
+
+async def test_an_id_is_given_once(storage: SqlStorage) -> None:
+    made = await conversed(storage, title="first")
+    with pytest.raises(ConflictError):
+        await storage.create_conversation(conversation("c", title="second"))
+    assert await storage.conversation("c") == made
+
+
+async def test_what_nobody_made_is_none(storage: SqlStorage) -> None:
+    assert await storage.conversation("nothing") is None
+    assert await storage.rename_conversation("nothing", "x", NOW) is None
+    assert await storage.set_head("nothing", "x", NOW) is None
+    assert await storage.delete_conversation("nothing") is False
+    assert await storage.messages("nothing") == []
+    assert await storage.message("nothing") is None
+
+
+async def test_pages_cover_all_of_an_owner_once_and_in_order(storage: SqlStorage) -> None:
+    mine = [conversation(f"c{i}", at=later(i // 3)) for i in range(10)]
+    for each in mine:
+        await storage.create_conversation(each)
+    await storage.create_conversation(conversation("other", owner="bob", at=later(99)))
+    seen = page = await storage.conversations("ada", limit=4)
+    while page:
+        page = await storage.conversations("ada", limit=4, before=(page[-1].updated_at, page[-1].id))
+        seen = seen + page
+    assert seen == sorted(mine, key=lambda each: (each.updated_at, each.id), reverse=True)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 201, 10**30])
+async def test_a_limit_out_of_bounds_is_refused(storage: SqlStorage, limit: int) -> None:
+    with pytest.raises(InvalidError):
+        await storage.conversations("ada", limit=limit)
+
+
+async def test_a_rename_is_a_revision_and_brings_it_to_the_top(storage: SqlStorage) -> None:
+    await conversed(storage, "a")
+    await conversed(storage, "b")
+    renamed = await storage.rename_conversation("a", "New", later(5))
+    assert renamed is not None
+    assert (renamed.title, renamed.revision, renamed.updated_at) == ("New", 1, later(5))
+    assert await storage.conversation("a") == renamed
+    assert [each.id for each in await storage.conversations("ada")] == ["a", "b"]
+
+
+async def test_another_branch_is_shown(storage: SqlStorage) -> None:
+    await conversed(storage)
+    await storage.begin(exchange(1), NOW)
+    await storage.begin(exchange(2), NOW)
+    shown = await storage.set_head("c", "r1", later(1))
+    assert shown is not None
+    assert (shown.head, shown.revision) == ("r1", 3)
+    assert await storage.conversation("c") == shown
+
+
+async def test_a_message_of_another_conversation_is_never_shown(storage: SqlStorage) -> None:
+    await conversed(storage, "c")
+    await conversed(storage, "d")
+    await storage.begin(exchange(1, of="d"), NOW)
+    assert await storage.set_head("c", "r1", later(1)) is None
+    unchanged = await storage.conversation("c")
+    assert unchanged is not None
+    assert (unchanged.head, unchanged.revision) == (None, 0)
+
+
+async def test_deleting_takes_all_that_belongs_to_it(storage: SqlStorage) -> None:
+    await conversed(storage, "c", title="Whales")
+    await conversed(storage, "d", title="Whales too")
+    await storage.begin(exchange(1, "whales?", key="k"), NOW)
+    await storage.begin(exchange(2, "whales!", of="d"), NOW)
+    assert await storage.delete_conversation("c") is True
+    assert await storage.conversation("c") is None
+    assert await storage.messages("c") == []
+    assert {hit.conversation.id for hit in await storage.search("ada", "whales")} == {"d"}
+    assert [each.message.id for each in await storage.unfinished()] == ["r2"]
+    assert await storage.finish(ended("r1", "gone"), NOW) is None
+    await conversed(storage, "c")
+    again = await storage.begin(exchange(1, "whales?", key="k"), NOW)
+    assert not again.duplicate
+
+
+async def test_time_keeps_its_microseconds_and_its_past(storage: SqlStorage) -> None:
+    early = conversation("old", at=NOW - timedelta(days=36525, microseconds=1))
+    await storage.create_conversation(early)
+    assert await storage.conversation("old") == early
