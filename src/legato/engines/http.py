@@ -93,8 +93,8 @@ class HttpServer:
         connect_timeout: float = 5.0,
     ) -> None:
         self.url = _parsed(url)
-        where = str(self.url.with_user(None)).rstrip("/") if unix_socket is None else str(unix_socket)
-        self.who = f"{who} at {where}"
+        # The path of a socket says nothing to a person.
+        self.who = f"{who} at {str(self.url.with_user(None)).rstrip('/')}" if unix_socket is None else who
         self._remedy = remedy
         self._tls = _tls(ca_file) if ca_file is not None else None
         self._unix_socket = unix_socket

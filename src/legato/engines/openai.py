@@ -39,8 +39,8 @@ class OpenAIEngine:
     """Speaks to the server at `url` (with or without `/v1`), or to one behind `unix_socket`.
 
     `continues` says that a last message of the assistant is gone on with, as llama.cpp's server does. `name` is its word
-    in settings. `extra_body` are fields for every completion, which the options of a request override; a field that is
-    None there is left out.
+    in settings, `who` is what a person reads. `extra_body` are fields for every completion, which the options of a
+    request override; a field that is None there is left out.
 
     :raises SettingsError: the URL is none, or `ca_file` cannot be read.
     """
@@ -56,11 +56,12 @@ class OpenAIEngine:
         connect_timeout: float = 5.0,
         continues: bool = False,
         name: str = "openai",
+        who: str = "The model server",
         extra_body: Mapping[str, Any] | None = None,
     ) -> None:
         self._server = HttpServer(
             base_url(url),
-            who="The model server",
+            who=who,
             remedy="Check that it runs, and that its URL is right.",
             ca_file=ca_file,
             unix_socket=unix_socket,
