@@ -121,9 +121,8 @@ class OllamaEngine:
         return found
 
     async def models(self) -> tuple[Model, ...]:
-        there, running = await asyncio.gather(
-            self._ask("GET", "api/tags", codec.Listing), self._ask("GET", "api/ps", codec.Listing)
-        )
+        there = await self._ask("GET", "api/tags", codec.Listing)
+        running = await self._ask("GET", "api/ps", codec.Listing)
         loaded = {codec.full_name(one.name): one for one in running.models or ()}
         return tuple(
             Model(
@@ -140,9 +139,8 @@ class OllamaEngine:
     async def health(self) -> Health:
         try:
             async with asyncio.timeout(_HEALTH_SECONDS):
-                version, running = await asyncio.gather(
-                    self._ask("GET", "api/version", codec.Version), self._ask("GET", "api/ps", codec.Listing)
-                )
+                version = await self._ask("GET", "api/version", codec.Version)
+                running = await self._ask("GET", "api/ps", codec.Listing)
         except EngineError as error:
             return Health(ok=False, detail=error.message)
         except TimeoutError:

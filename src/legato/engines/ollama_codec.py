@@ -279,7 +279,7 @@ _LAST = re.compile(
 )
 _ASSISTANT = re.compile(
     r"""\{\{-?\s*(?:else\s+)?if\s+eq\s+\.Role\s+"assistant"\s*-?\}\}
-    (?:(?!\.Role\b).)* \.Content\s*-?\}\} (?:(?!\.Role\b|\.Content\b).)*
+    (?:(?!\.Role\b).)* \{\{-?\s*\.Content\s*-?\}\} (?:\s*(?=\{\{-)|(?=\{\{)) (?:(?!\.Role\b|\.Content\b).)*
     \{\{-?\s*if\s+\(?\s*not\s+\$last\s*\)?\s*-?\}\}[^{]*\{\{-?\s*end\s*-?\}\}
     (?:\s*(?=\{\{-)|(?=\{\{))""",
     re.DOTALL | re.VERBOSE,

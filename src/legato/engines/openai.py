@@ -39,8 +39,8 @@ class OpenAIEngine:
     """Speaks to the server at `url` (with or without `/v1`), or to one behind `unix_socket`.
 
     `continues` says that a last message of the assistant is gone on with, as llama.cpp's server does. `name` is its word
-    in settings, `who` is what a person reads. `extra_body` are fields for every completion, which the options of a
-    request override; a field that is None there is left out.
+    in settings, `who` what a person reads. `extra_body` are fields for every completion, which the options of a request
+    override; a field that is None there is left out.
 
     :raises SettingsError: the URL is none, or `ca_file` cannot be read.
     """

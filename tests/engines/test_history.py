@@ -1,0 +1,68 @@
+from legato.engines.base import Turn
+from legato.engines.history import Said, base64_of, error_text, object_of, told
+from legato.message import ImagePart, TextPart, ToolCallPart, ToolResultPart
+
+CALL = ToolCallPart("c1", "weather", '{"city":"Paris"}')
+OTHER = ToolCallPart("c2", "weather", '{"city":"Rome"}')
+RESULT = ToolResultPart("c1", "weather", "sunny")
+
+
+def test_a_reply_with_a_tool_in_it_is_told_as_the_messages_it_was() -> None:
+    turn = Turn("assistant", (TextPart("Let me "), TextPart("look."), CALL, RESULT, TextPart("It is sunny.")))
+    assert list(told([turn])) == [
+        Said("assistant", "Let me look.", calls=(CALL,)),
+        RESULT,
+        Said("assistant", "It is sunny."),
+    ]
+
+
+def test_calls_asked_for_together_stay_together() -> None:
+    second = ToolResultPart("c2", "weather", "rain")
+    assert list(told([Turn("assistant", (CALL, OTHER, RESULT, second))])) == [
+        Said("assistant", "", calls=(CALL, OTHER)),
+        RESULT,
+        second,
+    ]
+
+
+def test_results_in_turns_of_their_own_answer_the_calls_before_them() -> None:
+    assert list(told([Turn("assistant", (CALL,)), Turn("tool", (RESULT,))])) == [
+        Said("assistant", "", calls=(CALL,)),
+        RESULT,
+    ]
+
+
+def test_a_call_that_nothing_answered_is_left_out() -> None:
+    assert list(
+        told([Turn("assistant", (TextPart("Let me look."), CALL)), Turn("user", (TextPart("well?"),))])
+    ) == [
+        Said("assistant", "Let me look."),
+        Said("user", "well?"),
+    ]
+
+
+def test_images_go_with_the_words_around_them() -> None:
+    image = ImagePart("data:image/png;base64,iVBO")
+    assert list(told([Turn("user", (image, TextPart("what is it?")))])) == [
+        Said("user", "what is it?", images=("data:image/png;base64,iVBO",))
+    ]
+    assert base64_of(image.data) == "iVBO"
+
+
+def test_an_empty_message_is_still_one() -> None:
+    assert list(told([Turn("user", ())])) == [Said("user", "")]
+
+
+def test_arguments_that_are_no_object_become_one() -> None:
+    assert object_of('{"a":1}') == {"a": 1}
+    assert object_of("") == {}
+    assert object_of("[1]") == {"arguments": [1]}
+    assert object_of('{"a":') == {"arguments": '{"a":'}
+
+
+def test_an_error_is_told_whatever_its_shape() -> None:
+    assert error_text("no room.") == "no room"
+    assert error_text({"message": "no room"}) == "no room"
+    assert error_text({"error": "no room"}) == "no room"
+    assert error_text({"why": 1}) == '{"why":1}'
+    assert error_text(7) == "7"

@@ -1,0 +1,258 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.doubles.recordings import exchange
+
+from legato.engines.base import Request, ToolCall, ToolSpec, Turn
+from legato.engines.lines import LARGEST
+from legato.engines.openai_codec import CompletionReply, Failure, Listed, completion, failure
+from legato.errors import EngineBrokeError, EngineRefusedError
+from legato.message import ImagePart, TextPart, ToolCallPart, ToolResultPart
+from legato.stream import State, Timings, Usage
+from legato.testing.engine import Recorder
+
+from .cutting import cut
+
+HI = Turn("user", (TextPart("hi"),))
+DONE = b"data: [DONE]\n\n"
+
+
+def read(*pieces: bytes) -> tuple[Recorder, CompletionReply]:
+    out = Recorder()
+    reply = CompletionReply(out, iter(["new-1", "new-2", "new-3"]).__next__, "The server")
+    for piece in pieces:
+        reply.feed(piece)
+    return out, reply
+
+
+def event(delta: dict[str, Any] | None = None, finish: str | None = None, **more: Any) -> bytes:
+    choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish}]
+    return b"data: " + json.dumps({"choices": choices, **more}).encode() + b"\n\n"
+
+
+def calling(**call: Any) -> bytes:
+    return event({"tool_calls": [call]})
+
+
+def asked(**fields: Any) -> dict[str, Any]:
+    extra = fields.pop("extra", {})
+    body: dict[str, Any] = json.loads(completion(Request("m", (HI,), **fields), extra))
+    return body
+
+
+def test_a_request_asks_for_a_stream_and_for_what_it_costs() -> None:
+    assert asked() == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "hi"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+def test_options_override_the_engines_own_fields_and_none_leaves_a_field_out() -> None:
+    body = asked(
+        options={"temperature": 0.3, "cache_prompt": False},
+        extra={"cache_prompt": True, "return_progress": True, "stream_options": None},
+    )
+    assert body["temperature"] == 0.3
+    assert body["cache_prompt"] is False
+    assert body["return_progress"] is True
+    assert "stream_options" not in body
+
+
+def test_options_cannot_replace_the_model_or_the_history() -> None:
+    body = asked(options={"model": "other", "messages": []})
+    assert body["model"] == "m"
+    assert body["messages"]
+
+
+def test_ollamas_options_are_said_in_this_protocols_words_or_not_at_all() -> None:
+    body = asked(options={"num_ctx": 2048, "num_predict": 256, "num_thread": 8, "temperature": 0.3})
+    assert body["max_tokens"] == 256
+    assert not {"num_ctx", "num_predict", "num_thread"} & body.keys()
+    assert "max_tokens" not in asked(options={"num_predict": -1})
+    assert asked(options={"num_predict": 256, "max_tokens": 8})["max_tokens"] == 8
+
+
+@pytest.mark.parametrize(("think", "effort"), [("low", "low"), (False, "none"), (True, None), (None, None)])
+def test_thinking_is_an_effort(think: bool | str | None, effort: str | None) -> None:
+    assert asked(think=think).get("reasoning_effort") == effort
+
+
+def test_a_history_with_images_and_tools_is_told_in_this_protocols_words() -> None:
+    turns = (
+        Turn("user", (TextPart("look"), ImagePart("data:image/png;base64,iVBO"))),
+        Turn("assistant", (ToolCallPart("c1", "weather", '{"city":"Paris"}'),)),
+        Turn("tool", (ToolResultPart("c1", "weather", "sunny"),)),
+    )
+    spec = ToolSpec("weather", "tells it", {"type": "object"})
+    body = json.loads(completion(Request("m", turns, prefix="It is", tools=(spec,)), {}))
+    assert body["messages"] == [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "look"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBO"}},
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {
+                    "id": "c1",
+                    "type": "function",
+                    "function": {"name": "weather", "arguments": '{"city":"Paris"}'},
+                }
+            ],
+        },
+        {"role": "tool", "tool_call_id": "c1", "content": "sunny"},
+        {"role": "assistant", "content": "It is"},
+    ]
+    assert body["tools"][0]["function"]["parameters"] == {"type": "object"}
+
+
+@given(st.sampled_from(["openai-stream", "openai-think", "openai-tools"]), st.booleans(), st.data())
+def test_a_reply_is_the_same_however_the_network_cuts_it(name: str, crlf: bool, drawn: st.DataObject) -> None:
+    body = exchange(name).body
+    whole, expected = read(body)
+    pieces, reply = read(*cut(body.replace(b"\n", b"\r\n") if crlf else body, drawn))
+    assert pieces.events == whole.events
+    assert reply.end() == expected.end()
+    assert pieces.events == whole.events
+
+
+def test_what_it_cost_comes_behind_the_last_word() -> None:
+    outcome = read(exchange("openai-stream").body)[1].end()
+    assert outcome.usage == Usage(10, 16)
+    assert outcome.model == "plain"
+
+
+def test_either_ending_is_enough_and_none_is_a_broken_reply() -> None:
+    assert read(event({"content": "x"}, "length"))[1].end().reason == "length"
+    assert read(event({"content": "x"}), DONE)[1].end().reason == "stop"
+    with pytest.raises(EngineBrokeError):
+        read(event({"content": "x"}))[1].end()
+    with pytest.raises(EngineBrokeError):
+        read()[1].end()
+
+
+def test_what_comes_behind_done_is_not_read() -> None:
+    out, reply = read(DONE + b"data: nonsense\n\n")
+    assert reply.done
+    assert out.events == []
+
+
+def test_null_content_comments_and_named_events_do_no_harm() -> None:
+    out, reply = read(
+        b": ping\n\n",
+        event({"role": "assistant", "content": None}),
+        b'event: delta\ndata: {"choices":\ndata: [{"delta":{"content":"x"}}]}\n\n',
+        b"data:\n\n",
+        event({"refusal": " no"}, "stop"),
+    )
+    assert out.words == ["x", " no"]
+    assert reply.end().reason == "stop"
+
+
+def test_thinking_is_read_under_both_its_names_and_only_once() -> None:
+    out, _ = read(event({"reasoning_content": "a", "reasoning": "a"}), event({"reasoning": "b"}))
+    assert out.thought == "ab"
+
+
+def test_only_the_first_choice_is_read() -> None:
+    out, _ = read(b'data: {"choices":[{"index":1,"delta":{"content":"x"}}]}\n\n')
+    assert out.events == []
+
+
+def test_calls_in_pieces_are_put_together_by_their_index_and_told_at_the_end() -> None:
+    out, reply = read(
+        calling(index=0, id="c1", function={"name": "a", "arguments": ""}),
+        calling(index=1, id="c2", function={"name": "b", "arguments": '{"x"'}),
+        calling(index=0, function={"arguments": '{"y":'}),
+        calling(index=1, function={"arguments": ":1}"}),
+        calling(index=0, function={"arguments": "2}"}),
+        event({}, "tool_calls"),
+    )
+    assert out.calls == []
+    assert reply.end().reason == "tool_calls"
+    assert out.calls == [ToolCall("c1", "a", '{"y":2}'), ToolCall("c2", "b", '{"x":1}')]
+
+
+def test_calls_that_all_have_index_zero_or_none_are_told_apart_by_their_ids() -> None:
+    for index in ({"index": 0}, {}):
+        out, reply = read(
+            calling(**index, id="c1", function={"name": "a", "arguments": "{}"}),
+            calling(**index, id="c2", function={"name": "b"}),
+            event({}, "stop"),
+        )
+        reply.end()
+        assert out.calls == [ToolCall("c1", "a", "{}"), ToolCall("c2", "b", "{}")]
+
+
+def test_a_call_without_an_id_gets_one_and_a_call_that_the_limit_cut_is_none() -> None:
+    piece = calling(index=0, function={"name": "a", "arguments": "{"})
+    out, reply = read(piece, event({}, "tool_calls"))
+    reply.end()
+    assert [call.call for call in out.calls] == ["new-1"]
+    out, reply = read(piece, event({}, "length"))
+    assert reply.end().reason == "length"
+    assert out.calls == []
+
+
+def test_llama_cpp_tells_how_far_it_has_read_and_how_long_it_took() -> None:
+    out, reply = read(
+        event(
+            {"role": "assistant", "content": None},
+            prompt_progress={"total": 200, "cache": 50, "processed": 100},
+        ),
+        event({"content": "x"}),
+        event(
+            {},
+            "stop",
+            timings={"prompt_ms": 40.0, "predicted_ms": 60.0, "predicted_per_second": 16.5, "prompt_n": 9},
+        ),
+        DONE,
+    )
+    assert out.states == [State("reading", progress=0.5)]
+    assert reply.end().timings == Timings(first_token_ms=40.0, total_ms=100.0, tokens_per_second=16.5)
+
+
+@pytest.mark.parametrize(
+    ("sent", "error", "says"),
+    [
+        (b'data: {"error":{"message":"boom"}}\n\n', EngineBrokeError, "boom"),
+        (b'data: {"error":"boom"}\n\n', EngineBrokeError, "boom"),
+        (b'data: {"error":{"code":500,"message":"boom"}}\n\n', EngineBrokeError, "boom"),
+        (b'data: {"error":{"code":429,"message":"busy"}}\n\n', EngineBrokeError, "busy"),
+        (b'data: {"error":{"code":400,"message":"too long"}}\n\n', EngineRefusedError, "too long"),
+        (event({}, "content_filter"), EngineRefusedError, "filter"),
+        (event({}, "error"), EngineBrokeError, "broke off"),
+        (b"data: <html>\n\n", EngineBrokeError, "URL"),
+        (b'data: {"choices":[{"delta":{"content":7}}]}\n\n', EngineBrokeError, "URL"),
+        (b"x" * (LARGEST + 1), EngineBrokeError, "larger"),
+    ],
+)
+def test_what_is_no_reply_is_told_in_a_sentence(sent: bytes, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        read(sent)
+
+
+def test_the_words_of_a_refusal_are_found_whatever_their_shape() -> None:
+    assert failure(exchange("openai-err-unknown-model").body) == Failure(
+        "model 'nope' not found", "api_error"
+    )
+    assert failure(b'{"error":"no"}') == Failure("no")
+    assert failure(b'{"object":"error","message":"no","code":404}') == Failure("no", "404")
+    for body in (b"<html>", b"[]", b"{}", b"\xff", b'{"detail":"Not Found"}'):
+        assert failure(body) is None
+
+
+def test_how_much_a_model_takes_is_told_under_several_names() -> None:
+    assert Listed("m").context is None
+    assert Listed("m", max_model_len=8192).context == 8192
+    assert Listed("m", context_length=4096).context == 4096
+    assert Listed("m", meta={"n_ctx_train": 2048}).context == 2048
