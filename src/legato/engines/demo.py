@@ -1,0 +1,188 @@
+"""An engine that needs nothing: for development, demonstrations and load tests."""
+
+import asyncio
+import math
+import re
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+from legato.engines import demo_texts
+from legato.engines.base import Capabilities, Health, Model, Out, Outcome, Request
+from legato.errors import EngineRefusedError, ModelNotFoundError
+from legato.message import text_of
+from legato.stream import Timings, Usage
+
+DEFAULT_MODEL = "demo:canned"
+"""What a newcomer should see first: answers a person can read, with everything that the page can show."""
+
+_PACES = {"demo:echo": 0.0, "demo:markov": 40.0, "demo:canned": 40.0}
+"""Tokens per second unless told: echo is for programs, the others are for people."""
+
+_DETAILS = {
+    "demo:echo": "Says what you said, one word at a time.",
+    "demo:markov": "Readable nonsense, the same for the same prompt.",
+    "demo:canned": "A few prepared answers that show what the page can do.",
+}
+
+_TOKEN = re.compile(r"\s*\S+\s*|\s+")
+_TURN = 16
+"""Tokens that one reply may say in one turn of the loop, so that it is not alone on it."""
+
+_EARLY = 0.001
+"""Seconds by which a token may come before its time: loops round timers to milliseconds."""
+
+
+class DemoEngine:
+    """Says what it was asked (`demo:echo`), makes something up (`demo:markov`), or recites (`demo:canned`).
+
+    Options: `tokens_per_second` (0: as fast as it can), `first_token_ms`, and `num_predict`, the most tokens of a reply,
+    its prefix included (no limit below 1). Those of other engines are ignored. What it says depends on the messages
+    alone, so it continues its own text, and no other.
+    """
+
+    name = "demo"
+
+    async def generate(self, request: Request, out: Out) -> Outcome:
+        model = _full_name(request.model)
+        pace = _number(request.options, "tokens_per_second", _PACES[model])
+        delay = _number(request.options, "first_token_ms", 0.0) / 1000
+        limit = _limit(request.options)
+        text = _compose(model, request)
+        if not text.startswith(request.prefix):
+            raise EngineRefusedError("The demo engine cannot continue a text that is not its own.")
+        whole = len(text)
+        if limit is not None:
+            text = "".join(token.group() for token in islice(_TOKEN.finditer(text), limit))
+        reply = _Reply(_TOKEN.finditer(text, len(request.prefix)), out.text, pace, delay)
+        await reply.said()
+        return Outcome(
+            "stop" if len(text) == whole else "length",
+            model,
+            Usage(sum(len(text_of(turn.parts).split()) for turn in request.turns), reply.count),
+            reply.timings(),
+        )
+
+    async def capabilities(self, model: str) -> Capabilities:
+        return Capabilities(continues=True)
+
+    async def models(self) -> tuple[Model, ...]:
+        return tuple(Model(name, self.name, loaded=True, detail=detail) for name, detail in _DETAILS.items())
+
+    async def health(self) -> Health:
+        return Health(True, "The demo engine is always there.", loaded=tuple(_DETAILS))
+
+    async def close(self) -> None:
+        """There is nothing to end."""
+
+
+class _Reply:
+    """One text on its way. Token n is due at a time fixed from the start, so a late loop makes nothing later than it is.
+
+    A single timer runs it: no task is switched to while it speaks.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_due",
+        "_end",
+        "_first",
+        "_handle",
+        "_loop",
+        "_say",
+        "_step",
+        "_tokens",
+        "_upcoming",
+        "count",
+    )
+
+    def __init__(
+        self, tokens: Iterator[re.Match[str]], say: Callable[[str], None], pace: float, delay: float
+    ) -> None:
+        self._tokens = tokens
+        self._say = say
+        self._step = 1 / pace if pace else 0.0
+        self._loop = asyncio.get_running_loop()
+        self._begun = self._loop.time()
+        self._due = self._begun + delay
+        self._first = self._begun
+        self._end: asyncio.Future[None] = self._loop.create_future()
+        self._handle: asyncio.Handle | None = None
+        self._upcoming = next(tokens, None)
+        self.count = 0
+
+    async def said(self) -> None:
+        """Say everything, each word in its time."""
+        self._wait()
+        try:
+            await self._end
+        finally:
+            if self._handle is not None:
+                self._handle.cancel()
+
+    def timings(self) -> Timings:
+        """What it took, once it was said."""
+        total, first = self._loop.time() - self._begun, self._first - self._begun
+        rate = (self.count - 1) / (total - first) if self.count > 1 and total > first else None
+        return Timings(first_token_ms=first * 1000, total_ms=total * 1000, tokens_per_second=rate)
+
+    def _wait(self) -> None:
+        if self._end.done():
+            return
+        if self._upcoming is None:
+            self._end.set_result(None)
+        elif self._due - self._loop.time() <= _EARLY:
+            self._handle = self._loop.call_soon(self._speak)
+        else:
+            self._handle = self._loop.call_at(self._due, self._speak)
+
+    def _speak(self) -> None:
+        now = self._loop.time() + _EARLY
+        if not self.count:
+            self._first = self._loop.time()
+        for _ in range(_TURN):
+            if self._upcoming is None or self._due > now or self._end.done():
+                break
+            self._say(self._upcoming.group())
+            self.count += 1
+            self._due += self._step
+            self._upcoming = next(self._tokens, None)
+        self._wait()
+
+
+def _full_name(model: str) -> str:
+    if not model:
+        return DEFAULT_MODEL
+    name = model if model.startswith("demo:") else f"demo:{model}"
+    if name not in _PACES:
+        raise ModelNotFoundError(f"The demo engine has no model {model}. It has {', '.join(_PACES)}.")
+    return name
+
+
+def _compose(model: str, request: Request) -> str:
+    prompt = next((text_of(turn.parts) for turn in reversed(request.turns) if turn.role == "user"), "")
+    match model:
+        case "demo:canned":
+            return demo_texts.canned(prompt)
+        case "demo:markov":
+            return demo_texts.markov(prompt)
+        case _:
+            if not prompt:
+                raise EngineRefusedError("demo:echo has nothing to say back: the last message has no text.")
+            return prompt
+
+
+def _number(options: dict[str, Any], name: str, default: float) -> float:
+    value = options.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise EngineRefusedError(
+            f"The option {name} must be a number that is not negative; it is {value!r:.40}."
+        )
+    return float(value)
+
+
+def _limit(options: dict[str, Any]) -> int | None:
+    value = options.get("num_predict", -1)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise EngineRefusedError(f"The option num_predict must be a whole number; it is {value!r:.40}.")
+    return value if value > 0 else None
