@@ -1,0 +1,127 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { Client } from "../live/client";
+import { Composer } from "./Composer";
+import { Connection } from "./Connection";
+import { Door } from "./Door";
+import { Empty, Nothing } from "./Empty";
+import { ClientContext, useClient } from "./hooks";
+import { Icon } from "./icons";
+import { Keys } from "./Keys";
+import { Rail } from "./Rail";
+import { Thread } from "./Thread";
+
+export function App({ client }: { client: Client }) {
+  return (
+    <ClientContext.Provider value={client}>
+      <House />
+      <Ears />
+    </ClientContext.Provider>
+  );
+}
+
+/** The one polite region: when a reply begins, and when it is done. */
+function Ears() {
+  const client = useClient();
+  return (
+    <div class="sr-only" role="status" aria-live="polite">
+      {client.spoken}
+    </div>
+  );
+}
+
+const typing = (target: EventTarget | null) => target instanceof HTMLElement && target.matches("input, textarea, [contenteditable]");
+const phone = () => matchMedia("(max-width: 800px)").matches;
+const finger = () => matchMedia("(pointer: coarse)").matches;
+
+function House() {
+  const client = useClient();
+  const { session } = client;
+  const [drawer, setDrawer] = useState(false);
+  const [keys, setKeys] = useState(false);
+  const [editing, setEditing] = useState<string | null>(null);
+  const [away, setAway] = useState(false);
+  const [toEnd, setToEnd] = useState(0);
+  const area = useRef<HTMLTextAreaElement>(null);
+  const search = useRef<HTMLInputElement>(null);
+  const menu = useRef<HTMLButtonElement>(null);
+  const thread = session.thread;
+  const title = thread?.view?.title || (thread ? "" : "New conversation");
+
+  useEffect(() => {
+    document.title = thread?.view?.title ? `${thread.view.title} · Legato` : "Legato";
+  }, [thread?.view?.title]);
+
+  const focus = () => {
+    if (!finger()) area.current?.focus();
+  };
+  useEffect(() => {
+    setEditing(null);
+    setAway(false);
+    focus();
+  }, [thread?.id, client.locked === null]);
+
+  const closeDrawer = () => {
+    if (!drawer) return;
+    setDrawer(false);
+    menu.current?.focus();
+  };
+  const pick = (conversation: string | null) => {
+    setDrawer(false);
+    client.open(conversation);
+    focus();
+  };
+  const editLast = () => {
+    const last = session.shown().places.findLast((place) => place.message.role === "user");
+    if (last) setEditing(last.message.id);
+  };
+
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent) => {
+      if (event.key === "Escape" && !keys) {
+        if (drawer) closeDrawer();
+        else if (session.busy && !session.stopping) client.stop();
+      } else if (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey) {
+        event.preventDefault();
+        if (phone()) setDrawer(true);
+        requestAnimationFrame(() => search.current?.select());
+      } else if (event.key === "?" && !typing(event.target)) {
+        event.preventDefault();
+        setKeys(true);
+      }
+    };
+    window.addEventListener("keydown", onKey);
+    return () => window.removeEventListener("keydown", onKey);
+  });
+
+  if (client.locked !== null) return <Door />;
+
+  const speaker = client.info?.assistants.find((each) => each.name === thread?.view?.assistant) ?? client.info?.assistants[0];
+  const who = speaker?.model ?? client.info?.engine.model ?? speaker?.name ?? "";
+  const gone = thread?.missing ? "There is no such conversation" : thread?.deleted ? "This conversation was deleted" : null;
+  const empty = !thread && !session.pending;
+  return (
+    <div class={drawer ? "house open" : "house"}>
+      <Rail search={search} onPick={pick} onKeys={() => setKeys(true)} />
+      <div class="shade" onClick={closeDrawer} />
+      <main class="sheet">
+        <header class="top">
+          <button ref={menu} type="button" class="tool menu" aria-label="Conversations" aria-expanded={drawer} onClick={() => setDrawer(!drawer)}>
+            <Icon name="menu" />
+          </button>
+          <h1 title={title}>{title || "\u00a0"}</h1>
+          <span class="who">{who}</span>
+          <Connection />
+        </header>
+        {gone ? (
+          <Nothing words={gone} onNew={() => pick(null)} />
+        ) : empty ? (
+          <Empty onTry={(text) => client.send(text)} />
+        ) : (
+          <Thread editing={editing} onEdit={(id) => { setEditing(id); if (!id) focus(); }} speaker={who} onAway={setAway} toEnd={toEnd} />
+        )}
+        {!gone && <Composer area={area} away={away && !empty} onEnd={() => setToEnd((count) => count + 1)} onEditLast={editLast} />}
+      </main>
+      {keys && <Keys onClose={() => { setKeys(false); focus(); }} />}
+    </div>
+  );
+}

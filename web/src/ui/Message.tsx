@@ -1,0 +1,197 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { Client } from "../live/client";
+import type { MessageView } from "../protocol";
+import type { Place } from "../state/tree";
+import { Icon } from "./icons";
+import { Prose } from "./Prose";
+import { Reasoning } from "./Reasoning";
+import { Running } from "./Running";
+import { Tools, toolsOf } from "./Tools";
+import { figures } from "./words";
+
+export function Branches({ client, place }: { client: Client; place: Place }) {
+  const { message, siblings } = place;
+  if (siblings.length < 2) return null;
+  const at = siblings.findIndex((each) => each.id === message.id);
+  const go = (step: number) => {
+    const other = siblings[at + step];
+    if (other) client.show(other.id);
+  };
+  return (
+    <span class="branches">
+      <button type="button" class="tool" aria-label="Earlier version" disabled={at === 0} onClick={() => go(-1)}>
+        <Icon name="left" />
+      </button>
+      <span class="count">
+        {at + 1} of {siblings.length}
+      </span>
+      <button type="button" class="tool" aria-label="Later version" disabled={at === siblings.length - 1} onClick={() => go(1)}>
+        <Icon name="right" />
+      </button>
+    </span>
+  );
+}
+
+export function CopyButton({ text }: { text: string }) {
+  const [done, setDone] = useState(false);
+  useEffect(() => {
+    if (!done) return;
+    const timer = setTimeout(() => setDone(false), 1500);
+    return () => clearTimeout(timer);
+  }, [done]);
+  return (
+    <button type="button" class="tool" aria-label={done ? "Copied" : "Copy"} title="Copy" onClick={() => void copy(text).then(setDone)}>
+      <Icon name={done ? "check" : "copy"} />
+    </button>
+  );
+}
+
+/** Whether it worked. A page that is not secure has no clipboard of its own. */
+export async function copy(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = document.createElement("textarea");
+    area.value = text;
+    area.className = "sr-only";
+    document.body.appendChild(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    return done;
+  }
+}
+
+interface UserProps {
+  client: Client;
+  place: Place;
+  last: boolean;
+  editing: boolean;
+  onEdit: (message: string | null) => void;
+}
+
+export function UserMessage({ client, place, last, editing, onEdit }: UserProps) {
+  const { message } = place;
+  const text = message.text ?? "";
+  if (editing) return <Editor text={text} onCancel={() => onEdit(null)} onSend={(next) => {
+    onEdit(null);
+    if (next !== text) client.edit(message.id, next);
+  }} />;
+  const images = (message.parts ?? []).flatMap((part) => (part.type === "image" ? [part.data] : []));
+  return (
+    <article class={last ? "message user last" : "message user"}>
+      <h2 class="sr-only">You</h2>
+      <div class="said">
+        {images.map((data) => (
+          <img src={data} alt="A picture you sent" />
+        ))}
+        {text}
+      </div>
+      <div class="foot">
+        <span class="tools">
+          <button type="button" class="tool" aria-label="Edit" title="Edit" disabled={client.session.busy} onClick={() => onEdit(message.id)}>
+            <Icon name="pencil" />
+          </button>
+          <CopyButton text={text} />
+        </span>
+        <Branches client={client} place={place} />
+      </div>
+    </article>
+  );
+}
+
+function Editor({ text, onCancel, onSend }: { text: string; onCancel: () => void; onSend: (text: string) => void }) {
+  const area = useRef<HTMLTextAreaElement>(null);
+  const [draft, setDraft] = useState(text);
+  useEffect(() => {
+    const field = area.current!;
+    field.focus();
+    field.setSelectionRange(field.value.length, field.value.length);
+  }, []);
+  const send = () => {
+    if (draft.trim()) onSend(draft.trim());
+  };
+  return (
+    <div class="message user editing">
+      <textarea
+        ref={area}
+        aria-label="Edit your message"
+        rows={Math.min(8, Math.max(2, draft.split("\n").length))}
+        value={draft}
+        onInput={(event) => setDraft(event.currentTarget.value)}
+        onKeyDown={(event) => {
+          if (event.key === "Escape") {
+            event.stopPropagation();
+            onCancel();
+          } else if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+            event.preventDefault();
+            send();
+          }
+        }}
+      />
+      <div class="foot always">
+        <button type="button" class="solid-button" onClick={send} disabled={!draft.trim()}>
+          Send
+        </button>
+        <button type="button" class="plain-button" onClick={onCancel}>
+          Cancel
+        </button>
+      </div>
+    </div>
+  );
+}
+
+interface ReplyProps {
+  client: Client;
+  place: Place;
+  last: boolean;
+  speaker: string;
+}
+
+export function ReplyMessage({ client, place, last, speaker }: ReplyProps) {
+  const { message } = place;
+  const { session } = client;
+  const reply = session.thread?.replies.get(message.id);
+  const running = message.status === "streaming";
+  return (
+    <article class={last ? "message reply last" : "message reply"} aria-busy={running && !reply?.fold.end}>
+      <h2 class="sr-only">{message.model ?? speaker}</h2>
+      {running && reply ? (
+        <Running client={client} reply={reply} stopping={session.stopping} key={message.id} />
+      ) : (
+        <Done message={message} />
+      )}
+      <div class="foot">
+        {!running && (
+          <>
+            <span class="tools">
+              <CopyButton text={message.text ?? ""} />
+              <button type="button" class="tool" aria-label="Another reply" title="Another reply" disabled={session.busy} onClick={() => client.regenerate(message.id)}>
+                <Icon name="retry" />
+              </button>
+            </span>
+            <Branches client={client} place={place} />
+            <span class="figures">{figures(message).join(" · ")}</span>
+          </>
+        )}
+      </div>
+    </article>
+  );
+}
+
+function Done({ message }: { message: MessageView }) {
+  const tools = toolsOf(message);
+  const interrupted = message.status === "interrupted";
+  return (
+    <>
+      {message.detail && !interrupted && <p class="aside">{message.detail}</p>}
+      {message.reasoning && <Reasoning text={message.reasoning} live={false} />}
+      {tools.length > 0 && <Tools tools={tools} />}
+      {message.text && <Prose text={message.text} live={false} />}
+      {message.status === "stopped" && <p class="aside">{message.text ? "You stopped it here." : "You stopped it before it began."}</p>}
+      {interrupted && <p class="trouble">{message.detail ?? "The reply broke off here. Ask for another one."}</p>}
+      {message.status === "complete" && !message.text && <p class="aside">It ended without a word.</p>}
+    </>
+  );
+}

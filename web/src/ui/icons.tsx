@@ -1,0 +1,33 @@
+const paths = {
+  menu: "M4 7h16M4 12h16M4 17h10",
+  plus: "M12 5v14M5 12h14",
+  search: "M10.5 17a6.5 6.5 0 1 0 0-13 6.5 6.5 0 0 0 0 13ZM20 20l-4.6-4.6",
+  pencil: "M4 20l1-4.5L16.5 4 20 7.5 8.5 19 4 20ZM14 6.5l3.5 3.5",
+  trash: "M5 7h14M10 7V4.5h4V7M7 7l.8 12.5h8.4L17 7",
+  copy: "M9 9h10.5v10.5H9zM15 9V4.5H4.5V15H9",
+  check: "M5 12.5l4.5 4.5L19 7.5",
+  retry: "M19.5 12a7.5 7.5 0 1 1-2.4-5.5M17.5 3v4h-4",
+  left: "M14.5 6l-6 6 6 6",
+  right: "M9.5 6l6 6-6 6",
+  up: "M12 19V5.5M6 11l6-6 6 6",
+  down: "M12 5v13.5M6 13l6 6 6-6",
+  close: "M6 6l12 12M18 6L6 18",
+  half: "M12 4a8 8 0 1 0 0 16ZM12 4a8 8 0 0 1 0 16",
+  keys: "M3.5 7h17v10.5h-17zM7 10.5h.01M10.3 10.5h.01M13.7 10.5h.01M17 10.5h.01M8 14h8",
+} as const;
+
+export function Icon({ name }: { name: keyof typeof paths }) {
+  return (
+    <svg class="icon" viewBox="0 0 24 24" aria-hidden="true">
+      <path d={paths[name]} />
+    </svg>
+  );
+}
+
+export function StopIcon() {
+  return (
+    <svg class="icon" viewBox="0 0 24 24" aria-hidden="true">
+      <rect class="solid" x="7" y="7" width="10" height="10" rx="1.5" />
+    </svg>
+  );
+}

@@ -1,0 +1,95 @@
+import { describe, expect, test } from "vitest";
+import { Blocks } from "../src/render/blocks";
+import { TooDeepError } from "../src/render/markdown";
+import { rng } from "./rng";
+
+const CORPUS = {
+  prose: "A slur *joins* two notes.\n\nIt is **played** in one breath; see `legato`.\n\nThe end.",
+  headings: "# One\n\ntext\n\nTwo\n---\n\n### Three\nmore\n",
+  lists: "- a\n- b\n  - c\n\n  with a paragraph\n- d\n\n1. one\n2. two\n\nafter\n\n* x\n\n* y\n",
+  code: "Look:\n\n```python\ndef f(x):\n    return x  # <b>\n\n\nprint(f(1))\n```\n\nand\n\n~~~\n```\nnot the end\n~~~\n\ndone",
+  table: "| a | b |\n|---|--:|\n| 1 | `x|y` |\n| 2 | **z** |\n\nbelow",
+  quotes: "> one\n> > two\n> back\n\ntext\n\n> - list in it\n>   ```js\n>   let a = 1\n>   ```\n",
+  html: "<script>alert(1)</script>\n\n<div onclick=x>\n\nhi <b>there</b>\n\n</div>\n\nend",
+  links: "[a](https://example.org/a_(b)) and <https://example.org>, https://example.org/x\n\n- [ ] todo\n- [x] done\n\nend",
+  lines: "one\r\ntwo\r\n\r\nthree\r\n",
+  defs: "[a]: https://example.org\n\nsee [a]\n\nagain [a]\n\nand [a]\n\nlast",
+};
+
+function whole(text: string): string[] {
+  const blocks = new Blocks();
+  blocks.finish(text);
+  return blocks.html;
+}
+
+describe.each(Object.entries(CORPUS))("%s, as it streams", (_name, text) => {
+  test("has blocks that stay as they are once they are final", () => {
+    for (let seed = 0; seed < 20; seed++) {
+      const random = rng(seed);
+      const blocks = new Blocks();
+      for (let at = 0; at < text.length; at += 1 + Math.floor(random() * 6)) {
+        blocks.grow(text.slice(0, at));
+        expect(blocks.html.slice(0, blocks.final)).toEqual(whole(text).slice(0, blocks.final));
+      }
+    }
+  });
+
+  test("ends as if it had been read at once", () => {
+    const blocks = new Blocks();
+    for (let at = 0; at <= text.length; at++) blocks.grow(text.slice(0, at));
+    blocks.finish(text);
+    expect(blocks.html).toEqual(whole(text));
+  });
+});
+
+describe("the tail", () => {
+  function tail(text: string): string {
+    const blocks = new Blocks();
+    blocks.grow(text);
+    return blocks.html.join("");
+  }
+
+  test("shows what is open as if it were closed", () => {
+    expect(tail("a **bold wor")).toBe("<p>a <strong>bold wor</strong></p>\n");
+    expect(tail("a `code wor")).toBe("<p>a <code>code wor</code></p>\n");
+    expect(tail("a [link](https://exam")).toBe("<p>a link</p>\n");
+  });
+
+  test("does not show marks that say nothing yet", () => {
+    expect(tail("a\n\n-")).toBe("<p>a</p>\n");
+    expect(tail("a **")).toBe("<p>a</p>\n");
+    expect(tail("a\n\n| b | c |")).toBe("<p>a</p>\n");
+  });
+
+  test("leaves code alone", () => {
+    expect(tail("```\na ** b `")).toContain("a ** b `");
+  });
+});
+
+describe("what a model may say", () => {
+  test("has its HTML escaped", () => {
+    const out = whole(CORPUS.html).join("");
+    expect(out).not.toMatch(/<(script|div onclick|b)\b/);
+    expect(out).toContain("&lt;script&gt;");
+  });
+
+  test("has links, never images", () => {
+    const out = whole('![a"><x](https://example.org/i.png) ![](data:image/png;base64,AA) [x](javascript:alert(1)) [y](JAVASCRIPT:x)').join("");
+    expect(out).not.toMatch(/<img|javascript:|data:/i);
+    expect(out).toContain('<a href="https://example.org/i.png"');
+  });
+
+  test("is refused where it nests deeper than a stack bears", () => {
+    for (const text of ["> ".repeat(3000) + "x", "- ".repeat(3000) + "x", "1. ".repeat(500) + "x"]) {
+      expect(() => whole(text)).toThrow(TooDeepError);
+    }
+  });
+
+  test("starts over where the text was rewound", () => {
+    const blocks = new Blocks();
+    blocks.grow("one\n\ntwo\n\nthree\n\nfour\n\nfive");
+    blocks.grow("one\n\n2");
+    blocks.finish("one\n\n2");
+    expect(blocks.html).toEqual(["<p>one</p>\n", "<p>2</p>\n"]);
+  });
+});
