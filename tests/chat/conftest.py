@@ -52,7 +52,9 @@ class Heard:
 
     async def ended(self, message: str) -> Message:
         """The message as it was told once its reply ended."""
-        await self.until(lambda heard: any(m.id == message and m.status != "streaming" for m in heard.messages))
+        await self.until(
+            lambda heard: any(m.id == message and m.status != "streaming" for m in heard.messages)
+        )
         return next(m for m in reversed(self.messages) if m.id == message)
 
 

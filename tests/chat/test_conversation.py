@@ -51,7 +51,9 @@ branches = st.lists(st.text(alphabet="ab ", max_size=40), min_size=1, max_size=4
 
 
 @given(branches, st.integers(1, 30), st.none() | st.text(max_size=20))
-def test_the_window_is_the_last_messages_in_order(branch: list[Message], history: int, system: str | None) -> None:
+def test_the_window_is_the_last_messages_in_order(
+    branch: list[Message], history: int, system: str | None
+) -> None:
     turns = window(branch, system, history)
     said = [each for each in branch if each.parts]
     texts = [text_of(turn.parts) for turn in turns]

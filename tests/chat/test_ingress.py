@@ -110,5 +110,7 @@ def test_a_title_can_be_made_of_any_message(text: str) -> None:
 
 
 def test_a_title_is_cut_at_a_word() -> None:
-    title = title_from((TextPart("# How do slurs differ from ties when two notes have the same pitch?\nmore"),))
+    title = title_from(
+        (TextPart("# How do slurs differ from ties when two notes have the same pitch?\nmore"),)
+    )
     assert title == "How do slurs differ from ties when two notes have the same…"

@@ -8,8 +8,8 @@ import pytest
 from legato.chat.assistant import Assistant
 from legato.chat.ingress import Submission
 from legato.engines.base import Capabilities
-from legato.message import text_of
 from legato.errors import StorageError
+from legato.message import text_of
 from legato.stream import Fold
 
 from .conftest import ADA, Heard, House
@@ -134,7 +134,9 @@ async def test_a_tick_of_the_journal_holds_what_was_said(house: House) -> None:
     assert Fold(unfinished.events).text == "One two "
 
 
-async def test_a_database_that_fails_for_a_while_loses_no_ending(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_database_that_fails_for_a_while_loses_no_ending(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun = await house.service.send(ADA, Submission(None, None, "Tell me"))
     run = await house.engine.asked()
     heard = Heard()

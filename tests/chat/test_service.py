@@ -16,7 +16,9 @@ from legato.testing.engine import Run
 from .conftest import ADA, BOB, Heard, House
 
 
-async def say(house: House, text: str, conversation: str | None = None, key: str | None = None) -> tuple[str, str, Run]:
+async def say(
+    house: House, text: str, conversation: str | None = None, key: str | None = None
+) -> tuple[str, str, Run]:
     """Send a message; its conversation, the reply's id, and the run that the engine was asked for."""
     begun = await house.service.send(ADA, Submission(key, conversation, text))
     return begun.conversation.id, begun.reply.id, await house.engine.asked()
@@ -107,7 +109,9 @@ async def test_sent_twice_it_is_one_message_and_one_reply(house: House) -> None:
 
 
 async def test_sent_a_hundred_times_at_once_it_is_one_reply(house: House) -> None:
-    begun = await asyncio.gather(*(house.service.send(ADA, Submission("key", None, "Hello")) for _ in range(100)))
+    begun = await asyncio.gather(
+        *(house.service.send(ADA, Submission("key", None, "Hello")) for _ in range(100))
+    )
     assert sum(not each.duplicate for each in begun) == 1
     assert len({each.reply.id for each in begun}) == 1
     await house.engine.asked()

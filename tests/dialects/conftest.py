@@ -1,0 +1,137 @@
+"""The native dialect on a real service and database, with a socket that keeps what is written to it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from legato.chat.assistant import Assistant
+from legato.chat.person import Person
+from legato.chat.reply import Speaker
+from legato.chat.service import ChatService
+from legato.dialects.base import Handshake
+from legato.dialects.native import NativeDialect
+from legato.dialects.native.session import NativeSession
+from legato.errors import UnauthenticatedError
+from legato.storage.sql import open_storage
+from legato.stream import Flusher
+from legato.testing.engine import ScriptedEngine
+
+Frame = dict[str, Any]
+
+
+class Wire:
+    """A `Socket` that keeps every frame. `stall` makes it take no more; closing tells the session, as a real one does."""
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self.closed: int | None = None
+        self.writable = True
+        self.session: NativeSession | None = None
+        self._news = asyncio.Event()
+
+    @staticmethod
+    def frame(payload: bytes) -> bytes:
+        return payload
+
+    def write(self, data: bytes) -> None:
+        self.send(data)
+
+    def flush(self) -> None:
+        self._news.set()
+
+    def send(self, payload: bytes) -> None:
+        if self.closed is None:
+            self.frames.append(msgspec.json.decode(payload))
+            self._news.set()
+
+    def close(self, code: int, reason: str = "") -> None:
+        if self.closed is None:
+            self.closed = code
+            self._news.set()
+            if self.session is not None:
+                self.session.closed()
+
+    def cut(self) -> None:
+        """The network ends it."""
+        self.close(1006)
+
+    def resume(self) -> None:
+        self.writable = True
+        if self.session is not None:
+            self.session.resumed()
+
+    async def until(self, condition: Callable[["Wire"], bool]) -> None:
+        while not condition(self):
+            self._news.clear()
+            await self._news.wait()
+
+    async def next(self, kind: str, **fields: object) -> Frame:
+        """The first frame of this type (and with these fields) since the last one that was asked for."""
+
+        def fits(frame: Frame) -> bool:
+            return frame["type"] == kind and all(frame.get(name) == value for name, value in fields.items())
+
+        await self.until(lambda wire: any(fits(frame) for frame in wire.frames))
+        index = next(i for i, frame in enumerate(self.frames) if fits(frame))
+        return self.frames.pop(index)
+
+
+class Server:
+    """A service, its engine, and the doors to it."""
+
+    def __init__(self, service: ChatService, engine: ScriptedEngine, storage: Any) -> None:
+        self.service = service
+        self.engine = engine
+        self.storage = storage
+        self.anyone: Person | None = Person("ada")
+        self.tokens = {
+            "ada's": Person("ada"),
+            "bob's": Person("bob"),
+            "reader's": Person("eve", scopes=frozenset()),
+        }
+
+    async def authenticate(self, *, token: str | None = None, ticket: str | None = None) -> Person:
+        if token not in self.tokens:
+            raise UnauthenticatedError("This token is not valid here.")
+        return self.tokens[token]
+
+    def dialect(self) -> NativeDialect:
+        return NativeDialect(
+            self.service,
+            Flusher(asyncio.get_running_loop().call_soon),
+            self.authenticate,
+            anyone=self.anyone,
+            server="test",
+        )
+
+    def connect(
+        self, dialect: NativeDialect | None = None, **headers: str
+    ) -> tuple[Wire, Callable[..., None]]:
+        """A socket, and what sends a message on it."""
+        wire = Wire()
+        session = (dialect or self.dialect()).open(
+            Handshake("/ws", {}, {}, headers, "legato.v1", "127.0.0.1"), wire
+        )
+        wire.session = session
+
+        def say(kind: str, **fields: object) -> None:
+            session.received(msgspec.json.encode({"type": kind, **fields}))
+
+        return wire, say
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    storage = open_storage(f"sqlite:///{tmp_path / 'legato.db'}")
+    await storage.open()
+    engine = ScriptedEngine(continues=True)
+    speakers = {"default": Speaker(Assistant(name="default"), engine, "scripted")}
+    service = ChatService(storage, speakers, clock=asyncio.get_running_loop().time)
+    await service.start()
+    yield Server(service, engine, storage)
+    await service.close()
+    await storage.close()

@@ -1,0 +1,391 @@
+"""`legato.v1` as a client meets it, frame by frame."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from legato.dialects.native.codec import decode
+from legato.errors import InvalidError
+from legato.protocol.close import CloseCode
+from legato.stream import Event, Fold
+from legato.testing.engine import Run
+
+from .conftest import Frame, Server, Wire
+
+_events = msgspec.json.Decoder(list[Event])
+
+
+def told(frames: list[Frame], stream: str) -> Fold:
+    """What a client has of a stream after these frames, by the rules of the protocol and nothing else."""
+    fold, at = Fold(), 0
+    for frame in frames:
+        if frame["type"] == "reset" and frame["stream"] == stream:
+            fold, at = Fold(), 0
+        if frame["type"] == "delta" and frame["stream"] == stream:
+            if frame["from"] == 0:
+                fold, at = Fold(), 0
+            assert frame["from"] == at, "a hole, or something twice"
+            for event in msgspec.convert(frame["events"], list[Event]):
+                fold.apply(event)
+            at = frame["to"]
+    return fold
+
+
+async def begin(server: Server, text: str = "Hello") -> tuple[Wire, Any, Frame, Run]:
+    wire, say = server.connect()
+    say("send", id="1", client_message_id="k1", text=text)
+    ack = await wire.next("ack")
+    return wire, say, ack, await server.engine.asked()
+
+
+async def test_everyone_is_welcome_where_nothing_is_asked(server: Server) -> None:
+    wire, _ = server.connect()
+    assert (await wire.next("welcome"))["user"] == "ada"
+
+
+async def test_a_whole_exchange_in_its_order(server: Server) -> None:
+    wire, say = server.connect()
+    say("send", id="1", client_message_id="k1", text="Name two notes.")
+    run = await server.engine.asked()
+    run.say("C", " and G.")
+    run.finish()
+    await wire.until(
+        lambda w: any(
+            f["type"] == "message"
+            and f["message"]["status"] == "complete"
+            and f["message"]["role"] == "assistant"
+            for f in w.frames
+        )
+    )
+    kinds = [frame["type"] for frame in wire.frames]
+    assert kinds[:5] == ["welcome", "ack", "conversation", "message", "message"]
+    reply = wire.frames[1]["reply"]
+    assert told(wire.frames, reply).text == "C and G."
+    assert told(wire.frames, reply).end is not None
+    last_delta = max(i for i, kind in enumerate(kinds) if kind == "delta")
+    final = max(i for i, frame in enumerate(wire.frames) if frame["type"] == "message")
+    assert last_delta < final
+    assert wire.frames[final]["message"]["text"] == "C and G."
+    assert wire.frames[1]["re"] == "1"
+
+
+async def test_words_of_one_turn_of_the_loop_are_one_frame(server: Server) -> None:
+    wire, _, _ack, run = await begin(server)
+    await wire.next("delta")
+    run.say(*"abcdefgh")
+    delta = await wire.next("delta")
+    assert [event for event in delta["events"] if event["type"] == "text"] == [
+        {"type": "text", "text": "abcdefgh"}
+    ]
+
+
+async def test_a_second_device_follows_live_from_the_middle(server: Server) -> None:
+    _, _, ack, run = await begin(server)
+    run.say("One ")
+    second, say = server.connect()
+    say("follow", conversation=ack["conversation"])
+    await second.next("following")
+    run.say("two")
+    run.finish()
+    await second.until(lambda w: told(w.frames, ack["reply"]).end is not None)
+    assert told(second.frames, ack["reply"]).text == "One two"
+
+
+async def test_a_position_continues_exactly_there(server: Server) -> None:
+    first, _, ack, run = await begin(server)
+    run.say("One ")
+    await first.until(lambda w: told(w.frames, ack["reply"]).text == "One ")
+    last = [f for f in first.frames if f["type"] == "delta"][-1]
+    first.cut()
+    run.say("two ")
+    second, say = server.connect()
+    where = {"stream": ack["reply"], "epoch": last["epoch"], "offset": last["to"]}
+    say("follow", conversation=ack["conversation"], since=1, positions=[where])
+    delta = await second.next("delta")
+    assert delta["from"] == last["to"]
+    assert delta["events"] == [{"type": "text", "text": "two "}]
+
+
+async def test_a_reply_that_ended_meanwhile_is_told_to_its_end(server: Server) -> None:
+    first, _, ack, run = await begin(server)
+    run.say("One ")
+    await first.until(lambda w: told(w.frames, ack["reply"]).text == "One ")
+    last = [f for f in first.frames if f["type"] == "delta"][-1]
+    first.cut()
+    run.say("two")
+    run.finish()
+    await run.left()
+    second, say = server.connect()
+    where = {"stream": ack["reply"], "epoch": last["epoch"], "offset": last["to"]}
+    say("follow", conversation=ack["conversation"], since=0, positions=[where])
+    delta = await second.next("delta")
+    assert delta["from"] == last["to"]
+    assert delta["events"][0] == {"type": "text", "text": "two"}
+
+
+@pytest.mark.parametrize(
+    ("epoch", "offset", "reason"),
+    [("another", 0, "epoch"), (None, 10_000, "future"), (None, -1, "future")],
+)
+async def test_a_position_that_cannot_be_continued_is_reset(
+    server: Server, epoch: str | None, offset: int, reason: str
+) -> None:
+    first, _, ack, run = await begin(server)
+    run.say("One ")
+    real = (await first.next("delta"))["epoch"]
+    second, say = server.connect()
+    where = {"stream": ack["reply"], "epoch": epoch or real, "offset": offset}
+    say("follow", conversation=ack["conversation"], positions=[where])
+    assert (await second.next("reset"))["reason"] == reason
+    assert (await second.next("delta"))["from"] == 0
+
+
+async def test_a_position_in_nothing_is_gone(server: Server) -> None:
+    _, _, ack, _ = await begin(server)
+    wire, say = server.connect()
+    say("follow", conversation=ack["conversation"], positions=[{"stream": "x", "epoch": "y", "offset": 3}])
+    assert (await wire.next("reset"))["reason"] == "gone"
+    await wire.next("following")
+
+
+async def test_sent_again_after_a_cut_it_is_the_same_reply_from_its_beginning(server: Server) -> None:
+    first, _, ack, run = await begin(server)
+    first.cut()
+    run.say("One ")
+    second, say = server.connect()
+    say("send", id="9", client_message_id="k1", text="Hello")
+    again = await second.next("ack")
+    assert again["duplicate"] is True
+    assert (again["reply"], again["conversation"]) == (ack["reply"], ack["conversation"])
+    run.say("two")
+    run.finish()
+    await second.until(lambda w: told(w.frames, ack["reply"]).end is not None)
+    assert told(second.frames, ack["reply"]).text == "One two"
+
+
+async def test_the_same_key_with_another_body_is_an_error_and_the_socket_lives(server: Server) -> None:
+    wire, say, _, _ = await begin(server)
+    say("send", id="2", client_message_id="k1", text="Something else")
+    error = await wire.next("error")
+    assert (error["re"], error["code"]) == ("2", "conflict")
+    say("ping", id="3")
+    assert (await wire.next("pong"))["re"] == "3"
+
+
+async def test_stop(server: Server) -> None:
+    wire, say, ack, run = await begin(server)
+    run.say("So far")
+    say("stop", id="2", conversation=ack["conversation"])
+    assert (await wire.next("stopped", re="2"))["messages"] == [ack["reply"]]
+    assert run.cancelled
+    await wire.until(lambda w: told(w.frames, ack["reply"]).end is not None)
+    assert told(wire.frames, ack["reply"]).text == "So far"
+
+
+async def test_regenerate_edit_and_show(server: Server) -> None:
+    wire, say, ack, run = await begin(server)
+    run.say("First")
+    run.finish()
+    await wire.next("message", type="message")
+    await run.left()
+    say("regenerate", id="2", conversation=ack["conversation"], message=ack["reply"])
+    second = await wire.next("ack", re="2")
+    run = await server.engine.asked()
+    run.say("Second")
+    run.finish()
+    await wire.until(lambda w: told(w.frames, second["reply"]).end is not None)
+    say("edit", id="3", conversation=ack["conversation"], message=ack["message"], text="Hello again")
+    await wire.next("ack", re="3")
+    (await server.engine.asked()).finish()
+    say("show", id="4", conversation=ack["conversation"], message=ack["reply"])
+    assert (await wire.next("conversation", re="4"))["conversation"]["head"] == ack["reply"]
+
+
+async def test_unfollow_is_silence(server: Server) -> None:
+    wire, say, ack, run = await begin(server)
+    say("unfollow", id="2", conversation=ack["conversation"])
+    await wire.next("unfollowed")
+    wire.frames.clear()
+    run.say("word")
+    say("ping", id="3")
+    await wire.next("pong")
+    await asyncio.sleep(0)
+    assert wire.frames == []
+
+
+async def test_followers_hear_of_titles_and_of_the_end(server: Server) -> None:
+    wire, _, ack, _ = await begin(server)
+    ada = server.tokens["ada's"]
+    await server.service.rename(ada, ack["conversation"], "Notes")
+    await wire.until(
+        lambda w: any(f["type"] == "conversation" and f["conversation"]["title"] == "Notes" for f in w.frames)
+    )
+    await server.service.delete(ada, ack["conversation"])
+    assert (await wire.next("deleted"))["conversation"] == ack["conversation"]
+
+
+async def test_a_stalled_socket_gets_longer_frames_and_everything(server: Server) -> None:
+    wire, _, _ack, run = await begin(server)
+    await wire.next("delta")
+    wire.writable = False
+    for n in range(100):
+        run.say(f"{n} ")
+        await asyncio.sleep(0)
+    assert not any(frame["type"] == "delta" for frame in wire.frames)
+    wire.resume()
+    delta = await wire.next("delta")
+    assert delta["events"][-1]["text"].endswith("99 ")
+
+
+async def test_a_long_history_comes_in_pages_as_the_socket_takes_them(server: Server) -> None:
+    conversation = None
+    wire, say = server.connect()
+    for n in range(4):
+        say("send", id=str(n), client_message_id=f"k{n}", conversation=conversation, text=f"{n}" * 40_000)
+        conversation = (await wire.next("ack"))["conversation"]
+        run = await server.engine.asked()
+        run.say("yes")
+        run.finish()
+        await run.left()
+    second, say = server.connect()
+    say("follow", id="f", conversation=conversation)
+    await second.until(lambda w: any(f["type"] == "messages" and not f.get("more") for f in w.frames))
+    pages = [f for f in second.frames if f["type"] in ("following", "messages")]
+    assert len(pages) > 2
+    texts = [m["text"][:1] for page in pages for m in page.get("messages", [])]
+    assert [t for t in texts if t.isdigit()] == ["0", "1", "2", "3"]
+
+
+async def test_hello_comes_first_where_auth_is_on(server: Server) -> None:
+    server.anyone = None
+    wire, say = server.connect()
+    say("send", id="1", client_message_id="k", text="Hi")
+    assert (await wire.next("error"))["code"] == "unauthenticated"
+    assert wire.closed == CloseCode.UNAUTHENTICATED
+
+
+async def test_a_token_in_hello_or_in_the_handshake(server: Server) -> None:
+    server.anyone = None
+    wire, say = server.connect()
+    say("hello", id="h", token="bob's")
+    welcome = await wire.next("welcome")
+    assert (welcome["user"], welcome["re"]) == ("bob", "h")
+    wire, _ = server.connect(authorization="Bearer ada's")
+    assert (await wire.next("welcome"))["user"] == "ada"
+
+
+@pytest.mark.parametrize("token", ["forged", "", "reader's"])
+async def test_who_cannot_show_it_is_told_why_and_sent_away(server: Server, token: str) -> None:
+    server.anyone = None
+    wire, say = server.connect()
+    say("hello", token=token)
+    assert (await wire.next("error"))["code"] in ("unauthenticated", "forbidden")
+    assert wire.closed == CloseCode.UNAUTHENTICATED
+
+
+async def test_a_token_that_runs_out_ends_the_socket(server: Server) -> None:
+    from legato.chat.person import Person
+
+    server.anyone = None
+    server.tokens["short"] = Person("ada", expires=1000.0)
+    dialect = server.dialect()
+    wire, say = server.connect(dialect)
+    say("hello", token="short")
+    await wire.next("welcome")
+    dialect.expire(999.0)
+    assert wire.closed is None
+    dialect.expire(1000.5)
+    assert wire.closed == CloseCode.REVOKED
+
+
+async def test_somebody_elses_conversation_is_one_that_is_not(server: Server) -> None:
+    _, _, ack, _ = await begin(server)
+    server.anyone = server.tokens["bob's"]
+    wire, say = server.connect()
+    commands = [
+        ("follow", {}),
+        ("send", {"client_message_id": "x", "text": "hi"}),
+        ("stop", {}),
+        ("regenerate", {"message": ack["reply"]}),
+        ("edit", {"message": ack["message"], "text": "hi"}),
+        ("show", {"message": ack["reply"]}),
+    ]
+    for kind, fields in commands:
+        say(kind, id="a", conversation=ack["conversation"], **fields)
+        foreign = await wire.next("error")
+        say(kind, id="a", conversation="nobody's", **fields)
+        assert foreign == await wire.next("error")
+        assert foreign["code"] == "not_found"
+
+
+HOSTILE = [
+    b"",
+    b"null",
+    b"[]",
+    b"{}",
+    b'"send"',
+    b'{"type":"nonsense"}',
+    b'{"type":5}',
+    b'{"type":"send"}',
+    b'{"type":"send","client_message_id":5,"text":"x"}',
+    b'{"type":"send","client_message_id":"","text":"x"}',
+    b'{"type":"send","client_message_id":"k","text":""}',
+    b'{"type":"send","client_message_id":"k","text":null}',
+    b'{"type":"send","client_message_id":"k","text":"x","conversation":"nobody"}',
+    b'{"type":"send","client_message_id":"k","text":"x","assistant":"nobody"}',
+    b'{"type":"send","client_message_id":"k","text":"x","parts":[{"type":"image","data":"http://169.254.169.254/"}]}',
+    b'{"type":"send","client_message_id":"k","text":"x","parts":[{"type":"tool_result"}]}',
+    b'{"type":"send","client_message_id":"' + b"k" * 200 + b'","text":"x"}',
+    b'{"type":"follow","conversation":1}',
+    b'{"type":"follow","conversation":"' + b"c" * 5000 + b'"}',
+    b'{"type":"follow","conversation":"\\u0000"}',
+    b'{"type":"follow","conversation":"c","since":"x"}',
+    b'{"type":"follow","conversation":"c","since":1e999}',
+    b'{"type":"follow","conversation":"c","positions":[{}]}',
+    b'{"type":"follow","conversation":"c","positions":' + b"[" * 20000,
+    b'{"type":"stop"}',
+    b'{"type":"edit","conversation":"c","message":"m"}',
+    b'{"type":"hello","token":{}}',
+    b'{"type":"ping","id":' + b"9" * 5000 + b"}",
+    b'{"type":"ping","id":"' + b"i" * 500 + b'"}',
+    b'{"type":"send","client_message_id":"k","text":NaN}',
+    b'{"type":"send","client_message_id":"k","text":"\\ud800"}',
+    b"\xff\xfe",
+    b"[" * 60000,
+]
+
+
+@pytest.mark.parametrize("payload", HOSTILE, ids=range(len(HOSTILE)))
+async def test_bad_input_is_answered_with_a_sentence_and_stores_nothing(
+    server: Server, payload: bytes
+) -> None:
+    wire, say = server.connect()
+    await wire.next("welcome")
+    assert wire.session is not None
+    wire.session.received(payload)
+    error = await wire.next("error")
+    assert error["code"] in ("invalid", "not_found", "conflict")
+    assert error["message"].endswith(".")
+    say("ping", id="alive")
+    assert (await wire.next("pong"))["re"] == "alive"
+    assert wire.closed is None
+    assert await server.service.conversations(server.tokens["ada's"]) == []
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_message_or_an_error(payload: bytes) -> None:
+    with suppress(InvalidError):
+        decode(payload)
+
+
+async def test_too_many_commands_at_once_close_the_socket(server: Server) -> None:
+    wire, say = server.connect()
+    for n in range(300):
+        say("follow", id=str(n), conversation="c")
+    assert wire.closed == CloseCode.TOO_MANY
