@@ -92,10 +92,12 @@ class EventStream(Response):
         self._owed += len(data)
 
     def flush(self) -> None:
-        self._wake.set()
+        if self._chunks:
+            self._wake.set()
 
     def _ended(self, viewer: Viewer) -> None:
         self._over = True
+        self._wake.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -106,12 +108,12 @@ class EventStream(Response):
         gone.add_done_callback(lambda _: self._wake.set())
         try:
             while not gone.done():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(KEEP_ALIVE):
-                        await self._wake.wait()
-                self._wake.clear()
+                if not self._chunks and not self._over:
+                    await self._news()
                 over, chunks, self._chunks, self._owed = self._over, self._chunks, [], 0
-                body = b"".join(chunks) or (b"" if over else b": still here\n")
+                body = b"".join(chunks)
+                if not body and not over:
+                    body = b": still here\n"
                 await send({"type": "http.response.body", "body": body, "more_body": not over})
                 if over:
                     break
@@ -120,6 +122,13 @@ class EventStream(Response):
             gone.cancel()
             viewer.detach()
             self._service.unfollow(self._conversation, present)
+
+    async def _news(self) -> None:
+        """Return when there is something to send, when the client is gone, or when it was silent for long."""
+        self._wake.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(KEEP_ALIVE):
+                await self._wake.wait()
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -1,0 +1,109 @@
+"""The engines of a server: each made once, when the first assistant asks for it."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from legato.engines.base import Engine
+from legato.engines.demo import DEFAULT_MODEL, DemoEngine
+from legato.engines.llama.engine import LlamaEngine
+from legato.engines.ollama import OllamaEngine
+from legato.engines.openai import OpenAIEngine
+from legato.errors import EngineError, SettingsError
+from legato.gateway.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class Engines:
+    """`made` are the engines in use by name; `why` says in a sentence why the default one is what it is."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.made: dict[str, Engine] = {}
+        self.why = ""
+
+    async def close(self) -> None:
+        for engine in self.made.values():
+            await engine.close()
+
+    async def for_model(self, engine: str, model: str | None) -> tuple[Engine, str]:
+        """The engine of this name and the model to ask it for; `auto` is decided by the model's name, or by what is there.
+
+        :raises SettingsError: there is no way to know which model is meant.
+        :raises ModelNotFoundError: the file that was named is not there.
+        """
+        if engine == "auto":
+            engine = _told_by(model) or await self._pick(model)
+        match engine:
+            case "demo":
+                return self._one("demo", DemoEngine), model or DEFAULT_MODEL
+            case "llama":
+                return await self._llama(model)
+            case "ollama":
+                ollama = self._one("ollama", self._ollama)
+                return ollama, model or await _first_model(ollama, "ollama")
+            case "openai":
+                openai = self._one("openai", self._openai)
+                return openai, model or await _first_model(openai, "openai")
+        raise SettingsError(f"There is no engine called {engine!r}.")
+
+    async def _llama(self, model: str | None) -> tuple[Engine, str]:
+        name = "llama" if model is None else f"llama {model}"
+        engine = self.made.get(name)
+        if not isinstance(engine, LlamaEngine):
+            settings = self._settings.engines.llama
+            engine = LlamaEngine(
+                model,
+                directory=self._settings.make_data_dir() / "models",
+                slots=settings.slots,
+                context=settings.context,
+                threads=settings.threads,
+                mmproj=settings.mmproj,
+            )
+            await engine.start()
+            self.made[name] = engine
+        return engine, engine.model
+
+    def _one(self, name: str, make: Callable[[], Engine]) -> Engine:
+        if name not in self.made:
+            self.made[name] = make()
+        return self.made[name]
+
+    def _ollama(self) -> Engine:
+        settings = self._settings.engines.ollama
+        headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
+        return OllamaEngine(settings.url, ca_file=settings.ca_file, headers=headers)
+
+    def _openai(self) -> Engine:
+        settings = self._settings.engines.openai
+        key = settings.api_key.get_secret_value() if settings.api_key is not None else None
+        return OpenAIEngine(settings.url, api_key=key, ca_file=settings.ca_file, continues=settings.continues)
+
+    async def _pick(self, model: str | None) -> str:
+        return "demo"
+
+
+def _told_by(model: str | None) -> str | None:
+    """The engine that a model's name tells: `demo:…`, or a file."""
+    if model is None:
+        return None
+    if model.startswith("demo:"):
+        return "demo"
+    return "llama" if model.endswith(".gguf") or Path(model).is_file() else None
+
+
+async def _first_model(engine: Engine, name: str) -> str:
+    """The model to ask where none is named: one that is loaded, else the first.
+
+    :raises SettingsError: the engine has none, or does not tell.
+    """
+    try:
+        models = await engine.models()
+    except EngineError as error:
+        raise SettingsError(
+            f"{error.message} Or name a model with --model, and it is asked for when it is needed."
+        ) from None
+    if not models:
+        raise SettingsError(f"The engine {name} has no model. Get one, or name one with --model.")
+    return next((model.name for model in models if model.loaded), models[0].name)

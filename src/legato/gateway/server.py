@@ -1,0 +1,190 @@
+"""One server process: its parts made and started, one port opened, and everything ended in order."""
+
+import asyncio
+import gc
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from ipaddress import IPv4Address
+
+import uvicorn
+
+from legato import __version__
+from legato.dialects.native import NativeDialect
+from legato.errors import SettingsError
+from legato.gateway.access import Parts
+from legato.gateway.app import make_app
+from legato.gateway.auth import known_hosts
+from legato.gateway.settings import Settings
+from legato.gateway.websocket import Limits, Origins, open_doors
+from legato.gateway.wiring import Wired, wire
+
+logger = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 5.0
+"""How long running replies may go on once the server was told to stop. What remains is taken up by the next start."""
+
+EXPIRY_SECONDS = 2.0
+"""How often sockets are held against the end of their tokens."""
+
+BACKLOG = 4096
+
+
+def serve(settings: Settings) -> int:
+    """Run the server until it is told to stop; the exit status.
+
+    :raises LegatoError: it cannot start, with a sentence that says why and what to do.
+    """
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    with asyncio.Runner(loop_factory=_loop) as runner:
+        return runner.run(Server(settings).run())
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+class Server:
+    """`run` is the whole life of it. `address` is there once `started` is set."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.started = asyncio.Event()
+        self.address = ""
+        self._stopping: asyncio.Task[None] | None = None
+        self._uvicorn: _Uvicorn | None = None
+        self._parts: Parts | None = None
+
+    async def run(self) -> int:
+        listening = _listen(self.settings.server.host, self.settings.server.port)
+        with listening:
+            async with wire(self.settings) as wired:
+                self._parts = wired.parts
+                await self._serve(wired, listening)
+        return 0
+
+    def stop(self) -> None:
+        """Take no more, let running replies end for a while, then end. The second call ends at once."""
+        if self._uvicorn is None:
+            return
+        if self._stopping is not None:
+            self._uvicorn.should_exit = self._uvicorn.force_exit = True
+            return
+        self._stopping = asyncio.get_running_loop().create_task(self._drain(self._uvicorn))
+
+    async def _drain(self, server: "_Uvicorn") -> None:
+        if self._parts is not None:
+            await self._parts.service.drain(DRAIN_SECONDS)
+        server.should_exit = True
+
+    async def _serve(self, wired: Wired, listening: socket.socket) -> None:
+        settings = self.settings.server
+        origins = Origins(settings.cors_origins, known_hosts(self.settings))
+        app = make_app(wired.parts, origins)
+        native = NativeDialect(
+            wired.parts.service,
+            wired.parts.flusher,
+            wired.parts.authenticator,
+            anyone=wired.parts.authenticator.open_to_all,
+            server=__version__,
+            max_frame_bytes=settings.max_frame_bytes,
+        )
+        doors = open_doors(
+            app,
+            [native.door()],
+            transport=settings.websocket,
+            limits=Limits(frame_bytes=settings.max_frame_bytes),
+            origins=origins,
+        )
+        config = uvicorn.Config(
+            app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_graceful_shutdown=5,
+            **doors,
+        )
+        server = self._uvicorn = _Uvicorn(config, self._ready)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, self.stop)
+        self.address = _address(listening, settings.host)
+        expiring = asyncio.create_task(_expire(native), name="token expiry")
+        try:
+            await server.serve(sockets=[listening])
+        finally:
+            expiring.cancel()
+
+    def _ready(self) -> None:
+        gc.collect()
+        gc.freeze()
+        self.started.set()
+        sys.stdout.write(f"Legato is ready at {self.address}\n")
+        sys.stdout.flush()
+
+
+class _Uvicorn(uvicorn.Server):
+    """Uvicorn, whose signals are ours: it would end with a signal's exit status, and close sockets before replies end."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+
+async def _expire(native: NativeDialect) -> None:
+    while True:
+        await asyncio.sleep(EXPIRY_SECONDS)
+        native.expire(time.time())
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """:raises SettingsError: the address is none of this machine's, or taken."""
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise SettingsError(
+            f"There is no address called {host!r} here ({error.strerror}). Choose another --host."
+        ) from None
+    family, kind, protocol, _, address = found[0]
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        listening.close()
+        raise SettingsError(
+            f"Port {port} of {host} cannot be used ({error.strerror}). Stop what uses it, or choose another with --port."
+        ) from None
+    listening.setblocking(False)
+    return listening
+
+
+def _address(listening: socket.socket, host: str) -> str:
+    """The address as a person can open it."""
+    port = listening.getsockname()[1]
+    name = host.strip("[]")
+    if listening.family == socket.AF_INET6:
+        name = "::1" if name == "::" else name
+    elif name == str(IPv4Address(0)):
+        name = "127.0.0.1"
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"

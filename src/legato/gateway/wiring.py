@@ -1,0 +1,83 @@
+"""Settings become parts: the one place where everything is put together, and taken apart again."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from msgspec import Struct
+
+from legato.chat.assistant import Assistant
+from legato.chat.reply import Speaker
+from legato.chat.service import ChatService
+from legato.gateway.access import Parts
+from legato.gateway.auth import Authenticator
+from legato.gateway.engines import Engines
+from legato.gateway.settings import Settings
+from legato.storage.sql import SqlStorage, open_storage
+from legato.stream import Flusher
+
+logger = logging.getLogger(__name__)
+
+DATABASE = "legato.db"
+
+
+class Wired(Struct, frozen=True):
+    """What `wire` made. It is running, and ends with the context."""
+
+    parts: Parts
+
+
+@asynccontextmanager
+async def wire(settings: Settings) -> AsyncIterator[Wired]:
+    """Make the parts of a server, start them, and end them in the opposite order.
+
+    :raises SettingsError: something cannot be as it is set.
+    :raises StorageError: the database cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        authenticator = Authenticator.from_settings(settings)
+        stack.push_async_callback(authenticator.close)
+        storage = open_database(settings)
+        stack.push_async_callback(storage.close)
+        await storage.open()
+        engines = Engines(settings)
+        stack.push_async_callback(engines.close)
+        speakers = {
+            name: await _speaker(engines, assistant) for name, assistant in settings.make_assistants().items()
+        }
+        logger.info("%s", engines.why)
+        loop = asyncio.get_running_loop()
+        service = ChatService(storage, speakers, clock=loop.time)
+        stack.push_async_callback(service.close)
+        await service.start()
+        yield Wired(
+            Parts(
+                service=service,
+                storage=storage,
+                engines=engines.made,
+                speakers=speakers,
+                authenticator=authenticator,
+                flusher=Flusher(loop.call_soon),
+                why=engines.why,
+            )
+        )
+
+
+def open_database(settings: Settings) -> SqlStorage:
+    """The database that is set, or a file in the data directory.
+
+    :raises SettingsError: there is no such kind of database, or no place for the file.
+    """
+    url = settings.server.database_url
+    if url is not None:
+        return open_storage(url.get_secret_value(), durable=settings.storage.durable)
+    path: Path = settings.make_data_dir() / DATABASE
+    return open_storage(f"sqlite:///{path}", durable=settings.storage.durable)
+
+
+async def _speaker(engines: Engines, assistant: Assistant) -> Speaker:
+    """The assistant with its engine: the primary, then the backup where there is one."""
+    engine, model = await engines.for_model(assistant.engine, assistant.model)
+    return Speaker(assistant, engine, model)
