@@ -1,0 +1,110 @@
+"""A circuit breaker: a backend that keeps failing is left alone for a while. Pure; times are seconds of any one clock."""
+
+from typing import NewType
+
+Pass = NewType("Pass", int)
+"""Leave to try the backend once. What came of it is told with the pass; a pass from before the breaker moved counts no more."""
+
+
+class Breaker:
+    """The state of one backend.
+
+    *Closed*, everyone may try. After `threshold` failures in a row it *opens*: nobody may, for `first` seconds. Then
+    one may, on trial; if that fails it opens again for twice as long, up to `longest`. When the trial speaks its first
+    word the others may try too, but the next failure opens it at once, until a reply has come to its end.
+
+    Whoever was admitted tells exactly one of `succeeded`, `failed` and `released` in the end.
+    """
+
+    __slots__ = (
+        "_delay",
+        "_failures",
+        "_first",
+        "_longest",
+        "_open_until",
+        "_pass",
+        "_threshold",
+        "_trial",
+        "why",
+    )
+
+    def __init__(self, threshold: int = 5, first: float = 5.0, longest: float = 30.0) -> None:
+        self._threshold = threshold
+        self._first = first
+        self._longest = longest
+        self._failures = 0
+        self._delay = first
+        self._open_until: float | None = None
+        self._trial = False
+        self._pass = Pass(0)
+        self.why = ""
+        """What the last failure said."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether everyone may try."""
+        return self._open_until is None
+
+    def admit(self, now: float) -> Pass | None:
+        """Leave to try the backend now, or None."""
+        if self._open_until is None:
+            return self._pass
+        if self._trial or now < self._open_until:
+            return None
+        self._trial = True
+        self._pass = Pass(self._pass + 1)
+        return self._pass
+
+    def wait(self, now: float) -> float:
+        """Seconds until somebody may try again; 0 where somebody may, or does so right now."""
+        if self._open_until is None or self._trial:
+            return 0.0
+        return max(0.0, self._open_until - now)
+
+    def spoke(self, admitted: Pass) -> None:
+        """The first word came."""
+        if admitted == self._pass and self._trial:
+            self._trial = False
+            self._open_until = None
+            self._failures = self._threshold - 1
+
+    def succeeded(self, admitted: Pass) -> None:
+        """The backend answered as it should, be it by a refusal."""
+        if admitted == self._pass:
+            self._trial = False
+            self._open_until = None
+            self._failures = 0
+            self._delay = self._first
+
+    def failed(self, admitted: Pass, now: float, why: str = "") -> None:
+        """The backend could not be reached, was silent, or broke."""
+        if admitted != self._pass:
+            return
+        self.why = why
+        self._failures += 1
+        if self._trial or self._failures >= self._threshold:
+            self._trial = False
+            self._open_until = now + self._delay
+            self._delay = min(self._delay * 2, self._longest)
+            self._pass = Pass(self._pass + 1)
+
+    def released(self, admitted: Pass) -> None:
+        """It was not found out: the attempt was cancelled. The next one may try instead."""
+        if admitted == self._pass and self._trial:
+            self._trial = False
+            self._pass = Pass(self._pass + 1)
+
+
+class Breakers:
+    """The breakers of all backends, shared by everything that tries them. A backend is an engine's name and a model's."""
+
+    def __init__(self, threshold: int = 5, first: float = 5.0, longest: float = 30.0) -> None:
+        self._settings = (threshold, first, longest)
+        self._breakers: dict[tuple[str, str], Breaker] = {}
+
+    def of(self, engine: str, model: str) -> Breaker:
+        """The breaker of this backend, closed where there was none."""
+        breaker = self._breakers.get((engine, model))
+        if breaker is None:
+            breaker = self._breakers[engine, model] = Breaker(*self._settings)
+        return breaker
