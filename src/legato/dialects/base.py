@@ -72,13 +72,15 @@ class Door(Struct, frozen=True):
     """A path that takes WebSockets: `/ws/conversations/{id}` binds `params["id"]`.
 
     `open` is called once the handshake is accepted and makes the session. `subprotocols` are those it speaks; a client
-    that offers none of them, or none at all, is accepted without.
+    that offers none of them, or none at all, is accepted without. `max_frame_bytes` and `max_frames_per_second` are the
+    server's where they are None; 0 frames per second means as many as come.
     """
 
     path: str
     open: Callable[[Handshake, Socket], Session]
     subprotocols: tuple[str, ...] = ()
     max_frame_bytes: int | None = None
+    max_frames_per_second: float | None = None
 
 
 @lru_cache(maxsize=64)

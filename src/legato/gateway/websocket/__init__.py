@@ -1,0 +1,44 @@
+"""The WebSocket transport: bytes on the wire here, meaning in the sessions of `legato.dialects`."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from starlette.applications import Starlette
+
+from legato.dialects.base import Door
+from legato.gateway.websocket import asgi, direct
+from legato.gateway.websocket.http import http_class
+from legato.gateway.websocket.limits import Limits
+from legato.gateway.websocket.origins import Origins
+from legato.gateway.websocket.wheel import Clock
+
+__all__ = ["Limits", "Origins", "open_doors"]
+
+
+def open_doors(
+    app: Starlette,
+    doors: Sequence[Door],
+    *,
+    transport: Literal["direct", "asgi"] = "direct",
+    limits: Limits | None = None,
+    origins: Origins | None = None,
+) -> dict[str, Any]:
+    """Let `app` take WebSockets at `doors`; the answer is what `uvicorn.Config` needs besides.
+
+    `uvicorn.Config(app, host=…, port=…, **open_doors(app, doors))`.
+    """
+    limits = limits or Limits()
+    wheel = Clock(limits.tick_seconds)
+    http = http_class(limits, wheel)
+    if transport == "direct":
+        return {"http": http, "ws": direct.protocol_class(doors, limits=limits, origins=origins, wheel=wheel)}
+    asgi.mount(app, doors, limits=limits, origins=origins, wheel=wheel)
+    largest = max([limits.frame_bytes, *(door.max_frame_bytes or 0 for door in doors)])
+    return {
+        "http": http,
+        "ws": "websockets-sansio",
+        "ws_max_size": largest,
+        "ws_ping_interval": limits.ping_seconds,
+        "ws_ping_timeout": limits.silent_seconds - limits.ping_seconds,
+        "ws_per_message_deflate": False,
+    }

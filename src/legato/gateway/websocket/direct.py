@@ -1,0 +1,362 @@
+"""The token path: an `asyncio.Protocol` that uvicorn takes as `ws=`, and that no task, queue or lock passes through.
+
+uvicorn hands over the transport and the request that asked for the upgrade. From then on a message goes from
+`data_received` into the session, and a frame from the session into `transport.write`, in the same turn of the loop.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from enum import IntEnum
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from uvicorn.config import Config
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.utils import get_remote_addr
+from uvicorn.server import ServerState
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
+
+from legato.dialects.base import Door, Session
+from legato.gateway.websocket import words
+from legato.gateway.websocket.handshake import Doors, RefusedError, admit
+from legato.gateway.websocket.limits import Limits
+from legato.gateway.websocket.origins import Origins
+from legato.gateway.websocket.pace import Pace
+from legato.gateway.websocket.reader import PING_FRAME, Reader, library, text_frame
+from legato.gateway.websocket.wheel import Clock, Wheel
+from legato.protocol.close import CloseCode
+
+logger = logging.getLogger(__name__)
+
+
+class Phase(IntEnum):
+    OPENING = 0
+    OPEN = 1
+    CLOSING = 2
+    GONE = 3
+
+
+class Hub:
+    """What all sockets of a server share."""
+
+    __slots__ = ("_late", "_proxies", "doors", "limits", "origins", "wheel")
+
+    def __init__(self, doors: Sequence[Door], limits: Limits, origins: Origins, wheel: Wheel) -> None:
+        self.doors = Doors(doors)
+        self.limits = limits
+        self.origins = origins
+        self.wheel = wheel
+        self._late: list[DirectSocket] = []
+        self._proxies: ProxyHeadersMiddleware | None = None
+
+    def flush_soon(self, late: "DirectSocket") -> None:
+        """`late` sends when this turn of the loop is over, with all others that do."""
+        if not self._late:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._late.append(late)
+
+    def _flush(self) -> None:
+        late, self._late = self._late, []
+        for each in late:
+            each.flush()
+
+    def client(self, config: Config, transport: asyncio.Transport, request: Request) -> str:
+        """Who called: the address that a trusted proxy names, or the other end of the connection."""
+        scope: Any = {"type": "websocket", "client": get_remote_addr(transport), "headers": []}
+        if config.proxy_headers and "X-Forwarded-For" in request.headers:
+            if self._proxies is None:
+                self._proxies = ProxyHeadersMiddleware(_nothing, config.forwarded_allow_ips)
+            forwarded = [value.encode("latin-1") for value in request.headers.get_all("X-Forwarded-For")]
+            scope["headers"] = [(b"x-forwarded-for", value) for value in forwarded]
+            # It awaits nothing but `_nothing`, so that one step is the whole of it.
+            step = self._proxies(scope, _unused, _unused)
+            try:
+                step.send(None)
+            except StopIteration:
+                step.close()
+        client = scope["client"]
+        return str(client[0]) if client else ""
+
+
+async def _nothing(*_: Any) -> None:
+    pass
+
+
+async def _unused(*_: Any) -> Any:
+    raise NotImplementedError
+
+
+class DirectSocket(Reader, asyncio.Protocol):
+    """One connection; the `Socket` of its session. Made by `protocol_class`.
+
+    Frames collect in a list during a turn of the loop and leave with one `transport.write`. The transport tells when it
+    holds too much; then the socket is not `writable`, and viewers wait.
+    """
+
+    __slots__ = (
+        "_config",
+        "_connections",
+        "_heard",
+        "_out",
+        "_owed",
+        "_owed_since",
+        "_pending",
+        "_phase",
+        "_session",
+        "_soon",
+        "_transport",
+        "slot",
+        "writable",
+    )
+
+    hub: ClassVar[Hub]
+
+    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
+        super().__init__()
+        self._config = config
+        self._connections: set[Any] = server_state.connections
+        self._heard = self.hub.wheel.now
+        self._out: list[bytes] = []
+        self._owed = 0
+        self._owed_since = 0.0
+        self._pending = 0
+        self._phase = Phase.OPENING
+        self._session: Session | None = None
+        self._soon = False
+        self._transport: asyncio.Transport
+        self.slot = 0
+        self.writable = False
+
+    @staticmethod
+    def frame(payload: bytes) -> bytes:
+        return text_frame(payload)
+
+    @property
+    def closing(self) -> bool:
+        return self._phase is not Phase.OPEN
+
+    @property
+    def owed(self) -> int:
+        """Bytes that were sent and that the kernel has not taken."""
+        return self._pending + self._transport.get_write_buffer_size()
+
+    # The transport speaks.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+        self._connections.add(self)
+        # uvicorn does this after the handshake only, and `pause_writing` would be told to the wrong one until then.
+        transport.set_protocol(self)
+
+    def data_received(self, data: bytes) -> None:
+        now = self.hub.wheel.now
+        self._heard = now
+        if self._phase is Phase.GONE:
+            return
+        self._soon = True
+        if self._phase is Phase.OPENING:
+            self._open(data)
+        else:
+            self.feed(data, now)
+        self._soon = False
+        if self._out:
+            self.flush()
+
+    def pause_writing(self) -> None:
+        self.writable = False
+        self._owed = self._transport.get_write_buffer_size()
+        self._owed_since = self.hub.wheel.now
+        if self._phase is Phase.OPEN:
+            self.hub.wheel.watch(self, self.hub.limits.tick_seconds)
+
+    def resume_writing(self) -> None:
+        if self._phase is Phase.OPEN:
+            self.writable = True
+            self._heard = self.hub.wheel.now
+            if self._session is not None:
+                try:
+                    self._session.resumed()
+                except Exception:
+                    logger.exception(words.SESSION_FAILED)
+                    self._broke()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._phase = Phase.GONE
+        self.writable = False
+        self.hub.wheel.forget(self)
+        self._connections.discard(self)
+        self._out.clear()
+        self._leave()
+
+    def shutdown(self) -> None:
+        """uvicorn drains: every client is told to come back."""
+        if self._phase is Phase.OPENING:
+            self._transport.close()
+        self.close(CloseCode.GOING_AWAY, words.GOING_AWAY)
+
+    # The session speaks.
+
+    def write(self, data: bytes) -> None:
+        if self._phase is Phase.OPEN:
+            self._out.append(data)
+            self._pending += len(data)
+            if self._pending >= self.hub.limits.high_water:
+                self.flush()
+
+    def flush(self) -> None:
+        self._soon = False
+        out = self._out
+        if not out:
+            return
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        self._pending = 0
+        if not self.writable and self._transport.get_write_buffer_size() > self.hub.limits.owed_bytes:
+            self.close(CloseCode.SLOW, words.TOO_SLOW)
+        else:
+            self._transport.write(data)
+
+    def send(self, payload: bytes) -> None:
+        if self._phase is Phase.OPEN:
+            self.write(text_frame(payload))
+            if not self._soon:
+                self._soon = True
+                self.hub.flush_soon(self)
+
+    def close(self, code: int, reason: str = "") -> None:
+        if self._phase is Phase.OPEN:
+            self.flush()
+        if self._phase is Phase.OPEN:
+            self._phase = Phase.CLOSING
+            self.writable = False
+            self._transport.write(self.farewell(code, reason))
+            self.hub.wheel.watch(self, self.hub.limits.close_seconds)
+
+    # The reader speaks.
+
+    def on_text(self, payload: bytes) -> None:
+        session = self._session
+        if session is not None:
+            try:
+                session.received(payload)
+            except Exception:
+                logger.exception(words.SESSION_FAILED)
+                self._broke()
+
+    def on_reply(self, data: bytes) -> None:
+        self.write(data)
+
+    def on_end(self, code: int) -> None:
+        """Goodbye is said: let the client read what is on its way, and hang up."""
+        self.flush()
+        self._phase = Phase.CLOSING
+        self.writable = False
+        transport = self._transport
+        if transport.can_write_eof() and not transport.is_closing():
+            transport.write_eof()
+        else:
+            transport.close()
+        self.hub.wheel.watch(self, self.hub.limits.close_seconds)
+        self._leave()
+
+    # The wheel looks.
+
+    def due(self) -> float:
+        limits, now = self.hub.limits, self.hub.wheel.now
+        if self._phase is not Phase.OPEN:
+            self._transport.abort()
+            return 0
+        if not self.writable:
+            owed = self._transport.get_write_buffer_size()
+            if owed < self._owed:
+                self._owed, self._owed_since = owed, now
+                self._heard = now
+            elif now - self._owed_since >= limits.stall_seconds:
+                self.close(CloseCode.SLOW, words.TOO_SLOW)
+                return 0
+            return limits.tick_seconds
+        silence = now - self._heard
+        if silence >= limits.silent_seconds:
+            self.close(CloseCode.SILENT, words.TOO_SILENT)
+            self._transport.abort()
+            return 0
+        if silence >= limits.ping_seconds:
+            self._transport.write(PING_FRAME)
+            return limits.silent_seconds - silence
+        return limits.ping_seconds - silence
+
+    def _leave(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            try:
+                session.closed()
+            except Exception:
+                logger.exception(words.SESSION_FAILED)
+
+    def _broke(self) -> None:
+        self.close(words.INTERNAL_ERROR, words.BROKE)
+
+    # The handshake.
+
+    def _open(self, data: bytes) -> None:
+        protocol = ServerProtocol(logger=library)
+        protocol.receive_data(data)
+        request = next(iter(protocol.events_received()), None)
+        if not isinstance(request, Request):
+            answer = b"".join(protocol.data_to_send())
+            self._turn_away(
+                answer or protocol.reject(HTTPStatus.BAD_REQUEST, "This is not a request.\n").serialize()
+            )
+            return
+        response = protocol.accept(request)
+        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            self._turn_away(response.serialize())
+            return
+        client = self.hub.client(self._config, self._transport, request)
+        try:
+            door, handshake = admit(
+                self.hub.doors, self.hub.origins, request.path, request.headers.raw_items(), client
+            )
+        except RefusedError as refused:
+            self._turn_away(protocol.reject(refused.status, f"{refused.message}\n").serialize())
+            return
+        if handshake.subprotocol is not None:
+            response.headers["Sec-WebSocket-Protocol"] = handshake.subprotocol
+        self._welcome(door, response)
+        try:
+            self._session = door.open(handshake, self)
+        except Exception:
+            logger.exception(words.SESSION_FAILED)
+            self._broke()
+
+    def _welcome(self, door: Door, response: Response) -> None:
+        limits, transport = self.hub.limits, self._transport
+        rate = limits.frames_per_second if door.max_frames_per_second is None else door.max_frames_per_second
+        self.frame_bytes = limits.frame_bytes if door.max_frame_bytes is None else door.max_frame_bytes
+        self.pace = Pace(rate, limits.frames_burst_seconds) if rate else None
+        transport.set_write_buffer_limits(limits.high_water, limits.low_water)
+        self._phase = Phase.OPEN
+        self.writable = True
+        self.hub.wheel.watch(self, limits.ping_seconds)
+        transport.write(response.serialize())
+
+    def _turn_away(self, response: bytes) -> None:
+        self._phase = Phase.GONE
+        self._transport.write(response)
+        self._transport.close()
+        self.hub.wheel.watch(self, self.hub.limits.close_seconds)
+
+
+def protocol_class(
+    doors: Sequence[Door],
+    *,
+    limits: Limits | None = None,
+    origins: Origins | None = None,
+    wheel: Wheel | None = None,
+) -> type[DirectSocket]:
+    """A class for uvicorn's `ws=`. Its sockets lead to `doors`, and share one timer, which may be given as `wheel`."""
+    limits = limits or Limits()
+    hub = Hub(doors, limits, origins or Origins(), wheel if wheel is not None else Clock(limits.tick_seconds))
+    return type("DirectSocket", (DirectSocket,), {"__slots__": (), "hub": hub})

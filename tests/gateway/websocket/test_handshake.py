@@ -1,0 +1,187 @@
+"""What it takes to be let in, and what is said to those who are not."""
+
+from typing import Literal
+
+import pytest
+from tests.gateway.websocket.house import QUICK, House, farewell, frames, house, masked, request, until
+from websockets.exceptions import InvalidStatus
+
+from legato.gateway.websocket import Origins
+
+Transport = Literal["direct", "asgi"]
+
+
+async def answer(here: House, head: bytes) -> bytes:
+    reader, writer = await here.raw()
+    writer.write(head)
+    got = await reader.read()
+    writer.close()
+    return got
+
+
+async def test_a_session_is_told_how_it_was_asked_for(transport: Transport) -> None:
+    async with house(transport) as here:
+        options = {
+            "additional_headers": {"X-Seen-As": "Fritz"},
+            "subprotocols": ["other", "legato.v2", "legato.v1"],
+        }
+        path = "/rooms/the%20green/seats/7?token=a%2Bb&again=1&again=2&empty="
+        async with here.connect(path, **options):
+            await until(lambda: here.talks)
+            asked = here.talks[0].handshake
+            assert asked.path == "/rooms/the green/seats/7"
+            assert asked.params == {"room": "the green", "seat": "7"}
+            assert asked.query == {"token": "a+b", "again": "1", "empty": ""}
+            assert asked.headers["x-seen-as"] == "Fritz"
+            assert asked.subprotocol is None
+            assert asked.client == "127.0.0.1"
+
+
+async def test_the_first_subprotocol_that_the_door_speaks_is_taken(transport: Transport) -> None:
+    async with house(transport) as here:
+        async with here.connect(subprotocols=["other", "legato.v2", "legato.v1"]) as client:
+            assert client.subprotocol == "legato.v2"
+            assert here.talks[0].handshake.subprotocol == "legato.v2"
+        async with here.connect(subprotocols=["unheard-of"]) as client:
+            assert client.subprotocol is None
+
+
+async def test_compression_is_never_agreed_to(transport: Transport) -> None:
+    async with house(transport) as here, here.connect(compression="deflate") as client:
+        assert "Sec-WebSocket-Extensions" in client.request.headers
+        assert "Sec-WebSocket-Extensions" not in client.response.headers
+        await client.send("x" * 1000)
+        assert await client.recv() == "x" * 1000
+
+
+async def test_a_path_without_a_door_is_404(transport: Transport) -> None:
+    async with house(transport) as here:
+        with pytest.raises(InvalidStatus) as info:
+            async with here.connect("/wss"):
+                pass
+        assert info.value.response.status_code == 404
+        assert info.value.response.body == (
+            b"There is no WebSocket at this path: the native protocol of Legato is spoken at /ws.\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed", "welcome"),
+    [
+        ("http://{here}", (), True),
+        ("https://evil.example", (), False),
+        ("http://127.0.0.1:1", (), False),
+        ("null", (), False),
+        ("https://friend.example", ("https://friend.example",), True),
+        ("https://friend.example.evil.example", ("https://friend.example",), False),
+        ("https://evil.example", ("*",), True),
+    ],
+)
+async def test_a_foreign_page_is_403(
+    transport: Transport, origin: str, allowed: tuple[str, ...], welcome: bool
+) -> None:
+    async with house(transport, origins=Origins(allowed)) as here:
+        opening = here.connect(origin=origin.format(here=f"127.0.0.1:{here.port}"))
+        if welcome:
+            async with opening as client:
+                await client.send("hello")
+                assert await client.recv() == "hello"
+        else:
+            with pytest.raises(InvalidStatus) as info:
+                async with opening:
+                    pass
+            assert info.value.response.status_code == 403
+            assert b"cors_origins" in info.value.response.body
+            assert not here.talks
+
+
+async def test_a_proxy_that_is_trusted_names_the_client(transport: Transport) -> None:
+    headers = {"X-Forwarded-For": "203.0.113.7"}
+    async with house(transport) as here, here.connect(additional_headers=headers):
+        await until(lambda: here.talks)
+        assert here.talks[0].handshake.client == "203.0.113.7"
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "status"),
+    [
+        (b"Version: 13", b"Version: 8", b"400"),
+        (b"Key: dGhlIHNhbXBsZSBub25jZQ==", b"Key: c2hvcnQ=", b"400"),
+        (b"GET", b"POST", b"405"),
+        (b"Upgrade: websocket\r\n", b"Upgrade: websocket\r\nSec-WebSocket-Protocol: a b\r\n", b"400"),
+        (b"GET /ws", b"GET /ws?" + b"&".join(b"a%d=1" % n for n in range(100)), b"400"),
+        (b"Host:", b"X-Long: " + b"x" * 9000 + b"\r\nHost:", b"431"),
+        (b"GET /ws", b"GET /ws?" + b"x" * 9000, b"414"),
+        (b"Host:", b"".join(b"X-%d: 1\r\n" % n for n in range(200)) + b"Host:", b"431"),
+    ],
+)
+async def test_a_request_that_is_wrong_is_answered_with_a_status(
+    was: bytes, now: bytes, status: bytes
+) -> None:
+    async with house("direct") as here:
+        assert was in request()
+        assert (await answer(here, request().replace(was, now))).startswith(b"HTTP/1.1 " + status)
+        assert not here.talks
+
+
+async def test_frames_may_follow_the_request_at_once(transport: Transport) -> None:
+    async with house(transport) as here:
+        reader, writer = await here.raw()
+        writer.write(request() + masked(0x81, b"in a hurry"))
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        async for frame in frames(reader):
+            assert frame == (0x81, b"in a hurry")
+            break
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "beginning", [b"", b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgr", b"POST /length HTTP/1.1\r\nX: y\r\n"]
+)
+async def test_a_request_that_does_not_come_is_not_waited_for(beginning: bytes) -> None:
+    async with house("direct", limits=QUICK) as here:
+        assert (await answer(here, beginning)).startswith(b"HTTP/1.1 408 ")
+        await until(lambda: not here.server.server_state.connections)
+
+
+async def test_the_second_request_of_a_connection_has_a_deadline_too() -> None:
+    async with house("direct", limits=QUICK) as here:
+        reader, writer = await here.raw()
+        writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /health HT")
+        got = await reader.read()
+        assert got.startswith(b"HTTP/1.1 200 ")
+        assert b"HTTP/1.1 408 " in got
+        writer.close()
+
+
+async def test_a_head_without_end_is_431() -> None:
+    async with house("direct") as here:
+        reader, writer = await here.raw()
+        writer.write(b"GET /health HTTP/1.1\r\n")
+        writer.write((b"X-More: " + b"y" * 1000 + b"\r\n") * 80)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 431 ")
+        writer.close()
+
+
+async def test_http_stays_what_it_is() -> None:
+    async with house("direct") as here:
+        reader, writer = await here.raw()
+        body = b"z" * 300_000
+        writer.write(b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        got = await reader.read()
+        assert b"300000" in got
+        assert b'"well"' in got
+        writer.close()
+
+
+async def test_nothing_is_opened_for_somebody_who_only_looks() -> None:
+    async with house("direct") as here:
+        reader, writer = await here.raw()
+        writer.write(b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert b" 404 " in await reader.read()
+        writer.close()
+        reader, writer = await here.opened()
+        writer.write(masked(0x88, b""))
+        assert (await farewell(reader))[0] in {0, 1005}
+        writer.close()
