@@ -9,11 +9,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
+from uuid import uuid4
 
+import asyncpg
 import pytest
 
 POSTGRES_BINARIES = ("/usr/lib/postgresql/*/bin", "/usr/local/pgsql/bin", "/opt/homebrew/opt/postgresql*/bin")
@@ -47,20 +49,28 @@ class PostgresServer:
         self._user = user
         self._process: subprocess.Popen[bytes] | None = None
 
-    def url(self, database: str = "postgres") -> str:
-        return f"postgresql://postgres@/{database}?host={self._directory}"
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@/postgres?host={self._directory}"
 
     def start(self) -> None:
         """Start it, also once more after `stop`; when this returns it takes connections."""
-        options = ["fsync=off", "full_page_writes=off", "listen_addresses=", f"unix_socket_directories={self._directory}"]
-        command = [self._binaries / "postgres", "-D", self._directory / "data"]
+        options = [
+            "fsync=off",
+            "full_page_writes=off",
+            "listen_addresses=",
+            f"unix_socket_directories={self._directory}",
+        ]
+        command = [f"{self._binaries}/postgres", "-D", f"{self._directory}/data"]
         for option in options:
             command += ["-c", option]
         with (self._directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._directory, **self._user)
-        ready = [self._binaries / "pg_isready", "-q", "-h", self._directory]
+            process = self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=self._directory, **self._user
+            )
+        ready = [f"{self._binaries}/pg_isready", "-q", "-h", f"{self._directory}"]
         while subprocess.run(ready, check=False).returncode != 0:
-            if self._process.poll() is not None:
+            if process.poll() is not None:
                 raise RuntimeError((self._directory / "log").read_text())
 
     def stop(self) -> None:
@@ -70,8 +80,28 @@ class PostgresServer:
             self._process.wait(30)
             self._process = None
 
+    @asynccontextmanager
+    async def schema(self) -> AsyncIterator[str]:
+        """The URL of an empty schema, which is as good as a database of its own and made in a hundredth of the time."""
+        name = f"t{uuid4().hex}"
+        connection = await asyncpg.connect(self.url)
+        try:
+            await connection.execute(f"CREATE SCHEMA {name}")
+            yield f"{self.url}&search_path={name}"
+            await connection.execute(f"DROP SCHEMA {name} CASCADE")
+        finally:
+            await connection.close()
+
     def create(self) -> None:
-        command = [self._binaries / "initdb", "-D", self._directory / "data", "-U", "postgres", "-A", "trust"]
+        command = [
+            f"{self._binaries}/initdb",
+            "-D",
+            f"{self._directory}/data",
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+        ]
         command += ["--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"]
         subprocess.run(command, check=True, capture_output=True, cwd=self._directory, **self._user)
 

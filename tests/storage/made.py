@@ -1,5 +1,7 @@
 """Conversations, messages and exchanges for tests, each told by what matters in it."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from legato.message import TextPart
@@ -54,8 +56,21 @@ def exchange(
     )
 
 
-async def conversed(storage: SqlStorage, name: str = "c", owner: str = "ada", title: str = "") -> Conversation:
+async def conversed(
+    storage: SqlStorage, name: str = "c", owner: str = "ada", title: str = ""
+) -> Conversation:
     """A conversation that is stored."""
     made = conversation(name, owner, title)
     await storage.create_conversation(made)
     return made
+
+
+@asynccontextmanager
+async def opened(url: str, lock_timeout: float = 5.0) -> AsyncIterator[SqlStorage]:
+    """Storage that is open for as long as the block runs."""
+    storage = SqlStorage(url, lock_timeout=lock_timeout)
+    await storage.open()
+    try:
+        yield storage
+    finally:
+        await storage.close()

@@ -1,10 +1,10 @@
 from datetime import timedelta
 
 import pytest
+from tests.storage.made import NOW, conversation, conversed, ended, exchange, later
 
 from legato.errors import ConflictError, InvalidError
 from legato.storage.sql import SqlStorage
-from tests.storage.made import NOW, conversation, conversed, ended, exchange, later
 
 
 async def test_what_was_created_is_there(storage: SqlStorage) -> None:

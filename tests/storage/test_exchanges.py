@@ -3,13 +3,13 @@ from datetime import timedelta
 
 import pytest
 from msgspec.structs import replace
+from tests.storage.made import NOW, conversation, conversed, ended, exchange, later, question, reply
 
 from legato.errors import ConflictError, InvalidError, NotFoundError
 from legato.message import ImagePart, TextPart, ToolCallPart, ToolResultPart
 from legato.storage.base import Begun, Exchange
 from legato.storage.sql import SqlStorage
 from legato.stream import Timings, Usage
-from tests.storage.made import NOW, conversation, conversed, ended, exchange, later, question, reply
 
 
 async def test_an_exchange_is_there_as_it_was_written(storage: SqlStorage) -> None:
@@ -151,7 +151,9 @@ async def test_order_does_not_follow_the_clock(storage: SqlStorage) -> None:
         asked = replace(question(f"q{i}", "?", parent=f"r{i - 1}" if i else None), created_at=moment)
         answer = replace(reply(f"r{i}", parent=f"q{i}"), created_at=moment)
         await storage.begin(Exchange("c", "ada", asked, answer), moment)
-    assert [each.id for each in await storage.messages("c")] == [f"{kind}{i}" for i in range(5) for kind in "qr"]
+    assert [each.id for each in await storage.messages("c")] == [
+        f"{kind}{i}" for i in range(5) for kind in "qr"
+    ]
 
 
 async def test_a_reply_that_ended_is_written_whole(storage: SqlStorage) -> None:

@@ -12,8 +12,11 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from legato.errors import StorageError
+
+CLOSED = "The database is closed, since the server is going down."
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +77,8 @@ def translated(place: str) -> Iterator[None]:
 
 
 def _storage_error(error: Exception, place: str) -> StorageError:
+    if isinstance(error, PoolTimeoutError):
+        return StorageError("The database is too busy. Try again in a moment.")
     cause: object = error.orig if isinstance(error, DBAPIError) else error
     name: str = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or ""
     for start, reason in _REASONS.items():
@@ -81,5 +86,7 @@ def _storage_error(error: Exception, place: str) -> StorageError:
             return StorageError(reason)
     if isinstance(error, OSError) and not name:
         return StorageError(f"The database at {place} cannot be reached. See that it runs, and try again.")
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return StorageError(_REASONS["08"])
     logger.error("The database at %s failed", place, exc_info=error)
     return StorageError("The database failed. What it said is in the log of the server.")

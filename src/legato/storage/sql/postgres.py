@@ -1,14 +1,15 @@
 """PostgreSQL through asyncpg, on the event loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from sqlalchemy import URL, Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from legato.errors import SettingsError
+from legato.errors import SettingsError, StorageError
 from legato.storage.migrations import migrate
-from legato.storage.sql.database import translated
+from legato.storage.sql.database import CLOSED, translated
 
 try:
     import asyncpg
@@ -49,6 +50,7 @@ class PostgresDatabase:
             hide_parameters=True,
             pool_timeout=CONNECT_TIMEOUT,
         )
+        self._closed = False
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def _connect(self) -> "asyncpg.Connection":
@@ -60,18 +62,26 @@ class PostgresDatabase:
         await self.write(_migrate_alone)
 
     async def close(self) -> None:
+        self._closed = True
         with translated(self.place):
             await self._engine.dispose()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        with translated(self.place):
+        with self._guarded():
             async with self._reading.connect() as connection:
                 return await connection.run_sync(work)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        with translated(self.place):
+        with self._guarded():
             async with self._engine.begin() as connection:
                 return await connection.run_sync(work)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        if self._closed:
+            raise StorageError(CLOSED)
+        with translated(self.place):
+            yield
 
 
 def _migrate_alone(connection: Connection) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from legato.errors import SettingsError, StorageError
 from legato.storage.migrations import migrate
-from legato.storage.sql.database import translated
+from legato.storage.sql.database import CLOSED, translated
 
 T = TypeVar("T")
 
@@ -108,7 +108,7 @@ class SqliteDatabase:
 
     async def _on(self, threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
         if self._closed:
-            raise StorageError("The database is closed, since the server is going down.")
+            raise StorageError(CLOSED)
         return await asyncio.get_running_loop().run_in_executor(threads, call)
 
     def _read(self, work: Callable[[Connection], T]) -> T:

@@ -1,0 +1,130 @@
+import asyncio
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+from tests.storage.made import NOW, conversation, conversed, ended, exchange, opened
+
+from legato.errors import SettingsError, StorageError
+from legato.storage.sql import SqlStorage, open_storage
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "legato.db"
+
+
+async def pragma(storage: SqlStorage, name: str) -> object:
+    return await storage.database.write(
+        lambda connection: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+    )
+
+
+async def test_nobody_else_can_read_it(path: Path) -> None:
+    async with opened(f"sqlite:///{path}") as storage:
+        await conversed(storage)
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
+    assert modes == {"legato.db": 0o600, "legato.db-wal": 0o600, "legato.db-shm": 0o600}
+
+
+@pytest.mark.parametrize(("durable", "synchronous"), [(False, 1), (True, 2)])
+async def test_it_is_as_durable_as_it_was_asked_to_be(path: Path, durable: bool, synchronous: int) -> None:
+    storage = open_storage(f"sqlite:///{path}", durable=durable)
+    await storage.open()
+    assert await pragma(storage, "journal_mode") == "wal"
+    assert await pragma(storage, "synchronous") == synchronous
+    assert await pragma(storage, "foreign_keys") == 1
+    await storage.close()
+
+
+async def test_a_locked_file_is_told_and_works_again(path: Path) -> None:
+    async with opened(f"sqlite:///{path}", lock_timeout=0.05) as storage:
+        made = await conversed(storage)
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match="Another process"):
+            await storage.begin(exchange(1), NOW)
+        with pytest.raises(StorageError, match="Another process"):
+            await storage.ping()
+        assert await storage.conversation("c") == made
+        other.execute("ROLLBACK")
+        other.close()
+        await storage.ping()
+        await storage.begin(exchange(1), NOW)
+        assert len(await storage.messages("c")) == 2
+
+
+async def test_a_full_database_is_told_and_works_again(path: Path) -> None:
+    async with opened(f"sqlite:///{path}") as storage:
+        await conversed(storage)
+        await storage.begin(exchange(1), NOW)
+        pages = await pragma(storage, "page_count")
+        await pragma(storage, f"max_page_count = {pages}")
+        with pytest.raises(StorageError, match="full"):
+            await storage.finish(ended("r1", "x" * 100_000), NOW)
+        with pytest.raises(StorageError, match="full"):
+            await storage.ping()
+        assert [each.message.id for each in await storage.unfinished()] == ["r1"]
+        await pragma(storage, "max_page_count = 1000000")
+        await storage.ping()
+        assert await storage.finish(ended("r1", "x" * 100_000), NOW) is not None
+
+
+async def test_a_file_that_was_moved_is_told_and_works_again(path: Path) -> None:
+    async with opened(f"sqlite:///{path}") as storage:
+        await conversed(storage)
+        path.rename(path.with_suffix(".away"))
+        with pytest.raises(StorageError, match="moved or deleted"):
+            await storage.begin(exchange(1), NOW)
+        path.with_suffix(".away").rename(path)
+        await storage.begin(exchange(1), NOW)
+
+
+async def test_a_file_that_is_no_database_is_told(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"Dear diary, " * 1000)
+    with pytest.raises(StorageError, match="not an SQLite database"):
+        await SqlStorage(f"sqlite:///{path}").open()
+    assert path.read_bytes().startswith(b"Dear diary")
+
+
+async def test_a_place_that_is_no_directory_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError):
+        await SqlStorage(f"sqlite:///{tmp_path}/file/legato.db").open()
+
+
+async def test_close_waits_for_what_was_begun(path: Path) -> None:
+    storage = SqlStorage(f"sqlite:///{path}")
+    await storage.open()
+    writes = [asyncio.ensure_future(storage.create_conversation(conversation(f"c{i}"))) for i in range(50)]
+    await asyncio.sleep(0)
+    await storage.close()
+    await asyncio.gather(*writes)
+    async with opened(f"sqlite:///{path}") as again:
+        assert len(await again.conversations("ada")) == 50
+
+
+async def test_the_index_for_searching_stays_true_to_the_table(path: Path) -> None:
+    async with opened(f"sqlite:///{path}") as storage:
+        await conversed(storage, title="whales")
+        for i in range(20):
+            await storage.begin(exchange(i, f"whales {i}"), NOW)
+            await storage.finish(ended(f"r{i}", f"dolphins {i}"), NOW)
+            await storage.finish(ended(f"r{i}", f"dolphins twice {i}"), NOW)
+        await storage.rename_conversation("c", "seals", NOW)
+        await conversed(storage, "d", title="otters")
+        await storage.delete_conversation("c")
+        await storage.database.write(
+            lambda connection: connection.exec_driver_sql(
+                "INSERT INTO passages_index (passages_index, rank) VALUES ('integrity-check', 1)"
+            )
+        )
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:///x.db?mode=memory"])
+def test_a_database_without_a_file_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="names no file"):
+        open_storage(url)
