@@ -303,6 +303,8 @@ class OllamaDouble(Server):
         last = body["messages"][-1]
         if last["role"] == "assistant" and model.template == TEMPLATE:
             written = last["content"]
+            if "</think>" in tokens:
+                tokens = tokens[tokens.index("</think>") + 1 :]
             while tokens and written.startswith(tokens[0]):
                 written = written.removeprefix(tokens.pop(0))
         thinks = model.thinks and body.get("think", True) is not False

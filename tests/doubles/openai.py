@@ -49,7 +49,8 @@ def said(*tokens: str, model: str = "plain", finish: str = "stop", usage: bool =
 
 
 class OpenAIDouble(Server):
-    """Run it with `async with`. `script` is said to whoever asks next, `completions` is what was asked."""
+    """Run it with `async with`. `script` is said to whoever asks next, `completions` is what was asked,
+    `peers` are the connections that asked."""
 
     def __init__(self, api_key: str | None = None, **server: Any) -> None:
         super().__init__(**server)
@@ -60,6 +61,7 @@ class OpenAIDouble(Server):
         ]
         self.completions: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.peers: set[object] = set()
         self.gone = asyncio.Event()
         self.app.router.add_get("/v1/models", self._models)
         self.app.router.add_post("/v1/chat/completions", self._complete)
@@ -79,6 +81,7 @@ class OpenAIDouble(Server):
         body = await request.json()
         self.headers.append(dict(request.headers))
         self.completions.append(body)
+        self.peers.add(request.transport and request.transport.get_extra_info("peername"))
         if body["model"] not in {model["id"].removesuffix(":latest") for model in self.models}:
             error = {
                 "message": f"model '{body['model']}' not found",
@@ -109,6 +112,8 @@ class OpenAIDouble(Server):
                     request.transport.close()
                 case asyncio.Event():
                     await one.wait()
+                case bytes() if one is script.chunks[-1]:
+                    await response.write_eof(one)
                 case bytes():
                     await response.write(one)
                 case dict():

@@ -25,7 +25,8 @@ def real() -> str | None:
     named = os.environ.get("LEGATO_TEST_OLLAMA") or shutil.which("ollama")
     if named is None or "://" in named:
         return named
-    return named if (_models(Path(named))).is_dir() else None
+    scripted = _models(Path(named)) / "manifests" / "registry.ollama.ai" / "library"
+    return named if all((scripted / model).is_dir() for model in ("plain", "think", "tool", "loop")) else None
 
 
 def _models(program: Path) -> Path:

@@ -69,6 +69,9 @@ async def test_a_conversation_with_every_kind_of_reply(engine: OllamaEngine) -> 
     _, out = await wrote(engine, Request("think", HI, options=CALM, think=True))
     assert (out.thought, out.said) == ("hmm let me see", "Forty two is what you want.")
 
+    _, out = await wrote(engine, Request("think", HI, prefix="Forty two", options=CALM, think=True))
+    assert (out.thought, out.said) == ("", " is what you want.")
+
     picture = Turn("user", (TextPart("look"), ImagePart("data:image/png;base64,iVBORw0KGgo=")))
     _, out = await wrote(engine, Request("plain", (picture,), options=CALM))
     assert out.said == FOX
@@ -166,7 +169,7 @@ LIBRARY = {
 
 
 @pytest.mark.ollama
-@absent
+@pytest.mark.skipif("://" in (real() or "://"), reason="no real Ollama of our own to make models in")
 async def test_the_templates_we_take_for_open_are_those_that_ollama_leaves_open(tmp_path: Path) -> None:
     """What `leaves_open` promises, held against the prompt that Ollama itself makes of such a template."""
     async with served(tmp_path) as url, aiohttp.ClientSession(url) as session:

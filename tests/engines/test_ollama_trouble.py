@@ -18,6 +18,7 @@ from legato.errors import (
     EngineBrokeError,
     EngineRefusedError,
     EngineUnavailableError,
+    ModelNotFoundError,
     SettingsError,
 )
 from legato.message import TextPart
@@ -206,32 +207,22 @@ async def test_cancelling_before_the_first_word_closes_the_connection(
     assert double.left == 1
 
 
-async def test_cancelling_in_the_middle_closes_the_connection(
-    double: OllamaDouble, engine: OllamaEngine
-) -> None:
-    double.models["plain"].pause = (3, asyncio.Event())
-    out = Recorder()
-    writing = asyncio.create_task(engine.generate(PLAIN, out))
-    while out.said != "The quick brown":
-        await asyncio.sleep(0)
-    writing.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await writing
-    await asyncio.wait_for(double.gone.wait(), 10)
-    assert double.left == 1
-
-
-async def test_a_reply_that_is_whole_leaves_its_connection_to_the_next(
-    double: OllamaDouble, engine: OllamaEngine
-) -> None:
-    double.models["plain"].loaded = True
-    for _ in range(3):
-        await engine.generate(PLAIN, Recorder())
-    connector = engine._server._opened().connector
-    assert connector is not None
-    assert len(connector._acquired) == 0
-    assert sum(map(len, connector._conns.values())) > 0
-    assert double.left == 0
+@pytest.mark.parametrize("secure", [False, True])
+async def test_cancelling_in_the_middle_closes_the_connection(tmp_path: Path, secure: bool) -> None:
+    own = authority(tmp_path) if secure else None
+    async with OllamaDouble(tls=own.context if own else None) as double:
+        engine = OllamaEngine(double.url, ca_file=own.ca_file if own else None)
+        double.models["plain"].pause = (3, asyncio.Event())
+        out = Recorder()
+        writing = asyncio.create_task(engine.generate(PLAIN, out))
+        while out.said != "The quick brown":
+            await asyncio.sleep(0)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        await asyncio.wait_for(double.gone.wait(), 10)
+        assert double.left == 1
+        await engine.close()
 
 
 async def test_loading_is_told_while_the_request_already_waits(
@@ -265,6 +256,30 @@ async def test_a_prefix_is_refused_where_the_model_would_begin_anew(
     with pytest.raises(EngineRefusedError, match="cannot go on"):
         await engine.generate(Request("plain", HI, prefix="The"), Recorder())
     assert double.chats == []
+
+
+async def test_a_prefix_says_why_it_cannot_be_gone_on_with(
+    double: OllamaDouble, engine: OllamaEngine
+) -> None:
+    with pytest.raises(ModelNotFoundError):
+        await engine.generate(Request("nope", HI, prefix="The"), Recorder())
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    nowhere = OllamaEngine(f"http://127.0.0.1:{port}")
+    with pytest.raises(EngineUnavailableError, match="cannot be reached"):
+        await nowhere.generate(Request("plain", HI, prefix="The"), Recorder())
+    await nowhere.close()
+
+
+async def test_one_that_says_nothing_is_not_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("legato.engines.ollama._HEALTH_SECONDS", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        engine = OllamaEngine(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        health = await engine.health()
+        assert (await engine.capabilities("plain")).context is None
+        await engine.close()
+    assert not health.ok
+    assert "does not answer" in health.detail
 
 
 async def test_what_a_model_can_do_is_asked_once(double: OllamaDouble, engine: OllamaEngine) -> None:
@@ -316,6 +331,8 @@ async def test_settings_that_cannot_work_are_refused_at_once(tmp_path: Path) -> 
         OllamaEngine("http://")
     with pytest.raises(SettingsError, match="ca_file"):
         OllamaEngine("https://127.0.0.1", ca_file=tmp_path / "nothing.pem")
+    with pytest.raises(SettingsError, match="leave one of them out"):
+        OllamaEngine("https://me:secret@127.0.0.1", headers={"authorization": "Bearer abc"})
     (tmp_path / "no.pem").write_text("hello")
     with pytest.raises(SettingsError, match="no PEM certificate"):
         OllamaEngine("https://127.0.0.1", ca_file=tmp_path / "no.pem")

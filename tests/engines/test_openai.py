@@ -79,6 +79,22 @@ async def test_done_is_the_end_though_the_connection_stays_open(
     await asyncio.wait_for(double.gone.wait(), 10)
 
 
+async def test_a_reply_that_is_whole_leaves_its_connection_to_the_next(
+    double: OpenAIDouble, engine: OpenAIEngine
+) -> None:
+    double.script = said("The")
+    for _ in range(3):
+        await engine.generate(PLAIN, Recorder())
+    assert len(double.peers) == 1
+
+
+async def test_a_connection_that_breaks_behind_the_ending_does_not_break_the_reply(
+    double: OpenAIDouble, engine: OpenAIEngine
+) -> None:
+    double.script = Script([chunk({"content": "The"}, "length"), None])
+    assert (await engine.generate(PLAIN, Recorder())).reason == "length"
+
+
 async def test_what_llama_cpp_tells_of_its_reading_is_a_state(
     double: OpenAIDouble, engine: OpenAIEngine
 ) -> None:
@@ -164,6 +180,8 @@ async def test_a_wrong_key_is_told_without_telling_the_key() -> None:
         assert "sk-" not in error.message
         health = await wrong.health()
         assert (health.ok, health.detail) == (False, error.message)
+        with pytest.raises(EngineUnavailableError, match="`api_key`"):
+            await wrong.models()
         await wrong.close()
 
         right = OpenAIEngine(double.url, api_key="sk-right")

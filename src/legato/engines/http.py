@@ -19,8 +19,12 @@ _ERROR_BYTES = 64 * 1024
 _DRAIN_SECONDS = 0.1
 
 
+class ConnectionBrokeError(EngineBrokeError):
+    """The connection ended before the answer did."""
+
+
 class Answer:
-    """An answer whose headers are there. Its body is read once, with `chunks` or `read`."""
+    """An answer whose headers are there. Its body is read once, with `more` or `read`."""
 
     def __init__(self, response: aiohttp.ClientResponse, who: str) -> None:
         self._response = response
@@ -28,37 +32,33 @@ class Answer:
         self.status = response.status
         self.headers = response.headers
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes.
+    async def more(self) -> bytes:
+        """What has come of the body since; waits for something to come. Empty at its end.
 
-        :raises EngineBrokeError: the connection ended before the body did.
+        :raises ConnectionBrokeError: the connection ended before the body did.
         """
-        content = self._response.content
         try:
-            while data := await content.readany():
-                yield data
+            return await self._response.content.readany()
         except (aiohttp.ClientError, OSError) as error:
-            raise EngineBrokeError(
+            raise ConnectionBrokeError(
                 f"The connection to {self._who} broke in the middle of the reply. Try again."
             ) from error
 
     async def read(self, limit: int = LARGEST) -> bytes:
         """The body whole, but no more of it than about `limit` bytes.
 
-        :raises EngineBrokeError: the connection ended before the body did.
+        :raises ConnectionBrokeError: the connection ended before the body did.
         """
         body = bytearray()
-        async for data in self.chunks():
+        while len(body) <= limit and (data := await self.more()):
             body += data
-            if len(body) > limit:
-                break
         return bytes(body)
 
     async def complaint(self) -> bytes:
         """The beginning of the body, for a sentence about why it is not the answer; empty where it cannot be had."""
         try:
             return await self.read(_ERROR_BYTES)
-        except EngineBrokeError:
+        except ConnectionBrokeError:
             return b""
 
     async def drain(self) -> None:
@@ -78,7 +78,7 @@ class HttpServer:
     beside the system's authorities. The environment's proxies are used, but never for this machine. `connect_timeout`
     is in seconds and counts from the name lookup to the end of the TLS handshake; nothing else is timed here.
 
-    :raises SettingsError: the URL is none, or `ca_file` cannot be read.
+    :raises SettingsError: the URL is none, `ca_file` cannot be read, or there are two kinds of credentials.
     """
 
     def __init__(
@@ -105,6 +105,8 @@ class HttpServer:
             "Accept-Encoding": "identity",
             **(headers or {}),
         }
+        if self.url.user is not None and "authorization" in map(str.lower, self._headers):
+            raise SettingsError(f"{who} has a key and a password in its URL: leave one of them out.")
         self._connect_timeout = connect_timeout
         self._session: aiohttp.ClientSession | None = None
 
@@ -137,7 +139,7 @@ class HttpServer:
         try:
             async with self.request(method, path, body) as answer:
                 return answer.status, await answer.read()
-        except EngineBrokeError as error:
+        except ConnectionBrokeError as error:
             raise EngineUnavailableError(f"{self.who} broke off its answer. {self._remedy}") from error
 
     async def close(self) -> None:

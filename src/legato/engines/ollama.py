@@ -77,7 +77,7 @@ class OllamaEngine:
         self._known: dict[str, tuple[float, Capabilities]] = {}
 
     async def generate(self, request: Request, out: Out) -> Outcome:
-        if request.prefix and not (await self.capabilities(request.model)).continues:
+        if request.prefix and not (await self._capabilities(request.model)).continues:
             raise EngineRefusedError(
                 f"The model {request.model} cannot go on behind a text: its template does not leave the reply open."
             )
@@ -88,7 +88,7 @@ class OllamaEngine:
                 look.cancel()
                 if answer.status != 200:
                     raise await self._refusal(answer, request.model)
-                async for data in answer.chunks():
+                while data := await answer.more():
                     reply.feed(data)
                     if reply.done:
                         await answer.drain()
@@ -102,27 +102,32 @@ class OllamaEngine:
     async def _tell_loading(self, model: str, out: Out) -> None:
         """Ollama says nothing while it loads a model, so look whether it must; the request itself does not wait for it."""
         with suppress(EngineError):
-            running = await self._ask("GET", "api/ps", codec.Listing)
+            running = await self._ask("api/ps", codec.Listing)
             if codec.full_name(model) not in {codec.full_name(one.name) for one in running.models or ()}:
                 out.state(State("loading", model=model))
 
     async def capabilities(self, model: str) -> Capabilities:
+        try:
+            async with asyncio.timeout(_HEALTH_SECONDS):
+                return await self._capabilities(model)
+        except (EngineError, TimeoutError):
+            return Capabilities()
+
+    async def _capabilities(self, model: str) -> Capabilities:
         now = asyncio.get_running_loop().time()
         known = self._known.get(model)
         if known is not None and now < known[0]:
             return known[1]
-        try:
-            async with asyncio.timeout(_HEALTH_SECONDS):
-                shown = await self._ask("POST", "api/show", codec.Shown, {"model": model})
-        except (EngineError, TimeoutError):
-            return Capabilities()
-        found = codec.capabilities(shown)
+        async with self._server.request("POST", "api/show", msgspec.json.encode({"model": model})) as answer:
+            if answer.status != 200:
+                raise await self._refusal(answer, model)
+            found = codec.capabilities(self._understood(await answer.read(), codec.Shown))
         self._known[model] = (now + _KNOWN_SECONDS, found)
         return found
 
     async def models(self) -> tuple[Model, ...]:
-        there = await self._ask("GET", "api/tags", codec.Listing)
-        running = await self._ask("GET", "api/ps", codec.Listing)
+        there = await self._ask("api/tags", codec.Listing)
+        running = await self._ask("api/ps", codec.Listing)
         loaded = {codec.full_name(one.name): one for one in running.models or ()}
         return tuple(
             Model(
@@ -139,8 +144,8 @@ class OllamaEngine:
     async def health(self) -> Health:
         try:
             async with asyncio.timeout(_HEALTH_SECONDS):
-                version = await self._ask("GET", "api/version", codec.Version)
-                running = await self._ask("GET", "api/ps", codec.Listing)
+                version = await self._ask("api/version", codec.Version)
+                running = await self._ask("api/ps", codec.Listing)
         except EngineError as error:
             return Health(ok=False, detail=error.message)
         except TimeoutError:
@@ -156,12 +161,13 @@ class OllamaEngine:
     async def close(self) -> None:
         await self._server.close()
 
-    async def _ask(self, method: str, path: str, kind: type[T], body: object = None) -> T:
-        status, data = await self._server.fetch(
-            method, path, None if body is None else msgspec.json.encode(body)
-        )
+    async def _ask(self, path: str, kind: type[T]) -> T:
+        status, data = await self._server.fetch("GET", path)
         if status != 200:
             raise self._server.unexpected(status, {}, codec.failure(data))
+        return self._understood(data, kind)
+
+    def _understood(self, data: bytes, kind: type[T]) -> T:
         try:
             return msgspec.json.decode(data, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -12,7 +12,7 @@ from yarl import URL
 
 from legato.engines import openai_codec as codec
 from legato.engines.base import Capabilities, Health, Model, Out, Outcome, Request
-from legato.engines.http import Answer, HttpServer
+from legato.engines.http import Answer, ConnectionBrokeError, HttpServer
 from legato.errors import (
     EngineError,
     EngineRefusedError,
@@ -85,11 +85,15 @@ class OpenAIEngine:
         async with self._server.request("POST", "chat/completions", body) as answer:
             if answer.status != 200:
                 raise await self._refusal(answer, request.model)
-            async for data in answer.chunks():
-                reply.feed(data)
-                if reply.done:
-                    await answer.drain()
-                    break
+            try:
+                while data := await answer.more():
+                    reply.feed(data)
+                    if reply.done:
+                        await answer.drain()
+                        break
+            except ConnectionBrokeError:
+                if not reply.ended:
+                    raise
         outcome = reply.end()
         return outcome if outcome.model else msgspec.structs.replace(outcome, model=request.model)
 
@@ -108,9 +112,13 @@ class OpenAIEngine:
         return Capabilities(continues=self._continues, tools=True, images=True, context=contexts.get(model))
 
     async def models(self) -> tuple[Model, ...]:
-        return tuple(
-            Model(name=one.id, engine=self._name, context=one.context) for one in await self._models()
-        )
+        try:
+            listed = await self._models()
+        except EngineUnavailableError:
+            raise
+        except EngineError as error:
+            raise EngineUnavailableError(error.message) from error
+        return tuple(Model(name=one.id, engine=self._name, context=one.context) for one in listed)
 
     async def health(self) -> Health:
         try:
@@ -145,7 +153,7 @@ class OpenAIEngine:
             return EngineRefusedError(f"{who} does not accept the key: set `api_key` of this engine.")
         if status == 403:
             return EngineRefusedError(f"{who} does not let this key do that{f' ({said})' if said else ''}.")
-        if status == 404 and failure and codec.means_model(failure, model):
+        if status == 404 and model and failure and codec.means_model(failure):
             return ModelNotFoundError(f"{who} has no model {model}: choose one that it offers.")
         if status == 404:
             return EngineUnavailableError(f"{who} does not know this address. Check the URL.")

@@ -187,13 +187,18 @@ class CompletionReply:
             elif event.data.strip():
                 self._read(event.data)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the reply has an ending of its own, though more (what it cost) may follow."""
+        return self.done or self._reason is not None
+
     def end(self) -> Outcome:
         """The bytes are at their end: `[DONE]`, or at least a `finish_reason`, must have come.
 
         :raises EngineBrokeError: there was no ending. Ollama's `/v1` and others hide a broken reply so.
         """
         reason = self._reason
-        if reason is None and not self.done:
+        if not self.ended:
             raise EngineBrokeError(f"{self._who} broke off in the middle of the reply. Try again.")
         calls = [call for call in self._calls if call.name] if reason != "length" else []
         for call in calls:
@@ -309,9 +314,9 @@ def failure(body: bytes) -> Failure | None:
     return Failure(error_text(error), str(code or ""))
 
 
-def means_model(failure: Failure, model: str) -> bool:
+def means_model(failure: Failure) -> bool:
     """Whether a 404 is about the model, not about the address."""
-    return failure.code == "model_not_found" or "model" in failure.message.lower() or model in failure.message
+    return failure.code == "model_not_found" or "model" in failure.message.lower()
 
 
 class Listed(Struct):
