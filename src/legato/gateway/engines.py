@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from legato.engines.base import Engine
+from legato.engines.breaker import Breakers
 from legato.engines.demo import DEFAULT_MODEL, DemoEngine
 from legato.engines.llama.engine import LlamaEngine
 from legato.engines.ollama import OllamaEngine
@@ -21,6 +22,7 @@ class Engines:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.made: dict[str, Engine] = {}
+        self.breakers = Breakers()
         self.why = ""
 
     async def close(self) -> None:

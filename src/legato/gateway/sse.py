@@ -1,7 +1,6 @@
 """Server-sent events: a viewer whose socket is an HTTP response."""
 
 import asyncio
-from contextlib import suppress
 
 from fastapi import Response
 from starlette.types import Receive, Scope, Send
@@ -111,10 +110,9 @@ class EventStream(Response):
                 if not self._chunks and not self._over:
                     await self._news()
                 over, chunks, self._chunks, self._owed = self._over, self._chunks, [], 0
-                body = b"".join(chunks)
-                if not body and not over:
-                    body = b": still here\n"
-                await send({"type": "http.response.body", "body": body, "more_body": not over})
+                if chunks or over:
+                    body = b"".join(chunks)
+                    await send({"type": "http.response.body", "body": body, "more_body": not over})
                 if over:
                     break
                 viewer.mark()
@@ -124,11 +122,13 @@ class EventStream(Response):
             self._service.unfollow(self._conversation, present)
 
     async def _news(self) -> None:
-        """Return when there is something to send, when the client is gone, or when it was silent for long."""
+        """Return when there may be something to send, or the client is gone."""
         self._wake.clear()
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(KEEP_ALIVE):
                 await self._wake.wait()
+        except TimeoutError:
+            self.write(b": still here\n")
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -11,6 +11,7 @@ from msgspec import Struct
 from legato.chat.assistant import Assistant
 from legato.chat.reply import Speaker
 from legato.chat.service import ChatService
+from legato.engines.fallback import Candidate, FallbackEngine, Patience
 from legato.gateway.access import Parts
 from legato.gateway.auth import Authenticator
 from legato.gateway.engines import Engines
@@ -80,4 +81,12 @@ def open_database(settings: Settings) -> SqlStorage:
 async def _speaker(engines: Engines, assistant: Assistant) -> Speaker:
     """The assistant with its engine: the primary, then the backup where there is one."""
     engine, model = await engines.for_model(assistant.engine, assistant.model)
-    return Speaker(assistant, engine, model)
+    candidates = [Candidate(engine, model)]
+    if assistant.backup_model is not None or assistant.backup_engine is not None:
+        candidates.append(
+            Candidate(
+                *await engines.for_model(assistant.backup_engine or engine.name, assistant.backup_model)
+            )
+        )
+    patience = Patience(assistant.timeout, assistant.first_token_timeout)
+    return Speaker(assistant, FallbackEngine(candidates, patience=patience, breakers=engines.breakers), model)

@@ -1,0 +1,323 @@
+"""The HTTP side of a whole server, by a plain client."""
+
+import asyncio
+import io
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import jwt
+import pytest
+
+from legato.gateway.server import Server
+
+from .server import calling, serving, settings_for
+
+SECRET = "a secret that is long enough for everyone"
+
+
+def token(user: str, **claims: object) -> str:
+    return jwt.encode({"sub": user, "exp": time.time() + 600, **claims}, SECRET, "HS256")
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    async with serving(settings_for(tmp_path)) as server:
+        yield server
+
+
+@pytest.fixture
+async def http(server: Server) -> AsyncIterator[aiohttp.ClientSession]:
+    async with calling(server) as http:
+        yield http
+
+
+async def created(http: aiohttp.ClientSession, **body: object) -> dict[str, Any]:
+    async with http.post("/api/conversations", json=body) as response:
+        assert response.status == 201
+        return await response.json()  # type: ignore[no-any-return]
+
+
+async def said(http: aiohttp.ClientSession, conversation: str, text: str, **body: object) -> dict[str, Any]:
+    async with http.post(
+        f"/api/conversations/{conversation}/messages", json={"text": text, **body}
+    ) as response:
+        assert response.status in (200, 201), await response.text()
+        return await response.json()  # type: ignore[no-any-return]
+
+
+async def events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str | None, dict[str, Any]]]:
+    """The events of an SSE response: id and data."""
+    last, data = None, None
+    async for line in response.content:
+        text = line.decode().rstrip("\n")
+        if text.startswith("id: "):
+            last = text[4:]
+        elif text.startswith("data: "):
+            data = json.loads(text[6:])
+        elif not text and data is not None:
+            yield last, data
+            data = None
+
+
+async def heard(http: aiohttp.ClientSession, stream: str, position: str | None = None) -> str:
+    """The text of a stream from a position on, to its end."""
+    headers = {"last-event-id": position} if position else {}
+    text = ""
+    async with http.get(f"/api/streams/{stream}", headers=headers) as response:
+        assert response.status == 200
+        assert response.headers["x-accel-buffering"] == "no"
+        async for _, data in events(response):
+            for event in data.get("events", []):
+                text += event["text"] if event["type"] == "text" else ""
+    return text
+
+
+async def test_a_conversation_from_its_creation_to_its_end(http: aiohttp.ClientSession) -> None:
+    conversation = (await created(http, title="Notes"))["id"]
+    taken = await said(http, conversation, "one two three")
+    assert await heard(http, taken["reply"]) == "one two three"
+    async with http.get(f"/api/conversations/{conversation}") as response:
+        whole = await response.json()
+    assert whole["title"] == "Notes"
+    assert [(m["role"], m["status"], m["text"]) for m in whole["messages"]] == [
+        ("user", "complete", "one two three"),
+        ("assistant", "complete", "one two three"),
+    ]
+    assert {"id", "role", "status", "parts", "text", "created_at"} <= whole["messages"][0].keys()
+    async with http.patch(f"/api/conversations/{conversation}", json={"title": "Scales"}) as response:
+        assert (await response.json())["title"] == "Scales"
+    async with http.get("/api/conversations", params={"q": "thr"}) as response:
+        hits = (await response.json())["conversations"]
+    assert [hit["id"] for hit in hits][:1] == [conversation]
+    async with http.delete(f"/api/conversations/{conversation}") as response:
+        assert response.status == 204
+    async with http.get(f"/api/conversations/{conversation}") as response:
+        assert response.status == 404
+        assert (await response.json())["error"]["code"] == "not_found"
+
+
+async def test_the_list_comes_in_pages_last_changed_first(http: aiohttp.ClientSession) -> None:
+    ids = [(await created(http, title=str(n)))["id"] for n in range(5)]
+    found, cursor = [], None
+    while True:
+        params = {"limit": "2"} | ({"before": cursor} if cursor else {})
+        async with http.get("/api/conversations", params=params) as response:
+            page = await response.json()
+        found += [each["id"] for each in page["conversations"]]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert sorted(found) == sorted(ids)
+    assert len(found) == 5
+
+
+async def test_a_reply_that_is_being_written_has_the_text_so_far(tmp_path: Path) -> None:
+    slow = {"default": {"engine": "demo", "model": "demo:echo", "options": {"tokens_per_second": 50}}}
+    async with serving(settings_for(tmp_path / "slow", assistants=slow)) as server, calling(server) as http:
+        conversation = (await created(http))["id"]
+        taken = await said(http, conversation, "word " * 200)
+        async with http.get(f"/api/streams/{taken['reply']}") as response:
+            async for _, data in events(response):
+                if any(event["type"] == "text" for event in data["events"]):
+                    break
+            async with http.get(f"/api/conversations/{conversation}") as again:
+                reply = (await again.json())["messages"][-1]
+            assert reply["status"] == "streaming"
+            assert reply["text"].startswith("word ")
+        async with http.post(f"/api/conversations/{conversation}/stop", json={}) as response:
+            assert (await response.json())["messages"] == [taken["reply"]]
+        async with http.get(f"/api/conversations/{conversation}") as again:
+            assert (await again.json())["messages"][-1]["status"] == "stopped"
+
+
+async def test_an_sse_stream_continues_at_every_position(http: aiohttp.ClientSession) -> None:
+    conversation = (await created(http))["id"]
+    words = " ".join(f"w{n}" for n in range(40))
+    taken = await said(http, conversation, words)
+    assert await heard(http, taken["reply"]) == words
+    async with http.get(f"/api/streams/{taken['reply']}") as response:
+        positions = [position async for position, _ in events(response)]
+    epoch, _, end = (positions[-1] or "").rpartition(":")
+    whole = []
+    for offset in range(int(end)):
+        async with http.get(
+            f"/api/streams/{taken['reply']}", params={"position": f"{epoch}:{offset}"}
+        ) as response:
+            _, first = await anext(events(response))
+        assert first["from"] == offset
+        whole.append(first["events"][0])
+    assert "".join(event["text"] for event in whole if event["type"] == "text").startswith("w0")
+    async with http.get(
+        f"/api/streams/{taken['reply']}", headers={"last-event-id": f"{epoch}:{end}"}
+    ) as response:
+        assert response.status == 204
+
+
+@pytest.mark.parametrize("position", ["x:1", "garbage", ":", "x:-1", "x:" + "9" * 40, "\u00e9:1"])
+async def test_an_sse_position_that_was_never_ours_is_reset(
+    http: aiohttp.ClientSession, position: str
+) -> None:
+    conversation = (await created(http))["id"]
+    taken = await said(http, conversation, "hello")
+    async with http.get(f"/api/streams/{taken['reply']}", params={"position": position}) as response:
+        told = [data async for _, data in events(response)]
+    assert told[0]["type"] == "reset"
+    assert told[1]["from"] == 0
+
+
+async def test_sent_twice_it_is_taken_once(http: aiohttp.ClientSession) -> None:
+    conversation = (await created(http))["id"]
+    first = await said(http, conversation, "hello", client_message_id="k")
+    again = await said(http, conversation, "hello", client_message_id="k")
+    assert again == {**first, "duplicate": True}
+    body = {"text": "other", "client_message_id": "k"}
+    async with http.post(f"/api/conversations/{conversation}/messages", json=body) as response:
+        assert response.status == 409
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[", b"[]", b"nothing", b'{"text":5}', b'{"text":""}', b"[" * 100_000, b"\xff", b'{"text":"\\ud800"}'],
+)
+async def test_a_bad_body_is_answered_with_a_sentence(http: aiohttp.ClientSession, body: bytes) -> None:
+    conversation = (await created(http))["id"]
+    async with http.post(f"/api/conversations/{conversation}/messages", data=body) as response:
+        assert response.status == 400
+        error = (await response.json())["error"]
+    assert error["code"] == "invalid"
+    assert error["message"].endswith(".")
+    async with http.get(f"/api/conversations/{conversation}") as response:
+        assert (await response.json())["messages"] == []
+
+
+async def test_a_body_that_is_too_large_is_refused(http: aiohttp.ClientSession) -> None:
+    async with http.post("/api/conversations", data=io.BytesIO(b"x" * (5 * 1024 * 1024))) as response:
+        assert response.status == 413
+
+
+async def test_a_page_of_another_site_changes_nothing(http: aiohttp.ClientSession) -> None:
+    async with http.post(
+        "/api/conversations", data=b"{}", headers={"origin": "https://evil.example"}
+    ) as response:
+        assert response.status == 403
+    async with http.get("/api/conversations", headers={"host": "evil.example"}) as response:
+        assert response.status == 403
+    async with http.get("/api/conversations") as response:
+        assert (await response.json())["conversations"] == []
+
+
+async def test_exports(http: aiohttp.ClientSession) -> None:
+    conversation = (await created(http))["id"]
+    taken = await said(http, conversation, "hello")
+    await heard(http, taken["reply"])
+    async with http.get(f"/api/conversations/{conversation}/export") as response:
+        assert "attachment" in response.headers["content-disposition"]
+        assert len((await response.json())["messages"]) == 2
+    async with http.get(
+        f"/api/conversations/{conversation}/export", params={"format": "markdown"}
+    ) as response:
+        assert (await response.text()).startswith("# hello")
+
+
+async def test_health_ready_info_and_models(http: aiohttp.ClientSession) -> None:
+    async with http.get("/health") as response:
+        assert await response.json() == {"status": "ok"}
+    async with http.get("/ready") as response:
+        assert response.status == 200
+        assert (await response.json())["ready"] is True
+    async with http.get("/api/info") as response:
+        info = await response.json()
+    assert info["auth"] is False
+    assert info["engine"]["model"] == "demo:echo"
+    async with http.get("/api/models") as response:
+        assert "demo:echo" in [model["name"] for model in (await response.json())["models"]]
+
+
+async def test_the_openapi_document_is_whole(http: aiohttp.ClientSession) -> None:
+    async with http.get("/openapi.json") as response:
+        document = await response.json()
+    shapes = document["components"]["schemas"]
+    text = json.dumps(document)
+    for name in {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}:
+        assert name in shapes
+    assert "/api/conversations/{conversation}" in document["paths"]
+
+
+async def test_every_answer_forbids_what_the_page_does_not_need(http: aiohttp.ClientSession) -> None:
+    async with http.get("/health") as response:
+        assert "frame-ancestors 'none'" in response.headers["content-security-policy"]
+        assert response.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_with_a_secret_everything_wants_a_token(tmp_path: Path) -> None:
+    async with serving(settings_for(tmp_path, auth={"jwt_secret": SECRET})) as server:
+        async with calling(server) as http:
+            for path in ("/api/conversations", "/api/models", "/api/streams/x", "/api/conversations/x"):
+                async with http.get(path) as response:
+                    assert response.status == 401
+                    assert response.headers["www-authenticate"] == "Bearer"
+            async with http.get("/api/info") as response:
+                assert (await response.json())["auth"] is True
+        async with calling(server, token("ada")) as ada, calling(server, token("bob")) as bob:
+            conversation = (await created(ada))["id"]
+            taken = await said(ada, conversation, "hello")
+            foreign = []
+            for each in (conversation, "nobody's"):
+                answers = []
+                for method, path, body in [
+                    ("GET", f"/api/conversations/{each}", None),
+                    ("PATCH", f"/api/conversations/{each}", {"title": "x"}),
+                    ("DELETE", f"/api/conversations/{each}", None),
+                    ("GET", f"/api/conversations/{each}/messages", None),
+                    ("POST", f"/api/conversations/{each}/messages", {"text": "x"}),
+                    ("POST", f"/api/conversations/{each}/stop", {}),
+                    ("GET", f"/api/conversations/{each}/export", None),
+                ]:
+                    async with bob.request(method, path, json=body) as response:
+                        answers.append((response.status, await response.text()))
+                foreign.append(answers)
+            assert foreign[0] == foreign[1]
+            assert {status for status, _ in foreign[0]} == {404}
+            async with bob.get(f"/api/streams/{taken['reply']}") as response:
+                assert response.status == 404
+            async with ada.post("/api/tickets") as response:
+                ticket = (await response.json())["ticket"]
+        async with calling(server) as browser:
+            async with browser.get("/api/conversations", params={"ticket": ticket}) as response:
+                assert len((await response.json())["conversations"]) == 1
+            async with browser.get("/api/conversations", params={"ticket": ticket}) as response:
+                assert response.status == 401
+
+
+async def test_a_token_that_may_not_chat_is_forbidden(tmp_path: Path) -> None:
+    async with (
+        serving(settings_for(tmp_path, auth={"jwt_secret": SECRET})) as server,
+        calling(server, token("eve", scope="metrics")) as http,
+        http.get("/api/conversations") as response,
+    ):
+        assert response.status == 403
+
+
+async def test_a_client_that_leaves_a_stream_leaves_nothing_behind(tmp_path: Path) -> None:
+    slow = {
+        "default": {
+            "engine": "demo",
+            "model": "demo:echo",
+            "options": {"tokens_per_second": 50},
+            "on_unwatched": "cancel",
+        }
+    }
+    async with serving(settings_for(tmp_path, assistants=slow)) as server, calling(server) as http:
+        conversation = (await created(http))["id"]
+        taken = await said(http, conversation, "word " * 500)
+        async with http.get(f"/api/streams/{taken['reply']}") as response:
+            await anext(events(response))
+        while True:
+            async with http.get(f"/api/conversations/{conversation}") as response:
+                if (await response.json())["messages"][-1]["status"] == "stopped":
+                    break
+            await asyncio.sleep(0)
