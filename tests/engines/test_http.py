@@ -31,3 +31,5 @@ def test_the_environments_proxy_is_used_but_never_for_this_machine(monkeypatch: 
     assert environment_proxy(URL("http://far.example")) is None
     monkeypatch.setenv("all_proxy", "proxy.example:1")
     assert environment_proxy(URL("http://far.example")) == URL("http://proxy.example:1")
+    monkeypatch.setenv("all_proxy", "socks5://proxy.example:1")
+    assert environment_proxy(URL("http://far.example")) is None

@@ -243,12 +243,18 @@ def is_loopback(url: URL) -> bool:
 
 
 def environment_proxy(url: URL) -> URL | None:
-    """The proxy that `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` name for `url`; none for this machine."""
+    """The proxy that `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` name for `url`; none for this machine.
+
+    A SOCKS proxy is passed over: aiohttp speaks none.
+    """
     if is_loopback(url) or proxy_bypass(url.host or ""):
         return None
     proxies = getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")
-    return URL(proxy if "://" in proxy else f"http://{proxy}") if proxy else None
+    if not proxy:
+        return None
+    found = URL(proxy if "://" in proxy else f"http://{proxy}")
+    return found if found.scheme in ("http", "https") else None
 
 
 def _credentials(proxy: URL | None) -> aiohttp.BasicAuth | None:
