@@ -1,0 +1,259 @@
+"""An engine made of engines: a primary, backups for it, and patience with each."""
+
+import asyncio
+import math
+import random
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from legato.engines.base import Capabilities, Engine, Health, Model, Out, Outcome, Request
+from legato.engines.breaker import Breaker, Breakers, Pass
+from legato.engines.watch import Watch
+from legato.errors import (
+    EngineError,
+    EngineRefusedError,
+    EngineTimeoutError,
+    EngineUnavailableError,
+    ModelNotFoundError,
+)
+from legato.stream import State
+
+ATTEMPTS = 3
+"""How often one candidate is tried for one reply, at most."""
+
+
+class Candidate(NamedTuple):
+    """An engine, and the model to ask it for; None means the one that the request names."""
+
+    engine: Engine
+    model: str | None = None
+
+
+class Patience(Struct, frozen=True):
+    """How long an attempt may be silent, in seconds.
+
+    `timeout` is the silence between two words, and while the engine says that the request is queued, a model is loading
+    or the prompt is being read. `first_token_timeout` is the silence before anything came (None: `timeout`). `backoff`
+    is the pause after a first failure, doubled after each further one.
+    """
+
+    timeout: float = 300.0
+    first_token_timeout: float | None = None
+    backoff: float = 0.25
+
+
+class FallbackEngine:
+    """Tries its candidates in order until one speaks; from its first word on, the reply is its own.
+
+    While nothing was shown, an attempt that failed or was silent is made again, after a pause that doubles, unless this
+    candidate has cost more than `timeout` already; then the next candidate is asked. A model that is not there is not
+    asked for twice. A refusal is final, but for candidates on another engine: what was refused (a key, a context too
+    long) may be taken there. After a word, a thought or a tool call was shown, a failure is raised as it is.
+
+    The person is told by `State.detail` that somebody else answers, and why; `Outcome.model` is who spoke. A backend
+    whose breaker is open is passed over. Cancelling counts as no failure.
+
+    Time is the event loop's; `chance` gives numbers from 0 to 1 for the jitter. The engines are not its own: `close`
+    leaves them open.
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[Candidate],
+        *,
+        patience: Patience | None = None,
+        breakers: Breakers | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """:raises ValueError: without a candidate."""
+        if not candidates:
+            raise ValueError("a fallback needs a candidate")
+        self._candidates = tuple(candidates)
+        self._patience = patience or Patience()
+        self._breakers = breakers or Breakers()
+        self._chance = chance
+
+    @property
+    def name(self) -> str:
+        """The primary's."""
+        return self._candidates[0].engine.name
+
+    async def generate(self, request: Request, out: Out) -> Outcome:
+        troubles: list[_Trouble] = []
+        for index, candidate in enumerate(self._candidates):
+            backend = self._backend(candidate, request)
+            if any(not trouble.allows(backend) for trouble in troubles):
+                continue
+            answer = await self._ask(backend, await self._fitted(backend, request, index), out, troubles)
+            if isinstance(answer, Outcome):
+                return answer
+            troubles.append(answer)
+        raise _all_failed(troubles)
+
+    async def capabilities(self, model: str) -> Capabilities:
+        """The primary's; it continues where all candidates do, and the context is that of the smallest."""
+        known = await asyncio.gather(
+            *[candidate.engine.capabilities(candidate.model or model) for candidate in self._candidates]
+        )
+        contexts = [each.context for each in known if each.context is not None]
+        return replace(
+            known[0],
+            continues=all(each.continues for each in known),
+            context=min(contexts, default=None),
+        )
+
+    async def models(self) -> tuple[Model, ...]:
+        """Those of all its engines that can be reached."""
+        found: list[Model] = []
+        trouble: EngineError | None = None
+        for engine in self._engines():
+            try:
+                found += await engine.models()
+            except EngineError as error:
+                trouble = trouble or error
+        if trouble is not None and not found:
+            raise trouble
+        return tuple(found)
+
+    async def health(self) -> Health:
+        """Well where one of its engines is."""
+        told = await asyncio.gather(*[engine.health() for engine in self._engines()])
+        well = next((each for each in told if each.ok), told[0])
+        return replace(well, detail=" ".join(dict.fromkeys(each.detail for each in told)))
+
+    async def close(self) -> None:
+        """Nothing: its engines belong to whoever made them."""
+
+    def _engines(self) -> list[Engine]:
+        return list({id(candidate.engine): candidate.engine for candidate in self._candidates}.values())
+
+    def _backend(self, candidate: Candidate, request: Request) -> "_Backend":
+        model = candidate.model or request.model
+        names = [each.model or request.model for each in self._candidates]
+        label = model if names.count(model) == 1 else f"{model} on {candidate.engine.name}"
+        return _Backend(candidate.engine, model, label, self._breakers.of(candidate.engine.name, model))
+
+    @staticmethod
+    async def _fitted(backend: "_Backend", request: Request, index: int) -> Request:
+        """The request as this backend can take it: a backup that cannot think answers without."""
+        think = request.think
+        if index and think and not (await backend.engine.capabilities(backend.model)).thinks:
+            think = None
+        return replace(request, model=backend.model, think=think)
+
+    async def _ask(
+        self, backend: "_Backend", request: Request, out: Out, troubles: list["_Trouble"]
+    ) -> "Outcome | _Trouble":
+        """Try one backend until it speaks. Returns what went wrong while nothing was shown, and raises afterwards."""
+        clock, patience = asyncio.get_running_loop().time, self._patience
+        first = patience.timeout if patience.first_token_timeout is None else patience.first_token_timeout
+        notice = " ".join(
+            [*(trouble.sentence() for trouble in troubles), f"{backend.label} answers instead."]
+        )
+        failure: EngineError | None = None
+        begun = clock()
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                await self._pause(backend, attempt, out)
+            if (leave := backend.breaker.admit(clock())) is None:
+                break
+            if troubles and not attempt:
+                out.state(State("loading", model=backend.model, detail=notice))
+            watch = Watch(
+                out,
+                backend.model,
+                timeout=patience.timeout,
+                first_token_timeout=first,
+                spoke=partial(backend.breaker.spoke, leave),
+                notice=notice if troubles else None,
+                announce=bool(attempt or troubles),
+            )
+            try:
+                return await self._once(backend, leave, watch, request)
+            except EngineError as error:
+                if watch.shown:
+                    raise
+                failure = error
+                spent = clock() - begun >= patience.timeout
+                if spent or not error.retryable or not backend.breaker.closed:
+                    break
+        return _Trouble(backend, failure, backend.breaker.wait(clock()))
+
+    async def _pause(self, backend: "_Backend", attempt: int, out: Out) -> None:
+        detail = f"{backend.label} does not answer. Trying again ({attempt + 1} of {ATTEMPTS})."
+        out.state(State("queued", model=backend.model, detail=detail))
+        await asyncio.sleep(self._patience.backoff * 2 ** (attempt - 1) * (0.5 + self._chance() / 2))
+
+    @staticmethod
+    async def _once(backend: "_Backend", leave: Pass, watch: Watch, request: Request) -> Outcome:
+        """One attempt, and what the breaker is told of it."""
+        try:
+            outcome = await watch.attempt(backend.engine, request)
+        except EngineError as error:
+            if error.retryable:
+                backend.breaker.failed(leave, asyncio.get_running_loop().time(), error.message)
+            else:
+                backend.breaker.succeeded(leave)
+            raise
+        except BaseException:
+            backend.breaker.released(leave)
+            raise
+        backend.breaker.succeeded(leave)
+        return outcome
+
+
+class _Backend(NamedTuple):
+    engine: Engine
+    model: str
+    label: str
+    breaker: Breaker
+
+
+class _Trouble(NamedTuple):
+    """Why a backend did not answer; without an `error`, because its breaker is open for `wait` seconds."""
+
+    backend: _Backend
+    error: EngineError | None
+    wait: float
+
+    def allows(self, other: _Backend) -> bool:
+        """Whether asking `other` makes sense after this."""
+        return not isinstance(self.error, EngineRefusedError) or other.engine is not self.backend.engine
+
+    def sentence(self) -> str:
+        return f"{self.backend.label} {self._verb()} ({self._why()})."
+
+    def _verb(self) -> str:
+        match self.error:
+            case ModelNotFoundError():
+                return "is not there"
+            case EngineRefusedError():
+                return "refused"
+            case _:
+                return "does not answer"
+
+    def _why(self) -> str:
+        why = self.error.message if self.error is not None else self.backend.breaker.why
+        first = re.split(r"(?<=[.!?])\s", why.strip(), maxsplit=1)[0].rstrip(".")
+        own = f"{self.backend.model} "
+        return f"it {first.removeprefix(own)}" if first.startswith(own) else first or "it does not say why"
+
+
+def _all_failed(troubles: list[_Trouble]) -> EngineError:
+    """What the person is told in the end."""
+    if len(troubles) == 1 and troubles[0].error is not None:
+        return troubles[0].error
+    told = " ".join(trouble.sentence() for trouble in troubles)
+    errors = [trouble.error for trouble in troubles if trouble.error is not None]
+    if not errors:
+        wait = max(1.0, min(trouble.wait for trouble in troubles))
+        return EngineUnavailableError(f"{told} Please try again in {math.ceil(wait)} s.", retry_after=wait)
+    worst = next((error for error in errors if error.retryable), errors[0])
+    if isinstance(worst, EngineTimeoutError):
+        return EngineTimeoutError(told)
+    return EngineUnavailableError(told) if worst.retryable else type(worst)(told)
