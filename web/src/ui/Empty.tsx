@@ -1,4 +1,5 @@
 import { useClient } from "./hooks";
+import { Icon } from "./icons";
 import { Mark } from "./Mark";
 
 const TRIES = [
@@ -23,6 +24,7 @@ export function Empty({ onTry }: { onTry: (text: string) => void }) {
             <li>
               <button type="button" onClick={() => onTry(text)}>
                 {text}
+                <Icon name="up" />
               </button>
             </li>
           ))}

@@ -12,6 +12,9 @@ interface Props {
   stopping: boolean;
 }
 
+/** Until there is a letter, there is only a mark that may become anything. */
+const BEGUN = /[\p{L}\p{N}]/u;
+
 /** A reply that is being written. It follows its stream by itself, so that nothing else on the page is touched. */
 export class Running extends Component<Props> {
   private stop: (() => void) | null = null;
@@ -37,10 +40,10 @@ export class Running extends Component<Props> {
         {state?.detail && <p class="aside">{state.detail}</p>}
         {reasoning && <Reasoning text={reasoning} live={thinking} />}
         {tools.length > 0 && <Tools tools={tools} />}
-        {text ? (
+        {BEGUN.test(text) || end ? (
           <Prose text={text} live={!end} />
         ) : (
-          !thinking && !end && <Waiting words={stopping ? "Stopping" : waiting(state, performance.now() - reply.since)} />
+          !thinking && <Waiting words={stopping ? "Stopping" : waiting(state, performance.now() - reply.since)} />
         )}
         {end?.type === "failed" && <p class="trouble">{end.message}</p>}
       </>

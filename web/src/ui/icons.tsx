@@ -27,7 +27,7 @@ export function Icon({ name }: { name: keyof typeof paths }) {
 export function StopIcon() {
   return (
     <svg class="icon" viewBox="0 0 24 24" aria-hidden="true">
-      <rect class="solid" x="7" y="7" width="10" height="10" rx="1.5" />
+      <rect class="solid" x="5" y="5" width="14" height="14" rx="2.5" />
     </svg>
   );
 }
