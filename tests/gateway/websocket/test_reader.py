@@ -128,6 +128,12 @@ def test_a_close_is_echoed() -> None:
     assert (listener.heard, listener.replies, listener.ends) == ([b"a"], b"\x88\x05\x0f\xa0bye", [4000])
 
 
+def test_a_close_may_come_within_a_message() -> None:
+    listener = Listener()
+    listener.feed(masked(0x01, b"never ") + masked(0x88, b"\x03\xe8") + masked(0x80, b"finished"), 0.0)
+    assert (listener.heard, listener.replies, listener.ends) == ([], b"\x88\x02\x03\xe8", [1000])
+
+
 def test_after_our_own_close_only_the_clients_is_waited_for() -> None:
     listener = Listener()
     data = masked(0x81, b"too late") + masked(0x82, b"?") + masked(0x89, b"x") + masked(0x88, b"\x03\xe8")

@@ -38,6 +38,9 @@ class Phase(IntEnum):
     GONE = 3
 
 
+OPENING, OPEN, CLOSING, GONE = Phase
+
+
 class Hub:
     """What all sockets of a server share."""
 
@@ -122,20 +125,18 @@ class DirectSocket(Reader, asyncio.Protocol):
         self._owed = 0
         self._owed_since = 0.0
         self._pending = 0
-        self._phase = Phase.OPENING
+        self._phase = OPENING
         self._session: Session | None = None
         self._soon = False
         self._transport: asyncio.Transport
         self.slot = 0
         self.writable = False
 
-    @staticmethod
-    def frame(payload: bytes) -> bytes:
-        return text_frame(payload)
+    frame = staticmethod(text_frame)
 
     @property
     def closing(self) -> bool:
-        return self._phase is not Phase.OPEN
+        return self._phase is not OPEN
 
     @property
     def owed(self) -> int:
@@ -153,10 +154,10 @@ class DirectSocket(Reader, asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         now = self.hub.wheel.now
         self._heard = now
-        if self._phase is Phase.GONE:
+        if self._phase is GONE:
             return
         self._soon = True
-        if self._phase is Phase.OPENING:
+        if self._phase is OPENING:
             self._open(data)
         else:
             self.feed(data, now)
@@ -168,11 +169,11 @@ class DirectSocket(Reader, asyncio.Protocol):
         self.writable = False
         self._owed = self._transport.get_write_buffer_size()
         self._owed_since = self.hub.wheel.now
-        if self._phase is Phase.OPEN:
+        if self._phase is OPEN:
             self.hub.wheel.watch(self, self.hub.limits.tick_seconds)
 
     def resume_writing(self) -> None:
-        if self._phase is Phase.OPEN:
+        if self._phase is OPEN:
             self.writable = True
             self._heard = self.hub.wheel.now
             if self._session is not None:
@@ -183,7 +184,7 @@ class DirectSocket(Reader, asyncio.Protocol):
                     self._broke()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._phase = Phase.GONE
+        self._phase = GONE
         self.writable = False
         self.hub.wheel.forget(self)
         self._connections.discard(self)
@@ -192,14 +193,14 @@ class DirectSocket(Reader, asyncio.Protocol):
 
     def shutdown(self) -> None:
         """uvicorn drains: every client is told to come back."""
-        if self._phase is Phase.OPENING:
+        if self._phase is OPENING:
             self._transport.close()
         self.close(CloseCode.GOING_AWAY, words.GOING_AWAY)
 
     # The session speaks.
 
     def write(self, data: bytes) -> None:
-        if self._phase is Phase.OPEN:
+        if self._phase is OPEN:
             self._out.append(data)
             self._pending += len(data)
             if self._pending >= self.hub.limits.high_water:
@@ -219,17 +220,17 @@ class DirectSocket(Reader, asyncio.Protocol):
             self._transport.write(data)
 
     def send(self, payload: bytes) -> None:
-        if self._phase is Phase.OPEN:
+        if self._phase is OPEN:
             self.write(text_frame(payload))
             if not self._soon:
                 self._soon = True
                 self.hub.flush_soon(self)
 
     def close(self, code: int, reason: str = "") -> None:
-        if self._phase is Phase.OPEN:
+        if self._phase is OPEN:
             self.flush()
-        if self._phase is Phase.OPEN:
-            self._phase = Phase.CLOSING
+        if self._phase is OPEN:
+            self._phase = CLOSING
             self.writable = False
             self._transport.write(self.farewell(code, reason))
             self.hub.wheel.watch(self, self.hub.limits.close_seconds)
@@ -251,7 +252,7 @@ class DirectSocket(Reader, asyncio.Protocol):
     def on_end(self, code: int) -> None:
         """Goodbye is said: let the client read what is on its way, and hang up."""
         self.flush()
-        self._phase = Phase.CLOSING
+        self._phase = CLOSING
         self.writable = False
         transport = self._transport
         if transport.can_write_eof() and not transport.is_closing():
@@ -265,7 +266,7 @@ class DirectSocket(Reader, asyncio.Protocol):
 
     def due(self) -> float:
         limits, now = self.hub.limits, self.hub.wheel.now
-        if self._phase is not Phase.OPEN:
+        if self._phase is not OPEN:
             self._transport.abort()
             return 0
         if not self.writable:
@@ -337,13 +338,13 @@ class DirectSocket(Reader, asyncio.Protocol):
         self.frame_bytes = limits.frame_bytes if door.max_frame_bytes is None else door.max_frame_bytes
         self.pace = Pace(rate, limits.frames_burst_seconds) if rate else None
         transport.set_write_buffer_limits(limits.high_water, limits.low_water)
-        self._phase = Phase.OPEN
+        self._phase = OPEN
         self.writable = True
         self.hub.wheel.watch(self, limits.ping_seconds)
         transport.write(response.serialize())
 
     def _turn_away(self, response: bytes) -> None:
-        self._phase = Phase.GONE
+        self._phase = GONE
         self._transport.write(response)
         self._transport.close()
         self.hub.wheel.watch(self, self.hub.limits.close_seconds)

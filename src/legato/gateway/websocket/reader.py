@@ -24,6 +24,7 @@ from legato.gateway.websocket.pace import Pace
 TEXT = 0x81
 """The first byte of a text message in one frame."""
 PONG = 0x8A
+CLOSE = 0x88
 PING_FRAME = b"\x89\x00"
 
 MAX_CONTROL = 125
@@ -132,6 +133,9 @@ class Reader:
                     self.fail(words.NOT_UTF8, words.NO_TEXT)
                     return
             elif first != PONG:
+                if first == CLOSE:
+                    # It may come between the fragments of a message (RFC 6455, 5.4), where the library takes it for an error.
+                    self._library = self._message = self._decoder = None
                 self._ask(data[position:stop])
             position = stop
 
