@@ -63,6 +63,13 @@ class Flusher:
         """
         self._scheduled = False
         dirty, self._dirty = self._dirty, []
+        if len(dirty) == 1:
+            viewer = dirty[0]
+            try:
+                viewer.pump()
+            finally:
+                viewer.sink.flush()
+            return
         pending = iter(dirty)
         try:
             for viewer in pending:
@@ -70,11 +77,8 @@ class Flusher:
         finally:
             for viewer in pending:
                 self.add(viewer)
-            if len(dirty) == 1:
-                dirty[0].sink.flush()
-            else:
-                for sink in {viewer.sink: None for viewer in dirty}:
-                    sink.flush()
+            for sink in {viewer.sink: None for viewer in dirty}:
+                sink.flush()
 
 
 class Viewer:

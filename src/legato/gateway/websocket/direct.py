@@ -39,6 +39,7 @@ class Phase(IntEnum):
 
 
 OPENING, OPEN, CLOSING, GONE = Phase
+# Looking one up in the class costs a tenth of a microsecond, for each token.
 
 
 class Hub:
@@ -132,7 +133,9 @@ class DirectSocket(Reader, asyncio.Protocol):
         self.slot = 0
         self.writable = False
 
-    frame = staticmethod(text_frame)
+    @staticmethod
+    def frame(payload: bytes) -> bytes:
+        return text_frame(payload)
 
     @property
     def closing(self) -> bool:
