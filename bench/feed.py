@@ -7,7 +7,7 @@ A line is `{"job":N,"token":"…"}`, and at the end of a job `{"job":N,"type":"f
 import asyncio
 import re
 from collections.abc import Callable
-from typing import cast
+from typing import NamedTuple, cast
 
 from msgspec import Struct
 from msgspec.json import Decoder
@@ -22,11 +22,18 @@ class Line(Struct, gc=False):
     type: str = ""
 
 
+class Job(NamedTuple):
+    """What takes the tokens of a job, and is told how it ended: `finished`, or `lost` with the feed."""
+
+    text: Callable[[str], None]
+    end: Callable[[str], None]
+
+
 class Feed:
-    """All feed connections of one server. `jobs` maps each job under way to what takes its lines."""
+    """All feed connections of one server. `jobs` maps the number of each job to what takes its lines."""
 
     def __init__(self) -> None:
-        self.jobs: dict[int, Callable[[Line], None]] = {}
+        self.jobs: dict[int, Job] = {}
         self.connections: list[asyncio.Transport] = []
         self._server: asyncio.Server | None = None
 
@@ -34,10 +41,10 @@ class Feed:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: Connection(self), "127.0.0.1", port)
 
-    def ask(self, job: int, take: Callable[[Line], None]) -> None:
-        """Hand the lines of `job` to `take` from now on, and ask for them."""
-        self.jobs[job] = take
-        self.connections[0].write(b'{"job":%d}\n' % job)
+    def ask(self, number: int, job: Job) -> None:
+        """Hand the lines of a job to `job` from now on, and ask for them."""
+        self.jobs[number] = job
+        self.connections[0].write(b'{"job":%d}\n' % number)
 
     def close(self) -> None:
         if self._server is not None:
@@ -53,6 +60,10 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._feed.connections.append(cast("asyncio.Transport", transport))
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        for job in self._feed.jobs.values():
+            job.end("lost")
+
     def data_received(self, data: bytes) -> None:
         if self._rest:
             data = self._rest + data
@@ -60,4 +71,7 @@ class Connection(asyncio.Protocol):
         self._rest = data[end:]
         jobs = self._feed.jobs
         for line in self._decode(data[:end]):
-            jobs[line.job](line)
+            if line.token:
+                jobs[line.job].text(line.token)
+            else:
+                jobs[line.job].end(line.type)

@@ -2,41 +2,37 @@
 
 import asyncio
 
-from feed import JOB, Feed, Line
+from feed import JOB, Feed, Job
 from legato.engines.base import Capabilities, Health, Model, Out, Outcome, Request
-from legato.errors import EngineRefusedError
+from legato.errors import EngineBrokeError, EngineRefusedError
 from legato.message import text_of
 
 
 class FeedEngine:
-    """An `Engine`. It listens for feeds on `port` once `listen` was called."""
+    """An `Engine`. It listens for feeds on `port` as soon as the event loop gets to it."""
 
     def __init__(self, port: int) -> None:
-        self._port = port
         self._feed = Feed()
+        self._listening = asyncio.create_task(self._feed.listen(port))
 
     @property
     def name(self) -> str:
         return "feed"
 
-    async def listen(self) -> None:
-        await self._feed.listen(self._port)
-
     async def generate(self, request: Request, out: Out) -> Outcome:
+        await self._listening
         named = JOB.search(text_of(request.turns[-1].parts))
         if named is None:
             raise EngineRefusedError("Say which job: `job 17`.")
-        ended = asyncio.Event()
-        text = out.text
+        ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-        def take(line: Line) -> None:
-            if line.token:
-                text(line.token)
-            elif line.type == "finished":
-                ended.set()
+        def end(how: str) -> None:
+            if not ended.done():
+                ended.set_result(how)
 
-        self._feed.ask(int(named[1]), take)
-        await ended.wait()
+        self._feed.ask(int(named[1]), Job(out.text, end))
+        if await ended == "lost":
+            raise EngineBrokeError("The load generator went away.")
         return Outcome("stop", request.model)
 
     async def capabilities(self, model: str) -> Capabilities:

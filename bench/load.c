@@ -10,7 +10,7 @@
  * 3. It feeds lines `{"job":N,"token":"…~SEQ:NANOSECONDS~"}` at a rate, or with a window of tokens under way, and looks
  *    for those marks in whatever the viewers get: numbers must come in order, each once, and the age of a mark is the
  *    latency. What is measured begins after the warm-up.
- * 4. It ends every stream (`{"job":N,"type":"finished"}`) and waits until every viewer was told.
+ * 4. It ends every stream (`{"job":N,"type":"finished"}`) and waits until every viewer was told; not with --finish 0.
  *
  * With --hold it stops after 1, says so, and keeps the sockets open until its standard input ends.
  * The result is one JSON object on standard output.
@@ -32,8 +32,8 @@ static struct {
     const char *clients, *subprotocol;
     int server, feed, streams, viewers, feeds, window, pad, pid;
     double rate, warm, seconds;
-    bool hold;
-} options = {.subprotocol = "legato.v1", .streams = 1, .feeds = 4, .window = 1000, .pad = 40, .warm = 1, .seconds = 4};
+    bool hold, finish;
+} options = {.finish = true, .subprotocol = "legato.v1", .streams = 1, .feeds = 4, .window = 1000, .pad = 40, .warm = 1, .seconds = 4};
 
 static Connection *viewers, feeds[MAX_FEEDS];
 static char **openings, conversation[80], padding[4096];
@@ -385,6 +385,7 @@ static void parse(int argc, char **argv) {
         else if (!strcmp(name, "--warm")) options.warm = atof(value);
         else if (!strcmp(name, "--seconds")) options.seconds = atof(value);
         else if (!strcmp(name, "--hold")) options.hold = atoi(value);
+        else if (!strcmp(name, "--finish")) options.finish = atoi(value);
         else fail(name);
     }
     if (!options.viewers) options.viewers = options.streams;
@@ -430,7 +431,7 @@ int main(int argc, char **argv) {
     run(&first, &last);
     drain();
     int64_t lost = sent * (options.viewers / options.streams) - delivered;
-    double closing = finish();
+    double closing = options.finish ? finish() : 0;
     qsort(latencies, latency_count, sizeof *latencies, by_value);
     double seconds = (last.at - first.at) / 1e9, tokens = last.sent - first.sent, got = last.delivered - first.delivered;
     printf("{\"streams\": %d, \"viewers\": %d, \"seconds\": %.3f, \"tokens_per_s\": %.0f, \"deliveries_per_s\": %.0f, "

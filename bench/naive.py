@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
-from feed import JOB, Feed, Line
+from feed import JOB, Feed, Job, Line
 
 feed = Feed()
 
@@ -26,11 +26,18 @@ async def relay(websocket: WebSocket) -> None:
     asked = JOB.search(await websocket.receive_text())
     if asked is None:
         raise ValueError("a message that names no job")
+    number = int(asked[1])
     lines: asyncio.Queue[Line] = asyncio.Queue()
     await websocket.send_text('{"type":"ack"}')
-    feed.ask(int(asked[1]), lines.put_nowait)
-    line = None
-    while line is None or line.type != "finished":
+    feed.ask(
+        number,
+        Job(
+            lambda token: lines.put_nowait(Line(number, token)),
+            lambda how: lines.put_nowait(Line(number, type=how)),
+        ),
+    )
+    line = Line(number)
+    while not line.type:
         line = await lines.get()
         await websocket.send_text(msgspec.json.encode(line).decode())
     await websocket.receive()

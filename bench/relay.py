@@ -59,12 +59,12 @@ def cases(counts: list[int], rate: int) -> dict[str, Case]:
         "saturated": Case(
             f"As fast as it can, {full} streams, 10 tokens under way in each",
             full,
-            {"window": 10 * full},
+            {"window": 10 * full, "finish": 0},
         ),
         "crowd": Case(
             f"As fast as it can, one stream with {crowd:,} viewers, 2 tokens under way",
             1,
-            {"window": 2},
+            {"window": 2, "finish": 0},
             viewers=crowd,
             only=("c", "legato", "asgi"),
         ),
