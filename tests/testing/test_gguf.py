@@ -58,6 +58,21 @@ def test_a_loop_leads_back_to_the_second_word(tmp_path):
     assert tokens[logits.argmax()] == "▁and"
 
 
+def test_from_inside_a_word_one_token_leads_behind_the_next(tmp_path):
+    reader = read(scripted_model(tmp_path / "m.gguf", "One two\n", inside=True))
+    tokens = strings(reader, "tokenizer.ggml.tokens")
+    tensors = {tensor.name: tensor.data for tensor in reader.tensors}
+
+    def after(token):
+        return tokens[(tensors["output.weight"] @ tensors["token_embd.weight"][tokens.index(token)]).argmax()]
+
+    assert after("On") == "e▁two\n"
+    assert after("e▁two\n") == "<|im_end|>"
+    assert after("▁tw") == "o\n"
+    assert after("<0x0A>") == "One"
+    assert "\n" not in tokens
+
+
 def test_characters_can_come_as_bytes(tmp_path):
     reader = read(scripted_model(tmp_path / "m.gguf", "a fiddle🎻", split="🎻"))
     tokens = strings(reader, "tokenizer.ggml.tokens")

@@ -3,8 +3,8 @@
 `scripted_model` says exactly one text. Its attention and feed-forward weights are zero, so what the model knows at any
 point is the embedding of the last token; the output row of the token after that one is set to the same vector. Greedy
 decoding then walks the text from its first word to its last and ends. This holds behind a prefix too, wherever the cut
-is one the engine itself made between two pieces of text. In the middle of a word it does not: such a model has no
-memory but its last token.
+is one the engine itself made between two pieces of text. In the middle of a word it needs `inside`, since such a model
+has no memory but its last token.
 
 Needs the packages `gguf` and `numpy`, which Legato itself does not.
 """
@@ -63,6 +63,7 @@ def scripted_model(
     *,
     loop: bool = False,
     split: str = "",
+    inside: bool = False,
     context: int = 32768,
     name: str | None = None,
 ) -> Path:
@@ -70,7 +71,9 @@ def scripted_model(
 
     A word, with the spaces before it and any newlines within it, is one token, and a word may occur only once. The
     characters in `split` come as single bytes instead, as a rare emoji does in a real vocabulary. `<think>` and
-    `<tool_call>` blocks are written as they stand. With `loop` the end leads back to the second word, for ever.
+    `<tool_call>` blocks are written as they stand. With `loop` the end leads back to the second word, for ever. With
+    `inside` the model also goes on from the middle of a word, if no other word begins with the same two letters or
+    more; that makes its vocabulary twice as large.
 
     :raises ValueError: a word occurs twice, or there is none.
     """
@@ -78,21 +81,35 @@ def scripted_model(
     vocabulary = _Vocabulary([piece for piece in pieces if piece not in MARKUP], split)
     # The newline behind `<|im_start|>assistant` is the last token before the reply.
     chain = [vocabulary.byte(0x0A)]
+    ends: list[int] = []
     for piece in pieces:
         chain += vocabulary.tokens(piece)
+        ends.append(len(chain) - 1)
     if len(set(chain)) != len(chain):
         twice = next(token for n, token in enumerate(chain) if token in chain[:n])
         raise ValueError(f"every word may occur only once, and {vocabulary.texts[twice]!r} occurs twice")
     if len(chain) < 2:
         raise ValueError("there is no text to say")
     after = chain[min(2, len(chain) - 1)] if loop else vocabulary.id("<|im_end|>")
+    follows = dict(zip(chain, [*chain[1:], after], strict=True))
+    if inside:
+        for n, piece in enumerate(pieces):
+            last = min(n + 1, len(pieces) - 1)
+            joined = pieces[last] if last > n else ""
+            for begun, rest in vocabulary.beginnings(piece, pieces):
+                if (rest + joined) == "\n":
+                    continue  # it would be read for the newline before the reply
+                # One token says the rest of the word and the next word with it, so that it can be told from others.
+                token = vocabulary.add_joined(rest + joined)
+                if begun not in follows and token not in follows:
+                    follows[begun], follows[token] = token, follows[chain[ends[last]]]
 
     import numpy as np
 
     embedding = _unit_vectors(len(vocabulary.texts), dim := 128)
     output = np.zeros_like(embedding)
-    for last, following in zip(chain, [*chain[1:], after], strict=True):
-        output[following] += 3.0 * embedding[last]
+    for token, following in follows.items():
+        output[following] += 3.0 * embedding[token]
     return _write(
         path, vocabulary, embedding, output, lambda *shape: np.zeros(shape, np.float32), dim, 1, context, name
     )
@@ -213,6 +230,7 @@ class _Vocabulary:
         self.texts = ["<unk>", *CONTROL, *MARKUP, *(f"<0x{byte:02X}>" for byte in range(256))]
         self._ids = {text: n for n, text in enumerate(self.texts)}
         self.fixed = len(self.texts)
+        self._joined: set[int] = set()
         self._add(_SPACE)
         for word in words:
             for run in self._runs(word):
@@ -250,10 +268,26 @@ class _Vocabulary:
             tokens += [self.byte(value) for value in run.encode()] if run in self.split else [self.id(run)]
         return tokens
 
+    def beginnings(self, piece: str, pieces: Sequence[str]) -> Iterable[tuple[int, str]]:
+        """The tokens with which `piece` and no other begins, each with what is then left of it."""
+        if piece not in MARKUP and not self.split & set(piece):
+            for end in range(2, len(piece)):
+                if sum(other.startswith(piece[:end]) for other in pieces) == 1:
+                    yield self.id(piece[:end].replace(" ", _SPACE)), piece[end:]
+
+    def add_joined(self, text: str) -> int:
+        """A token that is said, but never read where the text can be read in others."""
+        text = text.replace(" ", _SPACE)
+        if text not in self._ids:
+            self._joined.add(len(self.texts))
+            self._add(text)
+        return self._ids[text]
+
     def scores(self) -> list[float]:
         # The higher score is merged first: what begins with a space, so that a first word never grows inside another.
         return [
-            0.0 if text.startswith(_SPACE) or n < self.fixed else -1.0 for n, text in enumerate(self.texts)
+            -2.0 if n in self._joined else 0.0 if text.startswith(_SPACE) or n < self.fixed else -1.0
+            for n, text in enumerate(self.texts)
         ]
 
     def types(self) -> list[int]:
