@@ -1,0 +1,357 @@
+"""The embedded engine: llama.cpp's server in a child process, spoken to over a Unix socket."""
+
+import asyncio
+import os
+import threading
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from legato.engines.base import Capabilities, Health, Model, Out, Outcome, Request, ToolCall
+from legato.engines.llama import prompt, trouble
+from legato.engines.llama.launch import Launch
+from legato.engines.llama.metadata import Metadata, read_metadata
+from legato.engines.llama.places import Places
+from legato.engines.llama.supervisor import Child, Supervisor
+from legato.engines.llama.weights import DEFAULT, find_model, name_of
+from legato.engines.openai import OpenAIEngine
+from legato.errors import (
+    EngineBrokeError,
+    EngineError,
+    EngineRefusedError,
+    EngineUnavailableError,
+    ModelNotFoundError,
+)
+from legato.message import ImagePart
+from legato.stream import State, Timings
+
+CONTEXT: Final = 4096
+"""Tokens for each slot, where nothing else is set and the model was trained for as many."""
+
+_RESTARTS: Final = 2
+_DEATH_SECONDS: Final = 1.0
+_CAPABILITIES_SECONDS: Final = 5.0
+
+
+class LlamaEngine:
+    """Writes replies with one model file.
+
+    `model` is what `weights.find_model` takes; None is the default model. `slots` replies are written at once, each with
+    `context` tokens (None: the model's own length, 4,096 at most); more requests wait in line. `threads` counts those
+    that calculate (None: one fewer than there are cores). `mmproj` is the file through which the model sees images.
+    `directory` is where models are kept. `cache_mib` bounds what is remembered of conversations without a slot.
+
+    When the child dies, what it was writing goes on behind what was already written, twice at most for one reply.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        directory: Path,
+        slots: int | None = None,
+        context: int | None = None,
+        threads: int | None = None,
+        mmproj: Path | None = None,
+        cache_mib: int = 256,
+    ) -> None:
+        self._asked_for = model
+        self._directory = directory
+        self._slots = slots or 2
+        self._context = context
+        self._threads = threads or max(1, _cores() - 1)
+        self._mmproj = mmproj
+        self._cache_mib = cache_mib
+        self._name = name_of(Path(model or DEFAULT.file))
+        self._places = Places(self._slots)
+        self._file: Path | None = None
+        self._metadata: Metadata | None = None
+        self._without = prompt.plain(())
+        self._closing = threading.Event()
+        self._preparing: asyncio.Task[None] | None = None
+        self._supervisor = Supervisor(self._launch, self._explain)
+        self._speaking: tuple[Child, OpenAIEngine] | None = None
+
+    @property
+    def name(self) -> str:
+        return "llama"
+
+    @property
+    def model(self) -> str:
+        """The name of its model."""
+        return self._name
+
+    @property
+    def child(self) -> Child | None:
+        """The process that takes requests now, if there is one."""
+        return self._supervisor.child
+
+    async def start(self) -> None:
+        """Find the model file, fetching it where that is needed, and start the child without waiting for it.
+
+        :raises ModelNotFoundError: there is no such file.
+        :raises EngineUnavailableError: it cannot be fetched, is no model, or the package xllamacpp is missing.
+        """
+        await self._prepare()
+        self._supervisor.start()
+
+    async def ready(self) -> Child:
+        """The child, as soon as it takes requests.
+
+        :raises ModelNotFoundError: there is no such model file.
+        :raises EngineUnavailableError: it cannot be fetched or loaded.
+        """
+        await self._prepare()
+        return await self._supervisor.ready()
+
+    async def generate(self, request: Request, out: Out) -> Outcome:
+        self._check(request)
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
+
+        def moved(place: int) -> None:
+            out.state(State("queued", model=self._name, place=place))
+
+        async with self._places.one(moved):
+            turn_at = loop.time()
+            child = await self._waited(out)
+            loaded_at = loop.time()
+            outcome = await self._write(request, out, child)
+        self._supervisor.worked()
+        timings = outcome.timings or Timings()
+        return msgspec.structs.replace(
+            outcome,
+            model=self._name,
+            timings=msgspec.structs.replace(
+                timings, queued_ms=1000 * (turn_at - asked_at), load_ms=1000 * (loaded_at - turn_at)
+            ),
+        )
+
+    async def capabilities(self, model: str) -> Capabilities:
+        try:
+            async with asyncio.timeout(_CAPABILITIES_SECONDS):
+                await self._prepare()
+        except (EngineError, TimeoutError):
+            return Capabilities()
+        metadata = self._metadata
+        if metadata is None or model not in self._names():
+            return Capabilities()
+        return Capabilities(
+            continues=True,
+            tools=metadata.tools,
+            images=self._mmproj is not None,
+            thinks=metadata.thinks,
+            context=self._context_of(metadata),
+        )
+
+    async def models(self) -> tuple[Model, ...]:
+        metadata = self._metadata
+        return (
+            Model(
+                name=self._name,
+                engine=self.name,
+                loaded=self._supervisor.child is not None,
+                size=metadata.size if metadata else None,
+                context=self._context_of(metadata) if metadata else None,
+            ),
+        )
+
+    async def health(self) -> Health:
+        if self._supervisor.child is not None:
+            return Health(
+                ok=True, detail=f"{self._name} is loaded.", version=_version(), loaded=(self._name,)
+            )
+        failure = self._supervisor.failure
+        if failure is not None:
+            return Health(ok=False, detail=failure.message)
+        if self._metadata is None:
+            found = self._preparing
+            error = (
+                found.exception() if found is not None and found.done() and not found.cancelled() else None
+            )
+            detail = (
+                error.message
+                if isinstance(error, EngineError)
+                else f"The file of {self._name} is not here yet."
+            )
+            return Health(ok=False, detail=detail)
+        return Health(ok=True, detail=f"{self._name} is being loaded.", version=_version())
+
+    async def close(self) -> None:
+        self._closing.set()
+        if self._preparing is not None:
+            await asyncio.wait([self._preparing])
+        await self._supervisor.close()
+        if self._speaking is not None:
+            await self._speaking[1].close()
+
+    async def _write(self, request: Request, out: Out, child: Child) -> Outcome:
+        recorder = _Recorder(out)
+        for restarts in range(_RESTARTS + 1):
+            if restarts:
+                child = await self._waited(out)
+                recorder.again()
+            try:
+                speaker = await self._speaker(child)
+                rest = prompt.asked(
+                    request, self._name, self._without, written=recorder.said, pieces=recorder.pieces
+                )
+                return await speaker.generate(rest, recorder)
+            except EngineError as error:
+                if not error.retryable or not await child.died(within=_DEATH_SECONDS):
+                    raise
+                cause = error
+        raise EngineBrokeError(
+            f"The model {self._name} died {_RESTARTS + 1} times of this reply, so it was given up. "
+            "Ask in another way, or choose another model."
+        ) from cause
+
+    async def _waited(self, out: Out) -> Child:
+        child = self._supervisor.child
+        if child is not None:
+            return child
+        out.state(State("loading", model=self._name))
+        return await self.ready()
+
+    async def _speaker(self, child: Child) -> OpenAIEngine:
+        """What speaks to this child. The one of the child before it is closed."""
+        if self._speaking is not None and self._speaking[0] is child:
+            return self._speaking[1]
+        before = self._speaking
+        speaker = OpenAIEngine(
+            "http://llama/v1",
+            who="The embedded model",
+            api_key=child.key,
+            unix_socket=child.socket,
+            # The server closes the connection of a stream without a word, and the next request would run into that.
+            headers={"Connection": "close"},
+            continues=True,
+            name=self.name,
+            extra_body={"return_progress": True},
+        )
+        self._speaking = (child, speaker)
+        if before is not None:
+            await before[1].close()
+        return speaker
+
+    async def _prepare(self) -> None:
+        """Find the model file once, whoever asks first; after a failure the next who asks tries again."""
+        if self._metadata is not None:
+            return
+        task = self._preparing
+        if task is None or task.done():
+            task = self._preparing = asyncio.get_running_loop().create_task(
+                self._find(), name="llama model file"
+            )
+            task.add_done_callback(_observed)
+        await asyncio.shield(task)
+
+    async def _find(self) -> None:
+        if find_spec("xllamacpp") is None:
+            raise EngineUnavailableError(trouble.MISSING)
+        file = await asyncio.to_thread(
+            find_model, self._asked_for, self._directory, stopped=self._closing.is_set
+        )
+        metadata = await asyncio.to_thread(read_metadata, file)
+        memory = trouble.installed()
+        if memory is not None and trouble.needed(metadata, self._context_of(metadata), self._slots) > memory:
+            raise EngineUnavailableError(trouble.no_memory(name_of(file), self._slots))
+        self._file = file
+        self._name = name_of(file)
+        self._without = prompt.plain(metadata.control)
+        self._metadata = metadata
+
+    def _launch(self, socket: Path, key: str) -> Launch:
+        if self._file is None or self._metadata is None:
+            raise AssertionError
+        return Launch(
+            model=str(self._file),
+            name=self._name,
+            socket=str(socket),
+            key=key,
+            slots=self._slots,
+            context=self._context_of(self._metadata),
+            threads=self._threads,
+            cache_mib=self._cache_mib,
+            projector=str(self._mmproj) if self._mmproj else None,
+        )
+
+    def _context_of(self, metadata: Metadata) -> int:
+        trained = metadata.context or self._context or CONTEXT
+        return min(self._context or CONTEXT, trained)
+
+    def _explain(self, said: str) -> str:
+        return trouble.sentence(said, self._name, self._file, self._slots)
+
+    def _check(self, request: Request) -> None:
+        if request.model not in self._names():
+            raise ModelNotFoundError(
+                f"The engine llama has no model {request.model!r}; it runs {self._name!r}."
+            )
+        if self._mmproj is None and any(
+            isinstance(part, ImagePart) for turn in request.turns for part in turn.parts
+        ):
+            raise EngineRefusedError(
+                f"The model {self._name} cannot see images. Leave the image out, or set mmproj in [engines.llama]."
+            )
+
+    def _names(self) -> tuple[str, ...]:
+        return ("", self._name, self._asked_for or self._name)
+
+
+class _Recorder:
+    """Keeps what was written on its way, to go on behind it if the child dies."""
+
+    def __init__(self, out: Out) -> None:
+        self._out = out
+        self._text: list[str] = []
+        self._thought = False
+        self._restarted = False
+        self.pieces = 0
+
+    @property
+    def said(self) -> str:
+        return "".join(self._text)
+
+    def again(self) -> None:
+        """What comes next is from another child."""
+        self._restarted = self._thought and not self._text
+
+    def text(self, text: str) -> None:
+        self._text.append(text)
+        self.pieces += 1
+        self._out.text(text)
+
+    def reasoning(self, text: str) -> None:
+        # A thought cannot be gone on with: it is begun anew, and this is where.
+        self._out.reasoning(f"\n\n{text}" if self._restarted else text)
+        self._restarted = False
+        self._thought = True
+
+    def tool_call(self, call: ToolCall) -> None:
+        self._out.tool_call(call)
+
+    def state(self, state: State) -> None:
+        self._out.state(state)
+
+
+def _observed(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def _version() -> str | None:
+    try:
+        return f"xllamacpp {version('xllamacpp')}"
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,121 @@
+"""What llama.cpp is asked: people's words without its control tokens, and options under the names it knows."""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import msgspec
+
+from legato.engines.base import Request, Turn
+from legato.errors import EngineRefusedError
+from legato.message import ImagePart, Part, TextPart, ToolCallPart, ToolResultPart
+
+_RENAMED: Final = {
+    "num_predict": "max_tokens",
+    "n_predict": "max_tokens",
+    "max_completion_tokens": "max_tokens",
+}
+
+_IGNORED: Final = frozenset({
+    "num_ctx", "num_thread", "num_batch", "num_gpu", "main_gpu", "num_keep", "numa", "low_vram", "f16_kv",
+    "use_mmap", "use_mlock", "vocab_only", "penalize_newline", "tfs_z",
+})  # fmt: skip
+"""Ollama's names for how a model is loaded. Here that is decided once, in the settings of the engine."""
+
+_OURS: Final = frozenset({
+    "model", "messages", "prompt", "stream", "stream_options", "return_progress", "tools", "n", "id_slot",
+    "cache_prompt", "lora", "timings_per_token", "continue_final_message", "add_generation_prompt",
+})  # fmt: skip
+"""What the request itself decides, or what would reach into other people's slots."""
+
+
+def sampling(options: dict[str, Any]) -> dict[str, Any]:
+    """`options` in llama.cpp's names. Its own and OpenAI's pass as they are; Ollama's are translated.
+
+    A negative `num_predict` means no limit, as with Ollama.
+
+    :raises EngineRefusedError: an option is none of the caller's.
+    """
+    chosen: dict[str, Any] = {}
+    for name, value in options.items():
+        if name in _OURS:
+            raise EngineRefusedError(f"The option {name!r} cannot be set for the engine llama.")
+        if name in _IGNORED or value is None:
+            continue
+        chosen[_RENAMED.get(name, name)] = value
+    limit = chosen.get("max_tokens")
+    if isinstance(limit, int | float) and limit < 0:
+        del chosen["max_tokens"]
+    return chosen
+
+
+def plain(control: Iterable[str]) -> Callable[[str], str]:
+    """A function that takes the texts of `control` out of a text, until none is left.
+
+    llama.cpp reads a control token in anybody's words as a command: `<|im_end|>` would end the message and let its
+    writer speak as somebody else.
+    """
+    texts = sorted(control, key=len, reverse=True)
+    if not texts:
+        return lambda text: text
+    pattern = re.compile("|".join(map(re.escape, texts)))
+
+    def without(text: str) -> str:
+        # What is left over may close up to a token again.
+        while (shorter := pattern.sub("", text)) != text:
+            text = shorter
+        return text
+
+    return without
+
+
+def asked(
+    request: Request, name: str, without: Callable[[str], str], *, written: str = "", pieces: int = 0
+) -> Request:
+    """`request` as llama.cpp gets it, for the model `name`, behind the text that is already `written`.
+
+    llama.cpp sends a token a piece, so `pieces` is what is gone of the length that the reply may have. The system prompt
+    is its owner's and stays as it is.
+
+    :raises EngineRefusedError: an image is not in the message itself, or an option is none of the caller's.
+    """
+    options = sampling(request.options)
+    limit = options.get("max_tokens")
+    if pieces and isinstance(limit, int | float):
+        options["max_tokens"] = max(1, int(limit) - pieces)
+    prefix = request.prefix + written
+    # Behind a text that has begun to answer there is nothing left to think about.
+    think = False if prefix else request.think
+    if think is not None:
+        chosen = options.get("chat_template_kwargs", {})
+        if not isinstance(chosen, dict):
+            raise EngineRefusedError("The option 'chat_template_kwargs' must be an object.")
+        options["chat_template_kwargs"] = {"enable_thinking": bool(think), **chosen}
+    return msgspec.structs.replace(
+        request,
+        model=name,
+        turns=tuple(
+            turn
+            if turn.role == "system"
+            else Turn(turn.role, tuple(_part(part, without) for part in turn.parts))
+            for turn in request.turns
+        ),
+        prefix=without(prefix),
+        options=options,
+        think=think if isinstance(think, str) else None,
+    )
+
+
+def _part(part: Part, without: Callable[[str], str]) -> Part:
+    match part:
+        case TextPart():
+            return TextPart(without(part.text))
+        case ToolCallPart():
+            return msgspec.structs.replace(part, arguments=without(part.arguments))
+        case ToolResultPart():
+            return msgspec.structs.replace(part, output=without(part.output))
+        case ImagePart():
+            # llama.cpp would fetch an address, from wherever this server can reach.
+            if not part.data.startswith("data:image/"):
+                raise EngineRefusedError("An image must be sent in the message itself, as a data: URL.")
+            return part

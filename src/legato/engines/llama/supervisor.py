@@ -1,0 +1,228 @@
+"""The child process is started, watched, started again when it dies, and ended."""
+
+import asyncio
+import logging
+import secrets
+import shutil
+import sys
+import tempfile
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from legato.engines.llama.launch import Launch, Ready, Unable, decode_word, encode, socket_in
+from legato.errors import EngineUnavailableError
+
+log = logging.getLogger(__name__)
+
+_TAIL_BYTES: Final = 8192
+
+
+class Child:
+    """One life of the child process, from when it takes requests. `pid` is the process that runs the model."""
+
+    def __init__(self, socket: Path, key: str, pid: int, dead: asyncio.Event) -> None:
+        self.socket = socket
+        self.key = key
+        self.pid = pid
+        self._dead = dead
+
+    @property
+    def alive(self) -> bool:
+        return not self._dead.is_set()
+
+    async def died(self, within: float) -> bool:
+        """Whether it is dead, or will be `within` seconds: a connection breaks a moment before its process is gone."""
+        try:
+            async with asyncio.timeout(within):
+                await self._dead.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+class Supervisor:
+    """Keeps one child alive. `launch` says how, given a socket and a key; `explain` makes a sentence of a failure.
+
+    A child that dies while it runs is started again: at once, and then, until one has `worked`, after 0.5, 1, 2 … 30 s.
+    A child that cannot begin is not tried again before somebody asks, and not before the same delay.
+    """
+
+    def __init__(self, launch: Callable[[Path, str], Launch], explain: Callable[[str], str]) -> None:
+        self._launch = launch
+        self._explain = explain
+        self._deaths = 0
+        self._retry_at = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self._current: asyncio.Future[Child] | None = None
+
+    @property
+    def child(self) -> Child | None:
+        """The child that takes requests now, if there is one."""
+        current = self._current
+        if (
+            current is None
+            or not current.done()
+            or current.exception() is not None
+            or not current.result().alive
+        ):
+            return None
+        return current.result()
+
+    @property
+    def failure(self) -> EngineUnavailableError | None:
+        """Why there is none and none on the way."""
+        current = self._current
+        error = current.exception() if current is not None and current.done() else None
+        return error if isinstance(error, EngineUnavailableError) else None
+
+    def start(self) -> None:
+        """Start a child, unless there is one, one on the way, or it is too early to try again."""
+        loop = asyncio.get_running_loop()
+        if self._task is None or (self._task.done() and loop.time() >= self._retry_at):
+            self._current = loop.create_future()
+            self._task = loop.create_task(self._run(), name="llama supervisor")
+
+    async def ready(self) -> Child:
+        """The child, as soon as it takes requests.
+
+        :raises EngineUnavailableError: it cannot begin.
+        """
+        self.start()
+        if self._current is None:
+            raise AssertionError
+        return await asyncio.shield(self._current)
+
+    def worked(self) -> None:
+        """A reply was written to its end: whatever a child dies of next, it is not the model."""
+        self._deaths = 0
+
+    async def close(self) -> None:
+        """End the child. When this returns it is gone, and its socket too."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        if self._current is not None and not self._current.done():
+            self._current.cancel()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await self._live()
+            except EngineUnavailableError as error:
+                self._deaths += 1
+                self._retry_at = loop.time() + self._delay()
+                log.warning("%s", error.message)
+                if self._current is not None:
+                    self._current.set_exception(error)
+                    self._current.exception()
+                return
+            self._deaths += 1
+            await asyncio.sleep(self._delay())
+
+    def _delay(self) -> float:
+        return min(30.0, 0.5 * 2.0 ** (self._deaths - 2)) if self._deaths > 1 else 0.0
+
+    async def _live(self) -> None:
+        """One life of a child, from its start to its death.
+
+        :raises EngineUnavailableError: it died before it took requests.
+        """
+        directory = Path(tempfile.mkdtemp(prefix="legato-llama-"))
+        key = secrets.token_urlsafe(24)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "legato.engines.llama.child"),
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=PIPE,
+                # Ctrl-C in a terminal goes to all of its session; when this one ends is decided here.
+                start_new_session=True,
+            )
+        except OSError as error:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise EngineUnavailableError(self._explain(str(error))) from error
+        tail = _Tail(process)
+        try:
+            word = await self._hear(process, socket_in(directory), key)
+            if not isinstance(word, Ready):
+                status = await process.wait()
+                said = await tail.text()
+                reason = word.reason if word else _how(status)
+                raise EngineUnavailableError(self._explain(f"{reason}\n{said}".strip()))
+            dead = asyncio.Event()
+            if self._current is not None:
+                self._current.set_result(Child(socket_in(directory), key, word.pid, dead))
+            try:
+                status = await process.wait()
+            finally:
+                dead.set()
+                self._current = asyncio.get_running_loop().create_future()
+            log.warning("The llama process is started again: %s.\n%s", _how(status), await tail.text())
+        finally:
+            await _end(process)
+            await tail.close()
+            shutil.rmtree(directory, ignore_errors=True)
+
+    async def _hear(self, process: Process, socket: Path, key: str) -> Ready | Unable | None:
+        """What the child says about its beginning; None where it dies without a word."""
+        if process.stdin is None or process.stdout is None:
+            raise AssertionError
+        try:
+            process.stdin.write(encode(self._launch(socket, key)) + b"\n")
+            await process.stdin.drain()
+        except ConnectionError:
+            return None
+        line = await process.stdout.readline()
+        try:
+            return decode_word.decode(line)
+        except msgspec.DecodeError:
+            return None
+
+
+class _Tail:
+    """The last of what a process writes to its standard error."""
+
+    def __init__(self, process: Process) -> None:
+        self._bytes = b""
+        self._task = asyncio.get_running_loop().create_task(self._read(process))
+
+    async def text(self) -> str:
+        """All of it, once the process is gone."""
+        await asyncio.wait([self._task], timeout=1.0)
+        return self._bytes.decode("utf-8", "replace").strip()
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _read(self, process: Process) -> None:
+        if process.stderr is None:
+            raise AssertionError
+        while data := await process.stderr.read(65536):
+            log.debug("llama: %s", data.decode("utf-8", "replace").rstrip())
+            self._bytes = (self._bytes + data)[-_TAIL_BYTES:]
+
+
+def _how(status: int) -> str:
+    """How a child ended, from its exit status: that of the guard, who passes on the worker's signal as 256 less it."""
+    if status < 0 or status > 192:
+        return f"it was ended by signal {-status if status < 0 else 256 - status}"
+    return f"it ended with status {status}"
+
+
+async def _end(process: Process) -> None:
+    """The end of its input is the sign; a process that does not see it is killed. It is reaped either way."""
+    if process.returncode is None and process.stdin is not None:
+        process.stdin.close()
+        try:
+            async with asyncio.timeout(5.0):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()

@@ -1,0 +1,55 @@
+"""Why a model cannot be loaded, as a sentence."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from legato.engines.llama.metadata import Metadata
+
+MISSING: Final = "The engine llama needs the package xllamacpp. Install it with: pip install 'legato[llama]'"
+
+_NO_MEMORY: Final = re.compile(
+    r"insufficient memory|failed to allocate|out of memory|bad_alloc|signal 9\b", re.IGNORECASE
+)
+_CAUSE: Final = re.compile(r"^\S+ E \S.*?: (?:error loading model: )?(.*)$", re.MULTILINE)
+
+
+def sentence(said: str, name: str, file: Path | None, slots: int) -> str:
+    """What a child said that could not begin, its log behind it, as a person can act on it."""
+    first = said.partition("\n")[0]
+    if "xllamacpp" in first:
+        return MISSING
+    if _NO_MEMORY.search(said):
+        return no_memory(name, slots)
+    found = _CAUSE.search(said)
+    cause = found[1] if found else first
+    return f"llama.cpp cannot load {file}: {cause.strip().rstrip('.')}. Choose another model file."
+
+
+def no_memory(name: str, slots: int) -> str:
+    return (
+        f"There is not enough memory for the model {name} with {slots} slots. "
+        "Choose a smaller model, or set fewer slots or a shorter context in [engines.llama]."
+    )
+
+
+def needed(metadata: Metadata, context: int, slots: int) -> int:
+    """Bytes for the weights and for what is remembered of `slots` texts of `context` tokens. More is used beside it."""
+    return metadata.size + metadata.token_bytes * context * slots
+
+
+def installed(
+    meminfo: Path = Path("/proc/meminfo"), limit: Path = Path("/sys/fs/cgroup/memory.max")
+) -> int | None:
+    """The bytes of memory that this machine, or the container around this process, has; None where it does not tell.
+
+    A model that needs more would not fail: it would make the system end other processes, or stand still.
+    """
+    known: list[int] = []
+    try:
+        found = re.search(r"^MemTotal:\s+(\d+) kB", meminfo.read_text(), re.MULTILINE)
+        known += [1024 * int(found[1])] if found else []
+        known.append(int(limit.read_text()))
+    except (OSError, ValueError):
+        pass
+    return min(known, default=None)
