@@ -91,6 +91,15 @@ describe("the heartbeat", () => {
     expect(link.phase).toBe("live");
   });
 
+  test("is offline at once where the doubt was right", () => {
+    const link = live();
+    link.doubt(1000);
+    expect(link.tick(4000, 0)).toEqual([{ do: "close" }]);
+    expect(link.phase).toBe("offline");
+    expect(link.nudge(5000)).toEqual([{ do: "connect" }]);
+    expect(link.phase).toBe("reconnecting");
+  });
+
   test("gives a handshake 10 s", () => {
     const link = new Link();
     link.connect(0);

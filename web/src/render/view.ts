@@ -12,6 +12,8 @@ const PURIFY: Config = {
   ],
   ALLOWED_ATTR: ["class", "href", "rel", "start", "tabindex", "target", "type"],
   ALLOWED_URI_REGEXP: /^(?:https?:|mailto:)/i,
+  // Only of addresses is it asked whether they are safe ones.
+  ADD_URI_SAFE_ATTR: ["rel", "start", "tabindex", "target", "type"],
   ALLOW_ARIA_ATTR: false,
   ALLOW_DATA_ATTR: false,
   RETURN_DOM_FRAGMENT: true,

