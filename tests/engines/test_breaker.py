@@ -46,6 +46,16 @@ def test_it_tries_again_after_5_10_20_and_then_every_30_seconds() -> None:
     assert waits == [5, 10, 20, 30, 30]
 
 
+def test_a_success_begins_the_waits_anew() -> None:
+    breaker = Breaker()
+    fail(breaker, 0, times=5)
+    fail(breaker, 5)
+    assert breaker.wait(5) == 10
+    breaker.succeeded(admitted(breaker, 15))
+    fail(breaker, 15, times=5)
+    assert breaker.wait(15) == 5
+
+
 def test_only_one_is_on_trial() -> None:
     breaker = Breaker()
     fail(breaker, 0, times=5)
@@ -136,9 +146,9 @@ class Attempts(RuleBasedStateMachine):
     def trials(self) -> int:
         return sum(trial for _, trial in self.running)
 
-    @rule(seconds=st.floats(0, 10))
-    def time_passes(self, seconds: float) -> None:
-        self.now += seconds
+    @rule(quarters=st.integers(0, 40))
+    def time_passes(self, quarters: int) -> None:
+        self.now += quarters / 4
 
     @rule()
     def ask(self) -> None:

@@ -248,6 +248,15 @@ class TestPace:
         assert out.words == ["a "]
 
     @virtual_time
+    async def test_a_mistake_of_the_one_who_listens_ends_it(self) -> None:
+        class Wrong(Timed):
+            def text(self, text: str) -> None:
+                raise KeyError(text)
+
+        with pytest.raises(KeyError, match="a "):
+            await DemoEngine().generate(request("a b", first_token_ms=10), Wrong())
+
+    @virtual_time
     async def test_thousands_speak_at_once(self) -> None:
         outs = [Timed() for _ in range(2000)]
         engine = DemoEngine()

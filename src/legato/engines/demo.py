@@ -137,6 +137,14 @@ class _Reply:
             self._handle = self._loop.call_at(self._due, self._speak)
 
     def _speak(self) -> None:
+        try:
+            self._say_what_is_due()
+            self._wait()
+        except Exception as error:  # noqa: BLE001 (a timer's callback has nobody above it: it is raised in `said`)
+            if not self._end.done():
+                self._end.set_exception(error)
+
+    def _say_what_is_due(self) -> None:
         now = self._loop.time() + _EARLY
         if not self.count:
             self._first = self._loop.time()
@@ -147,7 +155,6 @@ class _Reply:
             self.count += 1
             self._due += self._step
             self._upcoming = next(self._tokens, None)
-        self._wait()
 
 
 def _full_name(model: str) -> str:
