@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import socket as sockets
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal
 
 import uvicorn
 from fastapi import FastAPI, Request
+from fastapi.responses import PlainTextResponse
 from websockets.asyncio.client import ClientConnection, connect
 
 from legato.dialects.base import Door, Handshake, Session, Socket
@@ -59,11 +61,11 @@ class Talk(Session):
 class House:
     """A running server, and the sessions that were opened in it."""
 
-    def __init__(self, port: int, server: uvicorn.Server, talks: list[Talk]) -> None:
+    def __init__(self, port: int, server: uvicorn.Server, talks: list[Talk], scheme: str) -> None:
         self.port = port
         self.server = server
         self.talks = talks
-        self.address = f"ws://127.0.0.1:{port}"
+        self.address = f"{scheme}://127.0.0.1:{port}"
 
     def connect(self, path: str = "/ws", **options: Any) -> AbstractAsyncContextManager[ClientConnection]:
         return connect(
@@ -114,6 +116,7 @@ async def house(
     *doors: Door,
     limits: Limits | None = None,
     origins: Origins | None = None,
+    tls: Callable[..., ssl.SSLContext] | None = None,
 ) -> AsyncIterator[House]:
     talks: list[Talk] = []
 
@@ -128,6 +131,10 @@ async def house(
     def health() -> str:
         return "well"
 
+    @app.get("/large.txt")
+    def large() -> PlainTextResponse:
+        return PlainTextResponse("z" * (32 << 20))
+
     @app.post("/length")
     async def length(request: Request) -> int:
         return len(await request.body())
@@ -139,13 +146,13 @@ async def house(
     ]
     options = open_doors(app, doors or standard, transport=transport, limits=limits, origins=origins)
     listener = sockets.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_config=None, lifespan="off", **options)
+    config = uvicorn.Config(app, log_config=None, lifespan="off", ssl_context_factory=tls, **options)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     await server.startup(sockets=[listener])
     try:
-        yield House(listener.getsockname()[1], server, talks)
+        yield House(listener.getsockname()[1], server, talks, "wss" if tls else "ws")
     finally:
         for each in server.servers:
             each.close()

@@ -1,12 +1,15 @@
 """What it takes to be let in, and what is said to those who are not."""
 
+import asyncio
+import logging
+import socket
 from typing import Literal
 
 import pytest
 from tests.gateway.websocket.house import QUICK, House, farewell, frames, house, masked, request, until
 from websockets.exceptions import InvalidStatus
 
-from legato.gateway.websocket import Origins
+from legato.gateway.websocket import Limits, Origins
 
 Transport = Literal["direct", "asgi"]
 
@@ -185,3 +188,42 @@ async def test_nothing_is_opened_for_somebody_who_only_looks() -> None:
         writer.write(masked(0x88, b""))
         assert (await farewell(reader))[0] in {0, 1005}
         writer.close()
+
+
+async def test_a_body_that_falls_silent_is_not_waited_for() -> None:
+    async with house("direct", limits=Limits(tick_seconds=0.05, head_seconds=0.1, body_seconds=0.2)) as here:
+        assert (
+            await answer(here, b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf") == b""
+        )
+        await until(lambda: not here.server.server_state.connections)
+
+
+async def test_a_download_that_nobody_reads_is_given_up() -> None:
+    async with house("direct", limits=QUICK) as here:
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", here.port))
+        await asyncio.get_running_loop().sock_sendall(
+            connection, b"GET /large.txt HTTP/1.1\r\nHost: x\r\n\r\n"
+        )
+        await until(lambda: here.server.server_state.connections)
+        await until(lambda: not here.server.server_state.connections)
+        connection.close()
+
+
+async def test_nothing_of_a_request_is_logged_even_when_everything_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with house("direct") as here:
+        reader, writer = await here.opened("/ws?token=s3cret")
+        writer.write(
+            masked(0x81, b"s3cret") + masked(0x01, b"s3c") + masked(0x80, b"ret") + masked(0x88, b"")
+        )
+        await farewell(reader)
+        writer.close()
+        await answer(here, request("/nowhere?token=s3cret", "Authorization: Bearer s3cret"))
+        await answer(here, request("/ws?token=s3cret").replace(b"Version: 13", b"Version: 7"))
+        assert [talk.heard for talk in here.talks] == [["s3cret", "s3cret"]]
+    assert "s3cret" not in caplog.text

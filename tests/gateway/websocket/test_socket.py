@@ -3,9 +3,17 @@
 import asyncio
 import contextlib
 import json
+import ssl
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Literal
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from tests.gateway.websocket.house import QUICK, farewell, frames, house, masked, until
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
@@ -308,6 +316,66 @@ async def test_a_server_that_shuts_down_says_come_back(transport: Transport) -> 
             connection.shutdown()
         assert (await closed(client))[0] == (CloseCode.GOING_AWAY if transport == "direct" else 1012)
         await here.talks[0].over.wait()
+
+
+async def test_a_shutdown_does_not_wait_for_those_who_do_not_answer(transport: Transport) -> None:
+    async with house(transport, limits=QUICK) as here, here.connect() as client:
+        _, deaf = await here.opened(receive_buffer=4096)
+        await until(lambda: len(here.talks) == 2)
+        here.talks[1].socket.send(b"x" * (4 << 20))
+        await here.server.shutdown()
+        assert not here.server.server_state.connections
+        assert [talk.ends for talk in here.talks] == [1, 1]
+        assert (await closed(client))[0] == (CloseCode.GOING_AWAY if transport == "direct" else 1012)
+        deaf.close()
+
+
+async def test_it_is_the_same_behind_tls(transport: Transport, certificate: Path) -> None:
+    trusting = ssl.create_default_context(cafile=certificate)
+
+    def serving(*_: object) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        return context
+
+    async with house(transport, tls=serving, limits=QUICK) as here:
+        async with here.connect(ssl=trusting) as client:
+            await client.send("x" * 65536)
+            assert await client.recv() == "x" * 65536
+            await client.send("!close 4003 not yours")
+            assert await closed(client) == (4003, "not yours")
+        async with here.connect(ssl=trusting) as client:
+            await client.send(b"binary")
+            assert (await closed(client))[0] == 1003
+        await until(lambda: not here.server.server_state.connections)
+        assert [talk.ends for talk in here.talks] == [1, 1]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key and a certificate of its own for 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, *form) + made.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
 
 
 async def test_limits_are_those_of_the_server() -> None:

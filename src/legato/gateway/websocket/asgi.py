@@ -164,7 +164,8 @@ class AsgiDoors:
 
     async def endpoint(self, websocket: WebSocket) -> None:
         scope = websocket.scope
-        target = scope["raw_path"].decode("ascii") + "?" + scope["query_string"].decode("ascii")
+        path = scope["raw_path"].decode("ascii").removeprefix(scope.get("root_path", ""))
+        target = f"{path}?{scope['query_string'].decode('ascii')}"
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         client = scope["client"]
         try:
