@@ -24,7 +24,7 @@ from legato.gateway.websocket.handshake import Doors, RefusedError, admit
 from legato.gateway.websocket.limits import Limits
 from legato.gateway.websocket.origins import Origins
 from legato.gateway.websocket.pace import Pace
-from legato.gateway.websocket.reader import PING_FRAME, Reader, library, text_frame
+from legato.gateway.websocket.reader import PING_FRAME, Reader, quiet, text_frame
 from legato.gateway.websocket.wheel import Clock, Wheel
 from legato.protocol.close import CloseCode
 
@@ -305,7 +305,7 @@ class DirectSocket(Reader, asyncio.Protocol):
     # The handshake.
 
     def _open(self, data: bytes) -> None:
-        protocol = ServerProtocol(logger=library)
+        protocol = ServerProtocol(logger=quiet)
         protocol.receive_data(data)
         request = next(iter(protocol.events_received()), None)
         if not isinstance(request, Request):

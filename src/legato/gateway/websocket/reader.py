@@ -30,11 +30,12 @@ PING_FRAME = b"\x89\x00"
 MAX_CONTROL = 125
 MAX_REASON = 123
 
-library = logging.getLogger("legato.gateway.websocket.library")
-library.setLevel(logging.WARNING)
+quiet = logging.getLogger("legato.gateway.websocket.library")
+quiet.setLevel(logging.WARNING)
 """At DEBUG the library writes whole frames and headers: never, since tokens travel in them."""
 
 OPCODES = frozenset(Opcode)
+_, OPEN, CLOSING, CLOSED = State
 _utf8 = codecs.getincrementaldecoder("utf-8")
 
 
@@ -65,7 +66,7 @@ class Reader:
     def __init__(self, frame_bytes: int = 65536, pace: Pace | None = None) -> None:
         self.frame_bytes = frame_bytes
         self.pace = pace
-        self._state = State.OPEN
+        self._state = OPEN
         self._partial: bytearray | None = None
         self._need = 0
         self._message: bytearray | None = None
@@ -93,8 +94,8 @@ class Reader:
             data, self._partial = bytes(self._partial), None
         position, end = 0, len(data)
         while position < end:
-            if self._state is not State.OPEN:
-                if self._state is State.CLOSING:
+            if self._state is not OPEN:
+                if self._state is CLOSING:
                     self._ask(data[position:])
                 return
             left = end - position
@@ -141,17 +142,17 @@ class Reader:
 
     def fail(self, code: int, reason: str) -> None:
         """The client is wrong: say so, and read no more."""
-        if self._state is State.OPEN:
+        if self._state is OPEN:
             self.on_reply(self.farewell(code, reason))
             self._end(code)
 
     def farewell(self, code: int, reason: str) -> bytes:
         """The frame that begins a close from this side; empty if there is no more to say. What comes until the client's own is dropped."""
-        if self._state is not State.OPEN:
+        if self._state is not OPEN:
             return b""
         library = self._remember()
         library.send_close(code, short(reason))
-        self._state = State.CLOSING
+        self._state = CLOSING
         self._message = self._decoder = None
         frame = b"".join(library.data_to_send())
         if self._partial is not None:
@@ -171,12 +172,12 @@ class Reader:
 
     def _remember(self) -> ServerProtocol:
         if self._library is None:
-            self._library = ServerProtocol(state=State.OPEN, max_size=self.frame_bytes, logger=library)
+            self._library = ServerProtocol(state=OPEN, max_size=self.frame_bytes, logger=quiet)
         return self._library
 
     def _end(self, code: int) -> None:
-        if self._state is not State.CLOSED:
-            self._state = State.CLOSED
+        if self._state is not CLOSED:
+            self._state = CLOSED
             self._partial = self._message = self._decoder = self._library = None
             self.on_end(code)
 
@@ -185,7 +186,7 @@ class Reader:
         library = self._remember()
         library.receive_data(data)
         for event in library.events_received():
-            if self._state is State.CLOSED:
+            if self._state is CLOSED:
                 return
             if not isinstance(event, Frame):  # pragma: no cover
                 continue
@@ -193,7 +194,7 @@ class Reader:
                 self._reply(library)
                 self._end(library.close_rcvd.code if library.close_rcvd else CloseCode.NO_STATUS_RCVD)
                 return
-            if self._state is State.OPEN:
+            if self._state is OPEN:
                 match event.opcode:
                     case Opcode.BINARY:
                         self.fail(words.UNSUPPORTED, words.TEXT_ONLY)
@@ -204,7 +205,7 @@ class Reader:
         if library.parser_exc is not None:
             sent = library.close_sent
             self._end(int(sent.code) if sent is not None else CloseCode.ABNORMAL_CLOSURE)
-        elif self._state is State.OPEN and self._message is None:
+        elif self._state is OPEN and self._message is None:
             self._library = None
 
     def _reply(self, library: ServerProtocol) -> None:
