@@ -10,7 +10,8 @@ from legato.engines.demo import DEFAULT_MODEL, DemoEngine
 from legato.engines.llama.engine import LlamaEngine
 from legato.engines.ollama import OllamaEngine
 from legato.engines.openai import OpenAIEngine
-from legato.errors import EngineError, SettingsError
+from legato.engines.select import Choice, pick_engine
+from legato.errors import EngineError, EngineUnavailableError, SettingsError
 from legato.gateway.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ class Engines:
         self.made: dict[str, Engine] = {}
         self.breakers = Breakers()
         self.why = ""
+        self._picked: dict[str | None, Choice] = {}
 
     async def close(self) -> None:
         for engine in self.made.values():
@@ -36,12 +38,17 @@ class Engines:
         :raises ModelNotFoundError: the file that was named is not there.
         """
         if engine == "auto":
-            engine = _told_by(model) or await self._pick(model)
+            told = _told_by(model)
+            if told is None:
+                choice = await self._pick(model)
+                engine, model = choice.engine, choice.model if choice.engine != "llama" else model
+            else:
+                engine = told
         match engine:
             case "demo":
                 return self._one("demo", DemoEngine), model or DEFAULT_MODEL
             case "llama":
-                return await self._llama(model)
+                return await self._llama_or_demo(model)
             case "ollama":
                 ollama = self._one("ollama", self._ollama)
                 return ollama, model or await _first_model(ollama, "ollama")
@@ -50,7 +57,17 @@ class Engines:
                 return openai, model or await _first_model(openai, "openai")
         raise SettingsError(f"There is no engine called {engine!r}.")
 
-    async def _llama(self, model: str | None) -> tuple[Engine, str]:
+    async def _llama_or_demo(self, model: str | None) -> tuple[Engine, str]:
+        """The embedded engine. Without a model of its own and without a network to fetch one, the demo engine instead."""
+        try:
+            return await self._llama(model)
+        except EngineUnavailableError as error:
+            if model is not None:
+                raise
+            self.why = f"{error.message} The demo engine answers instead."
+            return self._one("demo", DemoEngine), DEFAULT_MODEL
+
+    async def _llama(self, model: str | None) -> tuple[LlamaEngine, str]:
         name = "llama" if model is None else f"llama {model}"
         engine = self.made.get(name)
         if not isinstance(engine, LlamaEngine):
@@ -63,7 +80,11 @@ class Engines:
                 threads=settings.threads,
                 mmproj=settings.mmproj,
             )
-            await engine.start()
+            try:
+                await engine.start()
+            except BaseException:
+                await engine.close()
+                raise
             self.made[name] = engine
         return engine, engine.model
 
@@ -82,8 +103,23 @@ class Engines:
         key = settings.api_key.get_secret_value() if settings.api_key is not None else None
         return OpenAIEngine(settings.url, api_key=key, ca_file=settings.ca_file, continues=settings.continues)
 
-    async def _pick(self, model: str | None) -> str:
-        return "demo"
+    async def _pick(self, model: str | None) -> Choice:
+        """Decide what `auto` is, once for every model."""
+        if model not in self._picked:
+            had = "ollama" in self.made
+            ollama = self._one("ollama", self._ollama)
+
+            async def llama() -> str:
+                return (await self._llama(model))[1]
+
+            choice = await pick_engine(
+                ollama.models, llama, url=self._settings.engines.ollama.url, model=model
+            )
+            if choice.engine != "ollama" and not had:
+                await self.made.pop("ollama").close()
+            self._picked[model] = choice
+            self.why = self.why or choice.why
+        return self._picked[model]
 
 
 def _told_by(model: str | None) -> str | None:

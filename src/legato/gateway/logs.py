@@ -79,3 +79,10 @@ def scrub_handlers(*names: str) -> None:
         for handler in logging.getLogger(name).handlers:
             if not any(isinstance(each, Scrubber) for each in handler.filters):
                 handler.addFilter(Scrubber())
+
+
+def set_up_logs(level: int = logging.INFO) -> None:
+    """Everything to stderr, scrubbed; what libraries say of themselves only from warnings on."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("legato").setLevel(level)
+    scrub_handlers("")

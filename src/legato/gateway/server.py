@@ -19,6 +19,7 @@ from legato.errors import SettingsError
 from legato.gateway.access import Parts
 from legato.gateway.app import make_app
 from legato.gateway.auth import known_hosts
+from legato.gateway.logs import set_up_logs
 from legato.gateway.settings import Settings
 from legato.gateway.websocket import Limits, Origins, open_doors
 from legato.gateway.wiring import Wired, wire
@@ -39,7 +40,7 @@ def serve(settings: Settings) -> int:
 
     :raises LegatoError: it cannot start, with a sentence that says why and what to do.
     """
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    set_up_logs()
     with asyncio.Runner(loop_factory=_loop) as runner:
         return runner.run(Server(settings).run())
 

@@ -48,7 +48,7 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
         speakers = {
             name: await _speaker(engines, assistant) for name, assistant in settings.make_assistants().items()
         }
-        logger.info("%s", engines.why)
+        logger.info("%s", engines.why or _said(speakers["default"]))
         loop = asyncio.get_running_loop()
         service = ChatService(storage, speakers, clock=loop.time)
         stack.push_async_callback(service.close)
@@ -61,7 +61,7 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
                 speakers=speakers,
                 authenticator=authenticator,
                 flusher=Flusher(loop.call_soon),
-                why=engines.why,
+                why=engines.why or _said(speakers["default"]),
             )
         )
 
@@ -90,3 +90,7 @@ async def _speaker(engines: Engines, assistant: Assistant) -> Speaker:
         )
     patience = Patience(assistant.timeout, assistant.first_token_timeout)
     return Speaker(assistant, FallbackEngine(candidates, patience=patience, breakers=engines.breakers), model)
+
+
+def _said(default: Speaker) -> str:
+    return f"The {default.engine.name} engine answers with {default.model}, as it was told."
