@@ -113,7 +113,8 @@ class AssistantView(Struct, frozen=True, omit_defaults=True):
 
 
 class EngineView(Struct, frozen=True):
-    """The engine that the default assistant speaks through; `why` is a sentence."""
+    """The engine that the default assistant speaks through; `why` is a sentence; empty where auth is on, since it may
+    name files and addresses."""
 
     name: str
     model: str

@@ -44,7 +44,7 @@ async def info(here: Here) -> Response:
         for each in speakers
     ]
     default = here.speakers["default"]
-    engine = EngineView(default.engine.name, default.model, here.why)
+    engine = EngineView(default.engine.name, default.model, "" if here.auth_required else here.why)
     return answer(ServerInfo(__version__, here.auth_required, assistants, engine))
 
 
