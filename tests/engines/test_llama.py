@@ -387,6 +387,27 @@ async def test_closing_leaves_no_process_and_no_socket(opened):
     assert not child.socket.parent.exists()
 
 
+@pytest.mark.parametrize("turns", [0, 1, 3, 10, 100])
+async def test_closing_in_the_middle_of_a_start_leaves_nothing_either(
+    opened, tmp_path_factory, monkeypatch, turns
+):
+    temporary, before = tmp_path_factory.mktemp("t"), children()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    async with opened("short"):
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    assert list(temporary.iterdir()) == []
+    assert children() == before
+
+
+async def test_a_temporary_directory_with_a_long_name_is_no_hindrance(opened, tmp_path, monkeypatch):
+    long_name = tmp_path / ("x" * 100)
+    long_name.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long_name))
+    async with opened("short") as engine:
+        assert (await engine.ready()).alive
+
+
 PARENT = """
 import asyncio, sys
 from pathlib import Path
@@ -429,6 +450,11 @@ async def test_a_guard_that_is_killed_takes_the_worker_along(opened):
         await engine.generate(ask(), out := Recorder())
         assert out.said == SHORT
     assert not child.socket.parent.exists()
+
+
+def children() -> set[str]:
+    """The processes that this one has started and not yet reaped."""
+    return {pid for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split()}
 
 
 def png() -> str:

@@ -20,6 +20,9 @@ from legato.engines.llama.launch import Launch, Ready, Unable, Word, decode_laun
 
 _PR_SET_PDEATHSIG = 1
 
+_WARNINGS = 2
+"""llama.cpp's word for them and what is worse; above it, it writes several lines about each reply."""
+
 
 def main() -> NoReturn:
     line = sys.stdin.buffer.readline()
@@ -97,6 +100,7 @@ def _serve(launch: Launch) -> object:
     params.ui = False
     params.endpoint_slots = False
     params.offline = True
+    params.verbosity = _WARNINGS
     return xllamacpp.Server(params)
 
 

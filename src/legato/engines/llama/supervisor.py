@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import secrets
 import shutil
 import sys
@@ -19,6 +20,7 @@ from legato.errors import EngineUnavailableError
 log = logging.getLogger(__name__)
 
 _TAIL_BYTES: Final = 8192
+_TAIL_LINES: Final = 20
 
 
 class Child:
@@ -133,41 +135,37 @@ class Supervisor:
 
         :raises EngineUnavailableError: it died before it took requests.
         """
-        directory = Path(tempfile.mkdtemp(prefix="legato-llama-"))
-        key = secrets.token_urlsafe(24)
+        directory = Path(tempfile.mkdtemp(prefix="legato-llama-", dir=_room()))
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "legato.engines.llama.child"),
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=PIPE,
-                # Ctrl-C in a terminal goes to all of its session; when this one ends is decided here.
-                start_new_session=True,
-            )
-        except OSError as error:
-            shutil.rmtree(directory, ignore_errors=True)
-            raise EngineUnavailableError(self._explain(str(error))) from error
-        tail = _Tail(process)
-        try:
-            word = await self._hear(process, socket_in(directory), key)
-            if not isinstance(word, Ready):
-                status = await process.wait()
-                said = await tail.text()
-                reason = word.reason if word else _how(status)
-                raise EngineUnavailableError(self._explain(f"{reason}\n{said}".strip()))
-            dead = asyncio.Event()
-            if self._current is not None:
-                self._current.set_result(Child(socket_in(directory), key, word.pid, dead))
+            process = await _spawn()
+            tail = _Tail(process)
             try:
-                status = await process.wait()
+                await self._watch(process, tail, directory)
             finally:
-                dead.set()
-                self._current = asyncio.get_running_loop().create_future()
-            log.warning("The llama process is started again: %s.\n%s", _how(status), await tail.text())
+                await _end(process)
+                await tail.close()
+        except OSError as error:
+            raise EngineUnavailableError(self._explain(str(error))) from error
         finally:
-            await _end(process)
-            await tail.close()
             shutil.rmtree(directory, ignore_errors=True)
+
+    async def _watch(self, process: Process, tail: "_Tail", directory: Path) -> None:
+        socket, key = socket_in(directory), secrets.token_urlsafe(24)
+        word = await self._hear(process, socket, key)
+        if not isinstance(word, Ready):
+            status = await process.wait()
+            said = await tail.text()
+            reason = word.reason if word else _how(status)
+            raise EngineUnavailableError(self._explain(f"{reason}\n{said}".strip()))
+        dead = asyncio.Event()
+        if self._current is not None:
+            self._current.set_result(Child(socket, key, word.pid, dead))
+        try:
+            status = await process.wait()
+        finally:
+            dead.set()
+            self._current = asyncio.get_running_loop().create_future()
+        log.warning("The llama process is started again: %s.\n%s", _how(status), await tail.text())
 
     async def _hear(self, process: Process, socket: Path, key: str) -> Ready | Unable | None:
         """What the child says about its beginning; None where it dies without a word."""
@@ -195,7 +193,8 @@ class _Tail:
     async def text(self) -> str:
         """All of it, once the process is gone."""
         await asyncio.wait([self._task], timeout=1.0)
-        return self._bytes.decode("utf-8", "replace").strip()
+        lines = self._bytes.decode("utf-8", "replace").strip().splitlines()
+        return "\n".join(lines[-_TAIL_LINES:])
 
     async def close(self) -> None:
         self._task.cancel()
@@ -214,6 +213,33 @@ def _how(status: int) -> str:
     if status < 0 or status > 192:
         return f"it was ended by signal {-status if status < 0 else 256 - status}"
     return f"it ended with status {status}"
+
+
+def _room() -> str:
+    """Where a socket may lie: the whole of its path must fit into about a hundred bytes."""
+    usual = tempfile.gettempdir()
+    return usual if len(os.fsencode(usual)) < 70 else "/tmp"  # noqa: S108 - the directory in it is ours alone
+
+
+async def _spawn() -> Process:
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "legato.engines.llama.child"),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            # Ctrl-C in a terminal goes to all of its session; when this one ends is decided here.
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # Half a process cannot be ended.
+        await asyncio.wait([starting])
+        if starting.exception() is None:
+            await _end(starting.result())
+        raise
 
 
 async def _end(process: Process) -> None:
