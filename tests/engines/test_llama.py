@@ -354,7 +354,8 @@ async def test_a_model_that_cannot_be_loaded_is_said_once_and_not_tried_at_once_
     with pytest.raises(EngineUnavailableError) as again:
         await engine.generate(ask(), Recorder())
     assert again.value.message == caught.value.message
-    assert await engine.health() == type(await engine.health())(ok=False, detail=caught.value.message)
+    health = await engine.health()
+    assert (health.ok, health.detail) == (False, caught.value.message)
     await engine.close()
 
 

@@ -160,25 +160,15 @@ class LlamaEngine:
         )
 
     async def health(self) -> Health:
+        version = _version()
         if self._supervisor.child is not None:
-            return Health(
-                ok=True, detail=f"{self._name} is loaded.", version=_version(), loaded=(self._name,)
-            )
-        failure = self._supervisor.failure
+            return Health(ok=True, detail=f"{self._name} is loaded.", version=version, loaded=(self._name,))
+        failure = self._supervisor.failure or _failure(self._preparing)
         if failure is not None:
-            return Health(ok=False, detail=failure.message)
+            return Health(ok=False, detail=failure.message, version=version)
         if self._metadata is None:
-            found = self._preparing
-            error = (
-                found.exception() if found is not None and found.done() and not found.cancelled() else None
-            )
-            detail = (
-                error.message
-                if isinstance(error, EngineError)
-                else f"The file of {self._name} is not here yet."
-            )
-            return Health(ok=False, detail=detail)
-        return Health(ok=True, detail=f"{self._name} is being loaded.", version=_version())
+            return Health(ok=False, detail=f"The file of {self._name} is not here yet.", version=version)
+        return Health(ok=True, detail=f"{self._name} is being loaded.", version=version)
 
     async def close(self) -> None:
         self._closing.set()
@@ -217,9 +207,14 @@ class LlamaEngine:
         return await self.ready()
 
     async def _speaker(self, child: Child) -> OpenAIEngine:
-        """What speaks to this child. The one of the child before it is closed."""
+        """What speaks to this child. The one of the child before it is closed.
+
+        :raises EngineUnavailableError: it is dead.
+        """
         if self._speaking is not None and self._speaking[0] is child:
             return self._speaking[1]
+        if not child.alive:
+            raise EngineUnavailableError(f"The model {self._name} died before it was asked.")
         before = self._speaking
         speaker = OpenAIEngine(
             "http://llama/v1",
@@ -246,7 +241,8 @@ class LlamaEngine:
             task = self._preparing = asyncio.get_running_loop().create_task(
                 self._find(), name="llama model file"
             )
-            task.add_done_callback(_observed)
+            # Whoever asked may have gone; a failure is told to the next.
+            task.add_done_callback(_failure)
         await asyncio.shield(task)
 
     async def _find(self) -> None:
@@ -338,9 +334,9 @@ class _Recorder:
         self._out.state(state)
 
 
-def _observed(task: asyncio.Task[None]) -> None:
-    if not task.cancelled():
-        task.exception()
+def _failure(task: asyncio.Task[None] | None) -> EngineError | None:
+    error = task.exception() if task is not None and task.done() and not task.cancelled() else None
+    return error if isinstance(error, EngineError) else None
 
 
 def _cores() -> int:
