@@ -9,9 +9,8 @@ import os
 import sys
 from functools import partial
 
-from feed_engine import FeedEngine
-
 import legato.gateway.engines
+from feed_engine import FeedEngine
 from legato.gateway.server import serve
 from legato.gateway.settings import Settings
 

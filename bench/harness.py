@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,21 +124,25 @@ class Running:
 
 
 @contextmanager
-def serving(peer: Peer) -> Iterator[Running]:
-    """The server of a peer, from when it says a first line until the block ends."""
+def serving(peer: Peer, prepare: Callable[[Path], None] = lambda _: None) -> Iterator[Running]:
+    """The server of a peer, from when it says a first line until the block ends. `prepare` fills its directory before."""
     port, feed = free_port(), free_port()
     with tempfile.TemporaryDirectory(prefix="legato-bench-") as directory:
+        prepare(Path(directory))
         command = [part.format(port=port, feed=feed, dir=directory) for part in peer.command]
-        process = subprocess.Popen(
-            pinned(SERVER_CORE, command),
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **peer.env},
-        )
+        log = Path(directory) / "log"
+        with log.open("w") as errors:
+            process = subprocess.Popen(
+                pinned(SERVER_CORE, command),
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env={**os.environ, **peer.env},
+            )
         assert process.stdout is not None
         try:
             if not process.stdout.readline():
-                raise FailedRunError(f"{peer.name} did not start.")
+                raise FailedRunError(f"{peer.name} did not start:\n{log.read_text()}")
             yield Running(process.pid, port, feed)
         finally:
             process.terminate()
@@ -199,9 +203,9 @@ def machine() -> dict[str, Any]:
     }
 
 
-def keep(name: str, found: dict[str, Any]) -> Path:
-    """Write what a benchmark found as JSON into `bench/out/`."""
-    OUT.mkdir(exist_ok=True)
-    path = OUT / f"{name}.json"
+def keep(out: Path, name: str, found: dict[str, Any]) -> Path:
+    """Write what a benchmark found as JSON into the directory `out`."""
+    out.mkdir(exist_ok=True)
+    path = out / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), **found}, indent=1) + "\n")
     return path

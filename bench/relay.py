@@ -11,6 +11,7 @@ import argparse
 import statistics
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from harness import (
@@ -18,6 +19,7 @@ from harness import (
     LEGATO,
     LEGATO_ASGI,
     NAIVE,
+    OUT,
     FailedRunError,
     Peer,
     Result,
@@ -169,6 +171,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=0, help="runs of each server, in turn (5; quick: 1)")
     parser.add_argument("--seconds", type=float, default=0, help="how long a run is measured (4; quick: 1.5)")
     parser.add_argument("--warm", type=float, default=1.0, help="seconds of every run before that")
+    parser.add_argument("--out", type=Path, default=OUT, help="where the figures of every run go, as JSON")
     given = parser.parse_args()
     counts = [
         int(each)
@@ -190,7 +193,9 @@ def main() -> int:
     print()
     for sentence, met in told:
         print(f"  {'met    ' if met else 'NOT MET'}  {sentence}")
-    path = keep("relay", {"runs": found.runs, "goals": [{"goal": goal, "met": met} for goal, met in told]})
+    path = keep(
+        given.out, "relay", {"runs": found.runs, "goals": [{"goal": goal, "met": met} for goal, met in told]}
+    )
     print(f"\nEvery run: {path}")
     return 0 if all(met for _, met in told) else 1
 
