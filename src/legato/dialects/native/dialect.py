@@ -1,26 +1,17 @@
 """What all sockets of the native dialect share, and the door they come in by."""
 
-from typing import Protocol
-
 from legato.chat.person import Person
 from legato.chat.service import ChatService
 from legato.dialects.base import Door, Handshake, Socket
-from legato.dialects.native.session import NativeSession
+from legato.dialects.native.session import Authenticate, NativeSession
 from legato.protocol.close import CloseCode
 from legato.protocol.messages import PROTOCOL, Welcome
 from legato.stream import Flusher
 
 
-class Authenticate(Protocol):
-    """Finds out who asks.
-
-    :raises UnauthenticatedError: with a sentence that says why not.
-    """
-
-    async def __call__(self, *, token: str | None = None, ticket: str | None = None) -> Person: ...
-
-
 class NativeDialect:
+    """The `Host` of its sessions."""
+
     def __init__(
         self,
         service: ChatService,

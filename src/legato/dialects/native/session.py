@@ -3,10 +3,11 @@
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, assert_never
+from typing import Protocol, assert_never
 
 from legato.chat.ingress import Submission, check_id
 from legato.chat.person import Person
+from legato.chat.service import ChatService
 from legato.dialects.base import Socket, framed
 from legato.dialects.native.codec import decode, delta, encode
 from legato.dialects.native.followed import Followed
@@ -35,12 +36,10 @@ from legato.protocol.messages import (
     Stopped,
     Unfollow,
     Unfollowed,
+    Welcome,
 )
 from legato.storage.base import Begun, Conversation, Message
-from legato.stream import Log
-
-if TYPE_CHECKING:
-    from legato.dialects.native.dialect import NativeDialect
+from legato.stream import Flusher, Log
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +59,26 @@ PAGE_CHARACTERS = 100_000
 """History goes out in frames of about this size, each once the socket takes more."""
 
 
+class Authenticate(Protocol):
+    """Finds out who asks.
+
+    :raises UnauthenticatedError: with a sentence that says why not.
+    """
+
+    async def __call__(self, *, token: str | None = None, ticket: str | None = None) -> Person: ...
+
+
+class Host(Protocol):
+    """What all sessions of the dialect share."""
+
+    service: ChatService
+    flusher: Flusher
+    authenticate: Authenticate
+    sessions: "set[NativeSession]"
+
+    def welcome(self, person: Person, re: str | None) -> Welcome: ...
+
+
 class NativeSession:
     __slots__ = (
         "_deadline",
@@ -73,7 +92,7 @@ class NativeSession:
         "socket",
     )
 
-    def __init__(self, dialect: "NativeDialect", socket: Socket) -> None:
+    def __init__(self, dialect: Host, socket: Socket) -> None:
         self._dialect = dialect
         self.socket = socket
         self.person: Person | None = None
