@@ -1,9 +1,12 @@
 """Which way a request goes."""
 
+import asyncio
+
 import pytest
 from yarl import URL
 
-from legato.engines.http import environment_proxy, is_loopback
+from legato.engines.http import HttpServer, environment_proxy, is_loopback
+from legato.errors import EngineUnavailableError
 
 
 @pytest.mark.parametrize(
@@ -33,3 +36,39 @@ def test_the_environments_proxy_is_used_but_never_for_this_machine(monkeypatch: 
     assert environment_proxy(URL("http://far.example")) == URL("http://proxy.example:1")
     monkeypatch.setenv("all_proxy", "socks5://proxy.example:1")
     assert environment_proxy(URL("http://far.example")) is None
+
+
+async def listening(answers: list[int]) -> tuple[asyncio.Server, str]:
+    """A server that answers so many requests on each connection, announces that it keeps it, and closes it at the next."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(answers.pop(0) if answers else 0):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok")
+        await reader.read(1)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    return server, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_a_kept_connection_that_closes_without_a_word_is_not_an_error() -> None:
+    server, url = await listening([1, 1])
+    http = HttpServer(url, who="It", remedy="Start it.")
+    try:
+        assert await http.fetch("GET", "/") == (200, b"ok")
+        assert await http.fetch("GET", "/") == (200, b"ok")
+    finally:
+        await http.close()
+        server.close()
+
+
+async def test_a_server_that_closes_every_connection_is_one_that_cannot_be_reached() -> None:
+    server, url = await listening([])
+    http = HttpServer(url, who="It", remedy="Start it.")
+    try:
+        with pytest.raises(EngineUnavailableError, match="closed the connection"):
+            await http.fetch("GET", "/")
+    finally:
+        await http.close()
+        server.close()

@@ -119,9 +119,7 @@ class HttpServer:
         """
         headers = None if body is None else {"Content-Type": "application/json"}
         try:
-            response = await self._opened().request(
-                method, self.url.joinpath(path), data=body, headers=headers, allow_redirects=False
-            )
+            response = await self._ask(method, path, body, headers)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._unreachable(error) from error
         try:
@@ -130,6 +128,19 @@ class HttpServer:
             if not response.content.at_eof():
                 response.close()
             response.release()
+
+    async def _ask(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None
+    ) -> aiohttp.ClientResponse:
+        """Ask, and once more where the connection ended without a word: llama.cpp closes after a stream what it
+        promised to keep, and the next request runs into that."""
+        session, url = self._opened(), self.url.joinpath(path)
+        try:
+            return await session.request(method, url, data=body, headers=headers, allow_redirects=False)
+        except aiohttp.ClientConnectorError:
+            raise
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            return await session.request(method, url, data=body, headers=headers, allow_redirects=False)
 
     async def fetch(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         """The status and the body of a short answer.
