@@ -56,8 +56,8 @@ async def test_a_kept_connection_that_closes_without_a_word_is_not_an_error() ->
     server, url = await listening([1, 1])
     http = HttpServer(url, who="It", remedy="Start it.")
     try:
-        assert await http.fetch("GET", "/") == (200, b"ok")
-        assert await http.fetch("GET", "/") == (200, b"ok")
+        assert await http.fetch("GET", "version") == (200, b"ok")
+        assert await http.fetch("GET", "version") == (200, b"ok")
     finally:
         await http.close()
         server.close()
@@ -68,7 +68,7 @@ async def test_a_server_that_closes_every_connection_is_one_that_cannot_be_reach
     http = HttpServer(url, who="It", remedy="Start it.")
     try:
         with pytest.raises(EngineUnavailableError, match="closed the connection"):
-            await http.fetch("GET", "/")
+            await http.fetch("GET", "version")
     finally:
         await http.close()
         server.close()
