@@ -33,7 +33,7 @@ CORPUS = {
     "style attribute": '<p style="background:url(http://evil.example/attr);position:fixed;inset:0">x</p>',
     "link and base": '<link rel=stylesheet href=http://evil.example/a.css><base href="http://evil.example/"><meta http-equiv=refresh content="0;url=http://evil.example/">',
     "form": '<form action="http://evil.example/f"><input name=a><button>go</button></form>',
-    "clobbering": '<form id=location><input name=body></form><a id=legato name=legato href=x>x</a>',
+    "clobbering": "<form id=location><input name=body></form><a id=legato name=legato href=x>x</a>",
     "code language": '```"><img src=x onerror=window.pwned=1>\ncode\n```',
     "code": "```html\n<script>window.pwned = 1</script>\n```",
     "table": "| <img src=x onerror=window.pwned=1> | `b` |\n|---|---|\n| <script>window.pwned=1</script> | x |",
@@ -46,9 +46,7 @@ CORPUS = {
     "bidi and control": "a\u202egpj.exe\u0000\ufeff <b>x</b>",
 }
 
-FORBIDDEN = (
-    "script, style, link, base, meta, iframe, object, embed, form, input, img, svg, math, template, noscript, video, audio"
-)
+FORBIDDEN = "script, style, link, base, meta, iframe, object, embed, form, input, img, svg, math, template, noscript, video, audio"
 
 
 async def watched(page: Page) -> list[str]:

@@ -23,12 +23,13 @@ async def test_a_message_gets_a_reply_and_the_conversation_an_address(page: Page
 
 
 async def test_a_refresh_in_the_middle_goes_on(page: Page, server: Server) -> None:
-    await with_assistant(page, server, "slow")
-    await say(page, WORDS)
-    await expect(page.locator(".reply .prose")).to_contain_text("word9")
+    words = " ".join(f"word{n}" for n in range(40))
+    await with_assistant(page, server, "patient")
+    await say(page, words)
+    await expect(page.locator(".reply .prose")).to_contain_text("word3")
     await page.reload()
-    await page.wait_for_selector(".prose.live")
-    assert await ended(page) == WORDS
+    await expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    assert await ended(page) == words
 
 
 async def test_a_finished_reply_is_there_after_a_refresh(page: Page) -> None:

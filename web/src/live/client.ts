@@ -270,7 +270,9 @@ export class Client {
     try {
       const page = await rest.conversations(this.token, { q: query, ...(before ? { before } : {}) });
       if (query !== this.query.trim()) return;
-      this.list = before ? [...this.list, ...page.conversations] : page.conversations;
+      // A search tells every message that it found; here, a conversation is found once.
+      const all = before ? [...this.list, ...page.conversations] : page.conversations;
+      this.list = all.filter((each, at) => all.findIndex((other) => other.id === each.id) === at);
       this.next = page.next ?? null;
       this.listed = true;
       this.listError = null;

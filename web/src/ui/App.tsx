@@ -103,7 +103,7 @@ function House() {
     <div class={drawer ? "house open" : "house"}>
       <Rail search={search} onPick={pick} onKeys={() => setKeys(true)} />
       <div class="shade" onClick={closeDrawer} />
-      <main class="sheet">
+      <main class="sheet" data-live={session.phase === "live"}>
         <header class="top">
           <button ref={menu} type="button" class="tool menu" aria-label="Conversations" aria-expanded={drawer} onClick={() => setDrawer(!drawer)}>
             <Icon name="menu" />

@@ -63,6 +63,14 @@ export async function copy(text: string): Promise<boolean> {
   }
 }
 
+/** A message longer than this is shown folded: it is known to whoever sent it. In characters, and in lines. */
+const LONG = 1_500;
+const LONG_LINES = 20;
+
+export function isLong(text: string): boolean {
+  return text.length > LONG || text.split("\n").length > LONG_LINES;
+}
+
 interface UserProps {
   client: Client;
   place: Place;
@@ -74,21 +82,28 @@ interface UserProps {
 export function UserMessage({ client, place, last, editing, onEdit }: UserProps) {
   const { message } = place;
   const text = message.text ?? "";
+  const [whole, setWhole] = useState(false);
   if (editing) return <Editor text={text} onCancel={() => onEdit(null)} onSend={(next) => {
     onEdit(null);
     if (next !== text) client.edit(message.id, next);
   }} />;
+  const long = isLong(text);
   const images = (message.parts ?? []).flatMap((part) => (part.type === "image" ? [part.data] : []));
   return (
     <article class={last ? "message user last" : "message user"}>
       <h2 class="sr-only">You</h2>
-      <div class="said">
+      <div class={long && !whole ? "said folded" : "said"}>
         {images.map((data) => (
           <img src={data} alt="A picture you sent" />
         ))}
         {text}
       </div>
       <div class="foot">
+        {long && (
+          <button type="button" class="plain-button" aria-expanded={whole} onClick={() => setWhole(!whole)}>
+            {whole ? "Fold" : "Show all of it"}
+          </button>
+        )}
         <span class="tools">
           <button type="button" class="tool" aria-label="Edit" title="Edit" disabled={client.session.busy} onClick={() => onEdit(message.id)}>
             <Icon name="pencil" />
@@ -160,9 +175,12 @@ export function ReplyMessage({ client, place, last, speaker }: ReplyProps) {
       {running && reply ? (
         <Running client={client} reply={reply} stopping={session.stopping} key={message.id} />
       ) : (
-        <Done message={message} />
+        <Done message={message} again={last && !session.busy ? () => client.regenerate(message.id) : null} />
       )}
       <div class="foot">
+        {running && session.phase !== "live" && (
+          <span class="severed">The connection was cut here. The reply goes on when it is back.</span>
+        )}
         {!running && (
           <>
             <span class="tools">
@@ -180,7 +198,7 @@ export function ReplyMessage({ client, place, last, speaker }: ReplyProps) {
   );
 }
 
-function Done({ message }: { message: MessageView }) {
+function Done({ message, again }: { message: MessageView; again: (() => void) | null }) {
   const tools = toolsOf(message);
   const interrupted = message.status === "interrupted";
   return (
@@ -190,7 +208,16 @@ function Done({ message }: { message: MessageView }) {
       {tools.length > 0 && <Tools tools={tools} />}
       {message.text && <Prose text={message.text} live={false} />}
       {message.status === "stopped" && <p class="aside">{message.text ? "You stopped it here." : "You stopped it before it began."}</p>}
-      {interrupted && <p class="trouble">{message.detail ?? "The reply broke off here. Ask for another one."}</p>}
+      {interrupted && (
+        <p class="trouble">
+          {message.detail ?? "The reply broke off here."}
+          {again && (
+            <button type="button" class="link-button" onClick={again}>
+              Try again
+            </button>
+          )}
+        </p>
+      )}
       {message.status === "complete" && !message.text && <p class="aside">It ended without a word.</p>}
     </>
   );

@@ -62,8 +62,8 @@ export function Rail({ search, onPick, onKeys }: Props) {
           <section key={name}>
             <h2>{name}</h2>
             <ul>
-              {items.map((each, at) => (
-                <Item key={`${each.id}.${client.query ? at : ""}`} item={each} onPick={onPick} />
+              {items.map((each) => (
+                <Item key={each.id} item={each} onPick={onPick} />
               ))}
             </ul>
           </section>

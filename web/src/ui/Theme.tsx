@@ -18,9 +18,9 @@ export function ThemeSwitch() {
     else document.documentElement.dataset.theme = next;
   };
   return (
-    <button type="button" class="tool labelled" aria-label={`Theme: ${theme}`} title="Theme" onClick={turn}>
+    <button type="button" class="tool labelled" title="Theme" onClick={turn}>
       <Icon name="half" />
-      <span>{theme === "system" ? "As the system" : theme === "light" ? "Light" : "Dark"}</span>
+      <span>Theme: {theme}</span>
     </button>
   );
 }

@@ -1,5 +1,5 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { copy, ReplyMessage, UserMessage } from "./Message";
+import { copy, isLong, ReplyMessage, UserMessage } from "./Message";
 import { useClient } from "./hooks";
 import { Waiting } from "./Running";
 
@@ -48,9 +48,14 @@ export function Thread({ editing, onEdit, speaker, onAway, toEnd }: Props) {
     watch.observe(box);
     setReady(true);
     const distance = () => box.scrollHeight - box.clientHeight - box.scrollTop;
+    // Text that grows moves the end away; only a hand moves the page up.
+    let top = box.scrollTop;
+    let height = box.scrollHeight;
     const onScroll = () => {
       if (distance() <= NEAR) stick(true);
-      else if (distance() > box.clientHeight / 2) stick(false);
+      else if (box.scrollHeight === height && box.scrollTop < top - 1) stick(false);
+      top = box.scrollTop;
+      height = box.scrollHeight;
     };
     // A hand on the page wins over the text at once, however little it moves.
     const onWheel = (event: WheelEvent) => {
@@ -107,7 +112,7 @@ export function Thread({ editing, onEdit, speaker, onAway, toEnd }: Props) {
         {said != null && (
           <article class="message user pending">
             <h2 class="sr-only">You</h2>
-            <div class="said">{said}</div>
+            <div class={isLong(said) ? "said folded" : "said"}>{said}</div>
             <div class="foot" />
           </article>
         )}

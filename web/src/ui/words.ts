@@ -9,7 +9,7 @@ export function ordinal(n: number): string {
 }
 
 function seconds(ms: number): string {
-  if (ms < 950) return `${(Math.max(ms, 1) / 1000).toFixed(ms < 95 ? 2 : 1)} s`;
+  if (ms < 95) return `${Math.max(1, Math.round(ms))} ms`;
   if (ms < 9_950) return `${(ms / 1000).toFixed(1)} s`;
   return `${Math.round(ms / 1000)} s`;
 }
@@ -43,7 +43,7 @@ export function figures(message: MessageView): string[] {
   const timings = message.timings;
   if (timings?.tokens_per_second) {
     const pace = timings.tokens_per_second;
-    out.push(`${pace >= 20 ? Math.round(pace) : pace.toFixed(1)} tok/s`);
+    out.push(`${pace >= 20 ? Math.round(pace).toLocaleString("en") : pace.toFixed(1)} tok/s`);
   }
   if (timings?.first_token_ms != null) out.push(`first token in ${seconds(timings.first_token_ms)}`);
   return out;

@@ -1,0 +1,185 @@
+"""Keys, the list of conversations, and the door."""
+
+import time
+
+import jwt
+import pytest
+from playwright.async_api import BrowserContext, Page, expect
+
+from .conftest import SECRET, Server, ended, opened, say, with_assistant
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+
+async def test_enter_sends_and_shift_enter_breaks_the_line(page: Page) -> None:
+    await opened(page)
+    field = page.get_by_label("Message", exact=True)
+    await expect(field).to_be_focused()
+    await page.keyboard.type("one")
+    await page.keyboard.press("Shift+Enter")
+    await page.keyboard.type("two")
+    await expect(field).to_have_value("one\ntwo")
+    await page.keyboard.press("Enter")
+    await expect(field).to_have_value("")
+    await ended(page)
+    assert await page.locator(".said").inner_text() == "one\ntwo"
+
+
+async def test_escape_stops(page: Page, server: Server) -> None:
+    await with_assistant(page, server, "late")
+    await say(page, "never said")
+    await expect(page.get_by_role("button", name="Stop")).to_be_enabled()
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_text("You stopped it before it began.")).to_be_visible()
+
+
+async def test_the_up_arrow_edits_the_last_message_and_escape_leaves_it(page: Page) -> None:
+    await opened(page)
+    await say(page, "first")
+    await ended(page)
+    await page.keyboard.press("ArrowUp")
+    editor = page.get_by_label("Edit your message")
+    await expect(editor).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(editor).to_have_count(0)
+    await expect(page.get_by_label("Message", exact=True)).to_be_focused()
+    await page.keyboard.press("ArrowUp")
+    await page.keyboard.type(" and last")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".reply .prose")).to_have_text("first and last")
+
+
+async def test_control_k_finds_a_conversation(page: Page) -> None:
+    await opened(page)
+    await say(page, "The albatross sleeps in flight.")
+    await ended(page)
+    await page.get_by_role("button", name="New conversation").click()
+    await page.keyboard.press("Control+k")
+    await expect(page.get_by_role("searchbox")).to_be_focused()
+    await page.keyboard.type("albatr")
+    await expect(page.locator(".item").first).to_contain_text("albatross")
+    await page.keyboard.press("Enter")
+    assert await ended(page) == "The albatross sleeps in flight."
+
+
+async def test_a_question_mark_shows_the_keys(page: Page) -> None:
+    await opened(page)
+    await page.keyboard.type("?")
+    await expect(page.get_by_label("Message", exact=True)).to_have_value("?")
+    await page.locator("h1").click()
+    await page.keyboard.press("?")
+    await expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+async def test_every_control_can_be_reached_and_seen_with_the_tab_key(page: Page) -> None:
+    await opened(page)
+    await say(page, "okapi")
+    await ended(page)
+    await page.get_by_role("searchbox").fill("okapi")
+    await expect(page.locator(".item")).to_have_count(1)
+    names = set()
+    for _ in range(40):
+        await page.keyboard.press("Tab")
+        name, ring = await page.evaluate(
+            """() => {
+                const e = document.activeElement, field = e.closest('.search, .field') ?? e;
+                const style = getComputedStyle(field);
+                return [e.ariaLabel || e.textContent, style.outlineStyle !== 'none' || style.boxShadow !== 'none' || e === document.body];
+            }"""
+        )
+        names.add(name)
+        assert ring, name
+    for name in (
+        "Message",
+        "Copy",
+        "Another reply",
+        "Edit",
+        "New conversation",
+        "Find a conversation",
+        "Keys",
+    ):
+        assert name in names
+
+
+async def test_a_conversation_can_be_renamed_and_deleted(page: Page) -> None:
+    await opened(page)
+    await say(page, "to be renamed")
+    await ended(page)
+    current = page.locator(".item.current")
+    await current.get_by_role("button", name="Rename to be").click()
+    await page.get_by_label("Title").fill("A better name")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("h1")).to_have_text("A better name")
+    await expect(page).to_have_title("A better name · Legato")
+    await current.get_by_role("button", name="Delete A better name").click()
+    await expect(page.get_by_role("button", name="Delete", exact=True)).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", name="is listening")).to_be_visible()
+    await expect(page.get_by_text("A better name")).to_have_count(0)
+
+
+async def test_the_back_button_goes_back_and_a_draft_stays_with_its_conversation(page: Page) -> None:
+    await opened(page)
+    await say(page, "the first talk")
+    await ended(page)
+    await page.get_by_label("Message", exact=True).fill("half a thou")
+    await page.get_by_role("button", name="New conversation").click()
+    await expect(page.get_by_label("Message", exact=True)).to_have_value("")
+    await page.go_back()
+    assert await ended(page) == "the first talk"
+    await expect(page.get_by_label("Message", exact=True)).to_have_value("half a thou")
+
+
+async def test_code_is_copied_as_it_was_written(page: Page) -> None:
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await opened(page)
+    await say(page, "```python\nif a < b:\n    print('<b>')\n```")
+    await ended(page)
+    await page.locator(".code-copy").click()
+    await expect(page.locator(".code-copy")).to_have_text("Copied")
+    assert await page.evaluate("navigator.clipboard.readText()") == "if a < b:\n    print('<b>')"
+
+
+async def test_the_polite_region_says_when_a_reply_begins_and_is_done(page: Page, server: Server) -> None:
+    await with_assistant(page, server, "slow")
+    region = page.get_by_role("status")
+    assert await page.locator("[aria-live]").count() == 1
+    await say(page, " ".join(["word"] * 60))
+    await expect(region).to_have_text("The reply begins.")
+    await ended(page)
+    await expect(region).to_have_text("The reply is done.")
+
+
+def token(user: str) -> str:
+    return jwt.encode({"sub": user, "exp": int(time.time()) + 600}, SECRET, algorithm="HS256")
+
+
+async def test_a_locked_server_asks_for_a_token_and_takes_it(
+    context: BrowserContext, locked_server: Server
+) -> None:
+    page = await context.new_page()
+    await page.goto(locked_server.address)
+    field = page.get_by_label("Token", exact=True)
+    await expect(field).to_be_focused()
+    await field.fill("not.a.token")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".trouble")).to_be_visible()
+    await field.fill(token("ada"))
+    await page.keyboard.press("Enter")
+    await page.wait_for_selector("[data-phase=live]")
+    await say(page, "Let me in.")
+    assert await ended(page) == "Let me in."
+    await page.reload()
+    assert await ended(page) == "Let me in."
+    assert await page.evaluate("localStorage.getItem('legato.token')") is None
+
+
+async def test_a_token_in_the_fragment_is_taken_and_leaves_the_address(
+    context: BrowserContext, locked_server: Server
+) -> None:
+    page = await context.new_page()
+    await page.goto(f"{locked_server.address}/#token={token('grace')}")
+    await page.wait_for_selector("[data-phase=live]")
+    assert page.url == f"{locked_server.address}/"
