@@ -1,0 +1,48 @@
+"""`legato`: finds the command, and says in one sentence why it could not."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from legato import __version__
+from legato.cli import serve, token
+from legato.errors import LegatoError
+
+app = typer.Typer(
+    name="legato",
+    help="A chat server for models you run yourself, whose tokens reach every viewer unbroken.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"legato {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _legato(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("serve")(serve.serve)
+app.command("token")(token.token)
+
+
+def main() -> None:
+    """The entry point. Exit status 1 with a sentence on stderr where something is wrong, 2 for a wrong call."""
+    try:
+        app()
+    except LegatoError as error:
+        sys.stderr.write(f"legato: {error.message}\n")
+        sys.exit(1)

@@ -1,0 +1,49 @@
+"""`legato serve`: the server."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from legato.gateway.config import load_settings
+
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        help="auto, demo, llama, ollama or openai. `auto` takes an Ollama that answers, else the embedded model, else demo."
+    ),
+]
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="The address to listen on.  [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="0 takes a free one.  [default: 8000]")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where conversations and models are kept.")] = None,
+    config: Annotated[Path | None, typer.Option(help="The legato.toml to read.")] = None,
+    engine: Engine = None,
+    model: Annotated[str | None, typer.Option(help="The model's name, or the path of a GGUF file.")] = None,
+    backup_model: Annotated[
+        str | None, typer.Option(help="The model that answers where the first one does not.")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Where the engine is: Ollama, or an OpenAI-compatible server.")
+    ] = None,
+    api_key: Annotated[
+        str | None, typer.Option(help="The engine's key. OPENAI_API_KEY keeps it out of the process list.")
+    ] = None,
+) -> None:
+    """Serve the chat page, the API and the socket. Flags outrank the environment, which outranks legato.toml."""
+    from legato.gateway.server import serve as run
+
+    flags = {
+        "host": host,
+        "port": port,
+        "data_dir": data_dir,
+        "config": config,
+        "engine": engine,
+        "model": model,
+        "backup_model": backup_model,
+        "url": url,
+        "api_key": api_key,
+    }
+    raise typer.Exit(run(load_settings(flags)))

@@ -1,0 +1,37 @@
+"""`legato token`: a token for one user."""
+
+import re
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from legato.errors import InvalidError
+from legato.gateway.auth import issue_token
+from legato.gateway.config import load_settings
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def seconds(text: str) -> float:
+    """`90`, `30s`, `15m`, `1h`, `7d`, `1h30m` in seconds.
+
+    :raises InvalidError: it is none of these, or nothing.
+    """
+    if not re.fullmatch(r"(?:\d+[smhdw])+|\d+", text):
+        raise InvalidError(f"{text!r} is no length of time. Write it as 30m, 1h or 7d.")
+    total = sum(int(number) * UNITS[unit or "s"] for number, unit in re.findall(r"(\d+)([smhdw]?)", text))
+    if not total:
+        raise InvalidError("A token that is good for no time is good for nothing. Try --ttl 1h.")
+    return float(total)
+
+
+def token(
+    user: Annotated[str, typer.Option(help="The user it names.")],
+    ttl: Annotated[str, typer.Option(help="How long it is good: 30m, 1h, 7d.")] = "1h",
+    config: Annotated[Path | None, typer.Option(help="The legato.toml to read.")] = None,
+) -> None:
+    """Print a token for a user, and nothing else. It is signed with the secret that the server has."""
+    settings = load_settings({"config": config})
+    typer.echo(issue_token(settings.auth, user, seconds(ttl), time.time()))
