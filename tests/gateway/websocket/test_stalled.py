@@ -135,6 +135,17 @@ async def test_control_messages_to_a_client_that_does_not_read_have_a_bound(tran
         writer.close()
 
 
+async def test_a_long_message_is_not_held_against_a_client_that_reads(transport: Transport) -> None:
+    long, short = b"m" * 6 * MIB, b"c" * 10
+    async with house(transport) as here, here.connect(max_size=None) as reader:
+        await until(lambda: here.talks)
+        for _ in range(2):
+            for payload in (long, short, short):
+                here.talks[0].socket.send(payload)
+                await asyncio.sleep(0)
+            assert [len(await reader.recv()) for _ in range(3)] == [len(long), 10, 10]
+
+
 async def test_a_viewer_that_was_slow_catches_up_with_joined_frames(transport: Transport) -> None:
     stage = Stage()
     async with house(transport, stage.door) as here:

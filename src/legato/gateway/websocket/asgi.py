@@ -36,6 +36,7 @@ class AsgiSocket:
     __slots__ = (
         "_farewell",
         "_limits",
+        "_long",
         "_out",
         "_owed",
         "_sent",
@@ -57,6 +58,7 @@ class AsgiSocket:
         self._task = asyncio.current_task()
         self._out: deque[bytes] = deque()
         self._owed = 0
+        self._long = 0
         self._sent = self._sent_then = 0
         self._sent_since = wheel.now
         self._wake = asyncio.Event()
@@ -75,9 +77,12 @@ class AsgiSocket:
 
     def write(self, data: bytes) -> None:
         if self._farewell is None:
-            if not self.writable and self._owed > self._limits.owed_bytes:
+            limit = self._limits.owed_bytes
+            if not self.writable and self._owed - self._long > limit:
                 self.close(CloseCode.SLOW, words.TOO_SLOW)
                 return
+            if len(data) > limit:
+                self._long = max(self._long, len(data))
             self._out.append(data)
             self._owed += len(data)
             if self.writable and self._owed > self._limits.high_water:
@@ -138,6 +143,7 @@ class AsgiSocket:
     def _resume(self) -> None:
         if self._farewell is None:
             self.writable = True
+            self._long = 0
             if self.session is not None:
                 try:
                     self.session.resumed()

@@ -103,6 +103,7 @@ class DirectSocket(Reader, asyncio.Protocol):
         "_config",
         "_connections",
         "_heard",
+        "_long",
         "_out",
         "_owed",
         "_owed_since",
@@ -122,6 +123,7 @@ class DirectSocket(Reader, asyncio.Protocol):
         self._config = config
         self._connections: set[Any] = server_state.connections
         self._heard = self.hub.wheel.now
+        self._long = 0
         self._out: list[bytes] = []
         self._owed = 0
         self._owed_since = 0.0
@@ -172,6 +174,7 @@ class DirectSocket(Reader, asyncio.Protocol):
         self.writable = False
         self._owed = self._transport.get_write_buffer_size()
         self._owed_since = self.hub.wheel.now
+        self._long = self._owed if self._owed > self.hub.limits.owed_bytes else 0
         if self._phase is OPEN:
             self.hub.wheel.watch(self, self.hub.limits.tick_seconds)
 
@@ -217,10 +220,14 @@ class DirectSocket(Reader, asyncio.Protocol):
         data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
         self._pending = 0
-        if not self.writable and self._transport.get_write_buffer_size() > self.hub.limits.owed_bytes:
-            self.close(CloseCode.SLOW, words.TOO_SLOW)
-        else:
-            self._transport.write(data)
+        if not self.writable:
+            limit = self.hub.limits.owed_bytes
+            if self._transport.get_write_buffer_size() - self._long > limit:
+                self.close(CloseCode.SLOW, words.TOO_SLOW)
+                return
+            if len(data) > limit:
+                self._long = max(self._long, len(data))
+        self._transport.write(data)
 
     def send(self, payload: bytes) -> None:
         if self._phase is OPEN:

@@ -21,7 +21,10 @@ class Limits(Struct, frozen=True, kw_only=True):
     low_water: int = 16 * 1024
 
     owed_bytes: int = 512 * 1024
-    """A client that owes more than this when the next thing is sent to it is closed with `CloseCode.SLOW`."""
+    """A client that owes more than this when the next thing is sent to it is closed with `CloseCode.SLOW`.
+
+    One message that is longer than this by itself does not count: no client could have taken it before the next one.
+    """
 
     unsent_bytes: int = 128 * 1024
     """What the kernel may hold unsent for one socket (`TCP_NOTSENT_LOWAT`), so that a client which does not read costs it no more."""
