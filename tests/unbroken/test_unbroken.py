@@ -13,7 +13,7 @@ import pytest
 
 from legato.testing.gguf import scripted_model, unique_words
 
-from .clients import Cuts, send, watch_socket, watch_sse
+from .clients import Cuts, Text, send, watch_socket, watch_sse
 from .process import ServerProcess
 
 pytestmark = [pytest.mark.llama, pytest.mark.timeout(120)]
@@ -51,6 +51,13 @@ async def server(tmp_path: Path, model: Path) -> AsyncIterator[ServerProcess]:
     await server.kill()
 
 
+def whole(got: Text, text: str) -> None:
+    """A viewer ended with the text, and was told that it is the end."""
+    assert got.end is not None
+    assert got.end["type"] == "finished", got.end
+    assert got.text == text
+
+
 async def cut_at_random(server: ServerProcess, text: str, cuts: int, seed: int, door: str) -> None:
     """Replies one after the other, each followed over a connection that is cut after a few frames."""
     knife, turn = Cuts(seed), 0
@@ -61,9 +68,7 @@ async def cut_at_random(server: ServerProcess, text: str, cuts: int, seed: int, 
             got = await watch_socket(server.socket, ack, knife)
         else:
             got = await watch_sse(server.address, ack, knife)
-        assert got.text == text
-        assert got.end is not None
-        assert got.end["type"] == "finished"
+        whole(got, text)
         assert got.resets == 0
 
 
@@ -82,7 +87,7 @@ async def test_a_hundred_viewers_of_one_stream_have_the_text(
     ack = await send(server.socket, "All together", "together")
     watching = [watch_socket(server.socket, ack, Cuts(n, most=20) if n % 2 else None) for n in range(viewers)]
     for got in await asyncio.gather(*watching):
-        assert got.text == text
+        whole(got, text)
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(50, marks=LONG)])
@@ -102,9 +107,7 @@ async def test_killed_at_any_moment_nothing_is_lost_or_doubled(
             await server.start()
             kills -= 1
         for got in (await by_socket, await by_sse):
-            assert got.text == text
-            assert got.end is not None
-            assert got.end["type"] == "finished"
+            whole(got, text)
         again = await send(server.socket, f"Question {turn}", f"kill-{turn}")
         assert again["duplicate"] is True
         assert again["reply"] == ack["reply"]
