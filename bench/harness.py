@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import random
 import secrets
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,9 +108,12 @@ def build() -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as each:
-        each.bind(("127.0.0.1", 0))
-        return int(each.getsockname()[1])
+    """One that nobody listens on, from below those that the kernel gives to outgoing connections."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as each, suppress(OSError):
+            each.bind(("127.0.0.1", port))
+            return port
 
 
 def pinned(core: int, command: list[str]) -> list[str]:

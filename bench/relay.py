@@ -64,9 +64,9 @@ def cases(counts: list[int], rate: int) -> dict[str, Case]:
             {"window": 10 * full, "finish": 0},
         ),
         "crowd": Case(
-            f"As fast as it can, one stream with {crowd:,} viewers, 2 tokens under way",
+            f"As fast as it can, one stream with {crowd:,} viewers, a token at a time",
             1,
-            {"window": 2, "finish": 0},
+            {"window": 1, "finish": 0},
             viewers=crowd,
             only=("c", "legato", "asgi"),
         ),
