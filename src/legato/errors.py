@@ -117,3 +117,9 @@ class EngineRefusedError(EngineError):
     """The engine understood the request and refuses it: a bad option, a key that is wrong, a context too long."""
 
     code = "engine_refused"
+
+
+class UnreachableError(LegatoError):
+    """A server is not there, or not now. It may be later."""
+
+    code = "unreachable"

@@ -1,0 +1,30 @@
+import pytest
+
+from legato.client.address import socket_url
+from legato.errors import InvalidError
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("http://127.0.0.1:8000", "ws://127.0.0.1:8000/ws"),
+        ("https://chat.example.org/", "wss://chat.example.org/ws"),
+        ("ws://host:1/ws", "ws://host:1/ws"),
+        ("wss://host/below/ws/", "wss://host/below/ws"),
+        ("HTTP://host/below", "ws://host/below/ws"),
+        ("localhost:8000", "ws://localhost:8000/ws"),
+        (" host ", "ws://host/ws"),
+        ("http://[::1]:8000", "ws://[::1]:8000/ws"),
+        ("http://host/?a=b#c", "ws://host/ws?a=b"),
+    ],
+)
+def test_all_ways_to_write_it_lead_to_the_socket(written: str, meant: str) -> None:
+    assert socket_url(written) == meant
+
+
+@pytest.mark.parametrize(
+    "written", ["", "http://", "ftp://host", "http://host:port", "http://[::1", "http://host:0"]
+)
+def test_what_is_no_address_is_said(written: str) -> None:
+    with pytest.raises(InvalidError, match="is not the address of a server"):
+        socket_url(written)

@@ -1,0 +1,478 @@
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from legato.client.happenings import (
+    Answered,
+    Complained,
+    ConversationGone,
+    Happening,
+    MessageTold,
+    StartedOver,
+    Streamed,
+)
+from legato.client.state import State
+from legato.message import Status
+from legato.protocol.messages import (
+    Ack,
+    Delta,
+    Error,
+    Follow,
+    Following,
+    Hello,
+    MessageChanged,
+    MessageView,
+    ResetStream,
+    Send,
+    Show,
+    Stop,
+    Unfollow,
+)
+from legato.stream import Failed, Finished, Fold, Reasoning, Text
+from legato.testing.native import WHEN, Line, Server
+
+
+class Consumer:
+    """One who believes what it is told and adds it up."""
+
+    def __init__(self) -> None:
+        self.folds: dict[str, Fold] = {}
+        self.answers: dict[str, object] = {}
+        self.all: list[Happening] = []
+
+    def hear(self, happened: Iterable[Happening]) -> None:
+        for each in happened:
+            self.all.append(each)
+            match each:
+                case Streamed(stream=stream, events=events):
+                    fold = self.folds.setdefault(stream, Fold())
+                    for event in events:
+                        assert fold.end is None, "nothing is told behind the end"
+                        fold.apply(event)
+                case StartedOver(stream=stream):
+                    assert self.folds[stream].end is None
+                    self.folds[stream] = Fold()
+                case Answered(id=name, answer=answer):
+                    assert name not in self.answers, "a command is answered once"
+                    self.answers[name] = answer
+                case _:
+                    pass
+
+
+class Pair:
+    """A client and a server, with a line between them that does as it is told."""
+
+    def __init__(self, server: Server | None = None) -> None:
+        self.server = server or Server()
+        self.state = State()
+        self.consumer = Consumer()
+        self.line: Line | None = None
+
+    def connect(self) -> None:
+        self.cut()
+        self.line = self.server.connect()
+        self.state.opened()
+        self.line.say(self.server.welcome())
+
+    def cut(self) -> None:
+        if self.line is not None:
+            self.server.disconnect(self.line)
+            self.line = None
+            self.state.lost()
+
+    def carry(self, frames: int | None = None) -> None:
+        """Let commands through, and so many frames back."""
+        while self.line is not None:
+            commands = self.state.outgoing()
+            for command in commands:
+                self.line.hear(command)
+            taken = self.line.frames[:frames]
+            del self.line.frames[:frames]
+            for frame in taken:
+                self.give(frame)
+            if frames is not None or not (taken or commands):
+                return
+
+    def give(self, frame: object) -> None:
+        self.state.received(frame)  # type: ignore[arg-type]
+        self.consumer.hear(self.state.happened())
+
+    def settle(self) -> None:
+        """Everything arrives."""
+        self.carry()
+        assert self.line is not None
+        self.line.flush()
+        self.carry()
+
+
+@pytest.fixture
+def pair() -> Pair:
+    pair = Pair()
+    pair.connect()
+    pair.settle()
+    return pair
+
+
+def reply_of(pair: Pair, command: str) -> str:
+    ack = pair.consumer.answers[command]
+    assert isinstance(ack, Ack)
+    return ack.reply
+
+
+def sent(pair: Pair, kind: type) -> list[object]:
+    return [each for each in pair.server.commands if isinstance(each, kind)]
+
+
+class TestAReply:
+    def test_a_message_is_answered_and_its_reply_streams(self, pair: Pair) -> None:
+        command = pair.state.ask(Send(client_message_id="k", text="hi"))
+        pair.settle()
+        reply = reply_of(pair, command)
+        pair.server.write(reply, Text("one "))
+        pair.settle()
+        pair.server.write(reply, Text("two"))
+        pair.server.finish(reply)
+        pair.settle()
+        assert pair.consumer.folds[reply] == pair.server.logs[reply].fold()
+        assert pair.state.streams[reply].fold.text == "one two"
+
+    def test_after_a_cut_it_goes_on_from_its_position(self, pair: Pair) -> None:
+        command = pair.state.ask(Send(client_message_id="k", text="hi"))
+        pair.settle()
+        reply = reply_of(pair, command)
+        for word in ("one ", "two "):
+            pair.server.write(reply, Text(word))
+        pair.settle()
+        pair.cut()
+        pair.server.write(reply, Text("three"))
+        pair.connect()
+        pair.settle()
+        (follow,) = sent(pair, Follow)
+        assert isinstance(follow, Follow)
+        assert [(each.epoch, each.offset) for each in follow.positions] == [("e1", 2)]
+        assert pair.consumer.folds[reply].text == "one two three"
+        assert not any(isinstance(each, StartedOver) for each in pair.consumer.all)
+
+    def test_after_a_crash_it_starts_over(self, pair: Pair) -> None:
+        command = pair.state.ask(Send(client_message_id="k", text="hi"))
+        pair.settle()
+        reply = reply_of(pair, command)
+        pair.server.write(reply, Text("a first try"))
+        pair.settle()
+        pair.server.crash()
+        pair.cut()
+        pair.server.write(reply, Text("another one"))
+        pair.connect()
+        pair.settle()
+        assert StartedOver(reply) in pair.consumer.all
+        assert pair.consumer.folds[reply].text == "a firanother one"
+
+    def test_one_that_ended_while_nobody_looked_is_told_to_its_end(self, pair: Pair) -> None:
+        command = pair.state.ask(Send(client_message_id="k", text="hi"))
+        pair.settle()
+        reply = reply_of(pair, command)
+        pair.server.write(reply, Text("one "))
+        pair.settle()
+        pair.cut()
+        pair.server.write(reply, Text("two"))
+        pair.server.finish(reply, "interrupted")
+        pair.connect()
+        pair.settle()
+        assert pair.consumer.folds[reply].text == "one two"
+        assert isinstance(pair.consumer.folds[reply].end, Failed)
+
+    def test_a_message_that_says_something_else_in_the_end_is_right(self, pair: Pair) -> None:
+        command = pair.state.ask(Send(client_message_id="k", text="hi"))
+        pair.settle()
+        reply = reply_of(pair, command)
+        pair.server.write(reply, Text("one"))
+        pair.settle()
+        conversation = pair.server.messages[reply].conversation
+        whole = MessageView(reply, conversation, "assistant", "complete", WHEN, 9, "two", reasoning="hm")
+        pair.give(MessageChanged(message=whole))
+        assert (pair.consumer.folds[reply].text, pair.consumer.folds[reply].reasoning) == ("two", "hm")
+        assert isinstance(pair.consumer.folds[reply].end, Finished)
+
+    def test_a_gap_is_asked_for_once_and_filled(self, pair: Pair) -> None:
+        command = pair.state.ask(Send(client_message_id="k", text="hi"))
+        pair.settle()
+        reply = reply_of(pair, command)
+        assert pair.line is not None
+        for word in "abcdef":
+            pair.server.write(reply, Text(word))
+            pair.line.flush()
+        frames, pair.line.frames = pair.line.frames, []
+        for frame in (frames[0], *frames[2:]):
+            pair.give(frame)
+        pair.settle()
+        assert pair.consumer.folds[reply].text == "abcdef"
+        assert len(sent(pair, Follow)) == 1
+
+    def test_a_server_that_does_not_answer_to_the_position_is_asked_for_all(self, pair: Pair) -> None:
+        command = pair.state.ask(Send(client_message_id="k", text="hi"))
+        pair.settle()
+        reply = reply_of(pair, command)
+        pair.give(Delta(reply, "e1", 0, 2, [Text("ab")]))
+        for _ in range(2):
+            pair.give(Delta(reply, "e1", 5, 6, [Text("x")]))
+            (follow,) = [each for each in pair.state.outgoing() if isinstance(each, Follow)]
+            conversation = pair.server.conversations[follow.conversation]
+            pair.give(Following(re=follow.id, conversation=conversation))
+        assert follow.positions == []
+        assert pair.consumer.folds[reply].text == ""
+
+    def test_a_reply_the_server_no_longer_has_ends(self, pair: Pair) -> None:
+        command = pair.state.ask(Send(client_message_id="k", text="hi"))
+        pair.settle()
+        reply = reply_of(pair, command)
+        pair.server.write(reply, Text("one"))
+        pair.settle()
+        pair.give(ResetStream(reply, "gone"))
+        end = pair.consumer.folds[reply].end
+        assert isinstance(end, Failed)
+        assert end.code == "gone"
+
+    def test_a_deleted_conversation_ends_its_replies(self, pair: Pair) -> None:
+        command = pair.state.ask(Send(client_message_id="k", text="hi"))
+        pair.settle()
+        reply = reply_of(pair, command)
+        conversation = pair.server.messages.pop(reply).conversation
+        del pair.server.conversations[conversation], pair.server.logs[reply]
+        pair.cut()
+        pair.connect()
+        pair.settle()
+        assert isinstance(pair.consumer.folds[reply].end, Failed)
+        assert ConversationGone(conversation) in pair.consumer.all
+        assert pair.state.conversations == {}
+
+
+class TestCommands:
+    def test_they_wait_for_the_welcome(self) -> None:
+        state = State()
+        state.ask(Send(client_message_id="k", text="hi"))
+        assert state.outgoing() == []
+        state.opened("a-ticket")
+        assert state.outgoing() == [Hello(ticket="a-ticket")]
+        state.received(Server().welcome())
+        assert [type(each) for each in state.outgoing()] == [Send]
+
+    def test_one_without_an_answer_is_sent_again_as_it_was(self, pair: Pair) -> None:
+        command = pair.state.ask(Send(client_message_id="k", text="hi"))
+        first = pair.state.outgoing()
+        pair.line.hear(first[0])  # type: ignore[union-attr]
+        pair.connect()
+        pair.settle()
+        again = sent(pair, Send)
+        assert again == [first[0], first[0]]
+        ack = pair.consumer.answers[command]
+        assert isinstance(ack, Ack)
+        assert ack.duplicate
+        assert len(pair.server.logs) == 1
+        pair.server.write(ack.reply, Text("once"))
+        pair.settle()
+        assert pair.consumer.folds[ack.reply].text == "once"
+
+    def test_one_that_was_answered_is_not(self, pair: Pair) -> None:
+        pair.state.ask(Send(client_message_id="k", text="hi"))
+        pair.settle()
+        pair.connect()
+        pair.settle()
+        assert len(sent(pair, Send)) == 1
+
+    def test_a_refusal_is_an_answer(self, pair: Pair) -> None:
+        command = pair.state.ask(Send(client_message_id="k", text="hi", conversation="nobody's"))
+        pair.settle()
+        answer = pair.consumer.answers[command]
+        assert isinstance(answer, Error)
+        assert answer.code == "not_found"
+
+    def test_a_refusal_of_nothing_in_particular_is_a_complaint(self, pair: Pair) -> None:
+        error = Error(code="invalid", message="This is not JSON.")
+        pair.give(error)
+        assert pair.consumer.all == [Complained(error)]
+
+    def test_what_is_shown_is_answered_by_the_conversation(self, pair: Pair) -> None:
+        conversation = pair.server.make("v")
+        pair.state.follow(conversation)
+        command = pair.state.ask(Show(conversation=conversation, message="m1"))
+        pair.settle()
+        assert command in pair.consumer.answers
+
+    def test_stop_ends_the_reply(self, pair: Pair) -> None:
+        command = pair.state.ask(Send(client_message_id="k", text="hi"))
+        pair.settle()
+        reply = reply_of(pair, command)
+        pair.server.write(reply, Text("one"))
+        conversation = pair.server.messages[reply].conversation
+        pair.state.ask(Stop(conversation=conversation, message=reply))
+        pair.settle()
+        assert pair.consumer.folds[reply].end == Finished("stopped")
+
+
+class TestFollowing:
+    def test_it_brings_what_there_is_and_then_what_comes(self, pair: Pair) -> None:
+        conversation = pair.server.make("v")
+        question, reply = pair.server.begin(conversation, "hi")
+        pair.server.write(reply, Text("one "))
+        command = pair.state.follow(conversation)
+        pair.settle()
+        assert command in pair.consumer.answers
+        assert list(pair.state.conversations["v"].messages) == [question, reply]
+        pair.server.write(reply, Text("two"))
+        pair.settle()
+        assert pair.consumer.folds[reply].text == "one two"
+        pair.server.begin(conversation, "more")
+        pair.settle()
+        assert len(pair.state.conversations["v"].messages) == 4
+
+    def test_after_a_cut_only_what_may_be_missing_is_told(self, pair: Pair) -> None:
+        conversation = pair.server.make("v")
+        for _ in range(5):
+            _, reply = pair.server.begin(conversation, "hi")
+            pair.server.finish(reply)
+        pair.state.follow(conversation)
+        pair.settle()
+        pair.consumer.all.clear()
+        pair.connect()
+        pair.settle()
+        assert not any(isinstance(each, MessageTold) for each in pair.consumer.all)
+
+    def test_one_that_is_not_there_is_refused_and_forgotten(self, pair: Pair) -> None:
+        command = pair.state.follow("nobody's")
+        pair.settle()
+        assert isinstance(pair.consumer.answers[command], Error)
+        pair.connect()
+        pair.settle()
+        assert len(sent(pair, Follow)) == 1
+
+    def test_a_server_that_cannot_now_is_left_and_asked_again(self, pair: Pair) -> None:
+        conversation = pair.server.make("v")
+        pair.state.follow(conversation)
+        pair.settle()
+        pair.server.refuse["Follow"] = Error(code="storage", message="The database is locked.")
+        pair.connect()
+        pair.settle()
+        assert pair.state.unwell == "The database is locked."
+        pair.server.refuse.clear()
+        pair.connect()
+        pair.settle()
+        assert pair.state.unwell is None
+        assert list(pair.state.conversations) == ["v"]
+
+    def test_unfollow_forgets(self, pair: Pair) -> None:
+        conversation = pair.server.make("v")
+        pair.state.follow(conversation)
+        pair.settle()
+        pair.state.unfollow(conversation)
+        pair.state.unfollow(conversation)
+        pair.settle()
+        assert len(sent(pair, Unfollow)) == 1
+        pair.connect()
+        pair.settle()
+        assert len(sent(pair, Follow)) == 1
+
+
+class Story:
+    """A run of things that happen, by name; `number` chooses where there is something to choose."""
+
+    def __init__(self) -> None:
+        self.pair = Pair()
+        self.sends: list[str] = []
+        self.pair.connect()
+        self.send(0)
+        self.pair.settle()
+
+    def running(self) -> list[str]:
+        server = self.pair.server
+        return [each for each, log in server.logs.items() if not log.closed]
+
+    def send(self, number: int) -> None:
+        known = list(self.pair.state.conversations)
+        conversation = known[-1] if number % 2 and known else None
+        command = Send(client_message_id=f"k{len(self.sends)}", text="hi", conversation=conversation)
+        self.sends.append(self.pair.state.ask(command))
+
+    def write(self, number: int) -> None:
+        for stream in self.running():
+            for letter in "abcdefghé"[number % 9 :][:3]:
+                self.pair.server.write(stream, Reasoning(letter) if number % 4 == 0 else Text(letter))
+
+    def rewind(self, number: int) -> None:
+        for stream in self.running():
+            log = self.pair.server.logs[stream]
+            log.rewind(number % (log.next + 1))
+
+    def finish(self, number: int) -> None:
+        how: tuple[Status, ...] = ("complete", "stopped", "interrupted")
+        for stream in self.running()[:1]:
+            self.pair.server.finish(stream, how[number % 3])
+
+    def flush(self, number: int) -> None:
+        if self.pair.line is not None:
+            self.pair.line.flush(number % 4)
+
+    def carry(self, number: int) -> None:
+        self.pair.carry(number % 5)
+
+    def _deltas(self) -> list[int]:
+        frames = self.pair.line.frames if self.pair.line is not None else []
+        return [place for place, each in enumerate(frames) if isinstance(each, Delta)]
+
+    def double(self, number: int) -> None:
+        if self.pair.line is not None and (places := self._deltas()):
+            frames = self.pair.line.frames
+            frames.insert(len(frames) if number % 2 else places[0], frames[places[number % len(places)]])
+
+    def lose(self, number: int) -> None:
+        if self.pair.line is not None and (places := self._deltas()):
+            del self.pair.line.frames[places[number % len(places)]]
+
+    def cut(self, number: int) -> None:
+        self.pair.cut()
+
+    def connect(self, number: int) -> None:
+        if self.pair.line is None:
+            self.pair.connect()
+            self.pair.carry(number)
+
+    def crash(self, number: int) -> None:
+        self.pair.cut()
+        self.pair.server.crash()
+
+    def end(self) -> None:
+        self.pair.connect()
+        self.pair.settle()
+        # What was lost in silence is found when the line is made anew.
+        self.pair.connect()
+        self.pair.settle()
+
+
+OFTEN = ["write", "flush", "carry"] * 6 + ["connect", "double", "lose"] * 2
+STEPS = [*OFTEN, "send", "rewind", "finish", "cut", "crash"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 40)), min_size=40, max_size=120))
+def test_whatever_is_cut_lost_doubled_or_crashes_the_client_ends_up_with_what_the_server_has(
+    steps: list[tuple[str, int]],
+) -> None:
+    story = Story()
+    pair = story.pair
+    for step, number in steps:
+        getattr(story, step)(number)
+        for stream, told in pair.consumer.folds.items():
+            known = pair.state.streams[stream].fold
+            assert (told.text, told.reasoning) == (known.text, known.reasoning)
+    story.end()
+    assert set(story.sends) <= pair.consumer.answers.keys()
+    replies = [reply_of(pair, each) for each in story.sends]
+    assert sorted(replies) == sorted(pair.server.logs)
+    for stream, log in pair.server.logs.items():
+        fold, told = log.fold(), pair.consumer.folds.get(stream, Fold())
+        assert told.text == fold.text
+        assert bool(told.end) == bool(fold.end)
+    for conversation, followed in pair.state.conversations.items():
+        there = [each for each in pair.server.messages.values() if each.conversation == conversation]
+        assert followed.messages == {each.id: each for each in there}
