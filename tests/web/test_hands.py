@@ -132,6 +132,23 @@ async def test_the_back_button_goes_back_and_a_draft_stays_with_its_conversation
     await expect(page.get_by_label("Message", exact=True)).to_have_value("half a thou")
 
 
+async def test_what_is_typed_while_a_new_conversation_gets_its_address_stays(page: Page) -> None:
+    await opened(page)
+    await say(page, "the first word")
+    await page.keyboard.type("and the next")
+    await ended(page)
+    await expect(page.get_by_label("Message", exact=True)).to_have_value("and the next")
+
+
+async def test_a_message_that_is_too_long_is_given_back(page: Page) -> None:
+    await opened(page)
+    await say(page, "x" * 70_000)
+    await expect(page.get_by_text("This is too long")).to_be_visible()
+    await page.get_by_role("button", name="Take it back").click()
+    await expect(page.get_by_label("Message", exact=True)).to_have_value("x" * 70_000)
+    await expect(page.locator("[data-phase=live]")).to_be_visible()
+
+
 async def test_code_is_copied_as_it_was_written(page: Page) -> None:
     await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await opened(page)

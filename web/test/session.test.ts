@@ -186,6 +186,15 @@ describe("sending", () => {
     expect(sent(session.again())).toMatchObject([{ type: "send", client_message_id: "m1" }]);
   });
 
+  test("is not told where it is longer than the server takes, and is given back", () => {
+    const session = new Session();
+    session.connect(0);
+    say(session, { type: "welcome", user: "ada", server: "0", max_frame_bytes: 1024 });
+    expect(sent(session.send("ä".repeat(600), "m1"))).toEqual([]);
+    expect(session.shown().pending?.refusal?.code).toBe("too_large");
+    expect(session.busy).toBe(false);
+  });
+
   test("stays with its conversation when another one is opened", () => {
     const session = new Session();
     session.send("Hello", "m1");

@@ -30,6 +30,7 @@ export class Client {
   private streams = new Map<string, Set<() => void>>();
   private listTimer = 0;
   private asked = 0;
+  private here: string | null = null;
 
   constructor() {
     this.token = this.tokenFromAddress() ?? read("session", "token") ?? read("local", "token");
@@ -41,8 +42,12 @@ export class Client {
   }
 
   start(): void {
-    this.session.open(conversationOf(location.pathname));
-    window.addEventListener("popstate", () => this.run(this.session.open(conversationOf(location.pathname))));
+    this.here = conversationOf(location.pathname);
+    this.session.open(this.here);
+    window.addEventListener("popstate", () => {
+      this.here = conversationOf(location.pathname);
+      this.run(this.session.open(this.here));
+    });
     window.addEventListener("online", () => this.run(this.session.nudge(now())));
     window.addEventListener("offline", () => this.run(this.session.doubt(now())));
     window.addEventListener("pageshow", () => this.run(this.session.nudge(now())));
@@ -72,6 +77,7 @@ export class Client {
   open(conversation: string | null): void {
     const path = conversation ? `/c/${encodeURIComponent(conversation)}` : "/";
     if (location.pathname !== path) history.pushState(null, "", path);
+    this.here = conversation;
     this.run(this.session.open(conversation));
   }
 
@@ -100,8 +106,11 @@ export class Client {
     return text;
   }
 
-  discard(): void {
+  /** Take back what was refused; returns its text. */
+  discard(): string | null {
+    const command = this.session.pending?.command;
     this.run(this.session.discard());
+    return command && command.type !== "regenerate" ? (command.text ?? null) : null;
   }
 
   again(): void {
@@ -187,6 +196,13 @@ export class Client {
   }
 
   private changed(): void {
+    const here = this.session.thread?.id ?? null;
+    if (this.here === null && here !== null) {
+      // The conversation got its id while somebody may already write the next message.
+      write("session", `draft.${here}`, read("session", "draft.new"));
+      write("session", "draft.new", null);
+    }
+    this.here = here;
     for (const watcher of this.watchers) watcher();
   }
 

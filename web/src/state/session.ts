@@ -51,6 +51,7 @@ export class Session {
   user: string | null = null;
   server: string | null = null;
 
+  private frame = 65_536;
   private count = 0;
   private returned = false;
   private left = new Set<string>();
@@ -128,6 +129,7 @@ export class Session {
       case "welcome": {
         this.user = message.user;
         this.server = message.server;
+        this.frame = message.max_frame_bytes ?? this.frame;
         this.returned = this.link.welcomed(now);
         return this.resumed(now);
       }
@@ -286,12 +288,19 @@ export class Session {
 
   private flush(): Effect[] {
     if (this.phase !== "live") return [];
-    return this.outbox
-      .filter((each) => !each.refusal && !each.told)
-      .map((each) => {
-        each.told = true;
-        return this.tell(each.command);
-      });
+    const out: Effect[] = [];
+    for (const each of this.outbox) {
+      if (each.refusal || each.told) continue;
+      if (size(each.command) > this.frame) {
+        // The server would end the connection over it, and again each time it is told.
+        const most = Math.floor(this.frame / 1024);
+        each.refusal = { code: "too_large", message: `This is too long: a message can have about ${most} KiB here. Shorten it.` };
+        continue;
+      }
+      each.told = true;
+      out.push(this.tell(each.command));
+    }
+    return out;
   }
 
   private resumed(now: number): Effect[] {
@@ -385,4 +394,8 @@ export class Session {
     this.count += 1;
     return `p${this.count}`;
   }
+}
+
+function size(message: ClientMessage): number {
+  return new TextEncoder().encode(JSON.stringify(message)).length;
 }

@@ -70,6 +70,14 @@ function House() {
     client.open(conversation);
     focus();
   };
+  const takeBack = () => {
+    const text = client.discard();
+    const field = area.current;
+    if (!text || !field) return;
+    field.value = text;
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+    field.focus();
+  };
   const editLast = () => {
     const last = session.shown().places.findLast((place) => place.message.role === "user");
     if (last) setEditing(last.message.id);
@@ -117,7 +125,7 @@ function House() {
         ) : empty ? (
           <Empty onTry={(text) => client.send(text)} />
         ) : (
-          <Thread editing={editing} onEdit={(id) => { setEditing(id); if (!id) focus(); }} speaker={who} onAway={setAway} toEnd={toEnd} />
+          <Thread editing={editing} onEdit={(id) => { setEditing(id); if (!id) focus(); }} speaker={who} onAway={setAway} onTakeBack={takeBack} toEnd={toEnd} />
         )}
         {!gone && <Composer area={area} away={away && !empty} onEnd={() => setToEnd((count) => count + 1)} onEditLast={editLast} />}
       </main>

@@ -183,6 +183,7 @@ export function ReplyMessage({ client, place, last, speaker }: ReplyProps) {
         )}
         {!running && (
           <>
+            <span class="figures">{figures(message).join(" · ")}</span>
             <span class="tools">
               <CopyButton text={message.text ?? ""} />
               <button type="button" class="tool" aria-label="Another reply" title="Another reply" disabled={session.busy} onClick={() => client.regenerate(message.id)}>
@@ -190,7 +191,6 @@ export function ReplyMessage({ client, place, last, speaker }: ReplyProps) {
               </button>
             </span>
             <Branches client={client} place={place} />
-            <span class="figures">{figures(message).join(" · ")}</span>
           </>
         )}
       </div>

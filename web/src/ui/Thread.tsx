@@ -8,13 +8,14 @@ interface Props {
   onEdit: (message: string | null) => void;
   speaker: string;
   onAway: (away: boolean) => void;
+  onTakeBack: () => void;
   /** Counts up when the page shall go to the end. */
   toEnd: number;
 }
 
 const NEAR = 24;
 
-export function Thread({ editing, onEdit, speaker, onAway, toEnd }: Props) {
+export function Thread({ editing, onEdit, speaker, onAway, onTakeBack, toEnd }: Props) {
   const client = useClient();
   const { session } = client;
   const { places, pending } = session.shown();
@@ -129,8 +130,8 @@ export function Thread({ editing, onEdit, speaker, onAway, toEnd }: Props) {
               <button type="button" class="link-button" onClick={() => client.again()}>
                 Send again
               </button>{" "}
-              <button type="button" class="link-button" onClick={() => client.discard()}>
-                Discard
+              <button type="button" class="link-button" onClick={onTakeBack}>
+                Take it back
               </button>
             </p>
           </div>
