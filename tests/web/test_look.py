@@ -279,7 +279,7 @@ async def test_the_text_does_not_jump_while_it_comes(page: Page, server: Server)
     )
     await say(page, "\n\n".join(f"Paragraph {n} with a few words." for n in range(8)))
     await ended(page)
-    assert await page.evaluate("window.total()") < 0.02
+    assert await page.evaluate("window.total()") < 0.005
 
 
 async def test_the_page_follows_the_text_until_a_hand_scrolls_up(page: Page, server: Server) -> None:

@@ -30,6 +30,7 @@ export type ClientMessage =
 export type ServerMessage =
   | Welcome
   | Following
+  | Messages
   | Unfollowed
   | Ack
   | Stopped
@@ -161,11 +162,16 @@ export interface Welcome {
   re?: string | null;
 }
 
-/** What was missed: the conversation, and its messages written after `since`, oldest first. */
+/**
+ * What was missed: the conversation, and its messages written after `since`, oldest first.
+ *
+ * Where `more` is true, the rest of them comes in frames of type `messages`.
+ */
 export interface Following {
   type: "following";
   conversation: ConversationView;
   messages?: MessageView[];
+  more?: boolean;
   re?: string | null;
 }
 
@@ -230,6 +236,15 @@ export interface Timings {
   tokens_per_second?: number | null;
 }
 
+/** More of what was missed, behind `following`; the last such frame has no `more`. */
+export interface Messages {
+  type: "messages";
+  conversation: string;
+  messages: MessageView[];
+  more?: boolean;
+  re?: string | null;
+}
+
 export interface Unfollowed {
   type: "unfollowed";
   conversation: string;
@@ -278,7 +293,8 @@ export interface MessageChanged {
 /**
  * The events of the offsets `from` ≤ offset < `to` of a stream, neighbours of text joined.
  *
- * `from` is always the `to` of the delta before it, or 0 after a `reset`, or the position that was asked for.
+ * `from` is the `to` of the delta before it, or the position that was asked for. Where it is 0 the stream is told from
+ * its beginning: what a client has of it is replaced.
  */
 export interface Delta {
   type: "delta";
@@ -361,11 +377,11 @@ export interface Failed {
   message: string;
 }
 
-/** Forget what you have of this stream: the next delta of `epoch` begins at 0, or its message is told whole. */
+/** The position cannot be continued: forget what you have of this stream. The next delta of it begins at 0; with the reason `gone` there is none. */
 export interface ResetStream {
   type: "reset";
   stream: string;
-  reason: string;
+  reason: "epoch" | "future" | "trimmed" | "gone";
   epoch?: string | null;
 }
 
