@@ -16,12 +16,13 @@ WHOLE_AFTER = 240
 
 
 class _Cursor:
-    __slots__ = ("first_row", "log", "offset")
+    __slots__ = ("doubtful", "first_row", "log", "offset")
 
     def __init__(self, log: Log, offset: int) -> None:
         self.log = log
         self.offset = offset
         self.first_row: int | None = None
+        self.doubtful = False
 
 
 class Journal:
@@ -45,25 +46,30 @@ class Journal:
     def idle(self) -> bool:
         """Whether a tick would do nothing."""
         return self._trimmed > self._row and not any(
-            cursor.offset < cursor.log.next for cursor in self._cursors.values()
+            cursor.doubtful or cursor.offset < cursor.log.next for cursor in self._cursors.values()
         )
 
     async def tick(self) -> None:
-        """Write what was gained since the last tick. A database that fails is tried again at the next one."""
+        """Write what was gained since the last tick. A database that fails is tried again at the next one.
+
+        A write that failed or was cancelled may have been taken all the same; what follows it is the whole text again.
+        """
         entries: list[JournalEntry] = []
         ahead: list[tuple[_Cursor, int, bool]] = []
         for stream, cursor in self._cursors.items():
-            whole = cursor.first_row is None or self._row - cursor.first_row >= WHOLE_AFTER
+            whole = cursor.doubtful or cursor.first_row is None or self._row - cursor.first_row >= WHOLE_AFTER
             if cursor.offset >= cursor.log.next and (not whole or cursor.log.next == 0):
                 continue
             batch = cursor.log.since(0 if whole else cursor.offset)
             entries.append(JournalEntry(stream, batch.events, whole))
             ahead.append((cursor, batch.next, whole))
+            cursor.doubtful = True
         try:
             if entries:
                 self._row = await self._storage.journal(entries)
                 for cursor, offset, whole in ahead:
                     cursor.offset = offset
+                    cursor.doubtful = False
                     if whole:
                         cursor.first_row = self._row
             await self._trim()

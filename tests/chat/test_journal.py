@@ -1,0 +1,116 @@
+"""What the journal keeps is the text so far, whatever happens to a write."""
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+
+import pytest
+
+from legato.chat.journal import WHOLE_AFTER, Journal
+from legato.errors import StorageError
+from legato.storage.base import JournalEntry
+from legato.stream import Fold, Log, Text
+
+
+class Rows:
+    """A database that keeps rows. `fate` says of each write whether it is taken, and what its caller is told."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, list[JournalEntry]] = {}
+        self.fate: Callable[[], str] = lambda: "good"
+        self._number = 0
+
+    async def journal(self, entries: list[JournalEntry]) -> int:
+        fate = self.fate()
+        if fate != "lost":
+            self._number += 1
+            self.rows[self._number] = entries
+        await asyncio.sleep(0)
+        if fate == "good":
+            return self._number
+        if fate == "bug":
+            raise ZeroDivisionError
+        raise StorageError("The connection broke.")
+
+    async def trim_journal(self, before: int) -> None:
+        self.rows = {number: row for number, row in self.rows.items() if number >= before}
+
+    def text(self, stream: str) -> str:
+        """What a server that starts now would find, by the rules of `Storage.unfinished`."""
+        events: list[object] = []
+        for row in self.rows.values():
+            for entry in row:
+                if entry.message == stream:
+                    if entry.whole:
+                        events.clear()
+                    events.extend(entry.events)
+        return Fold(events).text  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def rows() -> Rows:
+    return Rows()
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_writes_that_fail_or_whose_answer_is_lost_double_nothing(rows: Rows, seed: int) -> None:
+    random = Random(seed)
+    journal = Journal(rows)  # type: ignore[arg-type]
+    logs = [Log(name, "e") for name in "abc"]
+    for log in logs:
+        journal.open(log)
+    rows.fate = lambda: random.choice(["good", "good", "lost", "answer lost"])
+    for n in range(60):
+        for log in logs:
+            if random.random() < 0.7:
+                log.append(Text(f"{n} "))
+        before = [rows.text(log.stream) for log in logs]
+        await journal.tick()
+        for log, was in zip(logs, before, strict=True):
+            assert rows.text(log.stream) in (was, log.fold().text)
+    rows.fate = lambda: "good"
+    await journal.tick()
+    for log in logs:
+        assert rows.text(log.stream) == log.fold().text
+
+
+async def test_a_write_whose_caller_was_cancelled_is_not_written_behind_itself(rows: Rows) -> None:
+    """A server that ends cancels its ticker, and the database may have taken the row."""
+    journal, log = Journal(rows), Log("a", "e")  # type: ignore[arg-type]
+    journal.open(log)
+    log.append(Text("One "))
+    await journal.tick()
+    log.append(Text("two."))
+    ticking = asyncio.create_task(journal.tick())
+    while len(rows.rows) < 2:
+        await asyncio.sleep(0)
+    ticking.cancel()
+    await asyncio.gather(ticking, return_exceptions=True)
+    assert not journal.idle
+    await journal.tick()
+    assert rows.text("a") == "One two."
+
+
+async def test_the_rows_of_a_long_reply_are_trimmed(rows: Rows) -> None:
+    journal, log, other = Journal(rows), Log("a", "e"), Log("b", "e")  # type: ignore[arg-type]
+    journal.open(log)
+    journal.open(other)
+    other.append(Text("A word, and then nothing."))
+    for n in range(3 * WHOLE_AFTER):
+        log.append(Text(f"{n} "))
+        await journal.tick()
+        assert rows.text("b") == other.fold().text
+    assert len(rows.rows) <= WHOLE_AFTER + 1
+    assert rows.text("a") == log.fold().text
+
+
+async def test_when_nothing_runs_nothing_is_kept(rows: Rows) -> None:
+    journal, log = Journal(rows), Log("a", "e")  # type: ignore[arg-type]
+    journal.open(log)
+    log.append(Text("One"))
+    await journal.tick()
+    journal.close("a")
+    assert not journal.idle
+    await journal.tick()
+    assert rows.rows == {}
+    assert journal.idle
