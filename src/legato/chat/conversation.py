@@ -17,14 +17,20 @@ REPLY_SHARE = 0.25
 class Tree:
     """A conversation and all its messages. Messages come in the order they were made; a later one of the same id replaces."""
 
-    __slots__ = ("conversation", "messages")
+    __slots__ = ("characters", "conversation", "messages")
 
     def __init__(self, conversation: Conversation, messages: Iterable[Message] = ()) -> None:
         self.conversation = conversation
-        self.messages: dict[str, Message] = {message.id: message for message in messages}
+        self.messages: dict[str, Message] = {}
+        self.characters = 0
+        for message in messages:
+            self.put(message)
 
     def put(self, message: Message) -> None:
+        """Take a message in. `characters` counts about what all of them hold."""
+        before = self.messages.get(message.id)
         self.messages[message.id] = message
+        self.characters += weight(message) - (weight(before) if before is not None else 0)
 
     def path(self, leaf: str | None = None) -> list[Message]:
         """The branch that ends in `leaf` (None: the one that is shown), first message first."""
@@ -37,6 +43,20 @@ class Tree:
             at = message.parent
         branch.reverse()
         return branch
+
+
+def weight(message: Message) -> int:
+    """About how many characters a message holds."""
+    total = len(message.reasoning)
+    for part in message.parts:
+        match part:
+            case TextPart(text=text):
+                total += len(text)
+            case ImagePart(data=data):
+                total += len(data)
+            case ToolCallPart(arguments=text) | ToolResultPart(output=text):
+                total += len(text)
+    return total + 500
 
 
 def size(parts: tuple[Part, ...]) -> float:

@@ -2,7 +2,9 @@
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from typing import NamedTuple
 
+from legato.chat.conversation import weight
 from legato.chat.reply import Reply
 from legato.stream import Log, State
 
@@ -10,6 +12,21 @@ KEPT_SECONDS = 120.0
 """How long the log of a finished reply stays, so that positions in it can be continued."""
 
 KEPT_LOGS = 2000
+
+KEPT_BYTES = 32 * 1024 * 1024
+"""About what the logs of ended replies may hold together; the last one stays, whatever its size."""
+
+EVENT_BYTES = 150
+"""What an event costs in memory, beside its text."""
+
+
+class Kept(NamedTuple):
+    """The log of a reply that ended at `ended`. `size` is in bytes, about."""
+
+    ended: float
+    conversation: str
+    log: Log
+    size: int
 
 
 class Replies:
@@ -19,7 +36,8 @@ class Replies:
         self._clock = clock
         self._running: dict[str, Reply] = {}
         self._lines: dict[str, deque[Reply]] = {}
-        self._kept: OrderedDict[str, tuple[float, str, Log]] = OrderedDict()
+        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._size = 0
 
     def __len__(self) -> int:
         return len(self._running)
@@ -40,7 +58,7 @@ class Replies:
         if running is not None:
             return running.message.conversation, running.log
         kept = self._kept.get(reply)
-        return None if kept is None else (kept[1], kept[2])
+        return None if kept is None else (kept.conversation, kept.log)
 
     def enter(self, reply: Reply) -> None:
         """Take the last place of its conversation's line."""
@@ -68,19 +86,30 @@ class Replies:
             for place, waiting in enumerate(line):
                 if place > 0:
                     waiting.state(State("queued", place=place))
-        now = self._clock()
         if reply.log.closed:
-            self._kept[reply.id] = (now, conversation, reply.log)
-        while self._kept and (
-            len(self._kept) > KEPT_LOGS or next(iter(self._kept.values()))[0] < now - KEPT_SECONDS
-        ):
-            self._kept.popitem(last=False)
+            size = EVENT_BYTES * reply.log.next + weight(reply.message)
+            self._kept[reply.id] = Kept(self._clock(), conversation, reply.log, size)
+            self._size += size
+        self.expire()
         reply.done.set()
+
+    def expire(self) -> None:
+        """Let go of logs that were kept long enough, or are too many."""
+        old = self._clock() - KEPT_SECONDS
+        while self._kept:
+            stream, oldest = next(iter(self._kept.items()))
+            full = len(self._kept) > KEPT_LOGS or (self._size > KEPT_BYTES and len(self._kept) > 1)
+            if oldest.ended >= old and not full:
+                return
+            self._drop(stream)
+
+    def _drop(self, stream: str) -> None:
+        self._size -= self._kept.pop(stream).size
 
     def forget(self, conversation: str) -> None:
         """The conversation was deleted: its ended logs go at once."""
-        for stream in [key for key, kept in self._kept.items() if kept[1] == conversation]:
-            del self._kept[stream]
+        for stream in [key for key, kept in self._kept.items() if kept.conversation == conversation]:
+            self._drop(stream)
 
     async def empty(self) -> None:
         """Return when nothing runs."""

@@ -8,6 +8,9 @@ from legato.storage.base import Conversation, Message, Storage
 TREES = 1000
 """Conversations whose messages are kept in memory."""
 
+CHARACTERS = 32 * 1024 * 1024
+"""Characters that they may have together: a few long conversations take the room of many short ones."""
+
 REVISIONS = 20_000
 """Conversations whose last written revision is remembered."""
 
@@ -22,6 +25,7 @@ class Trees:
         self._storage = storage
         self._trees: OrderedDict[str, Tree] = OrderedDict()
         self._written: OrderedDict[str, int] = OrderedDict()
+        self._characters = 0
 
     async def get(self, conversation: str) -> Tree | None:
         """The conversation with all its messages, or None where there is none."""
@@ -41,9 +45,7 @@ class Trees:
 
     def wrote(self, conversation: Conversation, *messages: Message | None) -> None:
         """Carry a write over into memory, where memory has all that came before it."""
-        self._written[conversation.id] = max(self._written.pop(conversation.id, 0), conversation.revision)
-        while len(self._written) > REVISIONS:
-            self._written.popitem(last=False)
+        self._remember(conversation.id, conversation.revision)
         tree = self._trees.get(conversation.id)
         if tree is None and conversation.revision == 1:
             tree = Tree(conversation)
@@ -51,19 +53,39 @@ class Trees:
         if tree is None:
             return
         if tree.conversation.revision not in (conversation.revision - 1, conversation.revision):
-            del self._trees[conversation.id]
+            self.drop(conversation.id)
             return
         tree.conversation = conversation
+        before = tree.characters
         for message in messages:
             if message is not None:
                 tree.put(message)
+        self._characters += tree.characters - before
+        self._shrink()
+
+    def outdated(self, conversation: str, revision: int) -> None:
+        """A write made this revision, and memory does not have it: what is being read now may lack it too."""
+        self._remember(conversation, revision)
+        self.drop(conversation)
 
     def drop(self, conversation: str) -> None:
-        """It was deleted, or something was written that memory does not have."""
-        self._trees.pop(conversation, None)
+        """It was deleted."""
+        tree = self._trees.pop(conversation, None)
+        if tree is not None:
+            self._characters -= tree.characters
+
+    def _remember(self, conversation: str, revision: int) -> None:
+        self._written[conversation] = max(self._written.pop(conversation, 0), revision)
+        while len(self._written) > REVISIONS:
+            self._written.popitem(last=False)
 
     def _keep(self, tree: Tree) -> None:
+        self.drop(tree.conversation.id)
         self._trees[tree.conversation.id] = tree
-        self._trees.move_to_end(tree.conversation.id)
-        while len(self._trees) > TREES:
-            self._trees.popitem(last=False)
+        self._characters += tree.characters
+        self._shrink()
+
+    def _shrink(self) -> None:
+        """Give up those that nobody asked for longest, but for the last one."""
+        while len(self._trees) > TREES or (self._characters > CHARACTERS and len(self._trees) > 1):
+            self.drop(next(iter(self._trees)))

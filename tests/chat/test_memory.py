@@ -1,0 +1,165 @@
+"""What a server keeps in memory is bounded, by number and by size."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from legato.chat import replies as of_replies
+from legato.chat import trees as of_trees
+from legato.chat.assistant import Assistant
+from legato.chat.replies import KEPT_LOGS, KEPT_SECONDS, Replies
+from legato.chat.reply import Reply, Speaker
+from legato.chat.service import utc
+from legato.chat.trees import TREES, Trees
+from legato.message import TextPart
+from legato.storage.base import Conversation, Message
+from legato.stream import Finished, Log, Text
+from legato.testing.engine import ScriptedEngine
+
+
+@dataclass
+class Clock:
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def message(name: str, conversation: str, text: str = "", revision: int = 1) -> Message:
+    parts = (TextPart(text),) if text else ()
+    return Message(name, conversation, "assistant", "complete", parts, utc(), revision=revision)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+async def ended(replies: Replies, name: str, clock: Clock, conversation: str = "c", text: str = "A") -> None:
+    log = Log(name, "e")
+    speaker = Speaker(Assistant(name="default"), ScriptedEngine(), "m")
+    reply = Reply(message(name, conversation, text), log, speaker, "ada", clock)
+    replies.enter(reply)
+    log.append(Text(text))
+    log.append(Finished("stop"))
+    replies.leave(reply)
+
+
+async def test_the_log_of_an_ended_reply_stays_for_a_while_and_no_longer(clock: Clock) -> None:
+    replies = Replies(clock)
+    await ended(replies, "one", clock)
+    clock.now = KEPT_SECONDS
+    replies.expire()
+    assert replies.log("one") is not None
+    clock.now = KEPT_SECONDS + 1
+    replies.expire()
+    assert replies.log("one") is None
+
+
+async def test_ten_thousand_turns_keep_the_last_logs(clock: Clock) -> None:
+    replies = Replies(clock)
+    for n in range(10_000):
+        await ended(replies, str(n), clock, conversation=f"c{n}")
+    kept = [n for n in range(10_000) if replies.log(str(n)) is not None]
+    assert kept == list(range(10_000 - KEPT_LOGS, 10_000))
+
+
+async def test_long_logs_are_kept_by_their_size(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_replies, "KEPT_BYTES", 100_000)
+    replies = Replies(clock)
+    for n in range(50):
+        await ended(replies, str(n), clock, text="x" * 30_000)
+    assert [n for n in range(50) if replies.log(str(n)) is not None] == [47, 48, 49]
+    await ended(replies, "huge", clock, text="x" * 1_000_000)
+    assert replies.log("huge") is not None
+    assert replies.log("49") is None
+
+
+async def test_a_deleted_conversation_leaves_no_log_and_its_room(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(of_replies, "KEPT_BYTES", 100_000)
+    replies = Replies(clock)
+    for n in range(3):
+        await ended(replies, str(n), clock, "gone", "x" * 30_000)
+    replies.forget("gone")
+    for n in range(3, 6):
+        await ended(replies, str(n), clock, "here", "x" * 30_000)
+    assert [n for n in range(6) if replies.log(str(n)) is not None] == [3, 4, 5]
+
+
+class Shelf:
+    """A database of conversations with one message each, which counts what it is asked."""
+
+    def __init__(self, characters: int) -> None:
+        self.text = "x" * characters
+        self.reads = 0
+
+    async def conversation(self, conversation: str) -> Conversation:
+        self.reads += 1
+        return Conversation(conversation, "ada", "T", "default", utc(), utc(), revision=1, head="m")
+
+    async def messages(self, conversation: str) -> list[Message]:
+        return [message("m", conversation, self.text)]
+
+
+async def test_conversations_in_memory_are_bounded_by_number() -> None:
+    shelf = Shelf(10)
+    trees = Trees(shelf)  # type: ignore[arg-type]
+    for n in range(TREES + 50):
+        await trees.get(str(n))
+    assert sum(trees.seen(str(n)) is not None for n in range(TREES + 50)) == TREES
+    await trees.get(str(TREES))
+    assert shelf.reads == TREES + 50
+
+
+async def test_conversations_in_memory_are_bounded_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_trees, "CHARACTERS", 100_000)
+    trees = Trees(Shelf(30_000))  # type: ignore[arg-type]
+    for n in range(20):
+        await trees.get(str(n))
+    assert [n for n in range(20) if trees.seen(str(n)) is not None] == [17, 18, 19]
+    for n in range(17, 20):
+        trees.drop(str(n))
+    for n in range(3):
+        await trees.get(str(n))
+    assert [n for n in range(3) if trees.seen(str(n)) is not None] == [0, 1, 2]
+
+
+async def test_a_conversation_that_grows_displaces_others_and_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_trees, "CHARACTERS", 100_000)
+    trees = Trees(Shelf(10))  # type: ignore[arg-type]
+    await trees.get("other")
+    grown = await trees.get("mine")
+    assert grown is not None
+    for n in range(2, 12):
+        conversation = Conversation("mine", "ada", "T", "default", utc(), utc(), revision=n, head="m")
+        trees.wrote(conversation, message(f"m{n}", "mine", "x" * 30_000, n))
+    assert trees.seen("mine") is grown
+    assert len(grown.messages) == 11
+    assert trees.seen("other") is None
+
+
+async def test_a_tree_that_was_read_before_a_write_is_not_kept() -> None:
+    """The end of a reply whose conversation memory has lost, while somebody reads it."""
+    shelf = Shelf(10)
+    trees = Trees(shelf)  # type: ignore[arg-type]
+    messages = shelf.messages
+
+    async def slow(conversation: str) -> list[Message]:
+        found = await messages(conversation)
+        if shelf.reads == 1:
+            trees.outdated(conversation, 2)
+        return found
+
+    async def later(conversation: str) -> Conversation:
+        shelf.reads += 1
+        return Conversation(
+            conversation, "ada", "T", "default", utc(), utc(), revision=min(shelf.reads, 2), head="m"
+        )
+
+    shelf.messages, shelf.conversation = slow, later  # type: ignore[method-assign]
+    tree = await trees.get("c")
+    assert tree is not None
+    assert tree.conversation.revision == 2
+    assert shelf.reads == 2
