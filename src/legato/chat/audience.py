@@ -1,9 +1,13 @@
 """Who watches which conversation, and what they are told."""
 
+import logging
+from collections.abc import Callable
 from typing import Protocol
 
 from legato.storage.base import Conversation, Message
 from legato.stream import Log
+
+logger = logging.getLogger(__name__)
 
 
 class Watcher(Protocol):
@@ -47,5 +51,10 @@ class Audience:
     def watched(self, conversation: str) -> bool:
         return conversation in self._watchers
 
-    def of(self, conversation: str) -> list[Watcher]:
-        return list(self._watchers.get(conversation, ()))
+    def tell(self, conversation: str, say: Callable[[Watcher], None]) -> None:
+        """Let every watcher hear it. One that fails harms neither the others nor what is told."""
+        for watcher in list(self._watchers.get(conversation, ())):
+            try:
+                say(watcher)
+            except Exception:
+                logger.exception("A watcher of conversation %s failed", conversation)

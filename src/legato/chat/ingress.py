@@ -37,6 +37,8 @@ def clean_text(text: str) -> str:
     """Text that every database and every wire takes: NUL and lone surrogates become U+FFFD."""
     if "\0" in text:
         text = text.replace("\0", "\ufffd")
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,17 +1,23 @@
 """A reply that is being written: its log, who writes it, and how it is to end."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
+from msgspec.structs import replace
+
 from legato.chat.assistant import Assistant
+from legato.chat.ingress import clean_text
 from legato.engines.base import Engine, ToolCall
-from legato.message import Part, Status, TextPart
+from legato.message import Part, Status, TextPart, text_of
 from legato.storage.base import Message
 from legato.stream import Failed, Finished, Fold, Log, Reasoning, State, Terminal, Text, Timings
 
 Ending = Literal["stopped", "unwatched", "leaving"]
 """Why a running reply is cancelled: by a person, because nobody watches, or because the server goes and another goes on."""
+
+PIECE = 16 * 1024
+"""Characters that one event holds at most: a viewer gets an event whole, and its socket should not owe much more at once."""
 
 
 class Speaker:
@@ -79,29 +85,43 @@ class Reply:
         if self.running and self.task is not None:
             self.task.cancel()
 
+    def abandon(self) -> None:
+        """Leave it to the next server, even where it was to end in another way and cannot."""
+        self.ending = "leaving"
+        if self.task is not None:
+            self.task.cancel()
+
     def text(self, text: str) -> None:
         log = self.log
-        if not text or log.closed:
+        if not text or log.closed or self.ending is not None:
             return
         if not self._answering:
             self._answer()
         self.pieces += 1
-        log.append(Text(text if "\0" not in text else text.replace("\0", "\ufffd")))
+        if len(text) <= PIECE:
+            log.append(Text(clean_text(text)))
+        else:
+            for piece in pieces(clean_text(text)):
+                log.append(Text(piece))
 
     def reasoning(self, text: str) -> None:
-        if not text or self.log.closed:
+        if not text or self.log.closed or self.ending is not None:
             return
         if not self._answering:
             self._answer()
         self.pieces += 1
-        self.log.append(Reasoning(text if "\0" not in text else text.replace("\0", "\ufffd")))
+        for piece in pieces(clean_text(text)):
+            self.log.append(Reasoning(piece))
 
     def tool_call(self, call: ToolCall) -> None:
         """No tools are offered yet, so a call is a model's mistake; it shows as thinking, not as an answer."""
         self.reasoning(f"{call.name}({call.arguments})")
 
     def state(self, state: State) -> None:
-        if not self.log.closed:
+        if not self.log.closed and self.ending is None:
+            state = replace(
+                state, model=_cleaned(state.model), agent=_cleaned(state.agent), detail=_cleaned(state.detail)
+            )
             self.log.append(state)
             self._state = state
             self._answering = state.phase == "answering"
@@ -139,7 +159,7 @@ class Reply:
 def finished_message(
     message: Message, fold: Fold, end: Terminal, model: str | None, detail: str | None
 ) -> Message:
-    """The message as it is stored once its reply ended with `end`."""
+    """The message as it is stored once its reply ended with `end`, all of it as a database takes it."""
     status: Status = "complete"
     usage, timings = None, None
     if isinstance(end, Finished):
@@ -159,23 +179,31 @@ def finished_message(
         revision=message.revision,
         author=message.author,
         reasoning=fold.reasoning,
-        model=model,
-        detail=detail,
+        model=_cleaned(model),
+        detail=_cleaned(detail),
         usage=usage,
         timings=timings,
     )
 
 
+def pieces(text: str) -> Iterator[str]:
+    """The text in parts that fit into an event; none, where there is none."""
+    return (text[start : start + PIECE] for start in range(0, len(text), PIECE))
+
+
+def _cleaned(text: str | None) -> str | None:
+    return None if text is None else clean_text(text)
+
+
 def stored_log(message: Message) -> Log:
     """A log that tells a finished message again. The same message always gives the same log, epoch and offsets."""
     log = Log(message.id, f"stored-{message.revision}")
-    if message.reasoning:
-        log.append(Reasoning(message.reasoning))
-    text = "".join(part.text for part in message.parts if isinstance(part, TextPart))
-    if text:
-        log.append(Text(text))
+    for piece in pieces(message.reasoning):
+        log.append(Reasoning(piece))
+    for piece in pieces(text_of(message.parts)):
+        log.append(Text(piece))
     match message.status:
-        case "interrupted":
+        case "interrupted" | "streaming":
             log.append(Failed("interrupted", message.detail or "This reply broke off."))
         case "stopped":
             log.append(Finished("stopped", message.usage, message.timings))

@@ -9,16 +9,21 @@ from functools import partial
 import msgspec
 
 from legato.chat import turn
-from legato.chat.audience import Audience
+from legato.chat.audience import Audience, Watcher
 from legato.chat.journal import INTERVAL, Journal
 from legato.chat.replies import Replies
-from legato.chat.reply import Reply, Speaker, finished_message
+from legato.chat.reply import Reply, Speaker, finished_message, pieces
 from legato.chat.trees import Trees
 from legato.errors import StorageError
 from legato.storage.base import Conversation, Message, Storage, Unfinished
 from legato.stream import Failed, Finished, Fold, Log, Reasoning, Terminal, Text
 
 logger = logging.getLogger(__name__)
+
+LEAVE_SECONDS = 5.0
+"""How long a server that ends waits for engines that were told to stop, and then once more."""
+
+BUG = Failed("internal", "The server failed in a way it should not while this was being written. Ask again.")
 
 Verdict = Callable[[Reply, str], Awaitable[Terminal | None]]
 """Decides whether a reply that was cut off has ended; None lets it go on."""
@@ -69,9 +74,14 @@ class Runner:
         left = self.replies.all()
         for reply in left:
             reply.end("leaving")
-        await asyncio.gather(
-            *(reply.task for reply in left if reply.task is not None), return_exceptions=True
-        )
+        tasks = {reply.task: reply for reply in left if reply.task is not None}
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=LEAVE_SECONDS)
+            for task in late:
+                logger.warning("Reply %s does not stop; it is left behind", tasks[task].id)
+                tasks[task].abandon()
+            if late:
+                await asyncio.wait(late, timeout=LEAVE_SECONDS)
         await self._journal.tick()
 
     def enter(self, message: Message, speaker: Speaker, user: str) -> Reply:
@@ -87,7 +97,7 @@ class Runner:
     async def _run(self, reply: Reply, prefix: str, verdict: Verdict | None) -> None:
         reply.running = True
         try:
-            end = await verdict(reply, prefix) if verdict is not None and reply.ending is None else None
+            end = await self._judge(reply, prefix, verdict) if verdict is not None else None
             if end is not None:
                 message = finished_message(reply.message, reply.log.fold(), end, None, None)
             else:
@@ -101,10 +111,34 @@ class Runner:
                 raise
         except Exception:
             logger.exception("The turn of reply %s failed", reply.id)
+            await self._give_up(reply)
         finally:
             if reply.ending != "leaving":
                 self._journal.close(reply.id)
             self.replies.leave(reply)
+
+    @staticmethod
+    async def _judge(reply: Reply, prefix: str, verdict: Verdict) -> Terminal | None:
+        """The verdict; where the reply was stopped before it came, `turn.run` ends it."""
+        try:
+            return await verdict(reply, prefix) if reply.ending is None else None
+        except asyncio.CancelledError:
+            if reply.ending is None or reply.ending == "leaving":
+                raise
+            return None
+
+    async def _give_up(self, reply: Reply) -> None:
+        """After a bug: whatever went wrong, the reply has an end, for those who watch and in the database."""
+        if reply.log.closed:
+            return
+        reply.recording = True
+        try:
+            await self._record(reply, finished_message(reply.message, reply.log.fold(), BUG, None, None), BUG)
+        except Exception:
+            logger.exception("Reply %s could not be stored", reply.id)
+        finally:
+            if reply.log.end is None and reply.ending != "leaving":
+                reply.log.append(BUG)
 
     async def _wait(self, reply: Reply) -> None:
         """Until its turn comes, or it was stopped in line: then `turn.run` ends it."""
@@ -134,14 +168,16 @@ class Runner:
             )
             self._trees.wrote(conversation, stored)
         else:
-            self._trees.drop(stored.conversation)
+            self._trees.outdated(stored.conversation, stored.revision)
         asyncio.get_running_loop().call_soon(partial(self._tell, stored, conversation))
 
     def _tell(self, message: Message, conversation: Conversation | None) -> None:
-        for watcher in self._audience.of(message.conversation):
+        def tell(watcher: Watcher) -> None:
             watcher.on_message(message)
             if conversation is not None:
                 watcher.on_conversation(conversation)
+
+        self._audience.tell(message.conversation, tell)
 
     async def _finish(self, message: Message) -> Message | None:
         delay = 0.1
@@ -162,16 +198,21 @@ class Runner:
         speaker = speakers.get(tree.conversation.assistant)
         reply = self.enter(unfinished.message, speaker or speakers["default"], tree.conversation.owner)
         if fold.text:
-            if fold.reasoning:
-                reply.log.append(Reasoning(fold.reasoning))
-            reply.log.append(Text(fold.text))
+            for piece in pieces(fold.reasoning):
+                reply.log.append(Reasoning(piece))
+            for piece in pieces(fold.text):
+                reply.log.append(Text(piece))
         self.run(reply, fold.text, _cut_off if speaker is not None else _nobody)
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(INTERVAL)
+            self.replies.expire()
             if not self._journal.idle:
-                await self._journal.tick()
+                try:
+                    await self._journal.tick()
+                except Exception:
+                    logger.exception("A tick of the journal failed; the next one writes all of it again")
 
 
 async def _cut_off(reply: Reply, text: str) -> Terminal | None:

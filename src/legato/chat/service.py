@@ -20,7 +20,7 @@ from legato.chat.ingress import (
     title_from,
 )
 from legato.chat.person import Person
-from legato.chat.reply import Speaker, stored_log
+from legato.chat.reply import Reply, Speaker, stored_log
 from legato.chat.runner import Runner
 from legato.chat.trees import Trees
 from legato.errors import BusyError, InvalidError, NotFoundError
@@ -130,11 +130,8 @@ class ChatService:
         await self.conversation(person, conversation)
         await self._storage.delete_conversation(conversation)
         self._trees.drop(conversation)
-        for watcher in self._audience.of(conversation):
-            watcher.on_deleted(conversation)
-        for reply in self._runner.replies.of(conversation):
-            reply.end("stopped")
-            await reply.done.wait()
+        self._audience.tell(conversation, lambda watcher: watcher.on_deleted(conversation))
+        await self._end(self._runner.replies.of(conversation))
         self._runner.replies.forget(conversation)
 
     async def send(
@@ -221,13 +218,18 @@ class ChatService:
         :raises NotFoundError: there is no such conversation.
         """
         await self.conversation(person, conversation)
-        stopped = []
-        for reply in self._runner.replies.of(conversation):
-            if message is None or reply.id == message:
-                reply.end("stopped")
-                await reply.done.wait()
-                stopped.append(reply.id)
-        return stopped
+        running = self._runner.replies.of(conversation)
+        meant = [reply for reply in running if message is None or reply.id == message]
+        await self._end(meant)
+        return [reply.id for reply in meant if reply.message.status == "stopped"]
+
+    @staticmethod
+    async def _end(replies: list[Reply]) -> None:
+        """Stop them and wait until that is stored. All are told first: none may begin because the one before it ended."""
+        for reply in reversed(replies):
+            reply.end("stopped")
+        for reply in replies:
+            await reply.done.wait()
 
     async def follow(
         self, person: Person, conversation: str, watcher: Watcher, since: int = 0
@@ -356,23 +358,26 @@ class ChatService:
         speaker = self._speakers.get(begun.conversation.assistant) or self._speakers["default"]
         running = self._runner.enter(begun.reply, speaker, person.id)
         self._trees.wrote(begun.conversation, begun.question, begun.reply)
+        # It is stored, so it runs, whatever becomes of those who are told; its first step is behind all they hear now.
+        self._runner.run(running)
         if acknowledged is not None:
             acknowledged(begun)
-        for watcher in self._audience.of(conversation.id):
+
+        def tell(watcher: Watcher) -> None:
             watcher.on_conversation(begun.conversation)
             if begun.question is not None:
                 watcher.on_message(begun.question)
             watcher.on_message(begun.reply)
             watcher.on_stream(running.log)
-        self._runner.run(running)
+
+        self._audience.tell(conversation.id, tell)
         return begun
 
     def _changed(self, conversation: Conversation | None) -> Conversation:
         if conversation is None:
             raise NotFoundError(NOT_FOUND)
         self._trees.wrote(conversation)
-        for watcher in self._audience.of(conversation.id):
-            watcher.on_conversation(conversation)
+        self._audience.tell(conversation.id, lambda watcher: watcher.on_conversation(conversation))
         return conversation
 
     def _grace_over(self, conversation: str) -> None:

@@ -5,6 +5,7 @@ import logging
 from typing import Protocol
 
 from legato.chat.conversation import budget, window
+from legato.chat.ingress import clean_text
 from legato.chat.reply import Reply, finished_message
 from legato.engines.base import Capabilities, Outcome, Request
 from legato.errors import LegatoError
@@ -16,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 SHORT = 4000
 """Characters of history below which no model's context needs to be asked for."""
+
+BUG = Failed("internal", "The engine failed in a way it should not. The server's log says more; try again.")
 
 
 class History(Protocol):
@@ -39,21 +42,24 @@ async def run(reply: Reply, history: History, prefix: str = "") -> tuple[Message
         reply.state(State("reading", model=reply.speaker.model))
         outcome = await reply.speaker.engine.generate(request, reply)
         end = Finished("length" if outcome.reason == "length" else "stop")
+        if reply.ending == "stopped" or reply.ending == "unwatched":
+            end = _stopped()
     except asyncio.CancelledError:
-        if reply.ending is None or reply.ending == "leaving":
+        task = asyncio.current_task()
+        if reply.ending is None and task is not None and not task.cancelling():
+            logger.exception("The engine %s cancelled itself (reply %s)", reply.speaker.engine.name, reply.id)
+            end = BUG
+        elif reply.ending is None or reply.ending == "leaving":
             raise
-        if (task := asyncio.current_task()) is not None:
-            task.uncancel()
-        end = Finished("stopped")
+        else:
+            end = _stopped()
     except LegatoError as error:
-        end = Failed(error.code, error.message)
+        end = Failed(error.code, clean_text(error.message))
     except Exception:
         logger.exception(
             "The engine %s failed in a way of its own (reply %s)", reply.speaker.engine.name, reply.id
         )
-        end = Failed(
-            "internal", "The engine failed in a way it should not. The server's log says more; try again."
-        )
+        end = BUG
     fold = reply.log.fold()
     if isinstance(end, Finished) and end.reason != "stopped" and not fold.text.strip():
         end = Failed("empty", "The model said nothing. Try again, or ask another model.")
@@ -72,6 +78,13 @@ async def run(reply: Reply, history: History, prefix: str = "") -> tuple[Message
     if reply.ending == "unwatched":
         detail = "It was stopped because nobody was watching."
     return finished_message(reply.message, fold, end, model, detail), end
+
+
+def _stopped() -> Finished:
+    """A person has stopped it, and what its task was cancelled for is done."""
+    if (task := asyncio.current_task()) is not None:
+        task.uncancel()
+    return Finished("stopped")
 
 
 async def _request(reply: Reply, branch: list[Message], prefix: str) -> Request:

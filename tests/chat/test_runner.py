@@ -1,0 +1,336 @@
+"""Whatever an engine, a watcher or a database does, a reply has one end, and it is kept."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from legato.chat import runner
+from legato.chat.ingress import Submission
+from legato.chat.reply import PIECE
+from legato.engines.base import Outcome, Request
+from legato.errors import EngineBrokeError, StorageError
+from legato.message import text_of
+from legato.storage.base import Begun, Message
+from legato.stream import Finished, Log, Reasoning, State, Text
+
+from .conftest import ADA, Heard, House
+
+Build = Callable[..., Awaitable[House]]
+
+
+async def ask(house: House, conversation: str | None = None) -> tuple[Heard, Begun, Log]:
+    """Send something, and follow what becomes of it."""
+    begun = await house.service.send(ADA, Submission(None, conversation, "Hello"))
+    heard = Heard()
+    await house.service.follow(ADA, begun.conversation.id, heard)
+    log = house.service.running_log(begun.reply.id)
+    assert log is not None
+    return heard, begun, log
+
+
+async def stored(house: House, reply: str) -> Message:
+    message = await house.storage.message(reply)
+    assert message is not None
+    return message
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("a\0b", "a\ufffdb"),
+        ("half \ud83d", "half \ufffd"),
+        ("\udc00", "\ufffd"),
+        ("a pair \ud83d\ude00", "a pair 😀"),
+        ("\u202eרטל\r\n\x1b[31m", "\u202eרטל\r\n\x1b[31m"),
+        ("😀" * 100, "😀" * 100),
+    ],
+)
+async def test_whatever_characters_a_model_writes_the_reply_ends_and_is_kept(
+    house: House, said: str, kept: str
+) -> None:
+    heard, begun, log = await ask(house)
+    run = await house.engine.asked()
+    run.think("thinks " + said)
+    run.say(said)
+    run.finish()
+    message = await heard.ended(begun.reply.id)
+    assert (message.status, text_of(message.parts)) == ("complete", kept)
+    assert message.reasoning == "thinks " + kept
+    assert log.fold().text == kept
+    assert await stored(house, begun.reply.id) == message
+
+
+async def test_what_an_engine_calls_itself_is_kept_as_a_database_takes_it(house: House) -> None:
+    heard, begun, _ = await ask(house)
+    run = await house.engine.asked()
+    run.out.state(State("answering", model="mo\0del", agent="a\ud800", detail="de\0tail"))
+    run.say("Hello.")
+    run.fail(EngineBrokeError("It said \0 and \ud800."))
+    message = await heard.ended(begun.reply.id)
+    assert (message.status, message.model) == ("interrupted", "mo\ufffddel")
+    assert message.detail == "It said \ufffd and \ufffd."
+    assert text_of(message.parts) == "Hello."
+
+
+async def test_a_very_long_piece_comes_in_events_of_a_bounded_size(house: House) -> None:
+    text = "".join(chr(0x1F600 + n % 60) for n in range(3 * PIECE + 7))
+    heard, begun, log = await ask(house)
+    run = await house.engine.asked()
+    run.think(text)
+    run.say(text)
+    run.finish()
+    assert text_of((await heard.ended(begun.reply.id)).parts) == text
+    events = [event for at in range(log.next) for event in log.since(at, 1).events]
+    assert max(len(event.text) for event in events if isinstance(event, Text | Reasoning)) == PIECE
+    _, again = await house.service.log(ADA, begun.reply.id)
+    assert again.fold().text == text
+
+
+class Broken:
+    """An engine with a bug: it does what it is given."""
+
+    name = "broken"
+
+    def __init__(self, house: House, does: Callable[[Request], Awaitable[Outcome]]) -> None:
+        self._does = does
+        self._house = house
+
+    async def generate(self, request: Request, out: object) -> Outcome:
+        out.text("So far")  # type: ignore[attr-defined]
+        return await self._does(request)
+
+
+async def _raises(request: Request) -> Outcome:
+    raise ZeroDivisionError
+
+
+async def _cancels_itself(request: Request) -> Outcome:
+    inner = asyncio.create_task(asyncio.Event().wait())
+    inner.cancel()
+    await inner
+    return Outcome("stop", "m")
+
+
+async def _returns_nonsense(request: Request) -> Outcome:
+    return None  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("does", [_raises, _cancels_itself, _returns_nonsense])
+async def test_a_bug_in_an_engine_ends_its_reply_honestly(
+    house: House, monkeypatch: pytest.MonkeyPatch, does: Callable[[Request], Awaitable[Outcome]]
+) -> None:
+    broken = Broken(house, does)
+    monkeypatch.setattr(house.engine, "generate", broken.generate)
+    heard, begun, log = await ask(house)
+    message = await heard.ended(begun.reply.id)
+    assert message.status == "interrupted"
+    assert text_of(message.parts) == "So far"
+    assert "log" in (message.detail or "")
+    assert log.closed
+    assert house.service.running == 0
+
+
+async def test_an_engine_that_does_not_stop_at_once_adds_nothing_behind_the_stop(house: House) -> None:
+    _, begun, log = await ask(house)
+    run = await house.engine.asked()
+    run.hold()
+    run.say("So far")
+    stopping = asyncio.create_task(house.service.stop(ADA, begun.conversation.id))
+    while not run.cancelled:
+        await asyncio.sleep(0)
+    run.out.text(", and on and on")
+    run.release()
+    assert await stopping == [begun.reply.id]
+    assert log.fold().text == "So far"
+    assert text_of((await stored(house, begun.reply.id)).parts) == "So far"
+
+
+async def test_an_engine_that_swallows_its_cancellation_is_stopped_all_the_same(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asyncio.Event()
+
+    async def stubborn(request: Request, out: object) -> Outcome:
+        out.text("So far")  # type: ignore[attr-defined]
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return Outcome("stop", "m")
+        raise AssertionError
+
+    monkeypatch.setattr(house.engine, "generate", stubborn)
+    _, begun, log = await ask(house)
+    await asked.wait()
+    assert await house.service.stop(ADA, begun.conversation.id) == [begun.reply.id]
+    assert isinstance(log.end, Finished)
+    assert log.end.reason == "stopped"
+    assert (await stored(house, begun.reply.id)).status == "stopped"
+
+
+async def test_stopping_a_line_starts_none_of_those_who_wait(house: House) -> None:
+    heard, first, _ = await ask(house)
+    run = await house.engine.asked()
+    run.hold()
+    later = [await ask(house, first.conversation.id) for _ in range(3)]
+    stopping = asyncio.create_task(house.service.stop(ADA, first.conversation.id))
+    for _, begun, _ in later:
+        assert text_of((await heard.ended(begun.reply.id)).parts) == ""
+    run.release()
+    assert len(await stopping) == 4
+    assert len(house.engine.requests) == 1
+
+
+async def test_what_ended_by_itself_was_not_stopped(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, begun, _ = await ask(house)
+    finish, recording, may = house.storage.finish, asyncio.Event(), asyncio.Event()
+
+    async def slow(message: Message, now: object) -> Message | None:
+        recording.set()
+        await may.wait()
+        return await finish(message, now)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(house.storage, "finish", slow)
+    run = await house.engine.asked()
+    run.say("Done.")
+    run.finish()
+    await recording.wait()
+    stopping = asyncio.create_task(house.service.stop(ADA, begun.conversation.id))
+    may.set()
+    assert await stopping == []
+    assert (await stored(house, begun.reply.id)).status == "complete"
+
+
+async def test_a_watcher_that_fails_harms_nobody(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    class Raising(Heard):
+        def on_message(self, message: Message) -> None:
+            raise ZeroDivisionError
+
+        def on_stream(self, log: Log) -> None:
+            raise ZeroDivisionError
+
+    _, first, _ = await ask(house)
+    run = await house.engine.asked()
+    house.service.attend(first.conversation.id, Raising())
+    heard, begun, _ = await ask(house, first.conversation.id)
+    run.say("One")
+    run.finish()
+    assert text_of((await heard.ended(first.reply.id)).parts) == "One"
+    run = await house.engine.asked()
+    run.say("Two")
+    run.finish()
+    assert text_of((await heard.ended(begun.reply.id)).parts) == "Two"
+    assert "A watcher of conversation" in caplog.text
+
+
+async def test_a_reply_runs_whatever_becomes_of_its_acknowledgement(house: House) -> None:
+    def fails(begun: Begun) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await house.service.send(ADA, Submission(None, None, "Hello"), fails)
+    (await house.engine.asked()).finish()
+    (conversation,) = await house.service.conversations(ADA)
+    await house.service.drain(10)
+    _, reply = await house.storage.messages(conversation.id)
+    assert reply.status == "interrupted"
+
+
+async def test_an_end_that_cannot_be_stored_still_ends_the_stream(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bug below must not leave viewers before a stream that never ends."""
+
+    async def broken(message: Message, now: object) -> Message | None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(house.storage, "finish", broken)
+    _, begun, log = await ask(house)
+    run = await house.engine.asked()
+    run.say("So far")
+    run.finish()
+    await house.service.drain(10)
+    assert log.closed
+    assert (log.fold().text, getattr(log.end, "code", None)) == ("So far", "internal")
+    assert f"The turn of reply {begun.reply.id} failed" in caplog.text
+
+
+async def test_a_stop_before_the_engine_was_asked_ends_a_reply_that_was_cut_off(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken up after a restart, while it is being asked whether the engine can go on."""
+    house = await build()
+    _, begun, _ = await ask(house)
+    (await house.engine.asked()).say("So far")
+    await house.stop()
+
+    asked, never = asyncio.Event(), asyncio.Event()
+
+    async def silent(model: str) -> object:
+        asked.set()
+        return await never.wait()
+
+    monkeypatch.setattr(house.engine, "capabilities", silent)
+    await house.start()
+    heard = Heard()
+    await house.service.follow(ADA, begun.conversation.id, heard)
+    await asked.wait()
+    assert await house.service.stop(ADA, begun.conversation.id) == [begun.reply.id]
+    message = await stored(house, begun.reply.id)
+    assert (message.status, text_of(message.parts)) == ("stopped", "So far")
+
+
+async def test_a_server_ends_though_a_stopped_reply_cannot_be_stored(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "LEAVE_SECONDS", 0.05)
+    house = await build()
+    _, begun, _ = await ask(house)
+    (await house.engine.asked()).say("So far")
+    trying = asyncio.Event()
+
+    async def locked(message: Message, now: object) -> Message | None:
+        trying.set()
+        raise StorageError("Locked.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(house.storage, "finish", locked)
+        stopping = asyncio.create_task(house.service.stop(ADA, begun.conversation.id))
+        await trying.wait()
+        await house.stop()
+        await stopping
+    await house.start()
+    run = await house.engine.asked()
+    assert run.request.prefix == "So far"
+
+
+async def test_an_engine_that_never_stops_does_not_keep_the_server(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "LEAVE_SECONDS", 0.05)
+    house = await build()
+    _, begun, _ = await ask(house)
+    run = await house.engine.asked()
+    run.hold()
+    run.say("So far")
+    await house.stop()
+    run.release()
+    await run.left()
+    await house.start()
+    assert (await house.engine.asked()).request.prefix == "So far"
+    assert (await stored(house, begun.reply.id)).status == "streaming"
+
+
+async def test_the_text_of_a_reply_in_line_is_told_when_its_turn_comes(house: House) -> None:
+    heard, first, _ = await ask(house)
+    _, second, log = await ask(house, first.conversation.id)
+    assert log.since(0).events == [State("queued", place=1)]
+    run = await house.engine.asked()
+    run.say("One")
+    run.finish()
+    run = await house.engine.asked()
+    run.say("Two")
+    run.finish()
+    await heard.ended(second.reply.id)
+    assert Text("Two") in log.since(0).events
