@@ -9,6 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from legato.chat.person import Person
+from legato.dialects.native import session
 from legato.dialects.native.codec import decode
 from legato.errors import InvalidError
 from legato.protocol.close import CloseCode
@@ -389,3 +391,65 @@ async def test_too_many_commands_at_once_close_the_socket(server: Server) -> Non
     for n in range(300):
         say("follow", id=str(n), conversation="c")
     assert wire.closed == CloseCode.TOO_MANY
+
+
+async def test_commands_that_wait_are_bounded_by_their_size_too(server: Server) -> None:
+    server.anyone = None
+    wire, say = server.connect(authorization="Bearer ada's")
+    for n in range(11):
+        say("send", client_message_id=str(n), text="x" * 60_000)
+    assert wire.closed == CloseCode.TOO_MANY
+    assert await server.service.conversations(Person("ada")) == []
+
+
+async def test_who_follows_too_much_is_refused_before_anything_is_stored(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "FOLLOWED", 5)
+    wire, say = server.connect()
+    for n in range(5):
+        made = await server.service.create(Person("ada"))
+        say("follow", id=str(n), conversation=made.id)
+        await wire.next("following", re=str(n))
+    say("send", id="s", client_message_id="k", text="Hello")
+    assert (await wire.next("error", re="s"))["code"] == "invalid"
+    say("follow", id="f", conversation=(await server.service.create(Person("ada"))).id)
+    assert (await wire.next("error", re="f"))["code"] == "invalid"
+    say("send", id="t", client_message_id="k", conversation=made.id, text="Hello")
+    assert (await wire.next("ack", re="t"))["conversation"] == made.id
+    (await server.engine.asked()).finish()
+
+
+async def test_deleted_while_its_history_is_told_it_is_followed_no_more(server: Server) -> None:
+    """The socket takes no more, and the pages that are left wait."""
+    wire, _, ack, run = await begin(server, "x" * 60_000)
+    run.say("y" * 60_000)
+    run.finish()
+    await wire.next("message", re=None)
+    other, ask = server.connect()
+    other.writable = False
+    ask("follow", id="f", conversation=ack["conversation"])
+    assert (await other.next("following"))["more"]
+    await server.service.delete(Person("ada"), ack["conversation"])
+    await other.next("deleted")
+    other.resume()
+    ask("unfollow", id="u", conversation=ack["conversation"])
+    await other.next("unfollowed", re="u")
+    assert not server.service._audience.watched(ack["conversation"])
+
+
+async def test_pictures_count_in_the_pages_of_a_history(server: Server) -> None:
+    wire, say = server.connect()
+    picture = {"type": "image", "data": "data:image/png;base64," + "AAAA" * 12_000}
+    conversation = None
+    for n in range(4):
+        say("send", id=str(n), client_message_id=str(n), conversation=conversation, parts=[picture])
+        conversation = (await wire.next("ack", re=str(n)))["conversation"]
+        run = await server.engine.asked()
+        run.say("A picture.")
+        run.finish()
+    other, ask = server.connect()
+    ask("follow", conversation=conversation)
+    first = await other.next("following")
+    assert first["more"]
+    assert len(first["messages"]) < 8

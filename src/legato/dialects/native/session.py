@@ -13,6 +13,7 @@ from legato.dialects.native.codec import decode, delta, encode
 from legato.dialects.native.followed import Followed
 from legato.dialects.views import conversation_view, message_view
 from legato.errors import BusyError, InvalidError, LegatoError, NotFoundError, UnauthenticatedError
+from legato.message import ImagePart
 from legato.protocol.close import CloseCode
 from legato.protocol.messages import (
     Ack,
@@ -48,6 +49,9 @@ HELLO_SECONDS = 10.0
 
 WAITING = 256
 """Commands of one socket that may wait for their turn."""
+
+WAITING_BYTES = 512 * 1024
+"""What they may hold together; one of any size may always wait."""
 
 FOLLOWED = 1000
 """Conversations that one socket may follow."""
@@ -87,6 +91,7 @@ class NativeSession:
         "_gone",
         "_inbox",
         "_room",
+        "_waiting",
         "_worker",
         "person",
         "socket",
@@ -98,7 +103,8 @@ class NativeSession:
         self.person: Person | None = None
         self._followed: dict[str, Followed] | None = None
         self._gone = False
-        self._inbox: deque[ClientMessage] | None = None
+        self._inbox: deque[tuple[ClientMessage, int]] | None = None
+        self._waiting = 0
         self._worker: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._room: asyncio.Event | None = None
@@ -120,7 +126,7 @@ class NativeSession:
             self._send(Error(re=command.id, code="unauthenticated", message=message))
             self.socket.close(CloseCode.UNAUTHENTICATED, "hello comes first")
         else:
-            self._take(command)
+            self._take(command, len(payload))
 
     def resumed(self) -> None:
         for followed in (self._followed or {}).values():
@@ -145,7 +151,7 @@ class NativeSession:
 
     def introduce(self, token: str) -> None:
         """Check a token that came with the handshake; commands wait until it is checked."""
-        self._take(Hello(token=token))
+        self._take(Hello(token=token), len(token))
 
     def welcome(self, person: Person, re: str | None = None) -> None:
         self.person = person
@@ -158,19 +164,22 @@ class NativeSession:
         if not self._gone:
             self.socket.send(encode(message))
 
-    def _take(self, command: ClientMessage) -> None:
+    def _take(self, command: ClientMessage, size: int) -> None:
         if self._inbox is None:
             self._inbox = deque()
-        if len(self._inbox) >= WAITING:
+        if len(self._inbox) >= WAITING or (self._inbox and self._waiting + size > WAITING_BYTES):
             self.socket.close(CloseCode.TOO_MANY, "too many commands at once")
             return
-        self._inbox.append(command)
+        self._inbox.append((command, size))
+        self._waiting += size
         if self._worker is None:
             self._worker = asyncio.create_task(self._work(self._inbox))
 
-    async def _work(self, inbox: deque[ClientMessage]) -> None:
+    async def _work(self, inbox: deque[tuple[ClientMessage, int]]) -> None:
         while inbox and not self._gone:
-            await self._answer(inbox.popleft())
+            command, size = inbox.popleft()
+            self._waiting -= size
+            await self._answer(command)
         self._inbox = self._worker = None
 
     async def _answer(self, command: ClientMessage) -> None:
@@ -244,7 +253,8 @@ class NativeSession:
         except BaseException:
             self._leave(command.conversation)
             raise
-        if self._gone:
+        if (self._followed or {}).get(command.conversation) is not followed:
+            # It was deleted meanwhile, or the socket is gone, perhaps before the service was asked.
             service.unfollow(command.conversation, followed)
             return
         running = service.logs(command.conversation)
@@ -287,6 +297,9 @@ class NativeSession:
     async def _begin(self, person: Person, command: Send | Regenerate | Edit) -> None:
         """Start a reply. `ack` goes out before anything of it is told, and this socket follows it from then on."""
         service = self._dialect.service
+        followed = self._followed or {}
+        if command.conversation not in followed and len(followed) >= FOLLOWED:
+            raise _full()
 
         def acknowledged(begun: Begun) -> None:
             self._send(
@@ -333,7 +346,7 @@ class NativeSession:
         followed = self._followed.get(conversation)
         if followed is None:
             if len(self._followed) >= FOLLOWED:
-                raise InvalidError(f"One socket can follow {FOLLOWED} conversations. Unfollow some first.")
+                raise _full()
             followed = Followed(
                 conversation,
                 self.socket,
@@ -351,12 +364,17 @@ class NativeSession:
             self._dialect.service.unfollow(conversation, followed)
 
 
+def _full() -> InvalidError:
+    return InvalidError(f"One socket can follow {FOLLOWED} conversations. Unfollow some first.")
+
+
 def paged(messages: list[MessageView]) -> list[list[MessageView]]:
     """The messages in pages of about `PAGE_CHARACTERS`; at least one page."""
     pages: list[list[MessageView]] = [[]]
     size = 0
     for message in messages:
-        length = 2 * len(message.text) + len(message.reasoning) + 500
+        images = sum(len(part.data) for part in message.parts if isinstance(part, ImagePart))
+        length = 2 * len(message.text) + len(message.reasoning) + images + 500
         if size and size + length > PAGE_CHARACTERS:
             pages.append([])
             size = 0
