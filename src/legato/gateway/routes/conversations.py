@@ -210,6 +210,9 @@ def _from_cursor(cursor: str | None) -> tuple[datetime, str] | None:
         return None
     try:
         when, _, conversation = base64.urlsafe_b64decode(cursor).decode().partition(" ")
-        return datetime.fromisoformat(when), conversation
+        moment = datetime.fromisoformat(when)
     except (binascii.Error, ValueError):
-        raise InvalidError("`before` must be the `next` of an earlier page.") from None
+        moment, conversation = None, ""
+    if moment is None or moment.tzinfo is None:
+        raise InvalidError("`before` must be the `next` of an earlier page.")
+    return moment, conversation
