@@ -15,8 +15,10 @@ from legato.engines.fallback import Candidate, FallbackEngine, Patience
 from legato.gateway.access import Parts
 from legato.gateway.auth import Authenticator
 from legato.gateway.engines import Engines
+from legato.gateway.lock import only_server_of
 from legato.gateway.settings import Settings
 from legato.storage.sql import SqlStorage, open_storage
+from legato.storage.sql.sqlite import SqliteDatabase
 from legato.stream import Flusher
 
 logger = logging.getLogger(__name__)
@@ -34,13 +36,15 @@ class Wired(Struct, frozen=True):
 async def wire(settings: Settings) -> AsyncIterator[Wired]:
     """Make the parts of a server, start them, and end them in the opposite order.
 
-    :raises SettingsError: something cannot be as it is set.
+    :raises SettingsError: something cannot be as it is set, or another server has the same data.
     :raises StorageError: the database cannot be used.
     """
     async with AsyncExitStack() as stack:
         authenticator = Authenticator.from_settings(settings)
         stack.push_async_callback(authenticator.close)
         storage = open_database(settings)
+        if isinstance(storage.database, SqliteDatabase):
+            stack.enter_context(only_server_of(storage.database.path))
         stack.push_async_callback(storage.close)
         await storage.open()
         engines = Engines(settings)
