@@ -115,6 +115,23 @@ describe("following", () => {
     expect(say(session, delta(1, 2, "b"))).toEqual([]);
   });
 
+  test("knows all of a revision only when the last piece has come", () => {
+    const session = new Session();
+    session.open("c");
+    const [first] = sent(welcome(session));
+    say(session, { type: "following", re: first!.id!, conversation: VIEW, messages: [QUESTION], more: true });
+    session.closed(1006, "", 0, 0);
+    session.nudge(0);
+    const [second] = sent(say(session, { type: "welcome", user: "ada", server: "0" }));
+    expect(second).toMatchObject({ type: "follow", since: 0 });
+    say(session, { type: "following", re: second!.id!, conversation: VIEW, messages: [QUESTION], more: true });
+    say(session, { type: "messages", re: second!.id!, conversation: "c", messages: [REPLY] });
+    expect(session.shown().places.map((place) => place.message.id)).toEqual(["q", "r"]);
+    session.closed(1006, "", 0, 0);
+    session.nudge(0);
+    expect(sent(say(session, { type: "welcome", user: "ada", server: "0" }))).toMatchObject([{ type: "follow", since: 2 }]);
+  });
+
   test("starts over where the server knows less than we do", () => {
     const session = following(new Session());
     session.closed(1006, "", 0, 0);

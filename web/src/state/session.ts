@@ -145,6 +145,10 @@ export class Session {
         const ended = [...before].filter((stream) => thread.messages.has(stream) && !thread.replies.has(stream));
         return [...ended.map((stream): Effect => ({ do: "ended", stream })), { do: "changed" }];
       }
+      case "messages":
+        if (this.thread?.id !== message.conversation) return [];
+        this.thread.more(message, now);
+        return [{ do: "changed" }];
       case "ack":
         return this.acknowledged(message, now, clock);
       case "message": {

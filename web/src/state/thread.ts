@@ -6,6 +6,7 @@ import type {
   Delta,
   Follow,
   Following,
+  Messages,
   MessageView,
   ResetStream,
 } from "../protocol";
@@ -16,17 +17,23 @@ export class Thread {
   view: ConversationView | null = null;
   messages = new Map<string, MessageView>();
   replies = new Map<string, Reply>();
-  /** The last revision we know all of. */
-  revision = 0;
   /** There is no such conversation, or it is somebody else's. */
   missing = false;
   deleted = false;
   /** The id of the `follow` whose answer is awaited. What comes before it belongs to an older one. */
   awaited: string | null = null;
   private stuck = new Set<string>();
+  private seen = 0;
+  /** While what was missed comes in pieces: the last revision before it of which we know all. */
+  private before: number | null = null;
 
   constructor(id: string) {
     this.id = id;
+  }
+
+  /** The last revision we know all of. */
+  get revision(): number {
+    return this.before ?? this.seen;
   }
 
   get running(): Reply[] {
@@ -45,27 +52,40 @@ export class Thread {
     if (this.awaited !== null && message.re !== this.awaited) return true;
     this.awaited = null;
     if (message.conversation.revision < this.revision) {
-      this.revision = 0;
+      this.seen = 0;
+      this.before = null;
       this.replies.clear();
       return false;
     }
     if (this.revision === 0) this.messages.clear();
+    this.before = this.revision;
     this.changed(message.conversation);
-    for (const each of message.messages ?? []) this.put(each, now);
+    this.pieces(message.messages ?? [], message.more ?? false, now);
+    return true;
+  }
+
+  /** More of what was missed. */
+  more(message: Messages, now: number): void {
+    if (this.awaited === null) this.pieces(message.messages, message.more ?? false, now);
+  }
+
+  private pieces(messages: MessageView[], more: boolean, now: number): void {
+    for (const each of messages) this.put(each, now);
+    if (more) return;
+    this.before = null;
     for (const [stream] of this.replies) {
       if (!this.messages.has(stream)) this.replies.delete(stream);
     }
-    return true;
   }
 
   changed(view: ConversationView): void {
     this.view = view;
-    this.revision = Math.max(this.revision, view.revision);
+    this.seen = Math.max(this.seen, view.revision);
   }
 
   put(message: MessageView, now: number): void {
     this.messages.set(message.id, message);
-    this.revision = Math.max(this.revision, message.revision ?? 0);
+    this.seen = Math.max(this.seen, message.revision ?? 0);
     if (message.status !== "streaming") this.replies.delete(message.id);
     else if (!this.replies.has(message.id)) this.replies.set(message.id, new Reply(message.id, now));
   }

@@ -1,12 +1,8 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Client } from "../live/client";
-import type { MessageView } from "../protocol";
 import type { Place } from "../state/tree";
 import { Icon } from "./icons";
-import { Prose } from "./Prose";
-import { Reasoning } from "./Reasoning";
-import { Running } from "./Running";
-import { Tools, toolsOf } from "./Tools";
+import { Reply } from "./Reply";
 import { figures } from "./words";
 
 export function Branches({ client, place }: { client: Client; place: Place }) {
@@ -172,11 +168,13 @@ export function ReplyMessage({ client, place, last, speaker }: ReplyProps) {
   return (
     <article class={last ? "message reply last" : "message reply"} aria-busy={running && !reply?.fold.end}>
       <h2 class="sr-only">{message.model ?? speaker}</h2>
-      {running && reply ? (
-        <Running client={client} reply={reply} stopping={session.stopping} key={message.id} />
-      ) : (
-        <Done message={message} again={last && !session.busy ? () => client.regenerate(message.id) : null} />
-      )}
+      <Reply
+        client={client}
+        message={message}
+        reply={(running && reply) || null}
+        stopping={session.stopping}
+        again={last && !session.busy ? () => client.regenerate(message.id) : null}
+      />
       <div class="foot">
         {running && session.phase !== "live" && (
           <span class="severed">The connection was cut here. The reply goes on when it is back.</span>
@@ -195,30 +193,5 @@ export function ReplyMessage({ client, place, last, speaker }: ReplyProps) {
         )}
       </div>
     </article>
-  );
-}
-
-function Done({ message, again }: { message: MessageView; again: (() => void) | null }) {
-  const tools = toolsOf(message);
-  const interrupted = message.status === "interrupted";
-  return (
-    <>
-      {message.detail && !interrupted && <p class="aside">{message.detail}</p>}
-      {message.reasoning && <Reasoning text={message.reasoning} live={false} />}
-      {tools.length > 0 && <Tools tools={tools} />}
-      {message.text && <Prose text={message.text} live={false} />}
-      {message.status === "stopped" && <p class="aside">{message.text ? "You stopped it here." : "You stopped it before it began."}</p>}
-      {interrupted && (
-        <p class="trouble">
-          {message.detail ?? "The reply broke off here."}
-          {again && (
-            <button type="button" class="link-button" onClick={again}>
-              Try again
-            </button>
-          )}
-        </p>
-      )}
-      {message.status === "complete" && !message.text && <p class="aside">It ended without a word.</p>}
-    </>
   );
 }

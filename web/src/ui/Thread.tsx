@@ -1,7 +1,7 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { copy, isLong, ReplyMessage, UserMessage } from "./Message";
 import { useClient } from "./hooks";
-import { Waiting } from "./Running";
+import { Waiting } from "./Reply";
 
 interface Props {
   editing: string | null;

@@ -1,0 +1,97 @@
+import { Component } from "preact";
+import type { Client } from "../live/client";
+import type { MessageView } from "../protocol";
+import type { Reply as RunningReply } from "../state/reply";
+import { Prose } from "./Prose";
+import { Reasoning } from "./Reasoning";
+import { Tools, toolsOf } from "./Tools";
+import { waiting } from "./words";
+
+/** Until there is a letter, there is only a mark that may become anything. */
+const BEGUN = /[\p{L}\p{N}]/u;
+
+interface Props {
+  client: Client;
+  message: MessageView;
+  /** The stream that it is told by; null once the message says it all. */
+  reply: RunningReply | null;
+  stopping: boolean;
+  /** Ask for another one in its place, where that is possible. */
+  again: (() => void) | null;
+}
+
+/**
+ * What a reply says, while it is written and afterwards. It follows its stream by itself, so that nothing else on the page
+ * is touched; and it stays the same element when it is done, so that a selection in it stays too.
+ */
+export class Reply extends Component<Props> {
+  private stop: (() => void) | null = null;
+  private timer = 0;
+
+  override componentDidMount(): void {
+    const { client, message } = this.props;
+    this.stop = client.watchStream(message.id, () => this.forceUpdate());
+    this.timer = window.setInterval(() => {
+      const { reply } = this.props;
+      if (reply && !reply.fold.end && !reply.fold.text) this.forceUpdate();
+    }, 1000);
+  }
+
+  override componentWillUnmount(): void {
+    this.stop?.();
+    clearInterval(this.timer);
+  }
+
+  render({ message, reply, stopping, again }: Props) {
+    const fold = reply?.fold;
+    const running = fold ? !fold.end : message.status === "streaming";
+    const text = fold ? fold.text : (message.text ?? "");
+    const reasoning = fold ? fold.reasoning : (message.reasoning ?? "");
+    const tools = fold ? fold.tools : toolsOf(message);
+    const thinking = running && reasoning !== "" && text === "";
+    const aside = fold ? fold.state?.detail : message.status !== "interrupted" && message.detail;
+    const broke = fold?.end?.type === "failed" ? fold.end.message : message.status === "interrupted" && (message.detail || "The reply broke off here.");
+    const waits = running && !thinking && !BEGUN.test(text);
+    return (
+      <>
+        {aside && (
+          <p key="aside" class="aside">
+            {aside}
+          </p>
+        )}
+        {reasoning && <Reasoning key="reasoning" text={reasoning} live={thinking} />}
+        {tools.length > 0 && <Tools key="tools" tools={tools} />}
+        {waits && <Waiting key="waits" words={stopping ? "Stopping" : waiting(fold?.state ?? null, reply ? performance.now() - reply.since : 0)} />}
+        {text && !waits && <Prose key="prose" text={text} live={running} />}
+        {!running && <Ending key="ending" message={message} broke={broke} again={again} />}
+      </>
+    );
+  }
+}
+
+function Ending({ message, broke, again }: { message: MessageView; broke: string | false | undefined; again: (() => void) | null }) {
+  if (broke) {
+    return (
+      <p class="trouble">
+        {broke}
+        {again && (
+          <button type="button" class="link-button" onClick={again}>
+            Try again
+          </button>
+        )}
+      </p>
+    );
+  }
+  if (message.status === "stopped") return <p class="aside">{message.text ? "You stopped it here." : "You stopped it before it began."}</p>;
+  if (message.status === "complete" && !message.text) return <p class="aside">It ended without a word.</p>;
+  return null;
+}
+
+export function Waiting({ words }: { words: string }) {
+  return (
+    <p class="waiting">
+      {words}
+      <span class="breath" />
+    </p>
+  );
+}
