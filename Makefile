@@ -25,6 +25,7 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m legato.protocol.schema --check
+	$(BIN)/python scripts/reference.py --check
 
 bench: setup
 	$(BIN)/python bench/relay.py $(ARGS)
@@ -38,6 +39,7 @@ autobahn: setup
 
 docs: setup
 	$(BIN)/python -m legato.protocol.schema
+	$(BIN)/python scripts/reference.py
 
 lock:
 	scripts/lock
