@@ -1,0 +1,76 @@
+"""A job as the agent that has it sees it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from legato.agent.kept import Kept
+from legato.engines.base import Request, Turn
+from legato.fleet.protocol import Job, PromptJob
+from legato.message import TextPart
+
+FIRST_GENERATION = 0
+"""The attempt of a job that came without one."""
+
+_NO_OPTIONS = frozenset(
+    {"model", "prompt", "stream", "suffix", "images", "format", "template", "context", "raw"}
+)
+"""Fields of Ollama's `/api/generate` that are no options, and that a prompt alone cannot make use of."""
+
+
+class Lease:
+    """`over`: nothing more is to be written, because its last event was, or because it was taken back."""
+
+    __slots__ = ("attempt", "dirty", "job_id", "kept", "over", "request")
+
+    def __init__(self, job_id: str, attempt: int, request: Request) -> None:
+        self.job_id = job_id
+        self.attempt = attempt
+        self.request = request
+        self.kept = Kept()
+        self.over = False
+        self.dirty = False
+
+
+def lease_of(job: Job) -> Lease:
+    """A job of the second generation."""
+    return Lease(
+        job.job_id,
+        job.attempt,
+        Request(
+            model=job.model,
+            turns=job.turns,
+            prefix=job.prefix,
+            options=job.options,
+            tools=job.tools,
+            think=job.think,
+            keep_alive=job.keep_alive,
+            conversation=job.conversation,
+            user=job.user,
+        ),
+    )
+
+
+def prompt_lease_of(job: PromptJob) -> Lease:
+    """A job of the first generation, whose `parameters` are the top level of a request to Ollama's `/api/generate`."""
+    parameters: Mapping[str, Any] = job.parameters
+    nested = parameters.get("options")
+    options = {
+        name: value
+        for name, value in parameters.items()
+        if name not in _NO_OPTIONS and name not in ("options", "system", "think", "keep_alive")
+    }
+    system, think, keep_alive = (parameters.get(name) for name in ("system", "think", "keep_alive"))
+    turns = [Turn("user", (TextPart(job.prompt),))]
+    if isinstance(system, str) and system:
+        turns.insert(0, Turn("system", (TextPart(system),)))
+    return Lease(
+        job.job_id,
+        FIRST_GENERATION,
+        Request(
+            model=job.model,
+            turns=tuple(turns),
+            options={**options, **(nested if isinstance(nested, dict) else {})},
+            think=think if isinstance(think, bool | str) else None,
+            keep_alive=keep_alive if isinstance(keep_alive, str | int | float) else None,
+        ),
+    )

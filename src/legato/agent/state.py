@@ -1,0 +1,417 @@
+"""The agent's side of the protocol, without its socket, its clock and its engines.
+
+Frames go in by `received` and out by `next_frame`; what is to be done meanwhile are values, the effects. Every job is
+kept until its last event is acknowledged, so a connection may break anywhere and nothing is lost or doubled.
+"""
+
+from collections import deque
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from legato.agent.book import Book
+from legato.agent.effects import Effect, Ignored, Joined, Preload
+from legato.agent.kept import encoded
+from legato.agent.lease import FIRST_GENERATION, Lease, lease_of, prompt_lease_of
+from legato.engines.base import Outcome
+from legato.fleet.protocol import (
+    HEARTBEAT,
+    LEASE,
+    Acknowledged,
+    Broke,
+    Called,
+    Cancel,
+    Cancelled,
+    Drain,
+    Ended,
+    Facts,
+    Heartbeat,
+    Held,
+    Job,
+    JobComplete,
+    JobError,
+    JobEvent,
+    Load,
+    Loading,
+    Models,
+    PromptJob,
+    Refusal,
+    Refused,
+    Register,
+    Registered,
+    Status,
+    ToAgent,
+    Token,
+    Welcome,
+)
+from legato.stream import Reasoning, Text
+from legato.stream import State as Waiting
+
+PROTOCOL = 2
+"""The generation that is asked for."""
+
+FRAME = 32 * 1024
+"""Bytes of events in one frame, but for a single event that is longer."""
+
+PIECE = 4096
+"""Characters of the longest text that is one event: with every one of them escaped it still fits a frame."""
+
+KEPT = 16 * 1024 * 1024
+"""Bytes of memory that one job may hold unacknowledged. An engine cannot be slowed down, so one that has more breaks."""
+
+UNSENT = 100_000
+"""Frames of the first generation that may wait to be sent."""
+
+SOONEST = 0.1
+"""Seconds between two heartbeats, at least, whatever a gateway asks for."""
+
+
+_TOO_MUCH = (
+    "engine_broke",
+    "The server did not take what the agent wrote for so long that the agent had to give up. Try again.",
+)
+
+_FirstToAgent = Welcome | Registered | PromptJob | Refusal
+_decode = msgspec.json.Decoder(ToAgent).decode
+_decode_first = msgspec.json.Decoder(_FirstToAgent).decode
+
+
+class _Bare(Struct, rename="camel"):
+    """What can be read of a job that cannot be understood."""
+
+    type: str = ""
+    job_id: str = ""
+    attempt: int = FIRST_GENERATION
+
+
+class AgentState:
+    """One run of an agent, over all its connections. `instance` is a name that no other run has.
+
+    `generation` is None while no gateway has taken it. `complaint` is what the gateway said last of why it ends the
+    connection.
+    """
+
+    def __init__(
+        self,
+        instance: str,
+        *,
+        slots: int = 1,
+        name: str | None = None,
+        version: str | None = None,
+        kept: int = KEPT,
+        frame: int = FRAME,
+    ) -> None:
+        self.generation: Literal[1, 2] | None = None
+        self.complaint: str | None = None
+        self.heartbeat = HEARTBEAT
+        self.draining = False
+        self._instance = instance
+        self._name = name
+        self._version = version
+        self._limit = kept
+        self._frame = frame
+        self._secret: str | None = None
+        self._lease_seconds = LEASE
+        self._until: float | None = None
+        self._facts: tuple[Facts, ...] = ()
+        self._told: tuple[Facts, ...] = ()
+        self._greeted = False
+        self._book = Book(slots)
+        self._unanswered: set[Lease] = set()
+        self._control: deque[bytes] = deque()
+        self._dirty: deque[Lease] = deque()
+
+    @property
+    def running(self) -> int:
+        """The jobs that are still being written, or wait for a slot to become free."""
+        return self._book.running
+
+    @property
+    def idle(self) -> bool:
+        """Whether no engine runs, everything that was written is acknowledged, and there is nothing to say."""
+        return self._book.empty and not self._control
+
+    @property
+    def until(self) -> float | None:
+        """When the leases end, as long as the gateway is away."""
+        return self._until
+
+    def received(self, frame: bytes | str) -> list[Effect]:
+        """Take a frame of the gateway."""
+        message: ToAgent | PromptJob
+        try:
+            message = _decode(frame) if self.generation == 2 else _decode_first(frame)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return [self._not_understood(frame, str(error))]
+        match message:
+            case Welcome():
+                return self._welcomed()
+            case Registered():
+                return self._registered(message)
+            case Refusal():
+                self.complaint = message.message
+                return []
+            case PromptJob():
+                return self._prompt_job(message) if self.generation == 1 else []
+            case Job():
+                return self._job(message)
+            case Acknowledged():
+                return self._acknowledged(message)
+            case Cancel():
+                return self._cancel(message)
+            case Load():
+                return [Preload(message.model)]
+
+    def next_frame(self) -> bytes | None:
+        """The next frame to be sent, if there is one now. What was written meanwhile goes out together."""
+        if self._control:
+            return self._control.popleft()
+        while self._dirty and self.generation == 2:
+            lease = self._dirty.popleft()
+            lease.dirty = False
+            frame = lease.kept.frame(lease.job_id, lease.attempt, self._frame)
+            if frame is not None:
+                self._mark(lease)
+                return frame
+        return None
+
+    def lost(self, now: float) -> list[Effect]:
+        """The connection ended. Jobs go on for as long as their leases; those of the first generation have none."""
+        first = self.generation == 1
+        if self.generation is not None:
+            self._until = now + self._lease_seconds
+        self.generation = None
+        self.complaint = None
+        self._greeted = False
+        self._control.clear()
+        self._dirty.clear()
+        self._unanswered.clear()
+        for lease in self._book:
+            lease.dirty = False
+        return self._book.drop_all() if first else []
+
+    def expired(self, now: float) -> list[Effect]:
+        """Give up the jobs of a gateway that was away for too long: it has given them to others."""
+        if self._until is None or now < self._until:
+            return []
+        self._until = None
+        return self._book.drop_all()
+
+    def beat(self, timestamp: float) -> None:
+        """Give a sign of life. `timestamp` is in milliseconds since the epoch."""
+        if self.generation is not None:
+            self._say(Heartbeat(timestamp))
+
+    def offer(self, facts: tuple[Facts, ...]) -> None:
+        """These are the models now."""
+        self._facts = facts
+        if self.generation == 2 and facts != self._told:
+            self._told = facts
+            self._say(Models(list(facts)))
+
+    @property
+    def stale(self) -> bool:
+        """Whether a gateway of the first generation, which cannot be told, believes in other models than there are."""
+        return self.generation == 1 and _names(self._facts) != _names(self._told)
+
+    def loading(self, model: str, progress: float | None = None) -> None:
+        """A model is being loaded."""
+        if self.generation == 2:
+            self._say(Loading(model, progress))
+
+    def drain(self) -> None:
+        """Take no more jobs."""
+        if not self.draining:
+            self.draining = True
+            if self.generation == 2:
+                self._say(Drain())
+
+    def write(self, lease: Lease, event: Text | Reasoning | Waiting | Called) -> bool:
+        """Write an event of a job; of one that is over, nothing. False: with this it is too much, cancel the engine."""
+        if lease.over:
+            return True
+        if self.generation == 1:
+            if isinstance(event, Text):
+                self._say(Token(lease.job_id, event.text))
+            if len(self._control) > UNSENT:
+                self.broke(lease, *_TOO_MUCH)
+            return not lease.over
+        if isinstance(event, Text | Reasoning) and len(event.text) > PIECE:
+            kind, text = type(event), event.text
+            for begin in range(0, len(text), PIECE):
+                lease.kept.append(kind(text[begin : begin + PIECE]))
+        else:
+            lease.kept.append(event)
+        if lease.kept.size > self._limit:
+            self.broke(lease, *_TOO_MUCH)
+            return False
+        self._mark(lease)
+        return True
+
+    def ended(self, lease: Lease, outcome: Outcome) -> None:
+        """The engine came to an end of its own."""
+        if self.generation == 1:
+            self._last(lease, JobComplete(lease.job_id))
+        else:
+            self._last(lease, Ended(outcome.reason, outcome.model, outcome.usage, outcome.timings))
+
+    def broke(self, lease: Lease, code: str, message: str) -> None:
+        """The engine raised an `EngineError` of this code."""
+        if self.generation == 1:
+            self._last(lease, JobError(lease.job_id, message))
+        else:
+            self._last(lease, Broke(code, message))
+
+    def left(self, lease: Lease) -> list[Effect]:
+        """The engine has returned: nothing of this job runs any more."""
+        self.broke(lease, "engine_broke", "The engine stopped in the middle of the reply. Try again.")
+        if lease in self._unanswered:
+            self._unanswered.discard(lease)
+            self._say(Cancelled(lease.job_id, lease.attempt))
+        if self.generation == 1 and not self.running:
+            self._say(Status("idle"))
+        return self._book.left(lease)
+
+    def _welcomed(self) -> list[Effect]:
+        if self._greeted:
+            return []
+        self._greeted = True
+        self._told = self._facts
+        self._say(
+            Register(
+                models=_names(self._facts),
+                protocol=PROTOCOL,
+                slots=self._book.slots,
+                facts=list(self._facts),
+                name=self._name,
+                instance=self._instance,
+                secret=self._secret,
+                version=self._version,
+                running=[
+                    Held(lease.job_id, lease.attempt, lease.kept.first, lease.kept.next)
+                    for lease in self._book
+                ],
+            )
+        )
+        return []
+
+    def _registered(self, message: Registered) -> list[Effect]:
+        if self.generation is not None or not self._greeted:
+            return [Ignored("registered, and nobody asked")]
+        self._until = None
+        if message.protocol < PROTOCOL:
+            self.generation = 1
+            return [Joined(1), *self._book.drop_all()]
+        self.generation = 2
+        self._secret = message.secret or self._secret
+        self._lease_seconds = LEASE if message.lease is None else message.lease
+        self.heartbeat = max(SOONEST, HEARTBEAT if message.heartbeat is None else message.heartbeat)
+        effects: list[Effect] = [Joined(2)]
+        resume = {(each.job_id, each.attempt): each.offset for each in message.resume}
+        for lease in self._book:
+            offset = resume.get((lease.job_id, lease.attempt))
+            if offset is None or not lease.kept.resume(offset):
+                effects += self._book.drop(lease)
+            else:
+                self._settle(lease)
+        self.offer(self._facts)
+        if self.draining:
+            self._say(Drain())
+        return effects + self._book.begin()
+
+    def _job(self, job: Job) -> list[Effect]:
+        effects: list[Effect] = []
+        before = self._book.get(job.job_id)
+        if before is not None:
+            if before.attempt == job.attempt:
+                return []
+            if before.attempt > job.attempt:
+                return self._refuse(job, "A later attempt of this job is here.")
+            effects += self._book.drop(before)
+        if self.draining:
+            return effects + self._refuse(job, "This agent is about to end.")
+        if self.running >= self._book.slots:
+            return effects + self._refuse(job, f"All {self._book.slots} slots of this agent are taken.")
+        if self._book.size > self._limit:
+            return effects + self._refuse(job, "Too much that this agent wrote is not acknowledged yet.")
+        return effects + self._book.take(lease_of(job))
+
+    def _prompt_job(self, job: PromptJob) -> list[Effect]:
+        if self._book.get(job.job_id) is not None:
+            return []
+        if self.draining or self.running >= 1:
+            self._say(JobError(job.job_id, "This agent takes no job now. Try again."))
+            return []
+        self._say(Status("busy"))
+        return self._book.take(prompt_lease_of(job))
+
+    def _refuse(self, job: Job, reason: str) -> list[Effect]:
+        self._say(Refused(job.job_id, job.attempt, reason))
+        return []
+
+    def _acknowledged(self, message: Acknowledged) -> list[Effect]:
+        lease = self._book.get(message.job_id)
+        if lease is None or lease.attempt != message.attempt:
+            return []
+        if not lease.kept.acknowledge(message.offset):
+            return [Ignored(f"acknowledged {message.offset} of job {message.job_id}, which was never sent")]
+        self._settle(lease)
+        return []
+
+    def _cancel(self, message: Cancel) -> list[Effect]:
+        lease = self._book.get(message.job_id)
+        effects: list[Effect] = []
+        if lease is not None and lease.attempt == message.attempt:
+            effects = self._book.drop(lease)
+        ending = self._book.ending(message.job_id, message.attempt)
+        if ending is None:
+            self._say(Cancelled(message.job_id, message.attempt))
+        else:
+            self._unanswered.add(ending)
+        return effects
+
+    def _last(self, lease: Lease, event: JobEvent | JobComplete | JobError) -> None:
+        if lease.over:
+            return
+        lease.over = True
+        if isinstance(event, JobComplete | JobError):
+            self._book.forget(lease)
+            self._say(event)
+        else:
+            lease.kept.append(event)
+            self._mark(lease)
+
+    def _settle(self, lease: Lease) -> None:
+        """Forget a job that is over and acknowledged to its end, and send what is not sent of any other."""
+        if lease.kept.first < lease.kept.next:
+            self._mark(lease)
+        elif lease.over:
+            self._book.forget(lease)
+
+    def _mark(self, lease: Lease) -> None:
+        if not lease.dirty and lease.kept.sent < lease.kept.next and self.generation == 2:
+            lease.dirty = True
+            self._dirty.append(lease)
+
+    def _not_understood(self, frame: bytes | str, why: str) -> Ignored:
+        """A job that cannot be understood is refused: the gateway would wait for it for ever."""
+        try:
+            bare = msgspec.json.decode(frame, type=_Bare)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            bare = _Bare()
+        if bare.type == "job" and self.generation is not None:
+            reason = f"This agent does not understand the job: {why}."
+            self._say(
+                JobError(bare.job_id, reason)
+                if self.generation == 1
+                else Refused(bare.job_id, bare.attempt, reason)
+            )
+        return Ignored(why)
+
+    def _say(self, message: Struct) -> None:
+        self._control.append(encoded(message))
+
+
+def _names(facts: tuple[Facts, ...]) -> list[str]:
+    return [each.name for each in facts]
