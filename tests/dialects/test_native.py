@@ -453,3 +453,15 @@ async def test_pictures_count_in_the_pages_of_a_history(server: Server) -> None:
     first = await other.next("following")
     assert first["more"]
     assert len(first["messages"]) < 8
+
+
+async def test_a_revision_of_which_only_half_was_seen_is_told_again(server: Server) -> None:
+    """A cut between the frames of one change: the question came through, the reply that began with it did not."""
+    _, _, ack, run = await begin(server)
+    run.say("Half")
+    other, ask = server.connect()
+    ask("follow", conversation=ack["conversation"], since=1)
+    following = await other.next("following")
+    assert [message["id"] for message in following["messages"]] == [ack["message"], ack["reply"]]
+    ask("follow", conversation=ack["conversation"], since=2)
+    assert "messages" not in await other.next("following")

@@ -1,5 +1,6 @@
 """Who watches which conversation, and what they are told."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Protocol
@@ -29,9 +30,13 @@ class Watcher(Protocol):
 
 
 class Audience:
-    """The watchers of every conversation. Adding one twice is adding it once."""
+    """The watchers of every conversation. Adding one twice is adding it once.
+
+    What is told of one conversation is told in the order of the calls, also where `tell_soon` puts it off.
+    """
 
     def __init__(self) -> None:
+        self._soon: dict[str, list[Callable[[Watcher], None]]] = {}
         self._watchers: dict[str, dict[Watcher, None]] = {}
 
     def add(self, conversation: str, watcher: Watcher) -> None:
@@ -53,6 +58,23 @@ class Audience:
 
     def tell(self, conversation: str, say: Callable[[Watcher], None]) -> None:
         """Let every watcher hear it. One that fails harms neither the others nor what is told."""
+        for earlier in self._soon.pop(conversation, ()):
+            self._tell(conversation, earlier)
+        self._tell(conversation, say)
+
+    def tell_soon(self, conversation: str, say: Callable[[Watcher], None]) -> None:
+        """Let them hear it at the end of this turn of the loop, behind what was written to their streams."""
+        if (waiting := self._soon.get(conversation)) is not None:
+            waiting.append(say)
+            return
+        self._soon[conversation] = [say]
+        asyncio.get_running_loop().call_soon(self._told, conversation)
+
+    def _told(self, conversation: str) -> None:
+        for say in self._soon.pop(conversation, ()):
+            self._tell(conversation, say)
+
+    def _tell(self, conversation: str, say: Callable[[Watcher], None]) -> None:
         for watcher in list(self._watchers.get(conversation, ())):
             try:
                 say(watcher)

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from functools import partial
 
 import msgspec
 
@@ -169,15 +168,13 @@ class Runner:
             self._trees.wrote(conversation, stored)
         else:
             self._trees.outdated(stored.conversation, stored.revision)
-        asyncio.get_running_loop().call_soon(partial(self._tell, stored, conversation))
 
-    def _tell(self, message: Message, conversation: Conversation | None) -> None:
         def tell(watcher: Watcher) -> None:
-            watcher.on_message(message)
+            watcher.on_message(stored)
             if conversation is not None:
                 watcher.on_conversation(conversation)
 
-        self._audience.tell(message.conversation, tell)
+        self._audience.tell_soon(stored.conversation, tell)
 
     async def _finish(self, message: Message) -> Message | None:
         delay = 0.1

@@ -234,10 +234,10 @@ class ChatService:
     async def follow(
         self, person: Person, conversation: str, watcher: Watcher, since: int = 0
     ) -> tuple[Conversation, list[Message]]:
-        """Be told of what happens from now on, and get what was written after revision `since`.
+        """Be told of what happens from now on, and get what was written at revision `since` and after it.
 
         The watcher hears of changes before this returns; what it hears and what is returned may overlap (compare
-        revisions), and leaves no gap.
+        revisions), and leaves no gap. One revision may be several messages, of which the asker may have one only.
 
         :raises NotFoundError: there is no such conversation. Then nothing is followed.
         """
@@ -247,7 +247,7 @@ class ChatService:
         if tree is None or tree.conversation.owner != owned.conversation.owner:
             self._audience.remove(conversation, watcher)
             raise NotFoundError(NOT_FOUND)
-        return tree.conversation, [message for message in tree.messages.values() if message.revision > since]
+        return tree.conversation, [message for message in tree.messages.values() if message.revision >= since]
 
     def attend(self, conversation: str, watcher: Watcher) -> None:
         """Be told from now on, without what was before. The caller knows that its person may."""

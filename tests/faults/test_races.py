@@ -1,0 +1,223 @@
+"""Words, ends, titles and stops fall into every await of a follow: each viewer has everything exactly once.
+
+The database takes a random number of turns of the loop before and after each call, from a seed.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+from tests.dialects.conftest import Server, Wire
+
+from legato.chat.assistant import Assistant
+from legato.chat.ingress import Submission
+from legato.chat.person import Person
+from legato.chat.reply import Speaker
+from legato.chat.service import ChatService
+from legato.message import text_of
+from legato.storage.base import Storage
+from legato.storage.sql import open_storage
+from legato.stream import Event, Failed, Finished, Fold
+from legato.testing.engine import ScriptedEngine
+
+ADA = Person("ada")
+
+READS = ("conversation", "messages", "message")
+CALLS = (*READS, "begin", "finish", "rename_conversation", "set_head")
+
+
+class Hesitant:
+    """A storage that takes its time, and each time another one. Writes end in their order, as in a database."""
+
+    def __init__(self, storage: Storage, random: Random) -> None:
+        self._storage = storage
+        self._random = random
+        self._writing = asyncio.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._storage, name)
+        if name not in CALLS:
+            return call
+
+        async def hesitating(*args: Any) -> Any:
+            await self._wait()
+            if name in READS:
+                found = await call(*args)
+                await self._wait()
+                return found
+            async with self._writing:
+                found = await call(*args)
+                await self._wait()
+                return found
+
+        return hesitating
+
+    async def _wait(self) -> None:
+        for _ in range(self._random.choice((0, 0, 1, 2, 5))):
+            await asyncio.sleep(0)
+
+
+class Client:
+    """What one client has, by the rules of the protocol and nothing else."""
+
+    def __init__(self) -> None:
+        self.messages: dict[str, dict[str, Any]] = {}
+        self.title = ""
+        self.revision = -1
+        self.folds: dict[str, Fold] = {}
+        self.ends: dict[str, int] = {}
+        self._at: dict[str, tuple[str, int]] = {}
+
+    def read(self, wire: Wire) -> None:
+        for frame in wire.frames:
+            match frame["type"]:
+                case "following":
+                    self._conversation(frame["conversation"])
+                    for message in frame.get("messages", ()):
+                        self._message(message)
+                case "message":
+                    self._message(frame["message"])
+                case "conversation":
+                    self._conversation(frame["conversation"])
+                case "reset":
+                    self._at.pop(frame["stream"], None)
+                case "delta":
+                    self._delta(frame)
+                case kind:
+                    assert kind in ("welcome", "stopped"), frame
+
+    def positions(self) -> list[dict[str, Any]]:
+        return [{"stream": name, "epoch": epoch, "offset": at} for name, (epoch, at) in self._at.items()]
+
+    @staticmethod
+    def told(wire: Wire) -> set[str]:
+        """The streams that were told on this connection."""
+        return {frame["stream"] for frame in wire.frames if frame["type"] == "delta"}
+
+    def _conversation(self, view: dict[str, Any]) -> None:
+        if view["revision"] >= self.revision:
+            self.revision, self.title = view["revision"], view["title"]
+
+    def _message(self, view: dict[str, Any]) -> None:
+        known = self.messages.get(view["id"])
+        if known is None or view["revision"] >= known["revision"]:
+            self.messages[view["id"]] = view
+
+    def _delta(self, frame: dict[str, Any]) -> None:
+        stream = frame["stream"]
+        if frame["from"] == 0:
+            self.folds[stream], self.ends[stream] = Fold(), 0
+        else:
+            assert self._at[stream] == (frame["epoch"], frame["from"]), "a hole, or something twice"
+        for event in msgspec.convert(frame["events"], list[Event]):
+            self.folds[stream].apply(event)
+            self.ends[stream] += isinstance(event, Finished | Failed)
+        self._at[stream] = (frame["epoch"], frame["to"])
+
+
+@pytest.fixture
+async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
+    storage = open_storage(f"sqlite:///{tmp_path / 'legato.db'}")
+    await storage.open()
+    yield storage
+    await storage.close()
+
+
+async def one_run(storage: Storage, seed: int) -> None:
+    """A conversation of two turns and a title, and clients that come and go with what they have; perhaps a stop."""
+    random = Random(seed)
+    engine = ScriptedEngine(continues=True)
+    hesitant: Any = Hesitant(storage, random)
+    speakers = {"default": Speaker(Assistant(name="default"), engine, "scripted")}
+    service = ChatService(hesitant, speakers, clock=asyncio.get_running_loop().time)
+    dialect = Server(service, engine, storage).dialect()
+    begun = await service.send(ADA, Submission(None, None, "One"))
+    conversation = begun.conversation.id
+
+    async def turns(most: int) -> None:
+        for _ in range(random.randint(0, most)):
+            await asyncio.sleep(0)
+
+    async def writes() -> None:
+        while True:
+            run = await engine.asked()
+            for n in range(random.randint(1, 12)):
+                await turns(5)
+                if run.state == "running":
+                    run.say(f"{n} ")
+            if run.state == "running":
+                run.finish()
+
+    async def sends() -> None:
+        await turns(20)
+        await service.send(ADA, Submission(f"k{seed}", conversation, "Two"))
+        await turns(20)
+        await service.rename(ADA, conversation, f"Title {seed}")
+
+    async def meddles() -> None:
+        """Somebody stops, and memory loses the conversation, as it does where there are many."""
+        await turns(60)
+        if random.random() < 0.3:
+            await service.stop(ADA, conversation)
+        for _ in range(random.randint(0, 6)):
+            service._trees.drop(conversation)
+            await turns(10)
+
+    async def watches() -> Client:
+        client = Client()
+        for _ in range(random.randint(0, 3)):
+            wire = connect(client)
+            await turns(40)
+            client.read(wire)
+            wire.cut()
+        return client
+
+    def connect(client: Client) -> Wire:
+        wire, say = Server(service, engine, storage).connect(dialect)
+        since = max(client.revision, 0)
+        say("follow", conversation=conversation, since=since, positions=client.positions())
+        say("stop", id="end", conversation=conversation, message="none")
+        return wire
+
+    writing = asyncio.create_task(writes())
+    _, _, *clients = await asyncio.gather(sends(), meddles(), *(watches() for _ in range(3)))
+    wires = [connect(client) for client in clients]
+    await service.drain(20)
+    writing.cancel()
+    truth = await storage.messages(conversation)
+    kept = await storage.conversation(conversation)
+    assert kept is not None
+    assert all(message.status in ("complete", "stopped", "interrupted") for message in truth)
+    for client, wire in zip(clients, wires, strict=True):
+        await wire.until(lambda wire: any(frame["type"] == "stopped" for frame in wire.frames))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        client.read(wire)
+        assert client.title == kept.title
+        assert client.messages.keys() == {message.id for message in truth}
+        for message in truth:
+            view, fold = client.messages[message.id], client.folds.get(message.id)
+            assert (view["status"], view["text"]) == (message.status, text_of(message.parts))
+            if fold is not None and message.id in client.told(wire):
+                assert fold.end is not None
+                assert fold.text == text_of(message.parts)
+                assert client.ends[message.id] == 1
+    await service.close()
+
+
+@pytest.mark.parametrize(
+    "seeds",
+    [range(150), pytest.param(range(150, 10_000), marks=[pytest.mark.soak, pytest.mark.timeout(3600)])],
+    ids=["short", "long"],
+)
+async def test_every_viewer_has_everything_exactly_once(storage: Storage, seeds: range) -> None:
+    for seed in seeds:
+        try:
+            await one_run(storage, seed)
+        except BaseException as error:
+            error.add_note(f"seed {seed}")
+            raise
