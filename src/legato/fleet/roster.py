@@ -1,0 +1,137 @@
+"""The agents as the scheduler knows them: what each can do, what it holds, and which of them fits a job best."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct, field
+
+from legato.fleet.places import Entry
+from legato.fleet.protocol import Facts
+
+
+class Agent(Struct, frozen=True):
+    """An agent that joins. `any_model`: it did not say which models it has, and is asked for whatever is wanted."""
+
+    id: str
+    generation: int = 2
+    slots: int = 1
+    facts: Mapping[str, Facts] = field(default_factory=dict)
+    any_model: bool = False
+
+
+class Hold:
+    """A slot that a job has. `unwanted` is since when nobody wants it, while it still runs there."""
+
+    __slots__ = ("attempt", "unwanted")
+
+    def __init__(self, attempt: int) -> None:
+        self.attempt = attempt
+        self.unwanted: float | None = None
+
+
+class Seat:
+    """An agent in the books. It is `present` while it is connected and gives signs of life; else its lease ends at `until`
+    (None: it is connected and silent, and has no lease any more). `pause` is until when it wants no job."""
+
+    __slots__ = (
+        "any_model",
+        "draining",
+        "facts",
+        "generation",
+        "holds",
+        "id",
+        "pause",
+        "present",
+        "served",
+        "slots",
+        "until",
+    )
+
+    def __init__(self, agent: Agent) -> None:
+        self.id = agent.id
+        self.generation = agent.generation
+        self.slots = agent.slots if agent.generation > 1 else 1
+        self.facts = dict(agent.facts)
+        self.any_model = agent.any_model
+        self.draining = False
+        self.present = True
+        self.until: float | None = None
+        self.pause = 0.0
+        self.served = 0
+        self.holds: dict[str, Hold] = {}
+
+    def renew(self, agent: Agent) -> None:
+        """It is here again, as it says it is now."""
+        self.slots, self.facts, self.any_model = agent.slots, dict(agent.facts), agent.any_model
+        self.present, self.until, self.draining, self.pause = True, None, False, 0.0
+
+    @property
+    def free(self) -> int:
+        return self.slots - len(self.holds)
+
+    def has(self, model: str) -> bool:
+        return self.any_model or model in self.facts
+
+    def loaded(self, model: str) -> bool:
+        facts = self.facts.get(model)
+        return facts is not None and facts.loaded
+
+    def continues(self, model: str) -> bool:
+        """Whether it goes on behind a text that stands there already."""
+        facts = self.facts.get(model)
+        return facts is not None and facts.can is not None and facts.can.continues
+
+    def could(self, entry: Entry) -> bool:
+        """Whether it is one for this job, now or once it has a free slot."""
+        ticket = entry.ticket
+        return self.has(ticket.model) and (not ticket.continuing or self.continues(ticket.model))
+
+    def can(self, entry: Entry, now: float) -> bool:
+        """Whether it can begin this job now."""
+        return (
+            self.present
+            and not self.draining
+            and self.pause <= now
+            and self.free > 0
+            and entry.ticket.job not in self.holds
+            and self.could(entry)
+        )
+
+
+REMEMBERED = 10_000
+"""Conversations of which it is remembered who served them last."""
+
+
+class Homes:
+    """Who served a conversation last, and so has its beginning at hand."""
+
+    def __init__(self) -> None:
+        self._homes: OrderedDict[tuple[str, str], str] = OrderedDict()
+
+    def of(self, entry: Entry) -> str | None:
+        return self._homes.get((entry.ticket.conversation, entry.ticket.model))
+
+    def served(self, entry: Entry, seat: str) -> None:
+        if entry.ticket.conversation:
+            key = (entry.ticket.conversation, entry.ticket.model)
+            self._homes[key] = seat
+            self._homes.move_to_end(key)
+            if len(self._homes) > REMEMBERED:
+                self._homes.popitem(last=False)
+
+
+def best(entry: Entry, seats: Iterable[Seat], home: str | None, lead: int) -> Seat | None:
+    """Which of these, all of them able to begin, should: one that has not failed at it, then the home of the
+    conversation unless it has more than `lead` jobs more than the idlest, then one that has the model loaded, then the
+    least loaded, then the one that has waited longest."""
+    seats = list(seats)
+    if not seats:
+        return None
+    fresh = [seat for seat in seats if seat.id not in entry.tried] or seats
+    model = entry.ticket.model
+    if home is not None:
+        least = min(len(seat.holds) for seat in fresh)
+        for seat in fresh:
+            if seat.id == home and seat.loaded(model) and len(seat.holds) <= least + lead:
+                return seat
+    return min(fresh, key=lambda seat: (not seat.loaded(model), len(seat.holds) / seat.slots, seat.served))

@@ -1,0 +1,496 @@
+"""The scheduler as a person would tell it, and then as a machine tries to break it."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from legato.engines.base import Capabilities
+from legato.fleet.decisions import Assign, Cancel, Decision, HangUp, Placed, Refuse, Rules
+from legato.fleet.places import Ticket
+from legato.fleet.protocol import Facts
+from legato.fleet.roster import Agent
+from legato.fleet.scheduler import Scheduler
+
+
+def agent(name: str, *models: str, slots: int = 1, generation: int = 2, loaded: bool = True) -> Agent:
+    facts = {model: Facts(model, loaded, can=Capabilities(continues=True)) for model in models or ("m",)}
+    return Agent(name, generation, slots, facts)
+
+
+def assigned(decisions: list[Decision]) -> list[tuple[str, str, int]]:
+    return [(each.job, each.agent, each.attempt) for each in decisions if isinstance(each, Assign)]
+
+
+def refused(decisions: list[Decision]) -> list[tuple[str, str]]:
+    return [(each.job, each.reason) for each in decisions if isinstance(each, Refuse)]
+
+
+def placed(decisions: list[Decision]) -> dict[str, int]:
+    return {each.job: each.place for each in decisions if isinstance(each, Placed)}
+
+
+def a_fleet(*agents: Agent, **rules: float) -> Scheduler:
+    fleet = Scheduler(Rules(**rules))  # type: ignore[arg-type]
+    for each in agents or (agent("a"),):
+        fleet.join(each, 0)
+    return fleet
+
+
+def test_a_free_agent_gets_the_job_at_once() -> None:
+    assert a_fleet().submit(Ticket("1", "m"), 0) == [Assign("1", "a", 1)]
+
+
+def test_a_model_that_nobody_has_is_refused_at_once() -> None:
+    assert refused(a_fleet().submit(Ticket("1", "other"), 0)) == [("1", "no_model")]
+    assert refused(Scheduler().submit(Ticket("1", "m"), 0)) == [("1", "no_model")]
+
+
+def test_an_agent_that_names_no_model_is_asked_for_any() -> None:
+    fleet = Scheduler()
+    fleet.join(Agent("a", 1, any_model=True), 0)
+    assert assigned(fleet.submit(Ticket("1", "whatever"), 0)) == [("1", "a", 1)]
+
+
+def test_one_that_has_the_model_loaded_comes_before_one_that_could_load_it() -> None:
+    fleet = a_fleet(agent("cold", loaded=False), agent("warm", slots=2))
+    assert assigned(fleet.submit(Ticket("1", "m"), 0)) == [("1", "warm", 1)]
+    assert assigned(fleet.submit(Ticket("2", "m"), 0)) == [("2", "warm", 1)]
+    assert assigned(fleet.submit(Ticket("3", "m"), 0)) == [("3", "cold", 1)]
+
+
+def test_the_least_loaded_agent_gets_it() -> None:
+    fleet = a_fleet(agent("a", slots=4), agent("b", slots=4))
+    for each in "123456":
+        fleet.submit(Ticket(each, "m"), 0)
+    assert [len(seat.holds) for seat in fleet.seats.values()] == [3, 3]
+
+
+def test_the_first_generation_gets_one_job_whatever_it_says() -> None:
+    fleet = a_fleet(agent("a", slots=9, generation=1))
+    fleet.submit(Ticket("1", "m"), 0)
+    assert placed(fleet.submit(Ticket("2", "m"), 0)) == {"2": 1}
+
+
+def test_a_conversation_goes_back_to_who_has_read_it() -> None:
+    fleet = a_fleet(agent("a", slots=4), agent("b", slots=4))
+    fleet.submit(Ticket("1", "m", conversation="c"), 0)
+    fleet.submit(Ticket("2", "m"), 0)
+    fleet.submit(Ticket("3", "m"), 0)
+    fleet.ended("b", "2", 1, 1)
+    assert assigned(fleet.submit(Ticket("4", "m", conversation="c"), 1)) == [("4", "a", 1)]
+
+
+def test_but_not_where_that_one_is_much_busier() -> None:
+    fleet = a_fleet(agent("a", slots=4), agent("b", slots=4), home_lead=0)
+    fleet.submit(Ticket("1", "m", conversation="c"), 0)
+    assert assigned(fleet.submit(Ticket("2", "m", conversation="c"), 1)) == [("2", "b", 1)]
+
+
+def test_a_long_conversation_waits_a_moment_for_who_has_read_it_and_no_longer() -> None:
+    fleet = a_fleet(agent("a"), agent("b"))
+    fleet.submit(Ticket("1", "m", conversation="c"), 0)
+    assert placed(fleet.submit(Ticket("2", "m", conversation="c", size=5000), 0)) == {"2": 1}
+    assert fleet.due(0) == 1
+    assert assigned(fleet.look(1)) == [("2", "b", 1)]
+
+
+def test_a_user_with_many_jobs_does_not_keep_another_waiting() -> None:
+    fleet = a_fleet()
+    for each in "12345":
+        fleet.submit(Ticket(each, "m", "greedy"), 0)
+    assert placed(fleet.submit(Ticket("x", "m", "modest"), 0)) == {"x": 1, "2": 2, "3": 3, "4": 4, "5": 5}
+    assert assigned(fleet.ended("a", "1", 1, 1)) == [("x", "a", 1)]
+
+
+def test_places_are_told_when_they_change() -> None:
+    fleet = a_fleet()
+    fleet.submit(Ticket("1", "m", "u"), 0)
+    fleet.submit(Ticket("2", "m", "u"), 0)
+    assert placed(fleet.submit(Ticket("3", "m", "u"), 0)) == {"3": 2}
+    assert fleet.withdraw("2", 1) == [Placed("3", 1)]
+
+
+def test_a_full_line_refuses_with_how_long_to_wait() -> None:
+    fleet = a_fleet(queue_size=1)
+    fleet.submit(Ticket("1", "m", "u"), 0)
+    fleet.submit(Ticket("2", "m", "u"), 0)
+    (refusal,) = fleet.submit(Ticket("3", "m", "u"), 0)
+    assert isinstance(refusal, Refuse)
+    assert (refusal.job, refusal.reason) == ("3", "full")
+    assert refusal.retry_after >= 1
+
+
+def test_a_full_line_is_emptied_at_the_cost_of_who_filled_it() -> None:
+    fleet = a_fleet(queue_size=3)
+    for each in "1234":
+        fleet.submit(Ticket(each, "m", "greedy"), 0)
+    decisions = fleet.submit(Ticket("x", "m", "modest"), 0)
+    assert refused(decisions) == [("4", "full")]
+    assert placed(decisions)["x"] == 1
+
+
+def test_without_a_queue_the_busy_fleet_refuses_at_once() -> None:
+    fleet = a_fleet(queue_seconds=0)
+    fleet.submit(Ticket("1", "m"), 0)
+    assert refused(fleet.submit(Ticket("2", "m"), 0)) == [("2", "full")]
+
+
+def test_the_time_in_the_line_ends() -> None:
+    fleet = a_fleet(queue_seconds=10)
+    fleet.submit(Ticket("1", "m"), 0)
+    fleet.submit(Ticket("2", "m"), 0)
+    assert fleet.due(2) == 10
+    assert refused(fleet.look(10)) == [("2", "late")]
+
+
+def test_a_cut_agents_jobs_go_elsewhere_after_a_moment() -> None:
+    fleet = a_fleet(agent("a"), agent("b"))
+    fleet.submit(Ticket("1", "m"), 0)
+    assert fleet.cut("a", 1) == []
+    assert fleet.due(1) == 1.5
+    assert fleet.look(1.5) == [Assign("1", "b", 2)]
+    assert fleet.back(agent("a"), [("1", 1)], 2) == []
+
+
+def test_one_that_comes_back_in_time_keeps_its_job() -> None:
+    fleet = a_fleet(agent("a"))
+    fleet.submit(Ticket("1", "m"), 0)
+    fleet.cut("a", 1)
+    assert fleet.look(9) == []
+    assert fleet.back(agent("a"), [("1", 1)], 10) == []
+    assert fleet.jobs["1"].seat == "a"
+    assert fleet.ended("a", "1", 1, 11) == []
+    assert not fleet.jobs
+
+
+def test_one_that_comes_back_without_its_job_has_lost_it() -> None:
+    fleet = a_fleet(agent("a"))
+    fleet.submit(Ticket("1", "m"), 0)
+    fleet.cut("a", 1)
+    assert assigned(fleet.back(agent("a"), [], 2)) == [("1", "a", 2)]
+
+
+def test_after_the_lease_a_job_waits_for_whoever_comes() -> None:
+    fleet = a_fleet(agent("a"))
+    fleet.submit(Ticket("1", "m"), 0)
+    fleet.cut("a", 1)
+    assert fleet.due(2) == 16
+    assert fleet.look(16) == [Placed("1", 1)]
+    assert assigned(fleet.join(agent("b"), 17)) == [("1", "b", 2)]
+
+
+def test_the_first_generation_has_no_lease() -> None:
+    fleet = a_fleet(agent("a", generation=1), agent("b", generation=1))
+    fleet.submit(Ticket("1", "m"), 0)
+    assert assigned(fleet.cut("a", 1)) == [("1", "b", 2)]
+
+
+def test_a_frozen_agents_jobs_go_elsewhere_and_its_slots_stay_taken() -> None:
+    fleet = a_fleet(agent("a"), agent("b"))
+    fleet.submit(Ticket("1", "m"), 0)
+    assert fleet.lapse("a", 15) == [Cancel("1", "a", 1), Assign("1", "b", 2)]
+    assert fleet.thaw("a", 20) == []
+    assert placed(fleet.submit(Ticket("2", "m"), 20)) == {"2": 1}
+    assert assigned(fleet.ended("a", "1", 1, 21)) == [("2", "a", 1)]
+
+
+def test_a_prompt_that_kills_agents_costs_no_more_than_three() -> None:
+    fleet = a_fleet(*(agent(each, generation=1) for each in "abcde"))
+    (begun,) = assigned(fleet.submit(Ticket("1", "m"), 0))
+    attempts = [begun]
+    while True:
+        decisions = fleet.cut(attempts[-1][1], 1)
+        if refused(decisions):
+            break
+        attempts += assigned(decisions)
+    assert [attempt for _, _, attempt in attempts] == [1, 2, 3]
+    assert refused(decisions) == [("1", "lost")]
+    assert len(fleet.seats) == 2
+
+
+def test_what_breaks_on_one_agent_is_tried_on_another_but_not_on_the_same() -> None:
+    fleet = a_fleet(agent("a"), agent("b"))
+    fleet.submit(Ticket("1", "m"), 0)
+    assert assigned(fleet.broke("a", "1", 1, 1)) == [("1", "b", 2)]
+    assert refused(fleet.broke("b", "1", 2, 2)) == [("1", "lost")]
+
+
+def test_an_agent_that_refuses_is_left_alone_for_a_while() -> None:
+    fleet = a_fleet(agent("a"))
+    fleet.submit(Ticket("1", "m"), 0)
+    assert placed(fleet.returned("a", "1", 1, 1)) == {"1": 1}
+    assert fleet.due(1) == 2
+    assert assigned(fleet.look(2)) == [("1", "a", 2)]
+
+
+def test_what_continues_goes_only_to_who_can() -> None:
+    fleet = Scheduler()
+    fleet.join(Agent("a", facts={"m": Facts("m")}), 0)
+    assert refused(fleet.submit(Ticket("1", "m", continuing=True), 0)) == [("1", "no_model")]
+    fleet.join(agent("b"), 0)
+    assert assigned(fleet.submit(Ticket("2", "m", continuing=True), 0)) == [("2", "b", 1)]
+
+
+def test_a_withdrawn_job_keeps_its_slot_until_it_ended() -> None:
+    fleet = a_fleet(agent("a"))
+    fleet.submit(Ticket("1", "m"), 0)
+    fleet.submit(Ticket("2", "m"), 0)
+    assert fleet.withdraw("1", 1) == [Cancel("1", "a", 1)]
+    assert assigned(fleet.ended("a", "1", 1, 2)) == [("2", "a", 1)]
+
+
+def test_an_agent_that_goes_on_with_what_nobody_wants_is_hung_up_on() -> None:
+    fleet = a_fleet(agent("a", generation=1))
+    fleet.submit(Ticket("1", "m"), 0)
+    fleet.withdraw("1", 1)
+    assert fleet.due(1) == 31
+    assert fleet.look(31) == [HangUp("a")]
+
+
+def test_a_draining_agent_gets_nothing_more() -> None:
+    fleet = a_fleet(agent("a", slots=2))
+    fleet.submit(Ticket("1", "m"), 0)
+    fleet.drain("a")
+    assert placed(fleet.submit(Ticket("2", "m"), 0)) == {"2": 1}
+
+
+MODELS = ("m", "n")
+USERS = ("ada", "bob", "eve")
+
+
+@dataclass
+class Known:
+    """An agent as the machine knows it; `runs` are the attempts that the agent itself believes to run."""
+
+    generation: int
+    slots: int
+    models: frozenset[str]
+    runs: dict[str, int]
+    state: str = "here"
+
+
+class Machine(RuleBasedStateMachine):
+    """Whatever happens, in whatever order, the books hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fleet = Scheduler(Rules(queue_seconds=20, queue_size=5, home_size=0))
+        self.now = 0.0
+        self.agents: dict[str, Known] = {}
+        self.open: dict[str, Ticket] = {}
+        self.owner: dict[str, tuple[str, int]] = {}
+        self.attempts: dict[str, list[int]] = defaultdict(list)
+        self.places: dict[str, int] = {}
+        self.passed: dict[str, dict[str, int]] = {}
+        self.number = 0
+
+    def do(self, decisions: list[Decision]) -> None:
+        for each in decisions:
+            match each:
+                case Assign(job, agent, attempt):
+                    known = self.agents[agent]
+                    assert job in self.open
+                    assert known.state == "here"
+                    assert self.open[job].model in known.models
+                    assert job not in known.runs
+                    assert attempt > max(self.attempts[job], default=0)
+                    self.attempts[job].append(attempt)
+                    known.runs[job] = attempt
+                    assert len(known.runs) <= known.slots
+                    self.owner[job] = (agent, attempt)
+                    self.places.pop(job, None)
+                    self.overtake(job)
+                case Placed(job, place):
+                    assert job in self.open
+                    self.places[job] = place
+                    self.owner.pop(job, None)
+                    self.passed.setdefault(job, defaultdict(int))
+                case Refuse(job, _, wait):
+                    assert wait >= 1
+                    self.close(job)
+                case Cancel(job, agent, attempt):
+                    assert self.agents[agent].runs[job] == attempt
+                case HangUp(agent):
+                    self.gone(agent)
+
+    def overtake(self, job: str) -> None:
+        """No user's first jobs get past a waiting job more often than it has jobs of its own user before it, and one."""
+        ticket = self.open[job]
+        self.passed.pop(job, None)
+        if self.attempts[job] != [1]:
+            return
+        for other, passed in self.passed.items():
+            if (
+                other in self.places
+                and self.open[other].model == ticket.model
+                and self.open[other].user != ticket.user
+            ):
+                passed[ticket.user] += 1
+
+    def close(self, job: str) -> None:
+        self.open.pop(job, None)
+        self.owner.pop(job, None)
+        self.places.pop(job, None)
+        self.passed.pop(job, None)
+
+    def gone(self, name: str) -> None:
+        known = self.agents[name]
+        decisions = self.fleet.cut(name, self.now)
+        if known.generation == 1 or known.state == "frozen":
+            del self.agents[name]
+        else:
+            known.state = "cut"
+        self.do(decisions)
+
+    @rule(
+        generation=st.sampled_from((1, 2)),
+        slots=st.integers(1, 3),
+        models=st.frozensets(st.sampled_from(MODELS), min_size=1),
+        loaded=st.booleans(),
+    )
+    def join(self, generation: int, slots: int, models: frozenset[str], loaded: bool) -> None:
+        if len(self.agents) >= 5:
+            return
+        self.number += 1
+        name = f"agent{self.number}"
+        self.agents[name] = Known(generation, slots if generation == 2 else 1, models, {})
+        self.do(
+            self.fleet.join(agent(name, *models, slots=slots, generation=generation, loaded=loaded), self.now)
+        )
+
+    @rule(
+        model=st.sampled_from(MODELS),
+        user=st.sampled_from(USERS),
+        conversation=st.sampled_from(("", "c", "d")),
+    )
+    def submit(self, model: str, user: str, conversation: str) -> None:
+        self.number += 1
+        job = f"job{self.number}"
+        self.open[job] = Ticket(job, model, user, conversation)
+        self.do(self.fleet.submit(self.open[job], self.now))
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def withdraw(self, data: st.DataObject) -> None:
+        job = data.draw(st.sampled_from(sorted(self.open)))
+        decisions = self.fleet.withdraw(job, self.now)
+        agent, _ = self.owner.get(job, (None, 0))
+        if agent is not None and self.agents[agent].state == "cut":
+            self.agents[agent].runs.pop(job, None)
+        self.close(job)
+        self.do(decisions)
+
+    @precondition(lambda self: any(each.runs and each.state == "here" for each in self.agents.values()))
+    @rule(data=st.data(), how=st.sampled_from(("ended", "broke", "returned")))
+    def comes_to_an_end(self, data: st.DataObject, how: str) -> None:
+        name = data.draw(
+            st.sampled_from([n for n, each in self.agents.items() if each.runs and each.state == "here"])
+        )
+        known = self.agents[name]
+        job = data.draw(st.sampled_from(sorted(known.runs)))
+        attempt = known.runs.pop(job)
+        if how == "ended" and self.owner.get(job) == (name, attempt):
+            self.close(job)
+        self.do(getattr(self.fleet, how)(name, job, attempt, self.now))
+
+    @precondition(lambda self: any(each.runs for each in self.agents.values()))
+    @rule(data=st.data(), job=st.sampled_from(("job1", "job2", "nothing")), attempt=st.integers(0, 9))
+    def rogue(self, data: st.DataObject, job: str, attempt: int) -> None:
+        name = data.draw(st.sampled_from(sorted(self.agents)))
+        if self.agents[name].runs.get(job) != attempt:
+            assert self.fleet.ended(name, job, attempt, self.now) == []
+
+    @precondition(lambda self: any(each.state != "cut" for each in self.agents.values()))
+    @rule(data=st.data())
+    def cut(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from([n for n, each in self.agents.items() if each.state != "cut"]))
+        known = self.agents[name]
+        known.runs = {
+            job: attempt for job, attempt in known.runs.items() if self.owner.get(job) == (name, attempt)
+        }
+        self.gone(name)
+
+    @precondition(lambda self: any(each.state == "cut" for each in self.agents.values()))
+    @rule(data=st.data(), forgets=st.booleans())
+    def comes_back(self, data: st.DataObject, forgets: bool) -> None:
+        name = data.draw(st.sampled_from([n for n, each in self.agents.items() if each.state == "cut"]))
+        known = self.agents[name]
+        held = [] if forgets else list(known.runs.items())
+        known.runs = {job: attempt for job, attempt in held if self.owner.get(job) == (name, attempt)}
+        known.state = "here"
+        self.do(self.fleet.back(agent(name, *known.models, slots=known.slots), held, self.now))
+
+    @precondition(
+        lambda self: any(each.state == "here" and each.generation == 2 for each in self.agents.values())
+    )
+    @rule(data=st.data())
+    def freezes(self, data: st.DataObject) -> None:
+        name = data.draw(
+            st.sampled_from(
+                [n for n, each in self.agents.items() if each.state == "here" and each.generation == 2]
+            )
+        )
+        self.agents[name].state = "frozen"
+        self.do(self.fleet.lapse(name, self.now))
+
+    @precondition(lambda self: any(each.state == "frozen" for each in self.agents.values()))
+    @rule(data=st.data())
+    def thaws(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from([n for n, each in self.agents.items() if each.state == "frozen"]))
+        self.agents[name].state = "here"
+        self.do(self.fleet.thaw(name, self.now))
+
+    @rule(seconds=st.sampled_from((0.1, 0.5, 1.0, 5.0, 16.0, 31.0)))
+    def time_passes(self, seconds: float) -> None:
+        end = self.now + seconds
+        while (due := self.fleet.due(self.now)) is not None and due <= end:
+            assert due >= self.now
+            self.now = due
+            over = [
+                name
+                for name, seat in self.fleet.seats.items()
+                if seat.until is not None and seat.until <= self.now
+            ]
+            decisions = self.fleet.look(self.now)
+            for name in over:
+                del self.agents[name]
+            before = len(decisions)
+            self.do(decisions)
+            assert before or over or self.fleet.due(self.now) != due, "it looks for ever"
+        self.now = end
+
+    @invariant()
+    def no_job_is_forgotten(self) -> None:
+        assert set(self.fleet.jobs) == set(self.open)
+        for job, entry in self.fleet.jobs.items():
+            waits = job in self.places
+            assert waits == (entry.seat is None)
+            if not waits:
+                agent, attempt = self.owner[job]
+                assert entry.seat == agent
+                assert self.fleet.seats[agent].holds[job].attempt == attempt == entry.attempt
+
+    @invariant()
+    def places_count_from_one(self) -> None:
+        assert sorted(self.places.values()) == list(range(1, len(self.places) + 1))
+        lost = sum(entry.attempt > 0 for entry in self.fleet.line)
+        assert len(self.places) <= 5 + lost
+
+    @invariant()
+    def no_agent_has_more_than_its_slots(self) -> None:
+        for name, known in self.agents.items():
+            assert len(self.fleet.seats[name].holds) <= known.slots
+
+    @invariant()
+    def nobody_is_overtaken_without_bound(self) -> None:
+        for job, passed in self.passed.items():
+            mine = [each for each in self.open.values() if each.user == self.open[job].user]
+            for count in passed.values():
+                assert count <= 5 + len(mine) + sum(known.slots for known in self.agents.values())
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
