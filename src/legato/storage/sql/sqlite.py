@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -58,11 +59,23 @@ class SqliteDatabase:
         return engine
 
     def _prepare(self, connection: sqlite3.Connection, _record: object) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")
+        self._write_ahead(connection)
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+
+    def _write_ahead(self, connection: sqlite3.Connection) -> None:
+        """Turn on the write-ahead log. SQLite does not wait for another connection here, whatever its timeout says."""
+        give_up = time.monotonic() + self._lock_timeout
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError:
+                if time.monotonic() >= give_up:
+                    raise
+            time.sleep(0.005)
 
     async def open(self) -> None:
         if sqlite3.sqlite_version_info < OLDEST:
