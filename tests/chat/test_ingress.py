@@ -109,6 +109,11 @@ def test_a_title_can_be_made_of_any_message(text: str) -> None:
     assert len(title) <= 61
 
 
+def test_a_title_is_not_the_fence_of_a_code_block() -> None:
+    assert title_from((TextPart("```js\nlet a = 1\n```"),)) == "let a = 1"
+    assert title_from((TextPart("```"),)) == "New conversation"
+
+
 def test_a_title_is_cut_at_a_word() -> None:
     title = title_from(
         (TextPart("# How do slurs differ from ties when two notes have the same pitch?\nmore"),)

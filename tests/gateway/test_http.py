@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import aiohttp
 import jwt
 import pytest
 
+from legato.gateway.page import FOLDER
 from legato.gateway.server import Server
 
 from .server import calling, serving, settings_for
@@ -244,7 +246,10 @@ async def test_the_openapi_document_is_whole(http: aiohttp.ClientSession) -> Non
     text = json.dumps(document)
     for name in {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}:
         assert name in shapes
-    assert "/api/conversations/{conversation}" in document["paths"]
+    sending = document["paths"]["/api/conversations/{conversation}/messages"]["post"]
+    assert "422" not in sending["responses"]
+    assert "ProblemAnswer" in json.dumps(sending["responses"]["default"])
+    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
 
 
 async def test_every_answer_forbids_what_the_page_does_not_need(http: aiohttp.ClientSession) -> None:
@@ -321,3 +326,20 @@ async def test_a_client_that_leaves_a_stream_leaves_nothing_behind(tmp_path: Pat
                 if (await response.json())["messages"][-1]["status"] == "stopped":
                     break
             await asyncio.sleep(0)
+
+
+async def test_the_page_and_its_files(http: aiohttp.ClientSession) -> None:
+    if not FOLDER.is_dir():
+        pytest.skip("the page was not built into this installation")
+    for path in ("/", "/c/any-conversation"):
+        async with http.get(path) as response:
+            assert response.status == 200
+            page = await response.text()
+            assert response.headers["cache-control"] == "no-cache"
+    files = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert files
+    for file in files:
+        async with http.get(file) as response:
+            assert response.status == 200
+            kept = "immutable" in response.headers["cache-control"]
+            assert kept is (re.search(r"-[\w-]{8}\.", file) is not None)

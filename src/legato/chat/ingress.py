@@ -118,8 +118,8 @@ def fingerprint(kind: str, submission: Submission, target: str | None = None) ->
 
 def title_from(parts: tuple[Part, ...], length: int = 60) -> str:
     """A title out of the first message: its first line, cut at a word. No model is asked: that would evict its cache."""
-    text = text_of(parts).strip()
-    line = " ".join(text.splitlines()[0].lstrip("#>*- ").split()) if text else ""
+    lines = (line.strip().lstrip("#>*- ") for line in text_of(parts).splitlines())
+    line = next((" ".join(line.split()) for line in lines if line and not line.startswith("```")), "")
     if not line:
         return "A picture" if any(isinstance(part, ImagePart) for part in parts) else "New conversation"
     if len(line) <= length:

@@ -1,14 +1,12 @@
 """The HTTP side of the server: ordinary FastAPI. Tokens do not pass here, but for those who want them by SSE."""
 
-from typing import Any
-
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from legato import __version__
 from legato.gateway.access import Parts
-from legato.gateway.body import documented
 from legato.gateway.guard import Guard
+from legato.gateway.openapi import document
 from legato.gateway.page import mount_page
 from legato.gateway.problems import HANDLERS
 from legato.gateway.routes import conversations, server, streams
@@ -21,6 +19,8 @@ def make_app(parts: Parts, origins: Origins) -> FastAPI:
         title="Legato",
         version=__version__,
         description="Streaming chat with models you run yourself. The live side is the socket at `/ws`.",
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.parts = parts
     for routes in (conversations, streams, server):
@@ -37,20 +37,5 @@ def make_app(parts: Parts, origins: Origins) -> FastAPI:
             allow_headers=["*"],
             expose_headers=["location", "retry-after"],
         )
-    _document(app)
+    document(app)
     return app
-
-
-def _document(app: FastAPI) -> None:
-    """The OpenAPI document, with the shapes that the routes name."""
-    plain = app.openapi
-
-    def whole() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = plain()
-            shapes = schema.setdefault("components", {}).setdefault("schemas", {})
-            shapes.update(documented.components())
-            app.openapi_schema = schema
-        return app.openapi_schema
-
-    app.openapi = whole  # type: ignore[method-assign]

@@ -23,8 +23,6 @@ HEADERS = (
     (b"referrer-policy", b"no-referrer"),
 )
 
-DOCUMENTS = ("/docs", "/redoc")
-
 
 class TooLargeError(Exception):
     """The body went past the limit while it was read."""
@@ -72,8 +70,7 @@ class Guard:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                if not scope["path"].startswith(DOCUMENTS):
-                    message["headers"] = [*message.get("headers", ()), *HEADERS]
+                message["headers"] = [*message.get("headers", ()), *HEADERS]
             await send(message)
 
         try:

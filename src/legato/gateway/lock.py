@@ -1,7 +1,7 @@
 """One server for one database file.
 
 Two that share one would both go on with the replies that an earlier server left, and tell their clients of nothing that
-the other wrote. PostgreSQL needs no such file: servers that share it are meant to.
+the other wrote. For PostgreSQL nothing guards this yet: give each server a database of its own.
 """
 
 import os
