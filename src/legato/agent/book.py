@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from legato.agent.effects import Abort, Effect, Start
+from legato.agent.kept import Kept
 from legato.agent.lease import Lease
 
 
@@ -67,8 +68,9 @@ class Book:
         self._leases.pop(lease.job_id, None)
 
     def drop(self, lease: Lease) -> list[Effect]:
-        """This job is not ours any more."""
+        """This job is not ours any more: nothing of it is said or kept."""
         lease.over = True
+        lease.kept = Kept()
         self._leases.pop(lease.job_id, None)
         if lease in self._waiting:
             self._waiting.remove(lease)
