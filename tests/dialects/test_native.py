@@ -465,3 +465,13 @@ async def test_a_revision_of_which_only_half_was_seen_is_told_again(server: Serv
     assert [message["id"] for message in following["messages"]] == [ack["message"], ack["reply"]]
     ask("follow", conversation=ack["conversation"], since=2)
     assert "messages" not in await other.next("following")
+
+
+async def test_a_complaint_is_short_however_long_the_mistake(server: Server) -> None:
+    wire, say = server.connect()
+    say("x" * 50_000)
+    say("ping" + "x" * 100)
+    long, other = [(await wire.next("error"))["message"] for _ in range(2)]
+    assert len(long) < 300
+    assert "$.type" in long
+    assert "x" * 100 in other

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 import msgspec
 from fastapi import Request, Response
 
+from legato.dialects.native.codec import short
 from legato.errors import InvalidError
 
 T = TypeVar("T")
@@ -21,9 +22,9 @@ async def read(request: Request, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(raw or b"{}", type=shape)
     except msgspec.ValidationError as error:
-        raise InvalidError(f"The request does not fit: {error}.") from None
+        raise InvalidError(f"The request does not fit: {short(error)}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidError(f"The request is not JSON: {error}.") from None
+        raise InvalidError(f"The request is not JSON: {short(error)}.") from None
     except RecursionError:
         raise InvalidError("The request's JSON is nested too deeply.") from None
 

@@ -6,6 +6,9 @@ from legato.errors import InvalidError
 from legato.protocol.messages import PROTOCOL, ClientMessage, Delta, ServerMessage
 from legato.stream import Batch, Log
 
+SAID = 200
+"""Characters of a complaint."""
+
 _decode = msgspec.json.Decoder(ClientMessage).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -28,8 +31,14 @@ def decode(payload: bytes) -> ClientMessage:
         message: ClientMessage = _decode(payload)
         return message
     except msgspec.ValidationError as error:
-        raise InvalidError(f"This message does not fit {PROTOCOL}: {error}.") from None
+        raise InvalidError(f"This message does not fit {PROTOCOL}: {short(error)}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidError(f"This is not JSON: {error}.") from None
+        raise InvalidError(f"This is not JSON: {short(error)}.") from None
     except RecursionError:
         raise InvalidError("This JSON is nested too deeply.") from None
+
+
+def short(error: Exception) -> str:
+    """What is wrong, without all that was sent: a wrong value is quoted, however long it is."""
+    said = str(error)
+    return said if len(said) <= SAID else f"{said[: SAID // 2]} … {said[-SAID // 2 :]}"
