@@ -93,6 +93,19 @@ class EngineUnavailableError(EngineError):
         self.retry_after = retry_after
 
 
+class EngineBusyError(EngineUnavailableError):
+    """The engine is well and has no room for this now; it has waited its turn where it may. `retry_after` is in seconds."""
+
+    code = "engine_busy"
+    retryable = False
+
+
+class EngineGaveUpError(EngineError):
+    """It was tried as often as it may be, by one engine after another, and each was lost over it."""
+
+    code = "engine_gave_up"
+
+
 class EngineTimeoutError(EngineError):
     """The engine was silent for longer than it may be."""
 

@@ -305,6 +305,10 @@ class _Out:
     def state(self, state: State) -> None:
         self._write(state)
 
+    def rewind(self) -> bool:
+        """What was sent to the gateway stays said."""
+        return False
+
     def _write(self, event: Text | Reasoning | State | Called) -> None:
         if not self._state.write(self._lease, event) and self._task is not None:
             self._task.cancel()

@@ -161,5 +161,8 @@ class _Nobody:
 
     def state(self, state: State) -> None: ...
 
+    def rewind(self) -> bool:
+        return True
+
 
 _NOBODY = _Nobody()

@@ -37,6 +37,7 @@ class Reply:
     __slots__ = (
         "_answering",
         "_clock",
+        "_origin",
         "_state",
         "began",
         "done",
@@ -65,6 +66,7 @@ class Reply:
         self.task: asyncio.Task[None] | None = None
         self._clock = clock
         self._answering = False
+        self._origin: int | None = None
         self._state: State | None = None
         self.began = clock()
         self.started: float | None = None
@@ -99,7 +101,7 @@ class Reply:
             self._answer()
         self.pieces += 1
         if len(text) <= PIECE:
-            log.append(Text(clean_text(text)))
+            log.append(Text(text if text.isascii() and "\0" not in text else clean_text(text)))
         else:
             for piece in pieces(clean_text(text)):
                 log.append(Text(piece))
@@ -126,7 +128,22 @@ class Reply:
             self._state = state
             self._answering = state.phase == "answering"
 
+    def rewind(self) -> bool:
+        """Back to where the engine's first word stands; what an earlier server kept of this reply stays."""
+        if self._origin is None:
+            return True
+        if self.log.closed or self.ending is not None:
+            return False
+        try:
+            self.log.rewind(self._origin)
+        except ValueError:
+            return False
+        self._answering = False
+        return True
+
     def _answer(self) -> None:
+        if self._origin is None:
+            self._origin = self.log.next
         self._answering = True
         if self.first is None:
             self.first = self._clock()

@@ -117,6 +117,13 @@ class Out(Protocol):
         """What the reply is waiting for. Engines tell `loading` and `reading` where they know; the first word is `answering` by itself."""
         ...
 
+    def rewind(self) -> bool:
+        """Take back every word and thought of this call of `generate`, to begin anew.
+
+        False, and nothing is done, where that cannot be: who reads cannot unread it, or a tool was asked for in between.
+        """
+        ...
+
 
 class Engine(Protocol):
     """Something that writes replies. One object serves any number of requests at once."""

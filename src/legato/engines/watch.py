@@ -109,6 +109,10 @@ class Watch:
             state = replace(state, model=state.model or self._model, detail=state.detail or self._notice)
         self._out.state(state)
 
+    def rewind(self) -> bool:
+        self._heard = self._loop.time()
+        return self._out.rewind()
+
     def _begin(self) -> None:
         self.shown = True
         self._grant(self._timeout)
@@ -152,6 +156,9 @@ class _Nobody:
     def tool_call(self, call: ToolCall) -> None: ...
 
     def state(self, state: State) -> None: ...
+
+    def rewind(self) -> bool:
+        return False
 
 
 _NOBODY = _Nobody()

@@ -25,6 +25,9 @@ SILENCE = 30.0
 LOOK = 10.0
 """Seconds between two looks at who is silent."""
 
+MAX_FRAME_BYTES = 1024 * 1024
+"""The largest message that either side sends."""
+
 LEASE = 15.0
 """Seconds that a cut agent of the second generation has to come back and go on with its jobs."""
 

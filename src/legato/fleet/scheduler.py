@@ -174,6 +174,11 @@ class Scheduler:
             self._requeue(self.jobs[job])
         return self._dispatch(now)
 
+    def stands(self, job: str, agent: str, attempt: int) -> bool:
+        """Whether this is the job's current attempt."""
+        entry = self.jobs.get(job)
+        return entry is not None and entry.attempt == attempt and entry.seat == agent
+
     # Time.
 
     def look(self, now: float) -> list[Decision]:

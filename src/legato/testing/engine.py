@@ -14,6 +14,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.rewinds = 0
 
     @property
     def said(self) -> str:
@@ -57,6 +58,13 @@ class Recorder:
 
     def state(self, state: State) -> None:
         self.events.append(state)
+
+    def rewind(self) -> bool:
+        if self.calls:
+            return False
+        self.events = [event for event in self.events if not isinstance(event, Text | Reasoning)]
+        self.rewinds += 1
+        return True
 
 
 class Run:

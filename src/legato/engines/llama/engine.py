@@ -333,6 +333,10 @@ class _Recorder:
     def state(self, state: State) -> None:
         self._out.state(state)
 
+    def rewind(self) -> bool:
+        """Nobody asks: a child's text is gone on with."""
+        return False
+
 
 def _failure(task: asyncio.Task[None] | None) -> EngineError | None:
     error = task.exception() if task is not None and task.done() and not task.cancelled() else None

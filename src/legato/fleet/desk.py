@@ -1,0 +1,401 @@
+"""Where agents and replies meet: links and runs in, the scheduler asked, and what it decides done at once."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from legato.engines.base import Outcome
+from legato.fleet.decisions import Assign, Cancel, Decision, HangUp, Placed, Refuse, Rules
+from legato.fleet.lease import Lease
+from legato.fleet.link import Link, same
+from legato.fleet.member import Member
+from legato.fleet.places import Ticket
+from legato.fleet.prompt import job_of, prompt_job
+from legato.fleet.protocol import HEARTBEAT, Broke, Ended, Facts, Register, Registered, ResumeAt
+from legato.fleet.run import Run
+from legato.fleet.scheduler import Scheduler
+from legato.fleet.trouble import RETRIED, broken, refused
+
+logger = logging.getLogger(__name__)
+
+TICK = 1.0
+"""Seconds between two looks at who is silent, and at how fast tokens come."""
+
+ACK_SECONDS = 0.1
+
+INTRODUCTION = 10.0
+"""Seconds that an agent may take to register."""
+
+GOING_AWAY = 1012
+
+
+class Desk:
+    """The host of the links. Nothing here waits: what is to happen later, a timer does.
+
+    `done` and `lost` count jobs, `rate` is tokens per second. `listeners` are called when something changed.
+    """
+
+    def __init__(self, rules: Rules, clock: Callable[[], float]) -> None:
+        self.scheduler = Scheduler(rules)
+        self.members: dict[str, Member] = {}
+        self.listeners: set[Callable[[], None]] = set()
+        self.done = 0
+        self.lost = 0
+        self.rate = 0.0
+        self._clock = clock
+        self._tick_seconds = min(TICK, rules.lease / 4)
+        self._links: set[Link] = set()
+        self._runs: dict[str, Run] = {}
+        self._stopping: dict[str, asyncio.Future[None]] = {}
+        self._dirty: set[Link] = set()
+        self._former = 0
+        self._counted = 0
+        self._looked = 0.0
+        self._due: float | None = None
+        self._waking: asyncio.TimerHandle | None = None
+        self._ticking: asyncio.TimerHandle | None = None
+
+    @property
+    def tokens(self) -> int:
+        """All that were written since the server started."""
+        return self._former + sum(member.written for member in self.members.values())
+
+    # Replies.
+
+    def submit(self, run: Run, ticket: Ticket) -> None:
+        """Let it be written. `run.end` is done when it is."""
+        self._runs[run.id] = run
+        self._do(self.scheduler.submit(ticket, self._clock()))
+
+    def withdraw(self, run: Run) -> None:
+        """Nobody wants it any more. `run.stopped` is there, and done once it runs nowhere, if anybody was told to stop."""
+        if self._runs.pop(run.id, None) is None:
+            return
+        decisions = self.scheduler.withdraw(run.id, self._clock())
+        member = self.members.get(run.agent or "")
+        if member is not None:
+            member.kept.pop(run.id, None)
+            if member.generation > 1 and any(isinstance(each, Cancel) for each in decisions):
+                run.stopped = asyncio.get_running_loop().create_future()
+                self._stopping[run.id] = run.stopped
+        self._do(decisions)
+
+    # Connections.
+
+    def connect(
+        self,
+        send: Callable[[bytes], None],
+        close: Callable[[int, str], None],
+        allowed: frozenset[str] | None = None,
+    ) -> Link:
+        """Somebody is at the door, and has shown a key where one is needed: welcome them."""
+        link = Link(self, secrets.token_hex(8), send, close, allowed=allowed, now=self._clock())
+        self._links.add(link)
+        link.welcome(_milliseconds())
+        if self._ticking is None:
+            self._looked = self._clock()
+            self._ticking = asyncio.get_running_loop().call_later(self._tick_seconds, self._tick)
+        return link
+
+    def received(self, link: Link, payload: bytes) -> None:
+        """A frame came."""
+        link.received(payload, self._clock())
+        member = self.members.get(link.id)
+        if member is not None and member.frozen and member.link is link:
+            member.frozen = False
+            self._do(self.scheduler.thaw(member.id, self._clock()))
+
+    def disconnected(self, link: Link) -> None:
+        """The connection is gone."""
+        link.open = False
+        self._links.discard(link)
+        self._dirty.discard(link)
+        member = self._member(link)
+        if member is not None:
+            self._do(self._cut(member))
+
+    def close(self) -> None:
+        """Hang up. Agents come back to the next server."""
+        for timer in (self._waking, self._ticking):
+            if timer is not None:
+                timer.cancel()
+        self._waking = self._ticking = self._due = None
+        for link in list(self._links):
+            link.hang_up(GOING_AWAY, "The server is going away: connect again.")
+
+    def _member(self, link: Link) -> Member | None:
+        member = self.members.get(link.id)
+        return member if member is not None and member.link is link else None
+
+    def _cut(self, member: Member) -> list[Decision]:
+        """It has no connection any more. What it holds is kept for as long as its lease lasts."""
+        link = member.link
+        if link is not None:
+            member.tokens += link.tokens
+            member.link = None
+            member.kept = {job: lease for job, lease in link.leases.items() if lease.wanted}
+            for job in link.leases:
+                self._has_stopped(job)
+        decisions = self.scheduler.cut(member.id, self._clock())
+        self._bury()
+        return decisions
+
+    def _bury(self) -> None:
+        """Those that the scheduler has given up are members no more."""
+        for member in [each for each in self.members.values() if each.id not in self.scheduler.seats]:
+            del self.members[member.id]
+            self._former += member.written
+
+    # What the links tell.
+
+    def registers(self, link: Link, register: Register) -> None:
+        known = self._known(register) if register.protocol > 1 else None
+        decisions: list[Decision] = []
+        if known is not None and known.link is not None:
+            old = known.link
+            decisions = self._cut(known)
+            old.hang_up(1000, "This agent has connected again.")
+        if known is not None and known.id in self.members:
+            decisions += self._comes_back(known, link, register)
+        else:
+            member = Member(link.id, register)
+            member.link, member.facts = link, link.facts
+            for held in register.running:
+                link.remember(held.job_id, held.attempt)
+            self.members[member.id] = member
+            link.grant(self._registered(member, []))
+            logger.info("Agent %s has joined with %d slots", member.name, member.slots)
+            decisions += self.scheduler.join(member.agent(), self._clock())
+        self._do(decisions)
+
+    def _known(self, register: Register) -> Member | None:
+        """Who this was before, if it can show it."""
+        return next(
+            (
+                member
+                for member in self.members.values()
+                if register.instance is not None
+                and member.instance == register.instance
+                and same(member.secret, register.secret)
+            ),
+            None,
+        )
+
+    def _comes_back(self, member: Member, link: Link, register: Register) -> list[Decision]:
+        """It goes on with those jobs of which it still has everything that did not arrive."""
+        resume: list[ResumeAt] = []
+        for held in register.running:
+            lease = member.kept.get(held.job_id)
+            if lease is not None and lease.attempt == held.attempt and held.first <= lease.next <= held.next:
+                resume.append(ResumeAt(held.job_id, held.attempt, lease.next))
+                lease.told = lease.next
+            else:
+                link.remember(held.job_id, held.attempt)
+        leases = {each.job_id: member.kept[each.job_id] for each in resume}
+        member.renew(register)
+        member.link, member.facts, member.kept = link, link.facts, {}
+        link.grant(self._registered(member, resume), leases)
+        logger.info("Agent %s is back with %d jobs", member.name, len(leases))
+        held_jobs = [(each.job_id, each.attempt) for each in resume]
+        return self.scheduler.back(member.agent(), held_jobs, self._clock())
+
+    def _registered(self, member: Member, resume: list[ResumeAt]) -> Registered:
+        if member.generation == 1:
+            return Registered(member.id, _milliseconds())
+        lease = self.scheduler.rules.lease
+        beat = min(HEARTBEAT, lease / 3)
+        return Registered(member.id, _milliseconds(), 2, member.secret, beat, lease, resume)
+
+    def ended(self, link: Link, lease: Lease, end: Ended | Broke) -> None:
+        self._has_stopped(lease.job)
+        member = self._member(link)
+        if member is None:
+            return
+        now = self._clock()
+        run = self._runs.get(lease.job) if lease.wanted else None
+        decide = self.scheduler.ended
+        if run is not None and isinstance(end, Ended):
+            member.jobs += 1
+            self.done += 1
+            model = end.model if end.model in member.facts else lease.model
+            run.finish(Outcome(end.reason, model, end.usage, end.timings))
+        elif run is not None and isinstance(end, Broke):
+            error = broken(end)
+            if run.shown and isinstance(error, RETRIED):
+                run.failure, decide = error, self.scheduler.broke
+            else:
+                run.fail(error)
+        self._do(decide(member.id, lease.job, lease.attempt, now))
+
+    def cancelled(self, link: Link, lease: Lease) -> None:
+        """Nothing of it runs there any more; where it was still wanted, the agent gave it up by itself."""
+        self._has_stopped(lease.job)
+        if (member := self._member(link)) is not None:
+            decide = self.scheduler.broke if lease.wanted else self.scheduler.ended
+            self._do(decide(member.id, lease.job, lease.attempt, self._clock()))
+
+    def refused(self, link: Link, lease: Lease, reason: str) -> None:
+        self._has_stopped(lease.job)
+        if (member := self._member(link)) is not None:
+            logger.info("Agent %s takes no job: %.200s", member.name, reason)
+            self._do(self.scheduler.returned(member.id, lease.job, lease.attempt, self._clock()))
+
+    def models(self, link: Link, facts: dict[str, Facts]) -> None:
+        if (member := self._member(link)) is not None:
+            member.facts = link.facts = facts
+            self._do(self.scheduler.has_models(member.id, facts, self._clock()))
+
+    def drains(self, link: Link) -> None:
+        if (member := self._member(link)) is not None:
+            member.draining = True
+            self.scheduler.drain(member.id)
+            self._tell()
+
+    def dirty(self, link: Link) -> None:
+        if not self._dirty:
+            asyncio.get_running_loop().call_later(ACK_SECONDS, self._acknowledge)
+        self._dirty.add(link)
+
+    def expelled(self, link: Link) -> None:
+        member = self._member(link)
+        if member is None:
+            return
+        logger.warning("Agent %s broke the rules of the protocol and is hung up on", member.name)
+        for job in link.leases:
+            self._has_stopped(job)
+        decisions = self.scheduler.leave(member.id, self._clock())
+        self._bury()
+        self._do(decisions)
+
+    def _acknowledge(self) -> None:
+        dirty, self._dirty = self._dirty, set()
+        for link in dirty:
+            link.acknowledge()
+
+    # What the scheduler decides.
+
+    def _do(self, decisions: Iterable[Decision]) -> None:
+        left = deque(decisions)
+        while left:
+            match left.popleft():
+                case Assign(job, agent, attempt) if self.scheduler.stands(job, agent, attempt):
+                    left += self._assign(job, self.members[agent], attempt)
+                case Placed(job, place):
+                    self._runs[job].placed(place)
+                case Refuse() as refusal:
+                    self._refuse(self._runs[refusal.job], refusal)
+                case Cancel(job, agent, attempt):
+                    link = self.members[agent].link
+                    if link is not None:
+                        link.cancel(job, attempt)
+                case HangUp(agent):
+                    left += self._hang_up(self.members[agent])
+        self._plan()
+        self._tell()
+
+    def _assign(self, job: str, member: Member, attempt: int) -> list[Decision]:
+        run, link = self._runs[job], member.link
+        before = self.members.get(run.agent or "")
+        if before is not None:
+            before.kept.pop(job, None)
+        run.agent = member.id
+        facts = member.facts.get(run.request.model)
+        second = member.generation > 1
+        continues = second and facts is not None and facts.can is not None and facts.can.continues
+        loaded = facts is None or facts.loaded
+        prefix = run.begin(member.name, loaded=loaded, continues=continues)
+        if prefix is None:
+            return self.scheduler.ended(member.id, job, attempt, self._clock())
+        if link is None:
+            return []
+        lease = Lease(job, attempt, run.request.model, run, run.request.options if second else None)
+        link.start(
+            lease,
+            job_of(job, attempt, run.request, prefix)
+            if second
+            else prompt_job(job, run.request, run.parameters),
+        )
+        return []
+
+    def _refuse(self, run: Run, refusal: Refuse) -> None:
+        if refusal.reason == "lost":
+            self.lost += 1
+        agents, waited = bool(self.members), self.scheduler.rules.queue_seconds
+        run.fail(run.failure or refused(refusal, run.request.model, agents=agents, waited=waited))
+
+    def _hang_up(self, member: Member) -> list[Decision]:
+        link = member.link
+        decisions = self._cut(member)
+        if link is not None:
+            logger.warning("Agent %s does not stop what nobody wants; it is hung up on", member.name)
+            link.hang_up(1000, "A job that nobody wants did not end: connect again.")
+        return decisions
+
+    def _has_stopped(self, job: str) -> None:
+        waiting = self._stopping.pop(job, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
+    # Time.
+
+    def _plan(self) -> None:
+        """Be woken when the scheduler has something to do by then."""
+        due = self.scheduler.due(self._clock())
+        if due == self._due:
+            return
+        if self._waking is not None:
+            self._waking.cancel()
+        self._due = due
+        loop = asyncio.get_running_loop()
+        self._waking = None if due is None else loop.call_later(max(0.0, due - self._clock()), self._wake)
+
+    def _wake(self) -> None:
+        self._waking = self._due = None
+        decisions = self.scheduler.look(self._clock())
+        self._bury()
+        self._do(decisions)
+
+    def _tick(self) -> None:
+        now = self._clock()
+        late = now - self._looked > 3 * self._tick_seconds
+        elapsed, self._looked = now - self._looked, now
+        self._count(elapsed)
+        for link in [link for link in self._links if link.open and not link.generation]:
+            if now - link.heard >= INTRODUCTION:
+                link.refuse("An agent begins with `register`.")
+        lease = self.scheduler.rules.lease
+        for member in list(self.members.values()):
+            connected = member.link
+            # What came while this loop stood still was not read yet, and is no silence.
+            if late or connected is None or member.frozen or member.generation < 2:
+                continue
+            if now - connected.heard >= lease:
+                member.frozen = True
+                logger.warning("Agent %s gives no sign of life; its jobs go elsewhere", member.name)
+                self._do(self.scheduler.lapse(member.id, now))
+        self._ticking = (
+            asyncio.get_running_loop().call_later(self._tick_seconds, self._tick)
+            if self._links or self.members
+            else None
+        )
+
+    def _count(self, elapsed: float) -> None:
+        for member in self.members.values():
+            member.count(elapsed)
+        tokens = self.tokens
+        rate = (tokens - self._counted) / elapsed if elapsed > 0 else 0.0
+        changed = rate != self.rate
+        self._counted, self.rate = tokens, rate
+        if changed:
+            self._tell()
+
+    def _tell(self) -> None:
+        for listener in self.listeners:
+            listener()
+
+
+def _milliseconds() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,161 @@
+"""The fleet, seen as an engine: an assistant names a model and never knows where it runs."""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from msgspec.structs import replace
+
+from legato.engines.base import Capabilities, Health, Model, Out, Outcome, Request
+from legato.fleet.decisions import Rules
+from legato.fleet.desk import Desk
+from legato.fleet.member import AgentCount, AgentView, FleetView, Member, ModelView
+from legato.fleet.places import Ticket
+from legato.fleet.prompt import options_of
+from legato.fleet.protocol import Facts
+from legato.fleet.run import Run
+from legato.message import text_of
+
+STOP_SECONDS = 4.0
+"""How long a cancelled reply waits for its agent to say that nothing runs any more."""
+
+
+class FleetEngine:
+    """A job goes to an agent in the same call in which it is wanted, and a token from the agent's socket into the reply in
+    the same call in which it came.
+
+    `desk` is where agents come in. `clock` is in seconds and never goes backwards.
+    """
+
+    name = "fleet"
+
+    def __init__(self, rules: Rules | None = None, *, clock: Callable[[], float]) -> None:
+        self.desk = Desk(rules or Rules(), clock)
+        self._numbers = count(1)
+
+    async def generate(self, request: Request, out: Out, parameters: dict[str, Any] | None = None) -> Outcome:
+        """Write one reply. `parameters` are those of a browser of the first generation, instead of options.
+
+        :raises EngineBusyError: there is no room for it, or was none for too long.
+        :raises ModelNotFoundError: no agent has the model.
+        :raises EngineGaveUpError: agents were lost writing it, and no other can or may go on.
+        """
+        if parameters is not None:
+            request = replace(request, options=options_of(parameters))
+        job = f"{next(self._numbers):x}-{secrets.token_hex(8)}"
+        run = Run(job, request, out, asyncio.get_running_loop().create_future(), parameters)
+        size = sum(len(text_of(turn.parts)) for turn in request.turns)
+        ticket = Ticket(job, request.model, request.user, request.conversation, bool(request.prefix), size)
+        try:
+            self.desk.submit(run, ticket)
+            return await run.end
+        finally:
+            if not run.end.cancel() and not run.end.cancelled():
+                run.end.exception()  # it may have failed in the moment in which it was cancelled, and nobody is to miss that
+            self.desk.withdraw(run)
+            if run.stopped is not None:
+                await asyncio.wait([run.stopped], timeout=STOP_SECONDS)
+
+    async def capabilities(self, model: str) -> Capabilities:
+        """What one of the agents can do with it; the context is the smallest of all."""
+        facts = self._facts(model)
+        known = [each.can for each in facts if each.can is not None]
+        contexts = [each.context for each in facts if each.context is not None]
+        contexts += [each.context for each in known if each.context is not None]
+        return Capabilities(
+            continues=any(each.continues for each in known),
+            tools=any(each.tools for each in known),
+            images=any(each.images for each in known),
+            thinks=any(each.thinks for each in known),
+            context=min(contexts, default=None),
+        )
+
+    async def models(self) -> tuple[Model, ...]:
+        """What the agents have, each model once."""
+        return tuple(
+            self._model(name)
+            for name in dict.fromkeys(name for member in self.desk.members.values() for name in member.facts)
+        )
+
+    async def health(self) -> Health:
+        counted = self.counted()
+        if not counted.total:
+            return Health(False, "No agent is connected. Start one with `legato agent` beside your models.")
+        loaded = tuple(model.name for model in await self.models() if model.loaded)
+        return Health(
+            True, f"Agents connected: {counted.total}, of them busy: {counted.busy}.", loaded=loaded
+        )
+
+    async def close(self) -> None:
+        """Hang up. Agents come back to the next server."""
+        self.desk.close()
+
+    def counted(self) -> AgentCount:
+        """The agents that are connected."""
+        seats = self.desk.scheduler.seats
+        free = [seats[member.id].free for member in self.desk.members.values() if member.link is not None]
+        busy = sum(each <= 0 for each in free)
+        return AgentCount(len(free), len(free) - busy, busy)
+
+    def view(self) -> FleetView:
+        """The fleet as it is now."""
+        desk = self.desk
+        agents = [self._view(member) for member in desk.members.values()]
+        return FleetView(
+            agents=agents,
+            slots=sum(agent.slots for agent in agents),
+            running=sum(agent.running for agent in agents),
+            queue=len(desk.scheduler.line),
+            queue_size=desk.scheduler.rules.queue_size,
+            jobs=desk.done,
+            lost=desk.lost,
+            tokens=desk.tokens,
+            tokens_per_second=round(desk.rate, 1),
+        )
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` whenever `view` has changed; the answer ends it."""
+        self.desk.listeners.add(listener)
+        return lambda: self.desk.listeners.discard(listener)
+
+    def _view(self, member: Member) -> AgentView:
+        seat = self.desk.scheduler.seats[member.id]
+        running = len(seat.holds)
+        status = "idle" if not running else "working" if seat.free > 0 else "busy"
+        if not seat.present:
+            status = "lost"
+        elif member.draining:
+            status = "draining"
+        return AgentView(
+            id=member.id,
+            name=member.name,
+            generation=member.generation,
+            status=status,
+            slots=seat.slots,
+            running=running,
+            models=[
+                ModelView(each.name, each.loaded, each.size, each.context) for each in member.facts.values()
+            ],
+            tokens=member.written,
+            tokens_per_second=round(member.rate, 1),
+            jobs=member.jobs,
+            version=member.version,
+        )
+
+    def _model(self, name: str) -> Model:
+        facts = self._facts(name)
+        return Model(
+            name,
+            self.name,
+            loaded=any(each.loaded for each in facts),
+            size=next((each.size for each in facts if each.size is not None), None),
+            context=min((each.context for each in facts if each.context is not None), default=None),
+            detail=f"Agents that have it: {len(facts)}.",
+        )
+
+    def _facts(self, model: str) -> list[Facts]:
+        return [
+            facts for member in self.desk.members.values() if (facts := member.facts.get(model)) is not None
+        ]

@@ -1,0 +1,67 @@
+"""A job at an agent: what it wrote so far, and who hears it."""
+
+from typing import Any, Protocol
+
+from legato.engines.base import ToolCall
+from legato.stream import State
+
+MAX_CHARACTERS = 4_000_000
+"""What one job may write, thinking included."""
+
+LIMITS = ("num_predict", "max_tokens", "max_completion_tokens")
+"""The options by which engines are told how many tokens to write."""
+
+EXCESS = 4
+"""An event is a token, or a part of one; more events than this for each token that was asked for are no mistake."""
+
+SLACK = 64
+
+
+class Sink(Protocol):
+    """Hears what a job writes, in order. Its calls are cheap and never raise."""
+
+    def text(self, text: str) -> None: ...
+
+    def reasoning(self, text: str) -> None: ...
+
+    def tool_call(self, call: ToolCall) -> None: ...
+
+    def state(self, state: State) -> None: ...
+
+
+class Lease:
+    """One attempt of a job at one agent. `next` is the offset of the event that comes next, those below `told` were
+    acknowledged. Once it is not `wanted` nobody hears it any more; `over`: its last event was taken."""
+
+    __slots__ = ("_events", "attempt", "job", "model", "next", "over", "room", "sink", "told", "wanted")
+
+    def __init__(
+        self, job: str, attempt: int, model: str, sink: Sink, options: dict[str, Any] | None = None
+    ) -> None:
+        self.job = job
+        self.attempt = attempt
+        self.model = model
+        self.sink = sink
+        self.next = 0
+        self.told = 0
+        self.wanted = True
+        self.over = False
+        self.room = MAX_CHARACTERS
+        self._events = _most_events(options or {})
+
+    @property
+    def began(self) -> bool:
+        """Whether it wrote anything."""
+        return self.room < MAX_CHARACTERS
+
+    def write(self, text: str) -> bool:
+        """Text of this job; False where that is more than it can honestly have to say."""
+        self.room -= len(text)
+        self._events -= 1
+        return self.room >= 0 and self._events != 0
+
+
+def _most_events(options: dict[str, Any]) -> int:
+    """How many events a job with these options may write; below 0 for any number."""
+    limits = [value for name in LIMITS if isinstance(value := options.get(name), int) and value > 0]
+    return min(limits) * EXCESS + SLACK if limits else -1

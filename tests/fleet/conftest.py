@@ -1,0 +1,143 @@
+"""A fleet without sockets: agents by hand, on the test's own loop."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from legato.engines.base import Outcome, Request, Turn
+from legato.fleet.decisions import Rules
+from legato.fleet.engine import FleetEngine
+from legato.message import TextPart
+from legato.testing.engine import Recorder
+
+
+class ScriptedAgent:
+    """An agent under the hand of a test: `heard` are the gateway's frames, `say` sends one."""
+
+    def __init__(self, fleet: FleetEngine, generation: int = 2) -> None:
+        self.fleet = fleet
+        self.generation = generation
+        self.heard: list[dict[str, Any]] = []
+        self.closed: tuple[int, str] | None = None
+        self.link = fleet.desk.connect(self._hear, self._close)
+
+    def _hear(self, frame: bytes) -> None:
+        self.heard.append(msgspec.json.decode(frame))
+
+    def _close(self, code: int, reason: str) -> None:
+        self.closed = (code, reason)
+
+    def say(self, type_: str, **fields: Any) -> None:
+        self.fleet.desk.received(self.link, msgspec.json.encode({"type": type_, **fields}))
+
+    def register(self, *models: str, slots: int = 1, continues: bool = True, **more: Any) -> "ScriptedAgent":
+        names = list(models or ("m",))
+        if self.generation == 1:
+            self.say("register", models=names)
+        else:
+            facts = [{"name": name, "can": {"continues": continues}} for name in names]
+            self.say("register", models=names, protocol=2, slots=slots, facts=facts, **more)
+        return self
+
+    def cut(self) -> None:
+        self.fleet.desk.disconnected(self.link)
+
+    def of(self, type_: str) -> list[dict[str, Any]]:
+        return [each for each in self.heard if each["type"] == type_]
+
+    @property
+    def job(self) -> dict[str, Any]:
+        """The last job that it was given."""
+        return self.of("job")[-1]
+
+    def write(self, *words: str, begin: int | None = None) -> None:
+        job = self.job
+        if self.generation == 1:
+            for word in words:
+                self.say("token", jobId=job["jobId"], token=word, done=False)
+            return
+        lease = self.link.leases.get(job["jobId"])
+        start = begin if begin is not None else lease.next if lease is not None else 0
+        events = [{"type": "text", "text": word} for word in words]
+        self.say("events", jobId=job["jobId"], attempt=job["attempt"], **{"from": start}, events=events)
+
+    def end(self, reason: str = "stop") -> None:
+        job = self.job
+        if self.generation == 1:
+            self.say("job_complete", jobId=job["jobId"])
+            return
+        lease = self.link.leases[job["jobId"]]
+        events = [{"type": "ended", "reason": reason, "model": job["model"]}]
+        self.say("events", jobId=job["jobId"], attempt=job["attempt"], **{"from": lease.next}, events=events)
+
+    def breaks(self, code: str, message: str) -> None:
+        job = self.job
+        lease = self.link.leases[job["jobId"]]
+        events = [{"type": "broke", "code": code, "message": message}]
+        self.say("events", jobId=job["jobId"], attempt=job["attempt"], **{"from": lease.next}, events=events)
+
+
+class Unforgiving(Recorder):
+    """An `Out` whose reader cannot unread."""
+
+    def rewind(self) -> bool:
+        return False
+
+
+class House:
+    """The fleet, its agents, and the replies that are wanted."""
+
+    def __init__(self, **rules: Any) -> None:
+        self.fleet = FleetEngine(
+            Rules(**{"grace": 0.02, "lease": 0.3, **rules}), clock=asyncio.get_running_loop().time
+        )
+
+    def agent(self, *models: str, generation: int = 2, **register: Any) -> ScriptedAgent:
+        return ScriptedAgent(self.fleet, generation).register(*models, **register)
+
+    async def ask(
+        self, text: str = "Hello", out: Recorder | None = None, **fields: Any
+    ) -> tuple["asyncio.Task[Outcome]", Recorder]:
+        """A reply that is wanted; when this returns, the agent has its job."""
+        out = out or Recorder()
+        request = Request(fields.pop("model", "m"), (Turn("user", (TextPart(text),)),), **fields)
+        task = asyncio.create_task(self.fleet.generate(request, out))
+        await asyncio.sleep(0)
+        return task, out
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        news = asyncio.Event()
+        stop = self.fleet.listen(news.set)
+        try:
+            async with asyncio.timeout(10):
+                while not condition():
+                    news.clear()
+                    await news.wait()
+        finally:
+            stop()
+
+
+@pytest.fixture
+async def build() -> Any:
+    houses: list[House] = []
+
+    def one(**rules: Any) -> House:
+        houses.append(House(**rules))
+        return houses[-1]
+
+    yield one
+    for house in houses:
+        await house.fleet.close()
+
+
+@pytest.fixture
+async def house(build: Callable[..., House]) -> House:
+    return build()
+
+
+@pytest.fixture
+def unforgiving() -> Unforgiving:
+    return Unforgiving()

@@ -1,0 +1,311 @@
+"""The fleet as an engine: one text, whoever writes it."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from legato.errors import (
+    EngineBrokeError,
+    EngineBusyError,
+    EngineGaveUpError,
+    EngineRefusedError,
+    ModelNotFoundError,
+)
+from legato.testing.engine import Recorder
+
+
+async def test_a_job_is_there_as_soon_as_it_is_wanted(house: Any) -> None:
+    agent = house.agent()
+    task, out = await house.ask("Hello", options={"seed": 1}, user="ada", conversation="c")
+    assert agent.job["turns"] == [{"role": "user", "parts": [{"type": "text", "text": "Hello"}]}]
+    assert (agent.job["model"], agent.job["attempt"], agent.job["options"]) == ("m", 1, {"seed": 1})
+    agent.write("Hi", " there")
+    agent.end("length")
+    outcome = await task
+    assert (outcome.reason, outcome.model, out.words) == ("length", "m", ["Hi", " there"])
+    assert out.states[0].agent == house.fleet.view().agents[0].name
+
+
+async def test_the_first_generation_gets_a_prompt(house: Any) -> None:
+    agent = house.agent(generation=1)
+    task, out = await house.ask("Hello")
+    assert agent.job == {
+        "type": "job",
+        "jobId": agent.job["jobId"],
+        "model": "m",
+        "prompt": "Hello",
+        "parameters": {},
+    }
+    agent.write("Hi", " there")
+    agent.end()
+    await task
+    assert out.words == ["Hi", " there"]
+
+
+async def test_without_the_model_it_is_refused_at_once(house: Any) -> None:
+    task, _ = await house.ask()
+    with pytest.raises(ModelNotFoundError, match="No agent is connected"):
+        await task
+    house.agent("other")
+    task, _ = await house.ask()
+    with pytest.raises(ModelNotFoundError, match="has the model m"):
+        await task
+
+
+async def test_who_waits_is_told_the_place(house: Any) -> None:
+    agent = house.agent()
+    first, _ = await house.ask()
+    second, out = await house.ask()
+    assert [(state.phase, state.place) for state in out.states] == [("queued", 1)]
+    agent.write("x")
+    agent.end()
+    agent.write("y")
+    agent.end()
+    await asyncio.gather(first, second)
+    assert out.said == "y"
+
+
+async def test_the_wait_ends_with_how_long_to_wait(build: Callable[..., Any]) -> None:
+    house = build(queue_seconds=0.05)
+    house.agent()
+    first, _ = await house.ask()
+    second, _ = await house.ask()
+    with pytest.raises(EngineBusyError) as caught:
+        await second
+    assert caught.value.retry_after is not None
+    first.cancel()
+
+
+async def test_an_error_of_the_agent_is_the_engines(house: Any) -> None:
+    agent = house.agent()
+    task, _ = await house.ask()
+    agent.breaks("engine_refused", "num_ctx is no number")
+    with pytest.raises(EngineRefusedError, match="num_ctx"):
+        await task
+
+
+async def test_a_lost_agents_text_goes_on_where_it_stands(house: Any) -> None:
+    a, b = house.agent(name="a"), house.agent(name="b")
+    task, out = await house.ask()
+    a.write("one ", "two ")
+    a.cut()
+    await house.until(lambda: b.of("job"))
+    assert (b.job["prefix"], b.job["attempt"]) == ("one two ", 2)
+    b.write("three")
+    b.end()
+    await task
+    assert out.words == ["one ", "two ", "three"]
+    assert "a was lost after 8 characters; b goes on" in (out.states[-1].detail or "")
+
+
+async def test_a_thawed_agent_is_not_heard(house: Any) -> None:
+    a, b = house.agent(), house.agent()
+    task, out = await house.ask()
+    a.write("one ")
+    beating = asyncio.get_running_loop()
+
+    def beat() -> None:
+        b.say("heartbeat")
+        timers[0] = beating.call_later(0.05, beat)
+
+    timers = [beating.call_later(0.05, beat)]
+    await house.until(lambda: b.of("job"))
+    timers[0].cancel()
+    a.write("stale", "frames")
+    assert a.of("cancel")
+    a.say("cancelled", jobId=a.job["jobId"], attempt=1)
+    a.write("more", begin=5)
+    b.write("two")
+    b.end()
+    await task
+    assert out.words == ["one ", "two"]
+    assert a.link.stale == 3
+
+
+async def test_one_that_cannot_continue_tells_it_again_and_the_same_is_not_told_twice(house: Any) -> None:
+    a, b = house.agent(generation=1), house.agent(generation=1)
+    task, out = await house.ask(out=Recorder())
+    a.write("one ", "two ")
+    a.cut()
+    b.write("on", "e t", "wo three")
+    b.end()
+    await task
+    assert (out.words, out.rewinds) == (["one ", "two ", "three"], 0)
+
+
+async def test_where_it_tells_it_otherwise_all_is_taken_back(house: Any) -> None:
+    a, b = house.agent(continues=False), house.agent(continues=False)
+    task, out = await house.ask()
+    a.write("one ", "two ")
+    a.cut()
+    await house.until(lambda: b.of("job"))
+    assert "prefix" not in b.job
+    b.write("one t", "hree")
+    b.end()
+    await task
+    assert (out.said, out.rewinds) == ("one three", 1)
+
+
+async def test_where_it_ends_sooner_all_is_taken_back(house: Any) -> None:
+    a, b = house.agent(generation=1), house.agent(generation=1)
+    task, out = await house.ask()
+    a.write("one ", "two ")
+    a.cut()
+    b.write("one")
+    b.end()
+    await task
+    assert (out.said, out.rewinds) == ("one", 1)
+
+
+async def test_who_cannot_unread_gets_an_error_and_never_a_splice(house: Any, unforgiving: Recorder) -> None:
+    a, b = house.agent(generation=1), house.agent(generation=1)
+    task, out = await house.ask(out=unforgiving)
+    a.write("one ", "two ")
+    a.cut()
+    b.write("one t", "hree")
+    with pytest.raises(EngineBrokeError, match="differently"):
+        await task
+    assert out.said == "one two "
+    b.end()
+    assert house.fleet.counted().idle == 1
+
+
+async def test_an_agent_that_comes_back_goes_on(house: Any) -> None:
+    a = house.agent(instance="i")
+    task, out = await house.ask()
+    a.write("one ", "two ")
+    secret = a.of("registered")[0]["secret"]
+    a.cut()
+    again = house.fleet.desk
+    back = type(a)(house.fleet)
+    held = {"jobId": a.job["jobId"], "attempt": 1, "first": 1, "next": 4}
+    back.register(instance="i", secret=secret, running=[held])
+    assert back.of("registered")[0]["resume"] == [{"jobId": a.job["jobId"], "attempt": 1, "offset": 2}]
+    back.heard.append(a.job)
+    back.write("three ", "four")
+    back.end()
+    await task
+    assert out.words == ["one ", "two ", "three ", "four"]
+    assert len(again.members) == 1
+
+
+@pytest.mark.parametrize("lie", [{"attempt": 2}, {"first": 3}, {"next": 1}, {"jobId": "other"}])
+async def test_one_that_comes_back_with_less_begins_anew(house: Any, lie: dict[str, Any]) -> None:
+    a = house.agent(instance="i")
+    task, out = await house.ask()
+    a.write("one ", "two ")
+    a.cut()
+    held = {"jobId": a.job["jobId"], "attempt": 1, "first": 1, "next": 4, **lie}
+    back = type(a)(house.fleet).register(instance="i", secret=a.of("registered")[0]["secret"], running=[held])
+    assert "resume" not in back.of("registered")[0]
+    assert (back.job["attempt"], back.job["prefix"]) == (2, "one two ")
+    back.write("three")
+    back.end()
+    await task
+    assert out.said == "one two three"
+
+
+async def test_nobody_comes_back_as_another(house: Any) -> None:
+    a = house.agent(instance="i")
+    await house.ask()
+    a.cut()
+    held = {"jobId": a.job["jobId"], "attempt": 1, "first": 0, "next": 4}
+    rogue = type(a)(house.fleet).register(instance="i", secret="guess", running=[held])
+    assert "resume" not in rogue.of("registered")[0]
+    assert len(house.fleet.desk.members) == 2
+
+
+async def test_a_prompt_that_kills_agents_fails_in_the_end(house: Any) -> None:
+    agents = [house.agent(generation=1) for _ in range(5)]
+    task, _ = await house.ask()
+    for _ in range(3):
+        next(agent for agent in agents if agent.of("job") and agent.link.open).cut()
+    with pytest.raises(EngineGaveUpError):
+        await task
+    assert sum(bool(agent.of("job")) for agent in agents) == 3
+
+
+async def test_what_breaks_in_the_middle_goes_on_elsewhere(house: Any) -> None:
+    a, b = house.agent(), house.agent()
+    task, out = await house.ask()
+    a.write("one ")
+    a.breaks("engine_broke", "the engine died")
+    b.write("two")
+    b.end()
+    await task
+    assert out.said == "one two"
+
+
+async def test_a_cancelled_reply_is_stopped_at_its_agent(house: Any) -> None:
+    agent = house.agent()
+    task, out = await house.ask()
+    agent.write("one")
+    task.cancel()
+    await house.until(lambda: agent.of("cancel"))
+    assert not task.done()
+    assert house.fleet.counted().busy == 1
+    agent.write("two")
+    agent.say("cancelled", jobId=agent.job["jobId"], attempt=1)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert out.said == "one"
+    assert house.fleet.counted().idle == 1
+
+
+async def test_the_first_generation_is_hung_up_on_if_it_does_not_end(build: Callable[..., Any]) -> None:
+    house = build(unwanted=0.05)
+    agent = house.agent(generation=1)
+    task, _ = await house.ask()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert house.fleet.counted().busy == 1
+    await house.until(lambda: agent.closed)
+    assert house.fleet.counted().total == 0
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"type_": "events", "jobId": "other", "attempt": 1, "from": 0, "events": []},
+        {"type_": "garbage", "no": "type"},
+    ],
+)
+async def test_a_rogues_jobs_go_elsewhere_at_once(house: Any, lie: dict[str, Any]) -> None:
+    rogue, honest = house.agent(), house.agent()
+    task, out = await house.ask()
+    if lie["type_"] == "events":
+        rogue.say(**lie)
+    else:
+        house.fleet.desk.received(rogue.link, b"\x00garbage")
+    assert rogue.closed is not None
+    honest.write("fine")
+    honest.end()
+    await task
+    assert out.said == "fine"
+
+
+async def test_what_it_can_is_what_its_agents_can(house: Any) -> None:
+    house.agent("m", "n")
+    house.agent("m", continues=False)
+    assert (await house.fleet.capabilities("m")).continues
+    assert not (await house.fleet.capabilities("other")).continues
+    assert [model.name for model in await house.fleet.models()] == ["m", "n"]
+    assert (await house.fleet.health()).ok
+
+
+async def test_nothing_is_left_when_all_is_done(house: Any) -> None:
+    agent = house.agent()
+    for _ in range(3):
+        task, _ = await house.ask()
+        agent.write("x")
+        agent.end()
+        await task
+    agent.cut()
+    await house.until(lambda: not house.fleet.desk.members)
+    desk = house.fleet.desk
+    books = desk.scheduler
+    for left in (desk._runs, desk._stopping, books.jobs, books.seats, books._away, books._unwanted, books.line):
+        assert len(left) == 0
