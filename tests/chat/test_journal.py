@@ -6,10 +6,12 @@ from random import Random
 
 import pytest
 
+from legato.chat import journal as journal_module
 from legato.chat.journal import WHOLE_AFTER, Journal
 from legato.errors import StorageError
 from legato.storage.base import JournalEntry
-from legato.stream import Fold, Log, Text
+from legato.stream import Flusher, Fold, Log, Position, Reset, Text, resume
+from legato.testing.sink import StallingSink, Turns
 
 
 class Rows:
@@ -114,3 +116,35 @@ async def test_when_nothing_runs_nothing_is_kept(rows: Rows) -> None:
     await journal.tick()
     assert rows.rows == {}
     assert journal.idle
+
+
+async def test_a_log_without_an_end_gives_up_its_oldest_events(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the journal does not have yet is kept, and so is what a viewer has not seen."""
+    monkeypatch.setattr(journal_module, "LONG", 100)
+    monkeypatch.setattr(journal_module, "RECENT", 20)
+    journal, log = Journal(rows), Log("a", "e")  # type: ignore[arg-type]
+    journal.open(log)
+    slow, turns = StallingSink(), Turns()
+    slow.watch(log, 0, Flusher(turns))
+    for n in range(500):
+        log.append(Text(f"{n} "))
+        if n == 250:
+            turns.settle()
+            slow.stall()
+        if n == 300:
+            rows.fate = lambda: "lost"
+        if n % 10 == 9:
+            await journal.tick()
+    assert log.base == 251
+    rows.fate = lambda: "good"
+    await journal.tick()
+    slow.resume()
+    turns.settle()
+    log.append(Text("end"))
+    await journal.tick()
+    turns.settle()
+    assert log.base > 400
+    assert rows.text("a") == log.fold().text == Fold(event for d in slow.deltas() for event in d.events).text
+    assert resume(log, Position("a", "e", 300)) == Reset("trimmed")

@@ -18,6 +18,12 @@ WHOLE_AFTER = 240
 AT_ONCE = 500
 """Logs that a tick looks at before it lets others go on: with ten thousand replies it must not hold up their tokens."""
 
+LONG = 65_536
+"""Events beyond which a running log gives up its oldest, so that an engine without an end does not take all memory."""
+
+RECENT = 16_384
+"""How many it has then. A position further back is answered with a reset."""
+
 
 class _Cursor:
     __slots__ = ("doubtful", "first_row", "log", "offset")
@@ -78,6 +84,8 @@ class Journal:
                     cursor.doubtful = False
                     if whole:
                         cursor.first_row = self._row
+                    if cursor.log.next - cursor.log.base > LONG and offset > RECENT:
+                        cursor.log.compact(offset - RECENT)
             await self._trim()
         except StorageError as error:
             logger.warning("The journal could not be written: %s", error.message)

@@ -87,7 +87,7 @@ class Replies:
                 if place > 0:
                     waiting.state(State("queued", place=place))
         if reply.log.closed:
-            size = EVENT_BYTES * reply.log.next + weight(reply.message)
+            size = EVENT_BYTES * (reply.log.next - reply.log.base) + weight(reply.message)
             self._kept[reply.id] = Kept(self._clock(), conversation, reply.log, size)
             self._size += size
         self.expire()
