@@ -39,6 +39,7 @@ class Door:
             "127.0.0.1",
             self.port,
             ping_interval=None,
+            close_timeout=0.1,
             process_request=lambda *request: self.process_request(*request),
         )
         self.port = next(iter(self._serving.sockets)).getsockname()[1]

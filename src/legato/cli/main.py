@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from legato import __version__
-from legato.cli import serve, token
+from legato.cli import agent, serve, token
 from legato.errors import LegatoError
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ def _legato(
 
 
 app.command("serve")(serve.serve)
+app.command("agent")(agent.agent)
 app.command("token")(token.token)
 
 

@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+
+from legato.agent.sources import LLAMA_SLOTS, Asked, make_sources
+from legato.engines.ollama import OllamaEngine
+from legato.errors import InvalidError
+
+
+def made(
+    environ: dict[str, str] | None = None, **asked: object
+) -> tuple[list[tuple[str, tuple[str, ...]]], int]:
+    sources, slots = make_sources(Asked(**asked), environ or {}, Path("models"))  # type: ignore[arg-type]
+    return [(source.engine.name, source.names) for source in sources], slots
+
+
+def test_without_a_word_it_is_an_ollama() -> None:
+    assert made() == ([("ollama", ())], 1)
+
+
+def test_auto_knows_an_engine_by_its_models() -> None:
+    assert made(models=("llama3", "demo:echo", "small.gguf")) == (
+        [("ollama", ("llama3",)), ("llama", ()), ("demo", ("demo:echo",))],
+        2 + LLAMA_SLOTS,
+    )
+    assert made(models=("small.gguf",)) == ([("llama", ())], LLAMA_SLOTS)
+
+
+def test_several_engines_at_once() -> None:
+    assert made(engines=("ollama", "demo", "ollama")) == ([("ollama", ()), ("demo", ())], 2)
+    assert made(engines=("demo",), models=("echo",)) == ([("demo", ("demo:echo",))], 1)
+
+
+def test_slots_are_what_is_said() -> None:
+    assert made(engines=("llama",), models=("a.gguf", "b.gguf"), slots=3) == (
+        [("llama", ()), ("llama", ())],
+        3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({}, "http://127.0.0.1:11434"),
+        ({"OLLAMA_HOST": "0.0.0.0:7"}, "http://127.0.0.1:7"),
+        ({"OLLAMA_HOST": "elsewhere", "OLLAMA_URL": "http://box:1"}, "http://box:1"),
+    ],
+)
+def test_the_ollama_is_where_the_environment_says(environ: dict[str, str], url: str) -> None:
+    [source], _ = make_sources(Asked(), environ, Path("models"))
+    assert isinstance(source.engine, OllamaEngine)
+    assert str(source.engine._server.url).rstrip("/") == url
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"engines": ("none",)},
+        {"url": "http://x", "engines": ("demo",)},
+        {"url": "http://x", "engines": ("ollama", "openai")},
+    ],
+)
+def test_what_does_not_go_together_is_said(asked: dict[str, object]) -> None:
+    with pytest.raises(InvalidError):
+        made(**asked)
