@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from legato.chat.ingress import Submission
 from legato.chat.person import Person
 from legato.dialects.native import session
 from legato.dialects.native.codec import decode
@@ -291,8 +292,6 @@ async def test_who_cannot_show_it_is_told_why_and_sent_away(server: Server, toke
 
 
 async def test_a_token_that_runs_out_ends_the_socket(server: Server) -> None:
-    from legato.chat.person import Person
-
     server.anyone = None
     server.tokens["short"] = Person("ada", expires=1000.0)
     dialect = server.dialect()
@@ -475,3 +474,41 @@ async def test_a_complaint_is_short_however_long_the_mistake(server: Server) -> 
     assert len(long) < 300
     assert "$.type" in long
     assert "x" * 100 in other
+
+
+async def test_a_stalled_socket_is_told_of_an_end_behind_its_stream_and_of_the_rest_behind_that(
+    server: Server,
+) -> None:
+    wire, _, ack, run = await begin(server)
+    run.say("Some")
+    await wire.next("delta")
+    wire.writable = False
+    wire.frames.clear()
+    run.say(" more.")
+    run.finish()
+    (log,) = server.service.logs(ack["conversation"])
+    await server.service.stop(Person("ada"), ack["conversation"])
+    await server.service.rename(Person("ada"), ack["conversation"], "Later")
+    begun = await server.service.send(Person("ada"), Submission("k2", ack["conversation"], "Again"))
+    (await server.engine.asked()).say("Other words.")
+    assert log.closed
+    assert wire.frames == []
+    wire.resume()
+    await wire.until(lambda wire: any(f.get("stream") == begun.reply.id for f in wire.frames))
+    told = [
+        (
+            f["type"],
+            f.get("stream") or f["conversation"]["title"] if "message" not in f else f["message"]["id"],
+        )
+        for f in wire.frames
+    ]
+    assert told == [
+        ("delta", ack["reply"]),
+        ("message", ack["reply"]),
+        ("conversation", "Hello"),
+        ("conversation", "Later"),
+        ("conversation", "Later"),
+        ("message", begun.question.id if begun.question else ""),
+        ("message", begun.reply.id),
+        ("delta", begun.reply.id),
+    ]

@@ -1,5 +1,6 @@
 """One conversation as one socket follows it: a viewer for each of its running streams, and word of every change."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 from legato.dialects.base import Socket
@@ -15,11 +16,26 @@ from legato.protocol.messages import (
 from legato.storage.base import Conversation, Message
 from legato.stream import Encoding, Flusher, Log, Position, Reset, Viewer, resume
 
+Change = Message | Conversation | Log
+
 
 class Followed:
-    """A `Watcher`. What it hears before `ready` it keeps, and tells then, so that the history comes first."""
+    """A `Watcher`. What it hears before `ready` it keeps, and tells then, so that the history comes first.
 
-    __slots__ = ("_deleted", "_early", "_encoding", "_flusher", "_socket", "_viewers", "conversation")
+    A reply that ended is told when its stream was told to the end, and what changed later behind it: on a socket that
+    takes no more, all of it waits, in order.
+    """
+
+    __slots__ = (
+        "_deleted",
+        "_early",
+        "_encoding",
+        "_flusher",
+        "_late",
+        "_socket",
+        "_viewers",
+        "conversation",
+    )
 
     def __init__(
         self,
@@ -35,25 +51,17 @@ class Followed:
         self._encoding = encoding
         self._deleted = deleted
         self._viewers: dict[str, Viewer] = {}
-        self._early: list[Message | Conversation | Log] | None = []
+        self._early: list[Change] | None = []
+        self._late: deque[Change] | None = None
 
     def on_message(self, message: Message) -> None:
-        if self._early is not None:
-            self._early.append(message)
-        else:
-            self._socket.send(encode(MessageChanged(message=message_view(message))))
+        self._hear(message)
 
     def on_conversation(self, conversation: Conversation) -> None:
-        if self._early is not None:
-            self._early.append(conversation)
-        else:
-            self._socket.send(encode(ConversationChanged(conversation=conversation_view(conversation))))
+        self._hear(conversation)
 
     def on_stream(self, log: Log) -> None:
-        if self._early is not None:
-            self._early.append(log)
-        else:
-            self.watch(log, None)
+        self._hear(log)
 
     def on_deleted(self, conversation: str) -> None:
         self._socket.send(encode(ConversationDeleted(conversation=conversation)))
@@ -62,7 +70,7 @@ class Followed:
     def again(self) -> None:
         """Start over: look at no stream, and keep what is heard until `ready`."""
         self._detach()
-        self._early = []
+        self._early, self._late = [], None
 
     def ready(self, revision: int, logs: Iterable[Log], positions: Mapping[str, Where]) -> None:
         """All up to `revision` was told: tell what came since, then the streams, each from its position."""
@@ -74,12 +82,9 @@ class Followed:
         for change in early:
             if isinstance(change, Log):
                 if change.stream not in seen:
-                    self.watch(change, None)
+                    self._hear(change)
             elif change.revision > revision:
-                if isinstance(change, Message):
-                    self.on_message(change)
-                else:
-                    self.on_conversation(change)
+                self._hear(change)
 
     def watch(self, log: Log, where: Where | None) -> None:
         """Look at a stream from a position, or from its beginning; one that is looked at already stays as it is."""
@@ -105,10 +110,37 @@ class Followed:
 
     def close(self) -> None:
         self._detach()
-        self._early = None
+        self._early = self._late = None
+
+    def _hear(self, change: Change) -> None:
+        if self._early is not None:
+            self._early.append(change)
+        elif self._late is not None:
+            self._late.append(change)
+        elif self._premature(change):
+            self._late = deque((change,))
+        else:
+            self._tell(change)
+
+    def _premature(self, change: Change) -> bool:
+        """Whether it is the end of a reply whose stream is still being told."""
+        return isinstance(change, Message) and change.status != "streaming" and change.id in self._viewers
+
+    def _tell(self, change: Change) -> None:
+        match change:
+            case Message():
+                self._socket.send(encode(MessageChanged(message=message_view(change))))
+            case Conversation():
+                self._socket.send(encode(ConversationChanged(conversation=conversation_view(change))))
+            case Log():
+                self.watch(change, None)
 
     def _ended(self, viewer: Viewer) -> None:
         self._viewers.pop(viewer.log.stream, None)
+        while self._late and not self._premature(self._late[0]):
+            self._tell(self._late.popleft())
+        if not self._late:
+            self._late = None
 
     def _detach(self) -> None:
         for viewer in self._viewers.values():
