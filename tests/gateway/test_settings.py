@@ -190,7 +190,7 @@ class TestWhatIsWrong:
             (
                 '[assistants.default]\nengine = "olama"\n',
                 2,
-                "[assistants.default] engine must be one of auto, demo, llama, ollama, openai, not 'olama'. Did you mean 'ollama'?",
+                "[assistants.default] engine must be one of auto, demo, llama, ollama, openai, fleet, not 'olama'. Did you mean 'ollama'?",
             ),
             (
                 "[assistants.a]\nthink = []\n",

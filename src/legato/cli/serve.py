@@ -10,7 +10,7 @@ from legato.gateway.config import load_settings
 Engine = Annotated[
     str | None,
     typer.Option(
-        help="auto, demo, llama, ollama or openai. `auto` takes an Ollama that answers, else the embedded model, else demo."
+        help="auto, demo, llama, ollama, openai or fleet. `auto` takes an Ollama that answers, else the embedded model, else demo."
     ),
 ]
 
@@ -18,6 +18,9 @@ Engine = Annotated[
 def serve(
     host: Annotated[str | None, typer.Option(help="The address to listen on.  [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="0 takes a free one.  [default: 8000]")] = None,
+    agents_port: Annotated[
+        int | None, typer.Option(help="A second port, for agents only, which take any path there.")
+    ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where conversations and models are kept.")] = None,
     config: Annotated[Path | None, typer.Option(help="The legato.toml to read.")] = None,
     engine: Engine = None,
@@ -38,6 +41,7 @@ def serve(
     flags = {
         "host": host,
         "port": port,
+        "agents_port": agents_port,
         "data_dir": data_dir,
         "config": config,
         "engine": engine,

@@ -36,12 +36,14 @@ class FleetEngine:
         self._numbers = count(1)
 
     async def generate(self, request: Request, out: Out, parameters: dict[str, Any] | None = None) -> Outcome:
-        """Write one reply. `parameters` are those of a browser of the first generation, instead of options.
+        """Write one reply; a request that names no model gets one that an agent has. `parameters` are those of a browser of the first generation, instead of options.
 
         :raises EngineBusyError: there is no room for it, or was none for too long.
         :raises ModelNotFoundError: no agent has the model.
         :raises EngineGaveUpError: agents were lost writing it, and no other can or may go on.
         """
+        if not request.model:
+            request = replace(request, model=self._any_model())
         if parameters is not None:
             request = replace(request, options=options_of(parameters))
         job = f"{next(self._numbers):x}-{secrets.token_hex(8)}"
@@ -60,7 +62,7 @@ class FleetEngine:
 
     async def capabilities(self, model: str) -> Capabilities:
         """What one of the agents can do with it; the context is the smallest of all."""
-        facts = self._facts(model)
+        facts = self._facts(model or self._any_model())
         known = [each.can for each in facts if each.can is not None]
         contexts = [each.context for each in facts if each.context is not None]
         contexts += [each.context for each in known if each.context is not None]
@@ -154,6 +156,11 @@ class FleetEngine:
             context=min((each.context for each in facts if each.context is not None), default=None),
             detail=f"Agents that have it: {len(facts)}.",
         )
+
+    def _any_model(self) -> str:
+        """The first model of the agents, one that is loaded before the others."""
+        facts = [each for member in self.desk.members.values() for each in member.facts.values()]
+        return min(facts, key=lambda each: not each.loaded).name if facts else ""
 
     def _facts(self, model: str) -> list[Facts]:
         return [

@@ -11,17 +11,19 @@ from legato.chat.reply import Speaker
 from legato.chat.service import ChatService
 from legato.engines.base import Engine
 from legato.errors import ForbiddenError, UnauthenticatedError
+from legato.fleet.engine import FleetEngine
 from legato.gateway.auth import Authenticator
 from legato.storage.base import Storage
 from legato.stream import Flusher
 
 
 class Parts(Struct, frozen=True):
-    """The parts of one running server. `why` is a sentence that says why the default engine is what it is."""
+    """The parts of one running server. `fleet` is there whether an assistant speaks through it or not. `why` is a sentence that says why the default engine is what it is."""
 
     service: ChatService
     storage: Storage
     engines: Mapping[str, Engine]
+    fleet: FleetEngine
     speakers: Mapping[str, Speaker]
     authenticator: Authenticator
     flusher: Flusher

@@ -9,7 +9,7 @@ from legato.gateway.guard import Guard
 from legato.gateway.openapi import document
 from legato.gateway.page import mount_page
 from legato.gateway.problems import HANDLERS
-from legato.gateway.routes import conversations, server, streams
+from legato.gateway.routes import conversations, fleet, server, streams
 from legato.gateway.websocket.origins import Origins
 
 
@@ -23,12 +23,12 @@ def make_app(parts: Parts, origins: Origins) -> FastAPI:
         redoc_url=None,
     )
     app.state.parts = parts
-    for routes in (conversations, streams, server):
+    for routes in (conversations, streams, server, fleet):
         app.include_router(routes.router)
     mount_page(app)
     for kind, handler in HANDLERS.items():
         app.add_exception_handler(kind, handler)
-    app.add_middleware(Guard, origins=origins)
+    app.add_middleware(Guard, origins=origins, shared=() if origins.allowed else fleet.SHARED)
     if origins.allowed:
         app.add_middleware(
             CORSMiddleware,

@@ -25,6 +25,7 @@ Keys = tuple[str, ...]
 
 VARIABLES: Mapping[str, Keys] = {
     "LEGATO_JWT_SECRET": ("auth", "jwt_secret"),
+    "LEGATO_AGENT_KEYS": ("fleet", "agent_keys"),
     "LEGATO_DATA_DIR": ("server", "data_dir"),
     "LEGATO_DATABASE_URL": ("server", "database_url"),
     "OLLAMA_HOST": ("engines", "ollama", "url"),
@@ -36,6 +37,7 @@ VARIABLES: Mapping[str, Keys] = {
 FLAGS: Mapping[str, Keys] = {
     "host": ("server", "host"),
     "port": ("server", "port"),
+    "agents_port": ("server", "agents_port"),
     "data_dir": ("server", "data_dir"),
     "engine": ("assistants", "default", "engine"),
     "model": ("assistants", "default", "model"),

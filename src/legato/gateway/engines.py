@@ -20,8 +20,9 @@ logger = logging.getLogger(__name__)
 class Engines:
     """`made` are the engines in use by name; `why` says in a sentence why the default one is what it is."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, fleet: Engine) -> None:
         self._settings = settings
+        self._fleet = fleet
         self.made: dict[str, Engine] = {}
         self.breakers = Breakers()
         self.why = ""
@@ -55,6 +56,9 @@ class Engines:
             case "openai":
                 openai = self._one("openai", self._openai)
                 return openai, model or await _first_model(openai, "openai")
+            case "fleet":
+                # Without a name it is the model that an agent brings, whenever that comes.
+                return self._one("fleet", lambda: self._fleet), model or ""
         raise SettingsError(f"There is no engine called {engine!r}.")
 
     async def _llama_or_demo(self, model: str | None) -> tuple[Engine, str]:

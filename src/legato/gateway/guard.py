@@ -1,5 +1,7 @@
 """What every HTTP request passes before a route sees it: whose page it comes from, how large it is; and the headers of every answer."""
 
+from collections.abc import Collection
+
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -8,6 +10,15 @@ from legato.gateway.websocket.origins import Origins
 
 BODY_BYTES = 4 * 1024 * 1024
 """The largest body of a request."""
+
+ANYONE = ((b"access-control-allow-origin", b"*"),)
+
+PREFLIGHT = (
+    *ANYONE,
+    (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
+    (b"access-control-allow-headers", b"authorization, content-type"),
+    (b"access-control-max-age", b"600"),
+)
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -31,11 +42,19 @@ class TooLargeError(Exception):
 class Guard:
     """Pure ASGI, so that it costs a stream nothing.
 
-    A page of another site may not change anything here: browsers send such requests without asking, with `Origin`.
+    A page of another site may not change anything here: browsers send such requests without asking, with `Origin`. The
+    paths in `shared` are open to pages of every site.
     """
 
-    def __init__(self, app: ASGIApp, origins: Origins, body_bytes: int = BODY_BYTES) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        origins: Origins,
+        body_bytes: int = BODY_BYTES,
+        shared: Collection[str] = (),
+    ) -> None:
         self._app = app
+        self._shared = shared
         self._origins = origins
         self._body_bytes = body_bytes
 
@@ -44,10 +63,15 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        origin = headers.get(b"origin") if scope["method"] not in SAFE else None
+        shared = scope["path"] in self._shared
+        origin = headers.get(b"origin") if scope["method"] not in SAFE and not shared else None
         refusal = self._origins.refusal(origin, headers.get(b"host"))
         if refusal is not None:
             await _refuse(send, 403, "forbidden", refusal)
+            return
+        if shared and scope["method"] == "OPTIONS":
+            await send({"type": "http.response.start", "status": 204, "headers": [*HEADERS, *PREFLIGHT]})
+            await send({"type": "http.response.body"})
             return
         length = headers.get(b"content-length", "0")
         if not length.isdigit() or int(length) > self._body_bytes:
@@ -70,7 +94,8 @@ class Guard:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message.get("headers", ()), *HEADERS]
+                open_to = ANYONE if shared else ()
+                message["headers"] = [*message.get("headers", ()), *HEADERS, *open_to]
             await send(message)
 
         try:

@@ -8,15 +8,18 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv4Address
+from typing import Literal
 
 import uvicorn
+from starlette.applications import Starlette
 
 from legato import __version__
 from legato.dialects.native import NativeDialect
 from legato.errors import SettingsError
 from legato.gateway.access import Parts
+from legato.gateway.agents import ANY_PATH, AgentDoors, AgentKeys
 from legato.gateway.app import make_app
 from legato.gateway.auth import known_hosts
 from legato.gateway.logs import set_up_logs
@@ -54,22 +57,29 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 class Server:
-    """`run` is the whole life of it. `address` is there once `started` is set."""
+    """`run` is the whole life of it. `address` is there once `started` is set, and so is `agents_address`, where agents
+    have a port of their own."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.started = asyncio.Event()
         self.address = ""
+        self.agents_address = ""
+        self._second: _Uvicorn | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._uvicorn: _Uvicorn | None = None
         self._parts: Parts | None = None
 
     async def run(self) -> int:
-        listening = _listen(self.settings.server.host, self.settings.server.port)
-        with listening:
+        settings = self.settings.server
+        with ExitStack() as sockets:
+            listening = sockets.enter_context(_listen(settings.host, settings.port))
+            second = None
+            if settings.agents_port is not None:
+                second = sockets.enter_context(_listen(settings.host, settings.agents_port, "--agents-port"))
             async with wire(self.settings) as wired:
                 self._parts = wired.parts
-                await self._serve(wired, listening)
+                await self._serve(wired, listening, second)
         return 0
 
     def stop(self) -> None:
@@ -86,7 +96,7 @@ class Server:
             await self._parts.service.drain(DRAIN_SECONDS)
         server.should_exit = True
 
-    async def _serve(self, wired: Wired, listening: socket.socket) -> None:
+    async def _serve(self, wired: Wired, listening: socket.socket, second: socket.socket | None) -> None:
         settings = self.settings.server
         origins = Origins(settings.cors_origins, known_hosts(self.settings))
         app = make_app(wired.parts, origins)
@@ -98,9 +108,10 @@ class Server:
             server=__version__,
             max_frame_bytes=settings.max_frame_bytes,
         )
+        agents = AgentDoors(wired.parts.fleet, AgentKeys.from_settings(self.settings))
         doors = open_doors(
             app,
-            [native.door()],
+            [native.door(), agents.door()],
             transport=settings.websocket,
             limits=Limits(frame_bytes=settings.max_frame_bytes),
             origins=origins,
@@ -122,10 +133,18 @@ class Server:
                 loop.add_signal_handler(number, self.stop)
         self.address = _address(listening, settings.host)
         expiring = asyncio.create_task(_expire(native), name="token expiry")
+        beside: asyncio.Task[None] | None = None
+        if second is not None:
+            self.agents_address = _address(second, settings.host).replace("http", "ws", 1)
+            self._second = _second(agents, settings.websocket, origins)
+            beside = asyncio.create_task(self._second.serve(sockets=[second]), name="agents' port")
         try:
             await server.serve(sockets=[listening])
         finally:
             expiring.cancel()
+            if self._second is not None and beside is not None:
+                self._second.should_exit = True
+                await beside
 
     def _ready(self) -> None:
         # With 10,000 running replies a full collection takes 400 ms. Each tick of the journal makes thousands of objects
@@ -155,13 +174,30 @@ class _Uvicorn(uvicorn.Server):
             self._ready()
 
 
+def _second(agents: AgentDoors, transport: Literal["direct", "asgi"], origins: Origins) -> _Uvicorn:
+    """A server for agents only, who find it at any path."""
+    app = Starlette()
+    doors = open_doors(app, [agents.door(ANY_PATH)], transport=transport, origins=origins)
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=5,
+        **doors,
+    )
+    return _Uvicorn(config, lambda: None)
+
+
 async def _expire(native: NativeDialect) -> None:
     while True:
         await asyncio.sleep(EXPIRY_SECONDS)
         native.expire(time.time())
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, flag: str = "--port") -> socket.socket:
     """:raises SettingsError: the address is none of this machine's, or taken."""
     try:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -177,7 +213,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise SettingsError(
-            f"Port {port} of {host} cannot be used ({error.strerror}). Stop what uses it, or choose another with --port."
+            f"Port {port} of {host} cannot be used ({error.strerror}). Stop what uses it, or choose another with {flag}."
         ) from None
     listening.setblocking(False)
     return listening

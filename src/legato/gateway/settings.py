@@ -15,8 +15,9 @@ from pydantic_settings import NoDecode
 
 from legato.chat.assistant import Assistant, OnUnwatched
 from legato.errors import SettingsError
+from legato.fleet.decisions import Rules
 
-EngineName = Literal["auto", "demo", "llama", "ollama", "openai"]
+EngineName = Literal["auto", "demo", "llama", "ollama", "openai", "fleet"]
 
 
 def default_data_dir(environ: Mapping[str, str] = os.environ) -> Path:
@@ -47,6 +48,8 @@ def _listed(value: object) -> object:
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+Secret = Annotated[SecretStr, Field(min_length=1)]
+Secrets = Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_listed)]
 
 
 class Section(BaseModel):
@@ -54,7 +57,7 @@ class Section(BaseModel):
 
 
 class ServerSettings(Section):
-    """`[server]`. `port` 0 takes a free one. `cors_origins` are the foreign sites whose pages may call; `*` is every one.
+    """`[server]`. `port` 0 takes a free one; `agents_port` is a second door for agents, closed where it is None. `cors_origins` are the foreign sites whose pages may call; `*` is every one.
 
     `websocket` is the token path: `direct` writes frames to the socket itself, `asgi` goes through the framework.
     `database_url` None means SQLite in `data_dir`.
@@ -62,6 +65,7 @@ class ServerSettings(Section):
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    agents_port: Annotated[int | None, Field(ge=0, le=65535)] = None
     data_dir: Path = Field(default_factory=default_data_dir)
     cors_origins: Words = ()
     max_frame_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 65536
@@ -147,6 +151,37 @@ class StorageSettings(Section):
     durable: bool = False
 
 
+class AgentKeySettings(Section):
+    """`[fleet.keys.NAME]`: a key that is good for some models only (`models` empty: for all)."""
+
+    key: Secret
+    models: Words = ()
+
+
+class FleetSettings(Section):
+    """`[fleet]`. A request waits for a free agent for `queue_seconds` at most (0: not at all), and `queue_size` wait at most.
+
+    With `agent_keys` or `keys` agents need one. An agent that was cut or fell silent has `lease_seconds` to go on with
+    its jobs. A job that nobody wants has `unwanted_seconds` to end before its agent's connection is closed.
+    """
+
+    queue_seconds: Annotated[float, Field(ge=0, le=86400)] = 60.0
+    queue_size: Annotated[int, Field(ge=0, le=100_000)] = 256
+    lease_seconds: Annotated[float, Field(ge=0.2, le=600)] = 15.0
+    unwanted_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    agent_keys: Secrets = ()
+    keys: dict[str, AgentKeySettings] = Field(default_factory=dict)
+
+    def rules(self) -> Rules:
+        """As the scheduler takes them."""
+        return Rules(
+            queue_seconds=self.queue_seconds,
+            queue_size=self.queue_size,
+            lease=self.lease_seconds,
+            unwanted=self.unwanted_seconds,
+        )
+
+
 class Settings(Section):
     """Everything that was set. `config_file` is the `legato.toml` that was read, None where there is none."""
 
@@ -155,6 +190,7 @@ class Settings(Section):
     engines: EnginesSettings = EnginesSettings()
     assistants: dict[str, AssistantSettings] = Field(default_factory=dict)
     storage: StorageSettings = StorageSettings()
+    fleet: FleetSettings = FleetSettings()
     _config_file: Path | None = PrivateAttr(None)
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from legato.chat.assistant import Assistant
 from legato.chat.reply import Speaker
 from legato.chat.service import ChatService
 from legato.engines.fallback import Candidate, FallbackEngine, Patience
+from legato.fleet.engine import FleetEngine
 from legato.gateway.access import Parts
 from legato.gateway.auth import Authenticator
 from legato.gateway.engines import Engines
@@ -47,7 +48,9 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
             stack.enter_context(only_server_of(storage.database.path))
         stack.push_async_callback(storage.close)
         await storage.open()
-        engines = Engines(settings)
+        fleet = FleetEngine(settings.fleet.rules(), clock=asyncio.get_running_loop().time)
+        stack.push_async_callback(fleet.close)
+        engines = Engines(settings, fleet)
         stack.push_async_callback(engines.close)
         speakers = {
             name: await _speaker(engines, assistant) for name, assistant in settings.make_assistants().items()
@@ -62,6 +65,7 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
                 service=service,
                 storage=storage,
                 engines=engines.made,
+                fleet=fleet,
                 speakers=speakers,
                 authenticator=authenticator,
                 flusher=Flusher(loop.call_soon),

@@ -1,0 +1,81 @@
+"""The fleet over HTTP: what it does now, and the door of browsers of the first generation."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi import Request as HttpRequest
+from msgspec import Struct, field
+
+from legato.engines.base import Request, Turn
+from legato.errors import InvalidError
+from legato.fleet.member import AgentCount, FleetView
+from legato.gateway.access import Asker
+from legato.gateway.body import answer, documented, read
+from legato.gateway.chunks import FleetStream, TokenStream
+from legato.message import TextPart
+
+router = APIRouter(tags=["fleet"])
+
+COMPLETIONS = "/api/chat/completions"
+STATUS = "/api/agents/status"
+
+SHARED = frozenset({COMPLETIONS, STATUS})
+"""What pages of any site may call, unless `cors_origins` names those that may."""
+
+
+class Said(Struct, frozen=True):
+    role: str = "user"
+    content: str = ""
+
+
+class Completion(Struct, frozen=True):
+    """`parameters` go into Ollama's request as they are."""
+
+    messages: list[Said] = field(default_factory=list)
+    model: str = ""
+    parameters: dict[str, Any] | None = None
+
+
+@router.post(
+    COMPLETIONS,
+    openapi_extra=documented.takes(Completion),
+    responses={200: {"content": {"text/event-stream": {}}, "description": "A token an event, then `[DONE]`"}},
+)
+async def completions(request: HttpRequest, asker: Asker) -> Response:
+    """A reply of the fleet, as browsers of the first generation ask for it."""
+    wanted = await read(request, Completion)
+    if not wanted.messages:
+        raise InvalidError("A request needs `messages`.")
+    roles = {"system", "assistant", "tool"}
+    turns = tuple(
+        Turn(said.role if said.role in roles else "user", (TextPart(said.content),))  # type: ignore[arg-type]
+        for said in wanted.messages
+    )
+    client = request.client.host if request.client is not None else ""
+    user = asker.person.id if asker.here.auth_required else client
+    return TokenStream(
+        asker.here.fleet, Request(model=wanted.model, turns=turns, user=user), wanted.parameters or {}
+    )
+
+
+@router.get(STATUS, responses=documented.gives(AgentCount))
+async def status(asker: Asker) -> Response:
+    """How many agents there are; `busy` are those with no free slot."""
+    return answer(asker.here.fleet.counted(), headers={"cache-control": "no-store"})
+
+
+@router.get("/api/fleet", responses=documented.gives(FleetView))
+async def fleet(asker: Asker) -> Response:
+    """The agents, their slots, models and jobs, the rate of their tokens, and who waits."""
+    return answer(asker.here.fleet.view(), headers={"cache-control": "no-store"})
+
+
+@router.get(
+    "/api/fleet/stream",
+    responses={
+        200: {"content": {"text/event-stream": {}}, "description": "`data:` is what `/api/fleet` gives"}
+    },
+)
+async def stream(asker: Asker) -> Response:
+    """The same, again whenever it has changed."""
+    return FleetStream(asker.here.fleet)

@@ -1,0 +1,314 @@
+"""The fleet over real sockets: agents of both generations, written from the protocol alone, and old browsers."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from legato.errors import SettingsError
+from legato.gateway.auth import issue_token
+from legato.gateway.config import load_settings
+from legato.gateway.server import Server
+from legato.gateway.settings import Settings
+
+from .server import calling, serving, settings_for
+
+
+class FirstAgent:
+    """An agent of the first generation: it registers, takes a job, sends a token a frame, and says that it is complete.
+
+    `words` are what its Ollama says; None keeps it silent until `release`d.
+    """
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, words: list[str] | None) -> None:
+        self.socket = socket
+        self.words = words
+        self.jobs: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.registered = asyncio.Event()
+        self.heard: list[dict[str, Any]] = []
+
+    async def run(self, models: list[str]) -> None:
+        async for message in self.socket:
+            frame = json.loads(message.data)
+            self.heard.append(frame)
+            match frame["type"]:
+                case "welcome":
+                    await self.send(type="register", models=models)
+                case "registered":
+                    self.registered.set()
+                case "job":
+                    self.jobs.put_nowait(frame)
+                    await self.send(type="status", status="busy")
+                    if self.words is not None:
+                        await self.write(frame, self.words)
+
+    async def write(self, job: dict[str, Any], words: list[str]) -> None:
+        for word in words:
+            await self.send(type="token", jobId=job["jobId"], token=word, done=False)
+        await self.send(type="status", status="idle")
+        await self.send(type="job_complete", jobId=job["jobId"])
+
+    async def send(self, **message: Any) -> None:
+        await self.socket.send_str(json.dumps(message))
+
+
+@asynccontextmanager
+async def first_agent(
+    address: str, models: list[str] | None = None, words: list[str] | None = None, path: str = "/ws/agents"
+) -> AsyncIterator[FirstAgent]:
+    async with aiohttp.ClientSession() as http, http.ws_connect(address + path) as socket:
+        agent = FirstAgent(socket, words)
+        running = asyncio.create_task(agent.run(["m"] if models is None else models))
+        await agent.registered.wait()
+        yield agent
+        await socket.close()
+        await running
+
+
+async def complete(http: aiohttp.ClientSession, text: str = "Hello", **more: Any) -> list[str]:
+    """The `data:` lines of a completion."""
+    body = {"messages": [{"role": "user", "content": text}], "model": "m", **more}
+    async with http.post("/api/chat/completions", json=body) as response:
+        assert response.status == 200
+        assert response.headers["content-type"].startswith("text/event-stream")
+        assert response.headers["cache-control"] == "no-cache"
+        assert response.headers["x-accel-buffering"] == "no"
+        lines = (await response.text()).split("\n\n")
+    return [line.removeprefix("data: ") for line in lines if line]
+
+
+def fleet_settings(folder: Path, **sections: dict[str, Any]) -> Settings:
+    return settings_for(folder, assistants={"default": {"engine": "fleet"}}, **sections)
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    async with serving(fleet_settings(tmp_path)) as server:
+        yield server
+
+
+WORDS = ["Grüße", " ", "an", " die 🌍", "\n\n", "data: [DONE]", '"quoted"']
+
+
+async def test_a_reply_through_the_first_generation_is_equal_a_token_an_event(server: Server) -> None:
+    async with first_agent(server.address, words=WORDS) as agent, calling(server) as http:
+        lines = await complete(http, "Hello", parameters={"temperature": 0.5})
+        job = await agent.jobs.get()
+    assert [json.loads(line) for line in lines[:-1]] == [{"token": word, "done": False} for word in WORDS]
+    assert lines[-1] == "[DONE]"
+    assert (job["prompt"], job["parameters"]) == ("Hello", {"temperature": 0.5})
+    assert set(job) == {"type", "jobId", "model", "prompt", "parameters"}
+
+
+async def test_parameters_are_never_null_and_a_history_is_a_transcript(server: Server) -> None:
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hi"},
+        {"role": "user", "content": "And?"},
+    ]
+    async with first_agent(server.address, words=["x"]) as agent, calling(server) as http:
+        await complete(http, messages=messages, parameters=None)
+        job = await agent.jobs.get()
+    assert job["parameters"] == {}
+    assert job["prompt"] == "System: Be brief.\n\nUser: Hello\n\nAssistant: Hi\n\nUser: And?\n\nAssistant:"
+
+
+async def test_an_agent_that_names_no_models_is_asked_for_any(server: Server) -> None:
+    async with first_agent(server.address, [], ["x"]), calling(server) as http:
+        assert (await complete(http, model="whatever"))[-1] == "[DONE]"
+
+
+async def test_without_an_agent_the_error_comes_at_once(server: Server) -> None:
+    async with calling(server) as http:
+        assert await complete(http) == ['{"error":"No available agents"}']
+        async with first_agent(server.address, ["other"]):
+            assert await complete(http) == ['{"error":"No available agents"}']
+
+
+async def test_a_busy_fleet_without_a_queue_refuses_at_once(tmp_path: Path) -> None:
+    async with (
+        serving(fleet_settings(tmp_path, fleet={"queue_seconds": 0})) as server,
+        calling(server) as http,first_agent(server.address) as agent
+    ):
+        first = asyncio.create_task(complete(http))
+        job = await agent.jobs.get()
+        assert await complete(http) == ['{"error":"No available agents"}']
+        await agent.write(job, ["x"])
+        await first
+
+
+async def test_an_empty_reply_and_an_agents_error_are_told(server: Server) -> None:
+    async with first_agent(server.address, words=[]), calling(server) as http:
+        assert await complete(http) == ['{"error":"the model said nothing"}']
+    async with first_agent(server.address) as agent, calling(server) as http:
+        asked = asyncio.create_task(complete(http))
+        await agent.send(type="job_error", jobId=(await agent.jobs.get())["jobId"], error="out of memory")
+        assert await asked == ['{"error":"out of memory"}']
+
+
+async def test_a_client_that_leaves_frees_the_agent_once_it_is_done(server: Server) -> None:
+    async with first_agent(server.address) as agent, calling(server) as http:
+        async with http.post(
+            "/api/chat/completions", json={"model": "m", "messages": [{"role": "user", "content": "x"}]}
+        ) as response:
+            job = await agent.jobs.get()
+            await agent.send(type="token", jobId=job["jobId"], token="a", done=False)
+            await response.content.readany()
+        second = asyncio.create_task(complete(http))
+        await until(http, lambda fleet: fleet["queue"] == 1 or fleet["running"] == 0)
+        await agent.write(job, ["never seen"])
+        await agent.write(await agent.jobs.get(), ["b"])
+        assert await second == ['{"token":"b","done":false}', "[DONE]"]
+
+
+async def until(http: aiohttp.ClientSession, condition: Any) -> dict[str, Any]:
+    """Follow the fleet until this holds of it."""
+    async with http.get("/api/fleet/stream") as response:
+        async for line in response.content:
+            if line.startswith(b"data: "):
+                fleet: dict[str, Any] = json.loads(line[6:])
+                if condition(fleet):
+                    return fleet
+    raise AssertionError("the stream of the fleet has ended")
+
+
+async def test_the_fleet_is_told_and_counted(server: Server) -> None:
+    async with first_agent(server.address) as agent, calling(server) as http:
+        async with http.get("/api/agents/status") as response:
+            assert await response.json() == {"total": 1, "idle": 1, "busy": 0}
+        asked = asyncio.create_task(complete(http))
+        job = await agent.jobs.get()
+        fleet = await until(http, lambda fleet: fleet["running"] == 1)
+        assert [(each["generation"], each["status"]) for each in fleet["agents"]] == [(1, "busy")]
+        async with http.get("/api/agents/status") as response:
+            assert await response.json() == {"total": 1, "idle": 0, "busy": 1}
+        await agent.write(job, ["x"])
+        await asked
+        async with http.get("/api/fleet") as response:
+            assert (await response.json())["jobs"] == 1
+
+
+async def test_any_site_may_ask_unless_those_that_may_are_named(server: Server, tmp_path: Path) -> None:
+    foreign = {"origin": "https://elsewhere.example"}
+    async with calling(server) as http:
+        async with http.options("/api/chat/completions", headers=foreign) as response:
+            assert (response.status, response.headers["access-control-allow-origin"]) == (204, "*")
+        async with http.post("/api/chat/completions", headers=foreign, json={"messages": [{}]}) as response:
+            assert (response.status, response.headers["access-control-allow-origin"]) == (200, "*")
+        async with http.post("/api/conversations", headers=foreign, json={}) as response:
+            assert response.status == 403
+    named = {"cors_origins": ["https://ours.example"]}
+    async with (
+        serving(fleet_settings(tmp_path / "named", server=named)) as other,
+        calling(other) as http,
+        http.post("/api/chat/completions", headers=foreign, json={"messages": [{}]}) as response,
+    ):
+        assert response.status == 403
+
+
+async def test_a_conversation_goes_on_with_another_agent(server: Server) -> None:
+    async with (
+        calling(server) as http,
+        first_agent(server.address) as lost,
+        first_agent(server.address) as kept,
+    ):
+        async with http.post("/api/conversations", json={}) as response:
+            conversation = (await response.json())["id"]
+        path = f"/api/conversations/{conversation}"
+        async with http.post(f"{path}/messages", json={"text": "Hello"}) as response:
+            reply = (await response.json())["reply"]
+        job = await lost.jobs.get()
+        await lost.send(type="token", jobId=job["jobId"], token="one ", done=False)
+        await until(http, lambda fleet: fleet["tokens"] >= 1)
+        await lost.socket.close()
+        await kept.write(await kept.jobs.get(), ["two ", "three"])
+        async with http.get(f"/api/streams/{reply}") as response:
+            told = await response.text()
+        async with http.get(path) as response:
+            message = (await response.json())["messages"][-1]
+    assert '"rewound"' in told
+    assert (message["status"], message["text"], message["model"]) == ("complete", "two three", "m")
+    assert "lost after 4 characters" in message["detail"]
+
+
+class TestKeys:
+    SECRET = "a secret that is long enough for anybody to be content"
+
+    async def refused(self, server: Server, **how: Any) -> tuple[str, int | None]:
+        async with aiohttp.ClientSession() as http:
+            query = how.pop("query", "")
+            async with http.ws_connect(f"{server.address}/ws/agents{query}", **how) as socket:
+                first = await socket.receive_json()
+                await socket.receive()
+                return first["type"], socket.close_code
+
+    async def test_with_keys_nobody_comes_in_without_one(self, tmp_path: Path) -> None:
+        fleet = {"agent_keys": ["one", "two"], "keys": {"gpu": {"key": "three", "models": ["m"]}}}
+        async with serving(fleet_settings(tmp_path, fleet=fleet)) as server:
+            assert await self.refused(server) == ("error", 4001)
+            assert await self.refused(server, query="?key=wrong") == ("error", 4001)
+            wrong = {"authorization": "Bearer wrong"}
+            assert await self.refused(server, headers=wrong) == ("error", 4001)
+            async with first_agent(server.address, path="/ws/agents?key=two"):
+                pass
+            async with (
+                first_agent(server.address, ["m", "n"], path="/ws/agents?key=three"),
+                calling(server) as http,
+            ):
+                async with http.get("/api/fleet") as response:
+                    (agent,) = (await response.json())["agents"]
+                assert [each["name"] for each in agent["models"]] == ["m"]
+
+    async def test_a_persons_token_opens_no_agents_door_and_an_agents_key_no_other(
+        self, tmp_path: Path
+    ) -> None:
+        settings = fleet_settings(tmp_path, auth={"jwt_secret": self.SECRET}, fleet={"agent_keys": ["one"]})
+        token = issue_token(settings.auth, "ada", 60, time.time())
+        async with serving(settings) as server:
+            assert await self.refused(server, headers={"authorization": f"Bearer {token}"}) == ("error", 4001)
+            async with calling(server, "one") as http, http.get("/api/fleet") as response:
+                assert response.status == 401
+            async with calling(server) as http, http.post("/api/chat/completions", json={}) as response:
+                assert response.status == 401
+            async with calling(server, token) as http, http.get("/api/agents/status") as response:
+                assert response.status == 200
+
+    async def test_where_people_need_a_token_agents_need_a_key(self, tmp_path: Path) -> None:
+        settings = fleet_settings(tmp_path, auth={"jwt_secret": self.SECRET})
+        async with serving(settings) as server:
+            assert await self.refused(server) == ("error", 4003)
+
+
+async def test_on_their_own_port_agents_come_in_by_any_path(tmp_path: Path) -> None:
+    async with serving(fleet_settings(tmp_path, server={"agents_port": 0})) as server:
+        async with first_agent(server.agents_address, words=["x"], path="/"), calling(server) as http:
+            assert (await complete(http))[-1] == "[DONE]"
+        async with aiohttp.request("GET", server.agents_address.replace("ws", "http", 1)) as response:
+            assert response.status == 404
+
+
+async def test_an_agent_sends_as_many_frames_as_it_likes(server: Server) -> None:
+    words = [f"{number} " for number in range(5000)]
+    async with first_agent(server.address, words=words), calling(server) as http:
+        lines = await complete(http)
+    assert "".join(json.loads(line)["token"] for line in lines[:-1]) == "".join(words)
+
+
+def test_keys_come_from_the_environment_and_the_file(tmp_path: Path) -> None:
+    config = tmp_path / "legato.toml"
+    config.write_text('[fleet]\nqueue_seconds = 0\n[fleet.keys.gpu]\nkey = "three"\nmodels = ["m"]\n')
+    settings = load_settings(
+        {"config": config, "agents_port": 0}, {"LEGATO_AGENT_KEYS": "one, two"}, tmp_path
+    )
+    assert [key.get_secret_value() for key in settings.fleet.agent_keys] == ["one", "two"]
+    assert (settings.fleet.queue_seconds, settings.fleet.keys["gpu"].models) == (0, ("m",))
+    assert settings.server.agents_port == 0
+    with pytest.raises(SettingsError):
+        load_settings({"config": config}, {"LEGATO_FLEET__QUEUE_SECONDS": "soon"}, tmp_path)
