@@ -357,18 +357,36 @@ class TestStopping:
         await task
         assert run.cancelled
         assert engine.closed
-        assert not door.gateway.ended(key), "what was not written to its end goes on elsewhere"
+        assert key in door.gateway.refused, "what was not written to its end goes on elsewhere"
+        assert not door.gateway.ended(key)
 
     async def test_the_second_call_ends_at_once(self, door: Door) -> None:
         engine = ScriptedEngine()
         agent = Agent(door.url, Roster([Source(engine)]))
         task = asyncio.create_task(agent.run())
         await door.registered()
-        door.gateway.push("j", model="scripted")
+        key = door.gateway.push("j", model="scripted")
         await door.say()
         await engine.asked()
         agent.stop()
         agent.stop()
+        await task
+        assert key in door.gateway.refused
+
+    async def test_the_third_call_waits_for_no_engine(self, door: Door) -> None:
+        engine = ScriptedEngine()
+        agent = Agent(door.url, Roster([Source(engine)]))
+        task = asyncio.create_task(agent.run())
+        await door.registered()
+        door.gateway.push("j", model="scripted")
+        await door.say()
+        run = await engine.asked()
+        run.hold()
+        for _ in range(3):
+            agent.stop()
+        await door.until(lambda: run.cancelled)
+        await door.until(lambda: door.socket is None)
+        run.release()
         await task
 
     async def test_where_nobody_is_there_to_be_told_it_ends(self) -> None:

@@ -13,6 +13,7 @@ from legato.agent.lease import Lease
 from legato.agent.state import PIECE, AgentState
 from legato.engines.base import Outcome, ToolCall
 from legato.fleet.protocol import (
+    MAX_FRAME_BYTES,
     Broke,
     Called,
     Drain,
@@ -540,6 +541,35 @@ def test_one_that_drains_takes_no_job_and_ends_those_it_has() -> None:
     wire.settle()
     assert wire.gateway.ended(key)
     assert wire.state.idle
+
+
+def test_what_is_not_done_when_it_ends_is_handed_back() -> None:
+    wire = wired(slots=2)
+    first, second = wire.gateway.push("j"), wire.gateway.push("k")
+    wire.settle()
+    wire.finish(wire.running[0])
+    wire.state.write(wire.running[0], Text("a"))
+    wire.settle()
+    wire.state.write(wire.running[0], Text("b"))
+    wire.state.drain()
+    wire.carry_out(wire.state.give_up())
+    wire.settle()
+    assert wire.gateway.ended(first)
+    assert wire.gateway.refused.keys() == {second}
+    assert wire.gateway.text(second) == "a"
+    assert not wire.state.idle
+    wire.leave(wire.aborted[0])
+    assert wire.state.idle
+
+
+def test_a_call_that_no_message_can_hold_breaks_the_job() -> None:
+    wire = wired()
+    key = wire.gateway.push("j")
+    wire.settle()
+    assert not wire.state.write(wire.running[0], Called(ToolCall("c", "n", "x" * MAX_FRAME_BYTES)))
+    wire.settle()
+    [last] = wire.gateway.taken[key]
+    assert isinstance(last, Broke)
 
 
 def test_an_engine_that_stops_without_a_word_broke() -> None:

@@ -34,6 +34,9 @@ LOOK_SECONDS = 3.0
 DRAIN_SECONDS = 30.0
 """How long running jobs may go on once the agent was told to stop."""
 
+GIVE_UP_SECONDS = 2.0
+"""How long it may take to hand back what runs, when there is no more time."""
+
 
 class Registered(Struct, frozen=True):
     """The server has taken the agent. `again`: it was away."""
@@ -90,6 +93,7 @@ class Agent:
         self._may_end = asyncio.Event()
         self._ended = asyncio.Event()
         self._been_here = False
+        self._hurried = False
         self._ending = False
         self._socket: ClientConnection | None = None
 
@@ -108,9 +112,13 @@ class Agent:
             await self._end()
 
     def stop(self) -> None:
-        """Take no more jobs and end once those that run are done, or their time is up. The second call ends at once."""
-        if self.state.draining:
+        """Take no more jobs and end once those that run are done, or their time is up.
+
+        The second call hands back what runs and ends as soon as the server knows; the third just ends.
+        """
+        if self._hurried:
             self._ended.set()
+        self._hurried = self.state.draining
         self.state.drain()
         self._may_end.set()
         self._wake.set()
@@ -140,9 +148,19 @@ class Agent:
         await self._may_end.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._drain_seconds):
+                while not (self.state.idle or self._hurried):
+                    await self._something_new()
+        if self.state.generation is None:
+            return
+        self._carry_out(self.state.give_up())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GIVE_UP_SECONDS):
                 while not self.state.idle:
-                    self._may_end.clear()
-                    await self._may_end.wait()
+                    await self._something_new()
+
+    async def _something_new(self) -> None:
+        self._may_end.clear()
+        await self._may_end.wait()
 
     async def _look_on(self) -> None:
         while True:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from legato.fleet.protocol import Events, JobEvent
+from legato.fleet.protocol import Events
 
 _OVERHEAD = 41
 """Bytes that an encoded event takes in memory beside its own: those of the object, and the place in the list."""
@@ -32,9 +32,8 @@ class Kept:
         """The offset of the event that will be written next."""
         return self.first + len(self._events)
 
-    def append(self, event: JobEvent) -> None:
-        """Write an event behind the others."""
-        data = encoded(event)
+    def append(self, data: bytes) -> None:
+        """Write an event, `encoded`, behind the others."""
         self._events.append(data)
         self.size += len(data) + _OVERHEAD
 

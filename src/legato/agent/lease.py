@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+from msgspec import Struct
+
 from legato.agent.kept import Kept
 from legato.engines.base import Request, Turn
 from legato.fleet.protocol import Job, PromptJob
@@ -74,3 +77,20 @@ def prompt_lease_of(job: PromptJob) -> Lease:
             keep_alive=keep_alive if isinstance(keep_alive, str | int | float) else None,
         ),
     )
+
+
+class Bare(Struct, rename="camel"):
+    """What can be read of a job that cannot be understood."""
+
+    type: str
+    job_id: str
+    attempt: int = FIRST_GENERATION
+
+
+def bare_job(frame: bytes | str) -> Bare | None:
+    """The job that `frame` holds, whatever else is wrong with it; None where it is no job."""
+    try:
+        bare = msgspec.json.decode(frame, type=Bare)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return bare if bare.type == "job" else None

@@ -13,11 +13,12 @@ from msgspec import Struct
 from legato.agent.book import Book
 from legato.agent.effects import Effect, Ignored, Joined, Preload
 from legato.agent.kept import encoded
-from legato.agent.lease import FIRST_GENERATION, Lease, lease_of, prompt_lease_of
+from legato.agent.lease import Lease, bare_job, lease_of, prompt_lease_of
 from legato.engines.base import Outcome
 from legato.fleet.protocol import (
     HEARTBEAT,
     LEASE,
+    MAX_FRAME_BYTES,
     Acknowledged,
     Broke,
     Called,
@@ -54,6 +55,9 @@ PROTOCOL = 2
 FRAME = 32 * 1024
 """Bytes of events in one frame, but for a single event that is longer."""
 
+LONGEST = MAX_FRAME_BYTES - FRAME
+"""Bytes of the longest event."""
+
 PIECE = 4096
 """Characters of the longest text that is one event: with every one of them escaped it still fits a frame."""
 
@@ -67,6 +71,13 @@ SOONEST = 0.1
 """Seconds between two heartbeats, at least, whatever a gateway asks for."""
 
 
+_ENDING = "This agent is about to end."
+
+_TOO_LONG = (
+    "engine_broke",
+    "The model said more at once than a message can hold. Ask for less, and try again.",
+)
+
 _TOO_MUCH = (
     "engine_broke",
     "The server did not take what the agent wrote for so long that the agent had to give up. Try again.",
@@ -75,14 +86,6 @@ _TOO_MUCH = (
 _FirstToAgent = Welcome | Registered | PromptJob | Refusal
 _decode = msgspec.json.Decoder(ToAgent).decode
 _decode_first = msgspec.json.Decoder(_FirstToAgent).decode
-
-
-class _Bare(Struct, rename="camel"):
-    """What can be read of a job that cannot be understood."""
-
-    type: str = ""
-    job_id: str = ""
-    attempt: int = FIRST_GENERATION
 
 
 class AgentState:
@@ -227,6 +230,16 @@ class AgentState:
             if self.generation == 2:
                 self._say(Drain())
 
+    def give_up(self) -> list[Effect]:
+        """Hand back what is still being written: the gateway has it go on elsewhere."""
+        effects: list[Effect] = []
+        for lease in self._book:
+            if not lease.over:
+                effects += self._book.drop(lease)
+                if self.generation == 2:
+                    self._say(Refused(lease.job_id, lease.attempt, _ENDING))
+        return effects
+
     def write(self, lease: Lease, event: Text | Reasoning | Waiting | Called) -> bool:
         """Write an event of a job; of one that is over, nothing. False: with this it is too much, cancel the engine."""
         if lease.over:
@@ -240,9 +253,13 @@ class AgentState:
         if isinstance(event, Text | Reasoning) and len(event.text) > PIECE:
             kind, text = type(event), event.text
             for begin in range(0, len(text), PIECE):
-                lease.kept.append(kind(text[begin : begin + PIECE]))
+                lease.kept.append(encoded(kind(text[begin : begin + PIECE])))
         else:
-            lease.kept.append(event)
+            data = encoded(event)
+            if len(data) > LONGEST:
+                self.broke(lease, *_TOO_LONG)
+                return False
+            lease.kept.append(data)
         if lease.kept.size > self._limit:
             self.broke(lease, *_TOO_MUCH)
             return False
@@ -330,7 +347,7 @@ class AgentState:
                 return self._refuse(job, "A later attempt of this job is here.")
             effects += self._book.drop(before)
         if self.draining:
-            return effects + self._refuse(job, "This agent is about to end.")
+            return effects + self._refuse(job, _ENDING)
         if self.running >= self._book.slots:
             return effects + self._refuse(job, f"All {self._book.slots} slots of this agent are taken.")
         if self._book.size > self._limit:
@@ -379,7 +396,7 @@ class AgentState:
             self._book.forget(lease)
             self._say(event)
         else:
-            lease.kept.append(event)
+            lease.kept.append(encoded(event))
             self._mark(lease)
 
     def _settle(self, lease: Lease) -> None:
@@ -396,17 +413,11 @@ class AgentState:
 
     def _not_understood(self, frame: bytes | str, why: str) -> Ignored:
         """A job that cannot be understood is refused: the gateway would wait for it for ever."""
-        try:
-            bare = msgspec.json.decode(frame, type=_Bare)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            bare = _Bare()
-        if bare.type == "job" and self.generation is not None:
+        bare = bare_job(frame)
+        if bare is not None and self.generation is not None:
             reason = f"This agent does not understand the job: {why}."
-            self._say(
-                JobError(bare.job_id, reason)
-                if self.generation == 1
-                else Refused(bare.job_id, bare.attempt, reason)
-            )
+            first = self.generation == 1
+            self._say(JobError(bare.job_id, reason) if first else Refused(bare.job_id, bare.attempt, reason))
         return Ignored(why)
 
     def _say(self, message: Struct) -> None:

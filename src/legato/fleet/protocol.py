@@ -138,7 +138,8 @@ class Cancelled(Struct, frozen=True, tag_field="type", tag="cancelled", rename="
 
 
 class Refused(Struct, frozen=True, tag_field="type", tag="refused", rename="camel"):
-    """The agent cannot take this job now (it drains, or its slots are not what the gateway thinks)."""
+    """The agent cannot take this job now (it drains, or its slots are not what the gateway thinks), or hands one back that
+    it has begun: nothing more of it comes, and it goes on elsewhere."""
 
     job_id: str
     attempt: int
