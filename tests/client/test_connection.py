@@ -232,6 +232,24 @@ class TestWatching:
             assert events == [Text("two"), Finished("stop")]
             assert watch.text(watch.messages[1]) == "one two"
 
+    async def test_a_reply_that_is_being_written_can_be_read_to_its_end(
+        self, served: Any, connected: Connect
+    ) -> None:
+        conversation = served.server.make("v")
+        _, reply = served.server.begin(conversation, "hi")
+        served.server.write(reply, Text("one "))
+        async with connected() as client, await client.follow("v") as watch:
+            question, answer = watch.messages
+            assert watch.reply(question) is None
+            running = watch.reply(answer)
+            assert running is not None
+            await say(served, reply, "two")
+            served.server.finish(reply)
+            await served.push()
+            assert await running.wait() == Finished("stop")
+            assert running.text == "one two"
+            assert watch.reply(watch.messages[1]) is None
+
     async def test_a_conversation_that_is_not_there_is_not_found(
         self, served: Any, connected: Connect
     ) -> None:
@@ -279,6 +297,12 @@ class TestConnecting:
     async def test_a_token_is_shown_in_the_handshake(self, served: Any, connected: Connect) -> None:
         async with connected(token="a.b.c"):
             assert served.headers[0]["authorization"] == "Bearer a.b.c"
+            assert served.server.commands == []
+
+    async def test_one_without_a_token_says_hello_without_one(self, served: Any, connected: Connect) -> None:
+        served.greets = False
+        async with connected():
+            assert served.server.commands == [Hello()]
 
     async def test_a_ticket_is_shown_first_and_a_new_one_each_time(
         self, served: Any, connected: Connect

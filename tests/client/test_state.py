@@ -253,7 +253,7 @@ class TestCommands:
         state = State()
         state.ask(Send(client_message_id="k", text="hi"))
         assert state.outgoing() == []
-        state.opened("a-ticket")
+        state.opened(Hello(ticket="a-ticket"))
         assert state.outgoing() == [Hello(ticket="a-ticket")]
         state.received(Server().welcome())
         assert [type(each) for each in state.outgoing()] == [Send]
@@ -327,7 +327,7 @@ class TestFollowing:
         pair.settle()
         assert len(pair.state.conversations["v"].messages) == 4
 
-    def test_after_a_cut_only_what_may_be_missing_is_told(self, pair: Pair) -> None:
+    def test_after_a_cut_only_what_was_missed_is_told(self, pair: Pair) -> None:
         conversation = pair.server.make("v")
         for _ in range(5):
             _, reply = pair.server.begin(conversation, "hi")

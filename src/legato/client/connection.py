@@ -30,6 +30,7 @@ from legato.protocol.messages import (
     Error,
     Follow,
     Following,
+    Hello,
     Regenerate,
     Send,
     ServerMessage,
@@ -135,6 +136,11 @@ class Client:
     def user(self) -> str | None:
         """Who the server says we are."""
         return self._state.welcomed.user if self._state.welcomed else None
+
+    @property
+    def ended(self) -> LegatoError | None:
+        """Why nothing more can be said: the server refused for good, or the client was closed."""
+        return self._ended
 
     async def send(
         self,
@@ -274,7 +280,8 @@ class Client:
         ticket = await self._ticket() if self._ticket is not None else None
         socket = await dial(self.url, self._token if ticket is None else None)
         self._listeners.complaint, self._dead = None, False
-        self._state.opened(ticket)
+        # Without a token in the handshake nobody else would speak first, where the server wants to know who we are.
+        self._state.opened(Hello(ticket=ticket) if ticket is not None or self._token is None else None)
         return socket
 
     async def _talk(self, socket: ClientConnection) -> str:

@@ -1,7 +1,10 @@
 """Making a connection, and what its refusal or its end means."""
 
 import asyncio
+import errno
+import os
 from ipaddress import ip_address
+from socket import gaierror
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -56,8 +59,7 @@ async def dial(url: str, token: str | None) -> ClientConnection:
     except TimeoutError:
         raise UnreachableError(f"Nothing answers at {url} within {PATIENCE:g} s.") from None
     except (OSError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise UnreachableError(f"No server answers at {url}: {reason}.") from None
+        raise UnreachableError(f"No server answers at {url}: {_reason(error)}.") from None
 
 
 def closing(closed: ConnectionClosed, complaint: str | None) -> str:
@@ -108,6 +110,18 @@ def _status_error(url: str, status: int) -> LegatoError:
     if status == 404:
         return InvalidError(f"There is a server at {url}, and it is no Legato.")
     return UnreachableError(f"The server at {url} cannot answer now (HTTP {status}).")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and not isinstance(error, gaierror) and error.errno:
+        return os.strerror(error.errno).lower()
+    # A name with several addresses gives one error that quotes all of them.
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return (
+        "connection refused"
+        if said.startswith(f"Multiple exceptions: [Errno {errno.ECONNREFUSED}]")
+        else said
+    )
 
 
 def _is_here(url: str) -> bool:

@@ -43,7 +43,12 @@ class Listeners:
 
     def watch(self, conversation: str) -> Watch:
         """A watch on a conversation that is followed."""
-        watch = Watch(self._state.conversations[conversation], self._state.streams, self._leave)
+        watch = Watch(
+            self._state.conversations[conversation],
+            self._state.streams,
+            lambda stream, of: self._open(Reply(stream, of)),
+            self._leave,
+        )
         self._watches.setdefault(conversation, []).append(watch)
         return watch
 
@@ -51,7 +56,7 @@ class Listeners:
         """Hand on what happened to those whom it concerns."""
         match happening:
             case Answered(id=name, answer=answer):
-                result = self._reply(answer) if isinstance(answer, Ack) else answer
+                result = self._begun(answer) if isinstance(answer, Ack) else answer
                 future = self._waiting.pop(name, None)
                 if future is not None and not future.done():
                     future.set_result(result)
@@ -84,10 +89,13 @@ class Listeners:
         for watch in self._watches.get(conversation, ()):
             watch.told(happening)
 
-    def _reply(self, ack: Ack) -> Reply:
-        reply = Reply(self._state.streams[ack.reply], ack.conversation, ack.message, ack.duplicate)
+    def _begun(self, ack: Ack) -> Reply:
+        stream = self._state.streams[ack.reply]
+        return self._open(Reply(stream, ack.conversation, ack.message, ack.duplicate))
+
+    def _open(self, reply: Reply) -> Reply:
         if reply.end is None:
-            self._replies.setdefault(ack.reply, []).append(reply)
+            self._replies.setdefault(reply.id, []).append(reply)
         return reply
 
     def _leave(self, watch: Watch) -> None:

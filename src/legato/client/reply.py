@@ -10,7 +10,7 @@ from legato.client.state import Followed
 from legato.client.stream import Stream
 from legato.errors import LegatoError
 from legato.protocol.messages import ConversationView, MessageView
-from legato.stream import Event, Reasoning, State, Terminal, Text
+from legato.stream import Event, Fold, Reasoning, State, Terminal, Text
 
 
 class Reply:
@@ -20,7 +20,9 @@ class Reply:
     among them (and `Rewound`) says that what was given does not count; `text` is always right.
     """
 
-    def __init__(self, stream: Stream, conversation: str, question: str | None, duplicate: bool) -> None:
+    def __init__(
+        self, stream: Stream, conversation: str, question: str | None = None, duplicate: bool = False
+    ) -> None:
         self._stream = stream
         self._ended = asyncio.Event()
         self._error: LegatoError | None = None
@@ -35,6 +37,11 @@ class Reply:
     def id(self) -> str:
         """The id of the message that it becomes."""
         return self._stream.id
+
+    @property
+    def fold(self) -> Fold:
+        """All that it says so far."""
+        return self._stream.fold
 
     @property
     def text(self) -> str:
@@ -105,10 +112,15 @@ class Watch:
     """A conversation that is followed. `async for` gives what happens in it, from now on; `messages` is all of it."""
 
     def __init__(
-        self, followed: Followed, streams: dict[str, Stream], leave: Callable[["Watch"], None]
+        self,
+        followed: Followed,
+        streams: dict[str, Stream],
+        reply: Callable[[Stream, str], Reply],
+        leave: Callable[["Watch"], None],
     ) -> None:
         self._followed = followed
         self._streams = streams
+        self._reply = reply
         self._leave = leave
         self._inbox: Inbox[Happening] = Inbox()
         self._begun = False
@@ -131,6 +143,13 @@ class Watch:
         """What a message says, or says so far."""
         stream = self._streams.get(message.id)
         return stream.fold.text if message.status == "streaming" and stream is not None else message.text
+
+    def reply(self, message: MessageView) -> Reply | None:
+        """The reply that this message is being written as; None where it is whole."""
+        stream = self._streams.get(message.id)
+        if message.status != "streaming" or stream is None:
+            return None
+        return self._reply(stream, self.id)
 
     @property
     def shown(self) -> list[MessageView]:

@@ -60,7 +60,7 @@ class Followed(Struct):
     """A conversation that is followed.
 
     `asked` is the id of the `follow` that is not answered yet, `answer` its answer while more of it is to come. `whole`
-    says that no message before revision `seen` is missing.
+    says that no message of a revision before `seen` is missing.
     """
 
     id: str
@@ -73,11 +73,8 @@ class Followed(Struct):
 
     @property
     def since(self) -> int:
-        """The revision up to which surely nothing was missed. Changes are told one by one, those of one revision too."""
-        if not self.whole:
-            return 0
-        open_ones = [each.revision for each in self.messages.values() if each.status == "streaming"]
-        return max(0, min([self.seen, *open_ones]))
+        """From which revision on something may be missing. Several messages of one revision are told one by one."""
+        return self.seen if self.whole else 0
 
 
 class State:
@@ -132,10 +129,10 @@ class State:
     def ping(self) -> None:
         self._outgoing.append(Ping())
 
-    def opened(self, ticket: str | None = None) -> None:
-        """There is a new connection. A ticket, if there is one, is shown before anything else is said."""
+    def opened(self, hello: Hello | None = None) -> None:
+        """There is a new connection. What it begins with, if it does not begin with the server's welcome."""
         self.welcomed = self.unwell = None
-        self._outgoing = [] if ticket is None else [Hello(ticket=ticket)]
+        self._outgoing = [] if hello is None else [hello]
 
     def lost(self) -> None:
         """The connection is gone; what was not answered is said again on the next one."""
@@ -239,10 +236,12 @@ class State:
         followed = self.conversations.get(message.conversation)
         if followed is not None:
             known = followed.messages.get(message.id)
-            if known is not None and known.revision > message.revision:
+            if known is not None and (known == message or known.revision > message.revision):
                 return
             followed.messages[message.id] = message
-            followed.seen = max(followed.seen, message.revision - 1)
+            if followed.answer is None:
+                # Changes are told in the order of their revisions, what was missed is not.
+                followed.seen = max(followed.seen, message.revision)
         if message.role == "assistant" and message.status == "streaming":
             self._stream(message.id, message.conversation)
         self._complete(message)

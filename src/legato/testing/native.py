@@ -168,6 +168,7 @@ class Server:
         for line in self.lines:
             if message.conversation in line.cursors:
                 line.say(MessageChanged(message=self.messages[stream]))
+                line.say(ConversationChanged(conversation=self.conversations[message.conversation]))
 
     def crash(self) -> None:
         """All lines are cut. Of a running reply the first half is kept, and goes on in another incarnation of its log."""
@@ -216,7 +217,7 @@ class Server:
         missed = [
             each
             for each in self.messages.values()
-            if each.conversation == view.id and each.revision > command.since
+            if each.conversation == view.id and each.revision >= command.since
         ]
         line.say(Following(re=command.id, conversation=view, messages=missed))
         positions = {each.stream: each for each in command.positions}
