@@ -10,7 +10,6 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pydantic_settings
 from pydantic import ValidationError
@@ -127,25 +126,6 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def ollama_url(host: str) -> str:
-    """The address that `OLLAMA_HOST` means, by Ollama's own rules: `host`, `host:port`, `:port` or a URL.
-
-    `0.0.0.0` is where a server listens; one who calls it means this machine.
-    """
-    text = host.strip().strip("\"'")
-    scheme, separator, rest = text.partition("://")
-    if not separator:
-        scheme, rest = "http", text
-    port = 11434 if not separator else 443 if scheme == "https" else 80
-    try:
-        parts = urlsplit(f"//{rest}" if rest.count(":") < 2 or "[" in rest else f"//[{rest}]")
-        name, port = parts.hostname or "127.0.0.1", parts.port or port
-    except ValueError:
-        return text
-    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)  # noqa: S104
-    return f"{scheme}://{f'[{name}]' if ':' in name else name}:{port}{parts.path.rstrip('/')}"
-
-
 def _flags(flags: Mapping[str, Any], directory: Path) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for name, path in FLAGS.items():
@@ -175,7 +155,7 @@ def _environment(environ: Mapping[str, str], directory: Path) -> dict[str, Any]:
     named: dict[str, Any] = {}
     for name, path in VARIABLES.items():
         if environ.get(name):
-            _put(named, path, ollama_url(environ[name]) if name == "OLLAMA_HOST" else environ[name])
+            _put(named, path, _ollama(environ[name]) if name == "OLLAMA_HOST" else environ[name])
     source = EnvSettingsSource(_Environment)
     source.env_vars = {name.lower(): value for name, value in environ.items() if value}
     try:
@@ -190,6 +170,13 @@ def _environment(environ: Mapping[str, str], directory: Path) -> dict[str, Any]:
             if key in assistant:
                 assistant[key] = _untyped(assistant[key])
     return _resolved(merged(named, nested), directory)
+
+
+def _ollama(host: str) -> str:
+    # Here, for it takes a while to import, and few commands need it.
+    from legato.engines.ollama import address
+
+    return address(host)
 
 
 def _untyped(value: Any) -> Any:

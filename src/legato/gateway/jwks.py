@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-import aiohttp
 import jwt
 
 from legato.errors import BusyError
@@ -36,6 +35,9 @@ async def fetch(url: str) -> bytes:
 
     :raises OSError: it cannot be had in `TIMEOUT` seconds, or is longer than `LIMIT` bytes.
     """
+    # Here, for it takes a while to import, and `legato token` never fetches anything.
+    import aiohttp
+
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
     try:
         async with (
