@@ -1,12 +1,13 @@
 """`legato`: finds the command, and says in one sentence why it could not."""
 
+import os
 import sys
 from typing import Annotated
 
 import typer
 
 from legato import __version__
-from legato.cli import agent, serve, token
+from legato.cli import agent, chat, doctor, serve, token
 from legato.errors import LegatoError
 
 app = typer.Typer(
@@ -37,7 +38,9 @@ def _legato(
 
 app.command("serve")(serve.serve)
 app.command("agent")(agent.agent)
+app.command("chat")(chat.chat)
 app.command("token")(token.token)
+app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:
@@ -47,3 +50,11 @@ def main() -> None:
     except LegatoError as error:
         sys.stderr.write(f"legato: {error.message}\n")
         sys.exit(1)
+    except BrokenPipeError:
+        _silence()
+        sys.exit(1)
+
+
+def _silence() -> None:
+    """Nobody reads any more: what Python would still write at its end goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -19,9 +19,9 @@ def seconds(text: str) -> float:
 
     :raises InvalidError: it is none of these, or nothing.
     """
-    if not re.fullmatch(r"(?:\d+[smhdw])+|\d+", text):
+    if not re.fullmatch(r"(?:[0-9]+[smhdw])+|[0-9]+", text):
         raise InvalidError(f"{text!r} is no length of time. Write it as 30m, 1h or 7d.")
-    total = sum(int(number) * UNITS[unit or "s"] for number, unit in re.findall(r"(\d+)([smhdw]?)", text))
+    total = sum(int(number) * UNITS[unit or "s"] for number, unit in re.findall(r"([0-9]+)([smhdw]?)", text))
     if not total:
         raise InvalidError("A token that is good for no time is good for nothing. Try --ttl 1h.")
     return float(total)

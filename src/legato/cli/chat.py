@@ -1,0 +1,55 @@
+"""`legato chat`: a conversation in the terminal, or one question and its answer."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from legato.errors import InvalidError
+
+
+def chat(
+    text: Annotated[
+        list[str] | None,
+        typer.Argument(help="Ask this, print the reply, and end. Without it one talks.", show_default=False),
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(help="Where the server is.  [default: what legato.toml says, or http://127.0.0.1:8000]"),
+    ] = None,
+    conversation: Annotated[str | None, typer.Option(help="Go on with this conversation.")] = None,
+    assistant: Annotated[str | None, typer.Option(help="Whom a new conversation is with.")] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="LEGATO_TOKEN", show_envvar=True, help="What `legato token` gave."),
+    ] = None,
+) -> None:
+    """Talk with a server. What is piped in is asked; what is piped out is the reply and nothing else."""
+    question = " ".join(text) if text else None
+    if question is None and not sys.stdin.isatty():
+        question = sys.stdin.read().strip()
+        if not question:
+            raise InvalidError("There is nothing to ask: the input is empty.")
+    # Here, for they take a while to import, and the other commands do without.
+    from rich.console import Console
+
+    from legato.cli.talk import connected
+
+    console = Console(highlight=False)
+    with connected(server or _default_server(), token, console) as talk:
+        talk.conversation, talk.assistant = conversation, assistant
+        if question is None:
+            status = talk.converse()
+        elif console.is_terminal:
+            status = talk.ask_aloud(question)
+        else:
+            status = talk.ask(question)
+    raise typer.Exit(status)
+
+
+def _default_server() -> str:
+    from legato.gateway.config import load_settings
+
+    server = load_settings().server
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104
+    return f"http://{f'[{host}]' if ':' in host else host}:{server.port}"

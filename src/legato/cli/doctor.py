@@ -1,0 +1,61 @@
+"""`legato doctor`: what is well, what is not, and what to do."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from legato.errors import SettingsError
+
+if TYPE_CHECKING:
+    from legato.cli.checks import Finding
+
+STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
+
+
+def doctor(
+    host: Annotated[str | None, typer.Option(help="The address the server would listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Its port.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where conversations and models are kept.")] = None,
+    config: Annotated[Path | None, typer.Option(help="The legato.toml to read.")] = None,
+) -> None:
+    """Look at everything a server needs, and name each problem and its fix. Exit status 1 if one would stop it."""
+    from legato.cli.checks import examine, problem, python
+    from legato.gateway.config import load_settings
+
+    findings = [python()]
+    try:
+        settings = load_settings({"host": host, "port": port, "data_dir": data_dir, "config": config})
+    except SettingsError as error:
+        findings += [problem("Settings", line) for line in error.message.splitlines()]
+    else:
+        findings += asyncio.run(examine(settings))
+    show(findings)
+    if any(finding.verdict == "problem" for finding in findings):
+        raise typer.Exit(1)
+
+
+def show(findings: "list[Finding]") -> None:
+    """A line for each finding, its fix below it; then what it comes to. It can be read without colour."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        said = Text(finding.said)
+        if finding.fix:
+            said.append(f"\n→ {finding.fix}", style="bold")
+        table.add_row(Text(finding.verdict, style=STYLES[finding.verdict]), finding.about, said)
+    console = Console(highlight=False)
+    console.print(table)
+    problems = sum(finding.verdict == "problem" for finding in findings)
+    console.print()
+    if problems:
+        console.print(f"{problems} problem{'s' if problems > 1 else ''} to solve.", style="bold red")
+    else:
+        console.print("Everything that a server needs is there.", style="green")

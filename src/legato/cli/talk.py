@@ -1,0 +1,223 @@
+"""The person at the terminal, and the conversation they have."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+
+from rich.console import Console
+
+from legato.cli.backstage import Backstage
+from legato.cli.screen import Look, Screen, look_of
+from legato.client import Away, Client, Connected, Reply, Watch
+from legato.errors import LegatoError, UnauthenticatedError, UnreachableError
+from legato.stream import Failed, Finished
+
+INTERRUPTED = 130
+"""The exit status of what Ctrl-C ended, as shells have it."""
+
+BEFORE = 6
+"""Messages that are shown of a conversation that goes on."""
+
+HELP = """\
+/new      begin another conversation
+/again    another reply to the last message
+/exit     leave (Ctrl-D does too)
+A line that ends in \\ goes on in the next. Ctrl-C stops a reply."""
+
+
+@contextmanager
+def connected(server: str, token: str | None, console: Console) -> "Iterator[Talk]":
+    """:raises LegatoError: the server is not there, or does not let us in; with what to do."""
+    # What the client logs, it tells as well.
+    logging.getLogger("legato").addHandler(logging.NullHandler())
+    with Backstage() as backstage:
+        talk = Talk(backstage, console)
+        client = talk.client = Client(server, token=token, told=talk.hear)
+        try:
+            backstage.call(client.__aenter__())
+        except UnreachableError as error:
+            hint = "Start one with `legato serve`, or say where it is with --server."
+            raise UnreachableError(f"{error.message} {hint}") from None
+        except UnauthenticatedError as error:
+            hint = "`legato token --user NAME` makes a token; give it with --token or LEGATO_TOKEN."
+            raise UnauthenticatedError(f"{error.message} {hint}") from None
+        try:
+            yield talk
+        finally:
+            backstage.call(client.close())
+
+
+class Talk:
+    """`conversation` is the one that goes on, None for a new one; `assistant` is whom a new one is with."""
+
+    client: Client
+
+    def __init__(self, backstage: Backstage, console: Console) -> None:
+        self.conversation: str | None = None
+        self.assistant: str | None = None
+        self._backstage = backstage
+        self._screen = Screen(console)
+        self._lost = ""
+        self._last: str | None = None
+
+    def hear(self, told: Connected | Away) -> None:
+        """Whether the server is there."""
+        self._lost = (
+            f"The connection is lost ({told.reason}); trying again." if isinstance(told, Away) else ""
+        )
+
+    def ask(self, question: str) -> int:
+        """Print the reply once it is whole: before, it might still start over."""
+        reply: Reply | None = None
+        try:
+            reply = self._backstage.call(self._send(question))
+            self._backstage.call(reply.wait())
+        except KeyboardInterrupt:
+            if reply is None:
+                return INTERRUPTED
+            self._backstage.call(self.client.stop(reply.conversation, reply.id))
+            self._backstage.call(reply.wait())
+        if reply.text:
+            sys.stdout.write(reply.text if reply.text.endswith("\n") else reply.text + "\n")
+            sys.stdout.flush()
+        if isinstance(reply.end, Failed):
+            sys.stderr.write(f"legato: {reply.end.message}\n")
+        return _status(reply)
+
+    def ask_aloud(self, question: str) -> int:
+        """Show the reply while it is written."""
+        try:
+            return _status(self._play(self._backstage.start(self._send(question))))
+        except KeyboardInterrupt:
+            return INTERRUPTED
+
+    def converse(self) -> int:
+        """Read and answer until there is no more to say."""
+        try:
+            if self.conversation is not None:
+                self._go_on(self.conversation)
+            self._screen.say("Ctrl-C stops a reply, Ctrl-D leaves, /help says more.")
+            while (line := read()) is not None and line.strip() not in ("/exit", "/quit"):
+                try:
+                    self._do(line)
+                except LegatoError as error:
+                    if self.client.ended is not None:
+                        raise
+                    self._screen.say(error.message, "red")
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        if self.conversation is not None:
+            self._screen.say(f"To go on: legato chat --conversation {self.conversation}")
+        return 0
+
+    def _do(self, line: str) -> None:
+        match line.strip():
+            case "":
+                pass
+            case "/help":
+                self._screen.say(HELP)
+            case "/new":
+                self.conversation = self._last = None
+            case "/again":
+                self._again()
+            case _:
+                self._play(self._backstage.start(self._send(line)))
+
+    def _again(self) -> None:
+        if self.conversation is None or self._last is None:
+            self._screen.say("There is no reply yet that could be another.")
+        else:
+            self._play(self._backstage.start(self.client.regenerate(self.conversation, self._last)))
+
+    def _go_on(self, conversation: str) -> None:
+        """Show what was said last. A reply that is still being written is shown to its end."""
+        watch = self._backstage.call(self.client.follow(conversation))
+        shown = watch.shown
+        if len(shown) > BEFORE:
+            self._screen.say(f"… {len(shown) - BEFORE} messages before")
+        for message in shown[-BEFORE:]:
+            if message.role == "user":
+                self._screen.person(message.text)
+            elif message.role == "assistant":
+                self._last = message.id
+                running = self._backstage.call(_running(watch, message.id))
+                if running is None:
+                    self._screen.reply(message.text)
+                else:
+                    self._play(_done(running))
+        self._backstage.call(_close(watch))
+
+    async def _send(self, text: str) -> Reply:
+        return await self.client.send(text, self.conversation, assistant=self.assistant)
+
+    def _play(self, sending: Future[Reply]) -> Reply:
+        """Show a reply from the moment it is asked for.
+
+        :raises LegatoError: it was refused.
+        """
+
+        async def look() -> Look:
+            # On the loop's thread, where the reply grows.
+            return look_of(sending.result().fold, self._lost)
+
+        def now() -> Look:
+            if not sending.done():
+                return Look(waiting="Sending", lost=self._lost)
+            reply = sending.result()
+            if reply.end is None and self.client.ended is not None:
+                raise self.client.ended
+            return self._backstage.call(look())
+
+        def begun(sent: Future[Reply]) -> None:
+            if not sent.cancelled() and sent.exception() is None:
+                reply = sent.result()
+                self._backstage.start(self.client.stop(reply.conversation, reply.id))
+
+        def stop() -> None:
+            sending.add_done_callback(begun)
+
+        self._screen.play(now, stop)
+        reply = sending.result()
+        self.conversation, self._last = reply.conversation, reply.id
+        return reply
+
+
+def read() -> str | None:
+    """What the person types, with lines that end in a backslash joined; None when they leave."""
+    with suppress(ImportError):
+        import readline  # noqa: F401  (gives `input` a line that can be edited)
+    lines: list[str] = []
+    while True:
+        try:
+            line = input("> " if not lines else ". ")
+        except (EOFError, KeyboardInterrupt):
+            sys.stdout.write("\n")
+            return None
+        lines.append(line.removesuffix("\\"))
+        if not line.endswith("\\"):
+            return "\n".join(lines)
+
+
+def _status(reply: Reply) -> int:
+    match reply.end:
+        case Failed():
+            return 1
+        case Finished(reason="stopped"):
+            return INTERRUPTED
+    return 0
+
+
+async def _running(watch: Watch, message: str) -> Reply | None:
+    return next((watch.reply(each) for each in watch.messages if each.id == message), None)
+
+
+async def _close(watch: Watch) -> None:
+    watch.close()
+
+
+def _done(reply: Reply) -> Future[Reply]:
+    future: Future[Reply] = Future()
+    future.set_result(reply)
+    return future

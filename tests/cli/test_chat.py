@@ -1,0 +1,169 @@
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from legato.cli.talk import read
+
+LONG = " ".join(f"word{number}" for number in range(200))
+
+
+class TestOneQuestion:
+    def test_the_reply_is_printed_and_nothing_else(self, legato: Any, server: str) -> None:
+        shown = legato("chat", "--server", server, "one", "two", "*three*")
+        assert (shown.returncode, shown.stdout, shown.stderr) == (0, "one two *three*\n", "")
+
+    def test_it_may_be_piped_in(self, legato: Any, server: str) -> None:
+        shown = legato("chat", "--server", server, stdin="a question\nof two lines\n")
+        assert (shown.returncode, shown.stdout) == (0, "a question\nof two lines\n")
+
+    def test_nothing_is_no_question(self, legato: Any, server: str) -> None:
+        shown = legato("chat", "--server", server, stdin=" \n")
+        assert (shown.returncode, shown.stdout) == (1, "")
+        assert "nothing to ask" in shown.stderr
+
+    def test_no_server_is_a_sentence_that_says_what_to_do(self, legato: Any) -> None:
+        shown = legato("chat", "--server", "127.0.0.1:1", "hi")
+        assert (shown.returncode, shown.stdout) == (1, "")
+        assert shown.stderr == (
+            "legato: No server answers at ws://127.0.0.1:1/ws: connection refused. "
+            "Start one with `legato serve`, or say where it is with --server.\n"
+        )
+
+    def test_a_refusal_is_a_sentence(self, legato: Any, server: str) -> None:
+        shown = legato("chat", "--server", server, "--assistant", "nobody", "hi")
+        assert shown.returncode == 1
+        assert shown.stderr.startswith("legato: ")
+        assert "Traceback" not in shown.stderr
+
+    def test_a_server_that_wants_a_token_gets_one(self, legato: Any, serving: Any) -> None:
+        url = serving(LEGATO_JWT_SECRET="secret").url
+        refused = legato("chat", "--server", url, "hi")
+        assert refused.returncode == 1
+        assert "`legato token --user NAME`" in refused.stderr
+        token = legato("token", "--user", "ann", env={"LEGATO_JWT_SECRET": "secret"}).stdout.strip()
+        assert legato("chat", "--server", url, "--token", token, "hi").stdout == "hi\n"
+        assert legato("chat", "--server", url, "hi", env={"LEGATO_TOKEN": token}).stdout == "hi\n"
+        forged = legato("chat", "--server", url, "--token", token[:-4] + "AAAA", "hi")
+        assert forged.returncode == 1
+        assert token[:20] not in forged.stderr
+
+    def test_on_a_terminal_it_is_shown_while_it_is_written(self, terminal: Any, server: str) -> None:
+        person = terminal("chat", "--server", server, "--assistant", "slow", "one two three")
+        person.see("one")
+        person.see("one two three")
+        assert person.ended() == 0
+
+    def test_ctrl_c_stops_it(self, terminal: Any, server: str) -> None:
+        person = terminal("chat", "--server", server, "--assistant", "slow", LONG)
+        person.see("word1")
+        person.type("\x03")
+        person.see("Stopped.")
+        assert person.ended() == 130
+
+
+class TestConversation:
+    def test_one_talks_stops_leaves_and_goes_on_later(self, terminal: Any, server: str) -> None:
+        person = terminal("chat", "--server", server)
+        person.see("> ")
+        person.type("first\r")
+        person.see("first")
+        person.see("first")
+        person.see("> ")
+        person.type("/again\r")
+        person.see("first")
+        person.see("> ")
+        person.type("/help\r")
+        person.see("/new")
+        person.see("> ")
+        person.type("two\\\r")
+        person.see(". ")
+        person.type("lines\r")
+        person.see("two lines")
+        person.see("> ")
+        person.type("\x04")
+        person.see("To go on: ")
+        assert person.ended() == 0
+        found = re.search(r"--conversation (\S+)", person.text)
+        assert found is not None
+
+        again = terminal("chat", "--server", server, "--conversation", found[1])
+        again.see("> first")
+        again.see("> two")
+        again.see("two lines")
+        again.type("/exit\r")
+        assert again.ended() == 0
+
+    def test_ctrl_c_stops_the_reply_and_not_the_talk(self, terminal: Any, server: str) -> None:
+        person = terminal("chat", "--server", server, "--assistant", "slow")
+        person.see("> ")
+        person.type(f"{LONG[:60]}\r")
+        person.see("word0 word1")
+        person.see("word0 word1")
+        person.type("\x03")
+        person.see("Stopped.")
+        person.see("> ")
+        person.type("/exit\r")
+        person.see("To go on: ")
+        assert person.ended() == 0
+
+    def test_a_reply_that_runs_is_shown_to_its_end_to_one_who_comes_in(
+        self, terminal: Any, server: str
+    ) -> None:
+        first = terminal("chat", "--server", server, "--assistant", "slow")
+        first.see("> ")
+        first.type("hi\r")
+        first.see("hi")
+        first.see("hi")
+        first.see("> ")
+        first.type("\x04")
+        first.ended()
+        found = re.search(r"--conversation (\S+)", first.text)
+        assert found is not None
+        asking = terminal("chat", "--server", server, "--conversation", found[1], "a b c d e f g h i j")
+        asking.see("a b")
+        watching = terminal("chat", "--server", server, "--conversation", found[1])
+        watching.see("> a b c")
+        watching.see("a b c d e f g h i j")
+        watching.see("Ctrl-C stops a reply")
+        assert asking.ended() == 0
+        watching.type("\x04")
+        assert watching.ended() == 0
+
+    def test_a_conversation_that_is_not_there_is_a_sentence(self, terminal: Any, server: str) -> None:
+        person = terminal("chat", "--server", server, "--conversation", "nobody's")
+        person.see("legato: ")
+        assert person.ended() == 1
+
+    def test_a_refusal_does_not_end_the_talk(self, terminal: Any, server: str) -> None:
+        person = terminal("chat", "--server", server, "--assistant", "nobody")
+        person.see("> ")
+        person.type("hi\r")
+        person.see("nobody")
+        person.see("> ")
+        person.type("\x04")
+        assert person.ended() == 0
+
+
+class TestTyping:
+    @staticmethod
+    def typed(*lines: str | type[BaseException]) -> Callable[[str], str]:
+        coming = iter(lines)
+
+        def line(prompt: str) -> str:
+            each = next(coming)
+            if isinstance(each, str):
+                return each
+            raise each
+
+        return line
+
+    @pytest.mark.parametrize("end", [EOFError, KeyboardInterrupt])
+    def test_ctrl_d_and_ctrl_c_leave(self, monkeypatch: pytest.MonkeyPatch, end: type[BaseException]) -> None:
+        monkeypatch.setattr("builtins.input", self.typed(end))
+        assert read() is None
+
+    def test_a_backslash_goes_on_in_the_next_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("builtins.input", self.typed("one\\", "two\\", "three"))
+        assert read() == "one\ntwo\nthree"

@@ -1,0 +1,64 @@
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from legato.cli.main import app
+from legato.gateway.settings import Settings
+
+
+def test_flags_become_settings_and_the_servers_status_is_ours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    served: list[Settings] = []
+
+    def serve(settings: Settings) -> int:
+        served.append(settings)
+        return 7
+
+    monkeypatch.setattr("legato.gateway.server.serve", serve)
+    monkeypatch.chdir(tmp_path)
+    flags = {
+        "--host": "127.0.0.2",
+        "--port": "0",
+        "--data-dir": "data",
+        "--engine": "openai",
+        "--model": "gpt",
+        "--backup-model": "other",
+        "--url": "http://vllm/v1",
+        "--api-key": "k",
+    }
+    result = CliRunner().invoke(app, ["serve", *(part for flag in flags.items() for part in flag)])
+    assert result.exit_code == 7
+    (settings,) = served
+    assert (settings.server.host, settings.server.port) == ("127.0.0.2", 0)
+    assert settings.server.data_dir == tmp_path / "data"
+    default = settings.assistants["default"]
+    assert (default.engine, default.model, default.backup_model) == ("openai", "gpt", "other")
+    assert settings.engines.openai.url == "http://vllm/v1"
+    assert settings.engines.openai.api_key is not None
+
+
+def test_it_says_where_it_is_and_ends_well(serving: Any) -> None:
+    server = serving()
+    assert server.line == f"Legato is ready at {server.url}\n"
+    with urllib.request.urlopen(f"{server.url}/health") as answer:
+        assert answer.status == 200
+    assert server.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--host", "0.0.0.0"), "LEGATO_JWT_SECRET"),
+        (("--engine", "olama"), "Did you mean 'ollama'?"),
+        (("--config", "gone.toml"), "there is no such file"),
+    ],
+)
+def test_what_stops_it_is_a_sentence(legato: Any, arguments: tuple[str, ...], reason: str) -> None:
+    shown = legato("serve", *arguments)
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert reason in shown.stderr
+    assert "Traceback" not in shown.stderr
