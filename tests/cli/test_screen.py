@@ -123,6 +123,15 @@ def test_one_that_starts_over_says_so() -> None:
     assert shown.rstrip().endswith("other words")
 
 
+def test_one_that_is_told_anew_and_says_the_same_goes_on() -> None:
+    text = "one\n\ntwo\n\nthree"
+    shown, _ = played(
+        [Look(text), Look(""), Look("one"), Look(text), Look(text + " four", end=Finished("stop"))]
+    )
+    assert "starts over" not in shown
+    assert shown.count("one") == 1
+
+
 def test_a_lost_connection_is_one_line_and_so_is_its_return() -> None:
     shown, _ = played(
         [Look("one", lost="The connection is lost."), Look("one"), Look("one two", end=Finished("stop"))]

@@ -117,13 +117,14 @@ class Screen:
 
     def play(self, look: Callable[[], Look], stop: Callable[[], None]) -> Look:
         """Show a reply until it ends. The first Ctrl-C asks to `stop` it, the second one is passed on."""
-        shown, stopping, lost = "", False, ""
+        shown, stopping, lost, before = "", False, "", ("", "")
         with Live(console=self._console, transient=True, auto_refresh=False) as live:
             while True:
                 try:
                     now, began = look(), time.perf_counter()
                     text = harmless(now.text)
-                    if not text.startswith(shown):
+                    # A reply that is told anew is short for a moment; what it says then may well be the same.
+                    if not text.startswith(shown) and (now.end is not None or not shown.startswith(text)):
                         self.say("The reply starts over.")
                         shown = ""
                     if lost and not now.lost:
@@ -135,9 +136,10 @@ class Screen:
                         self._console.print(markdown(text[len(shown) :][:ready]))
                         self._console.print()
                         shown = text[: len(shown) + ready]
-                    rest = text[len(shown) :]
-                    below = [lost or ("" if text else f"{now.waiting} …")]
-                    live.update(_Tail(markdown(rest) if rest else "", below), refresh=True)
+                    picture = (text[len(shown) :], lost or ("" if text else f"{now.waiting} …"))
+                    if picture != before:
+                        live.update(_Tail(markdown(picture[0]), [picture[1]]), refresh=True)
+                        before = picture
                     self._pause(max(FRAME, 4 * (time.perf_counter() - began)))
                 except KeyboardInterrupt:
                     if stopping:
