@@ -90,10 +90,13 @@ class Unforgiving(Recorder):
 class House:
     """The fleet, its agents, and the replies that are wanted."""
 
-    def __init__(self, **rules: Any) -> None:
+    def __init__(self, *, settled: bool = True, **rules: Any) -> None:
         self.fleet = FleetEngine(
             Rules(**{"grace": 0.02, "lease": 0.3, **rules}), clock=asyncio.get_running_loop().time
         )
+
+        if settled:
+            self.fleet._settled = 0.0
 
     def agent(self, *models: str, generation: int = 2, **register: Any) -> ScriptedAgent:
         return ScriptedAgent(self.fleet, generation).register(*models, **register)

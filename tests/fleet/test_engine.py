@@ -307,5 +307,29 @@ async def test_nothing_is_left_when_all_is_done(house: Any) -> None:
     await house.until(lambda: not house.fleet.desk.members)
     desk = house.fleet.desk
     books = desk.scheduler
-    for left in (desk._runs, desk._stopping, books.jobs, books.seats, books._away, books._unwanted, books.line):
+    for left in (
+        desk._runs,
+        desk._stopping,
+        books.jobs,
+        books.seats,
+        books._away,
+        books._unwanted,
+        books.line,
+    ):
         assert len(left) == 0
+
+
+async def test_right_after_the_start_a_reply_waits_for_the_agents_of_the_server_before(
+    build: Callable[..., Any],
+) -> None:
+    house = build(settled=False)
+    known = asyncio.create_task(house.fleet.capabilities("m"))
+    task, out = await house.ask(prefix="one ")
+    assert [state.place for state in out.states] == [1]
+    agent = house.agent()
+    assert (await known).continues
+    assert agent.job["prefix"] == "one "
+    agent.write("two")
+    agent.end()
+    await task
+    assert out.said == "two"

@@ -48,6 +48,12 @@ def test_a_model_that_nobody_has_is_refused_at_once() -> None:
     assert refused(Scheduler().submit(Ticket("1", "m"), 0)) == [("1", "no_model")]
 
 
+def test_but_waits_a_while_where_one_that_has_it_may_still_come() -> None:
+    fleet = Scheduler()
+    assert fleet.submit(Ticket("1", "m", patience=5), 0) == [Placed("1", 1)]
+    assert refused(fleet.look(5)) == [("1", "no_model")]
+
+
 def test_an_agent_that_names_no_model_is_asked_for_any() -> None:
     fleet = Scheduler()
     fleet.join(Agent("a", 1, any_model=True), 0)

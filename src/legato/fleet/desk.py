@@ -21,7 +21,7 @@ from legato.fleet.trouble import RETRIED, broken, refused
 
 logger = logging.getLogger(__name__)
 
-TICK = 1.0
+TICK = 0.5
 """Seconds between two looks at who is silent, and at how fast tokens come."""
 
 ACK_SECONDS = 0.1

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -22,6 +23,10 @@ STOP_SECONDS = 4.0
 """How long a cancelled reply waits for its agent to say that nothing runs any more."""
 
 
+SETTLING = 10.0
+"""Seconds after the start in which agents of an earlier server are still on their way back."""
+
+
 class FleetEngine:
     """A job goes to an agent in the same call in which it is wanted, and a token from the agent's socket into the reply in
     the same call in which it came.
@@ -33,6 +38,8 @@ class FleetEngine:
 
     def __init__(self, rules: Rules | None = None, *, clock: Callable[[], float]) -> None:
         self.desk = Desk(rules or Rules(), clock)
+        self._clock = clock
+        self._settled = clock() + SETTLING
         self._numbers = count(1)
 
     async def generate(self, request: Request, out: Out, parameters: dict[str, Any] | None = None) -> Outcome:
@@ -43,13 +50,17 @@ class FleetEngine:
         :raises EngineGaveUpError: agents were lost writing it, and no other can or may go on.
         """
         if not request.model:
+            await self._settle("")
             request = replace(request, model=self._any_model())
         if parameters is not None:
             request = replace(request, options=options_of(parameters))
         job = f"{next(self._numbers):x}-{secrets.token_hex(8)}"
         run = Run(job, request, out, asyncio.get_running_loop().create_future(), parameters)
         size = sum(len(text_of(turn.parts)) for turn in request.turns)
-        ticket = Ticket(job, request.model, request.user, request.conversation, bool(request.prefix), size)
+        patience = max(0.0, self._settled - self._clock()) if parameters is None else 0.0
+        ticket = Ticket(
+            job, request.model, request.user, request.conversation, bool(request.prefix), size, patience
+        )
         try:
             self.desk.submit(run, ticket)
             return await run.end
@@ -61,7 +72,8 @@ class FleetEngine:
                 await asyncio.wait([run.stopped], timeout=STOP_SECONDS)
 
     async def capabilities(self, model: str) -> Capabilities:
-        """What one of the agents can do with it; the context is the smallest of all."""
+        """What one of the agents can do with it; the context is the smallest of all. Right after the start it waits for one."""
+        await self._settle(model)
         facts = self._facts(model or self._any_model())
         known = [each.can for each in facts if each.can is not None]
         contexts = [each.context for each in facts if each.context is not None]
@@ -156,6 +168,19 @@ class FleetEngine:
             context=min((each.context for each in facts if each.context is not None), default=None),
             detail=f"Agents that have it: {len(facts)}.",
         )
+
+    async def _settle(self, model: str) -> None:
+        """Right after the start, wait for an agent that has the model: one of an earlier server may be on its way back."""
+        news = asyncio.Event()
+        stop = self.listen(news.set)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settled - self._clock()):
+                    while not (self._facts(model) if model else self._any_model()):
+                        news.clear()
+                        await news.wait()
+        finally:
+            stop()
 
     def _any_model(self) -> str:
         """The first model of the agents, one that is loaded before the others."""

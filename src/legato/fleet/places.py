@@ -8,7 +8,8 @@ from msgspec import Struct
 
 class Ticket(Struct, frozen=True):
     """A reply that somebody wants. `continuing`: only a model that goes on behind a text can write it. `size` is that of
-    its history in characters: with nothing to read again there is no reason to wait for the agent that has read it."""
+    its history in characters: with nothing to read again there is no reason to wait for the agent that has read it.
+    `patience` is for how many seconds an agent that has the model may still come."""
 
     job: str
     model: str
@@ -16,6 +17,7 @@ class Ticket(Struct, frozen=True):
     conversation: str = ""
     continuing: bool = False
     size: int = 0
+    patience: float = 0.0
 
 
 class Entry:

@@ -104,8 +104,10 @@ class Scheduler:
         """A reply is wanted. It is given to an agent, waits, or is refused at once."""
         rules = self.rules
         entry = Entry(ticket, self.line.number(), now, now + rules.queue_seconds)
-        if not any(seat.could(entry) for seat in self.seats.values()):
-            return [Refuse(ticket.job, "no_model", self._wait_for_room())]
+        if not self._possible(entry):
+            if not ticket.patience:
+                return [Refuse(ticket.job, "no_model", self._wait_for_room())]
+            entry.deadline = now + min(ticket.patience, rules.queue_seconds)
         self.jobs[ticket.job] = entry
         self.line.put(entry)
         decisions = self._give(now)
@@ -194,7 +196,8 @@ class Scheduler:
         decisions += map(HangUp, overdue)
         decisions += self._dispatch(now)
         for entry in [entry for entry in self.line if entry.deadline <= now]:
-            decisions.append(self._refuse(entry, "lost" if entry.losses else "late"))
+            reason: Reason = "late" if self._possible(entry) else "no_model"
+            decisions.append(self._refuse(entry, "lost" if entry.losses else reason))
         return _once(decisions + self._places())
 
     def due(self, now: float) -> float | None:
@@ -216,6 +219,10 @@ class Scheduler:
         return max(now, min(times)) if times else None
 
     # How it is done.
+
+    def _possible(self, entry: Entry) -> bool:
+        """Whether anybody could do it, now or later."""
+        return any(seat.could(entry) for seat in self.seats.values())
 
     def _able(self, entry: Entry, now: float) -> list[Seat]:
         return [seat for seat in self.seats.values() if seat.can(entry, now)]

@@ -40,6 +40,8 @@ def refused(refusal: Refuse, model: str, *, agents: bool, waited: float) -> Engi
     wait = refusal.retry_after
     match refusal.reason:
         case "no_model":
+            if agents and not model:
+                return ModelNotFoundError("The connected agents name no model: name the one to ask for.")
             return ModelNotFoundError(f"No connected agent has the model {model}." if agents else NO_AGENT)
         case "full":
             return EngineBusyError(f"All agents are busy. Please try again in {wait:g} s.", wait)
