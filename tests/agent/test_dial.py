@@ -1,7 +1,12 @@
+import http
+from typing import Any
+
 import pytest
 
 from legato.agent.dial import dial, socket_url, without_key
 from legato.errors import InvalidError, UnreachableError
+
+from .conftest import Door
 
 
 @pytest.mark.parametrize(
@@ -37,6 +42,17 @@ def test_what_is_no_address_is_said_without_its_key(server: str) -> None:
 )
 def test_an_address_is_shown_without_keys(url: str, shown: str) -> None:
     assert without_key(url) == shown
+
+
+async def test_one_that_is_sent_to_a_page_says_where(door: Door) -> None:
+    def redirect(connection: Any, _: object) -> Any:
+        response = connection.respond(http.HTTPStatus.MOVED_PERMANENTLY, "")
+        response.headers["Location"] = "https://chat.example/ws/agents?key=secret"
+        return response
+
+    door.process_request = redirect  # type: ignore[method-assign]
+    with pytest.raises(UnreachableError, match="sends us to https://chat.example/ws/agents:"):
+        await dial(door.url, "hidden")
 
 
 async def test_where_nobody_answers_it_says_so_without_the_key() -> None:

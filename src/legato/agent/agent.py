@@ -286,7 +286,8 @@ class Agent:
         # Called by the task and not in it: one that is cancelled before its first step never runs.
         del self._jobs[lease]
         self._carry_out(self.state.left(lease))
-        self._look_now.set()
+        if any(each.name == lease.request.model and not each.loaded for each in self._facts):
+            self._look_now.set()
 
     async def _load(self, model: str) -> None:
         self.state.loading(model)

@@ -63,7 +63,6 @@ async def dial(url: str, key: str | None) -> ClientConnection:
     :raises UnreachableError: it may be there later.
     :raises UnauthenticatedError: it wants a key, or another one.
     :raises ForbiddenError: it does not take this agent.
-    :raises InvalidError: this is no address.
     """
     shown = without_key(url)
     secure = url.startswith("wss:")
@@ -94,8 +93,10 @@ async def dial(url: str, key: str | None) -> ClientConnection:
                 f"There is a server at {shown}, and no door for agents. Check the path."
             ) from None
         raise UnreachableError(f"The server at {shown} cannot answer now (HTTP {status}).") from None
-    except InvalidURI:
-        raise InvalidError(f"{shown} is not the address of a server.") from None
+    except InvalidURI as error:
+        raise UnreachableError(
+            f"The server at {shown} sends us to {without_key(error.uri)}: if that is right, give it as --server."
+        ) from None
     except (InvalidHandshake, InvalidProxy) as error:
         raise UnreachableError(f"What answers at {shown} is no Legato: {error}.") from None
     except TimeoutError:
