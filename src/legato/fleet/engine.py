@@ -50,7 +50,8 @@ class FleetEngine:
         :raises EngineGaveUpError: agents were lost writing it, and no other can or may go on.
         """
         if not request.model:
-            await self._settle("")
+            if parameters is None:
+                await self._settle("")
             request = replace(request, model=self._any_model())
         if parameters is not None:
             request = replace(request, options=options_of(parameters))

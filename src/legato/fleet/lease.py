@@ -63,5 +63,6 @@ class Lease:
 
 def _most_events(options: dict[str, Any]) -> int:
     """How many events a job with these options may write; below 0 for any number."""
-    limits = [value for name in LIMITS if isinstance(value := options.get(name), int) and value > 0]
+    told = [options.get(name) for name in LIMITS]
+    limits = [each for each in told if isinstance(each, int) and not isinstance(each, bool) and each > 0]
     return min(limits) * EXCESS + SLACK if limits else -1

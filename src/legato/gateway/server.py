@@ -87,7 +87,9 @@ class Server:
         if self._uvicorn is None:
             return
         if self._stopping is not None:
-            self._uvicorn.should_exit = self._uvicorn.force_exit = True
+            for server in (self._uvicorn, self._second):
+                if server is not None:
+                    server.should_exit = server.force_exit = True
             return
         self._stopping = asyncio.get_running_loop().create_task(self._drain(self._uvicorn))
 
