@@ -51,7 +51,7 @@ async def test_one_that_is_sent_to_a_page_says_where(door: Door) -> None:
         return response
 
     door.process_request = redirect  # type: ignore[method-assign]
-    with pytest.raises(UnreachableError, match="sends us to https://chat.example/ws/agents:"):
+    with pytest.raises(UnreachableError, match=r"sends us to https://chat\.example/ws/agents:"):
         await dial(door.url, "hidden")
 
 
