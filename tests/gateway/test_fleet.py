@@ -135,7 +135,8 @@ async def test_without_an_agent_the_error_comes_at_once(server: Server) -> None:
 async def test_a_busy_fleet_without_a_queue_refuses_at_once(tmp_path: Path) -> None:
     async with (
         serving(fleet_settings(tmp_path, fleet={"queue_seconds": 0})) as server,
-        calling(server) as http,first_agent(server.address) as agent
+        calling(server) as http,
+        first_agent(server.address) as agent,
     ):
         first = asyncio.create_task(complete(http))
         job = await agent.jobs.get()
@@ -312,3 +313,96 @@ def test_keys_come_from_the_environment_and_the_file(tmp_path: Path) -> None:
     assert settings.server.agents_port == 0
     with pytest.raises(SettingsError):
         load_settings({"config": config}, {"LEGATO_FLEET__QUEUE_SECONDS": "soon"}, tmp_path)
+
+
+class SecondAgent:
+    """An agent of the second generation, line by line: numbered events, and what is not acknowledged sent again."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.secret: str | None = None
+        self.running: list[dict[str, Any]] = []
+
+    @asynccontextmanager
+    async def line(self) -> AsyncIterator["SecondAgent"]:
+        async with (
+            aiohttp.ClientSession() as http,
+            http.ws_connect(f"{self.address}/ws/agents") as self.socket,
+        ):
+            assert (await self.hear())["type"] == "welcome"
+            facts = [{"name": "m", "can": {"continues": True}}]
+            await self.send(
+                type="register",
+                models=["m"],
+                protocol=2,
+                facts=facts,
+                instance="i",
+                secret=self.secret,
+                running=self.running,
+            )
+            self.registered = await self.hear()
+            self.secret = self.registered["secret"]
+            yield self
+
+    async def hear(self) -> dict[str, Any]:
+        frame: dict[str, Any] = await self.socket.receive_json()
+        return frame
+
+    async def send(self, **message: Any) -> None:
+        await self.socket.send_str(json.dumps(message))
+
+    async def write(self, job: dict[str, Any], begin: int, *events: dict[str, Any]) -> None:
+        key = {"jobId": job["jobId"], "attempt": job["attempt"]}
+        await self.send(type="events", **key, **{"from": begin}, events=list(events))
+
+
+async def test_an_agent_whose_line_is_cut_comes_back_and_goes_on(server: Server) -> None:
+    agent = SecondAgent(server.address)
+    said = [{"type": "text", "text": word} for word in ("one ", "two ", "three ", "four")]
+    async with calling(server) as http:
+        async with agent.line():
+            assert agent.registered["protocol"] == 2
+            asked = asyncio.create_task(complete(http))
+            job = await agent.hear()
+            assert job["turns"][0]["parts"][0]["text"] == "Hello"
+            await agent.write(job, 0, *said[:2])
+            assert (await agent.hear())["offset"] == 2
+        agent.running = [{"jobId": job["jobId"], "attempt": 1, "first": 2, "next": 4}]
+        async with agent.line():
+            assert agent.registered["resume"] == [{"jobId": job["jobId"], "attempt": 1, "offset": 2}]
+            await agent.write(job, 2, *said[2:], {"type": "ended", "reason": "stop", "model": "m"})
+            assert (await agent.hear())["offset"] == 5
+            lines = await asked
+    assert [json.loads(line)["token"] for line in lines[:-1]] == ["one ", "two ", "three ", "four"]
+
+
+async def test_a_reader_who_leaves_stops_the_agent(server: Server) -> None:
+    async with calling(server) as http, SecondAgent(server.address).line() as agent:
+        body = {"model": "m", "messages": [{"content": "x"}]}
+        async with http.post("/api/chat/completions", json=body):
+            job = await agent.hear()
+        assert await agent.hear() == {"type": "cancel", "jobId": job["jobId"], "attempt": 1}
+        await agent.send(type="cancelled", jobId=job["jobId"], attempt=1)
+        await until(http, lambda fleet: fleet["running"] == 0)
+
+
+@pytest.mark.parametrize("begin", [1, 7])
+async def test_of_a_rogue_no_byte_reaches_a_person(server: Server, begin: int) -> None:
+    async with calling(server) as http, SecondAgent(server.address).line() as agent:
+        asked = asyncio.create_task(complete(http))
+        await agent.write(await agent.hear(), begin, {"type": "text", "text": "poison"})
+        assert (await agent.hear())["type"] == "error"
+        await agent.socket.receive()
+        assert agent.socket.close_code == 4000
+        async with first_agent(server.address, words=["fine"]):
+            assert await asked == ['{"token":"fine","done":false}', "[DONE]"]
+
+
+@pytest.mark.parametrize("transport", ["direct", "asgi"])
+async def test_both_transports_take_agents(tmp_path: Path, transport: str) -> None:
+    async with (
+        serving(fleet_settings(tmp_path, server={"websocket": transport})) as server,
+        first_agent(server.address, words=WORDS),
+        calling(server) as http,
+    ):
+        assert len(await complete(http)) == len(WORDS) + 1
