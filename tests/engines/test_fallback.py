@@ -598,7 +598,7 @@ class TestAsOneEngine:
         one = ScriptedEngine("a", capabilities=Capabilities(continues=True, tools=True, context=8192))
         two = ScriptedEngine("b", capabilities=Capabilities(continues=False, context=2048))
         fallback = FallbackEngine([Candidate(one), Candidate(two)])
-        assert await fallback.capabilities("x") == Capabilities(continues=False, tools=True, context=2048)
+        assert await fallback.capabilities("x") == Capabilities(continues=True, tools=True, context=2048)
 
     async def test_it_lists_what_can_be_reached(self) -> None:
         one, two = ScriptedEngine("a", models=["x"]), ScriptedEngine("b", models=["y"])

@@ -96,14 +96,13 @@ class FallbackEngine:
         raise _all_failed(troubles)
 
     async def capabilities(self, model: str) -> Capabilities:
-        """The primary's; it continues where all candidates do, and the context is that of the smallest."""
+        """The primary's, with the context of the smallest. A backup that cannot continue refuses a prefix by itself."""
         known = await asyncio.gather(
             *[candidate.engine.capabilities(candidate.model or model) for candidate in self._candidates]
         )
         contexts = [each.context for each in known if each.context is not None]
         return replace(
             known[0],
-            continues=all(each.continues for each in known),
             context=min(contexts, default=None),
         )
 
