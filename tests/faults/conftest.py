@@ -19,11 +19,17 @@ Frame = dict[str, Any]
 
 
 class Client:
-    """A socket, and the frames that came, in order."""
+    """A socket, and all frames that came, in order."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
+        self.frames: list[Frame] = []
         self._ids = 0
+
+    async def _receive(self) -> Frame:
+        frame: Frame = json.loads(await self.socket.recv())
+        self.frames.append(frame)
+        return frame
 
     async def say(self, kind: str, **fields: object) -> None:
         await self.socket.send(json.dumps({"type": kind, **fields}))
@@ -31,7 +37,7 @@ class Client:
     async def next(self, *kinds: str) -> Frame:
         """The next frame of one of these types; the others are passed over."""
         while True:
-            frame: Frame = json.loads(await self.socket.recv())
+            frame = await self._receive()
             if frame["type"] in kinds:
                 return frame
 
@@ -40,7 +46,7 @@ class Client:
         self._ids += 1
         await self.say(kind, id=str(self._ids), **fields)
         while True:
-            frame: Frame = json.loads(await self.socket.recv())
+            frame = await self._receive()
             if frame.get("re") == str(self._ids) or (frame["type"] == "error" and "re" not in frame):
                 return frame
 
@@ -66,7 +72,7 @@ async def connected(server: Server, **headers: str) -> AsyncIterator[Client]:
     url = server.address.replace("http", "ws", 1) + "/ws"
     protocol = [websockets.Subprotocol(PROTOCOL)]
     async with websockets.connect(
-        url, subprotocols=protocol, additional_headers=headers, max_size=None
+        url, subprotocols=protocol, additional_headers=headers, max_size=None, max_queue=None
     ) as socket:
         client = Client(socket)
         await client.next("welcome")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.gateway.server import calling
-from tests.unbroken.clients import send, watch_socket
+from tests.unbroken.clients import send, watch_socket, watch_sse
 from tests.unbroken.process import ServerProcess
 
 from legato.gateway import wiring
@@ -108,11 +108,11 @@ CONFIG = """
 [assistants.default]
 engine = "demo"
 model = "demo:echo"
-options = { tokens_per_second = 150 }
+options = { tokens_per_second = 300 }
 """
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(50, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
 async def test_killed_in_its_first_transactions_the_next_start_is_well(tmp_path: Path, kills: int) -> None:
     """`kill -9` while the schema is made."""
     random = Random(5)
@@ -141,11 +141,14 @@ async def test_told_to_end_under_many_streams_it_ends_well_and_the_next_start_go
     tmp_path: Path, streams: int
 ) -> None:
     """SIGTERM: exit status 0, and each reply is told to its last word by the server that comes after."""
-    text = " ".join(f"word{n}" for n in range(1500))
+    text = " ".join(f"word{n}" for n in range(2100))
     server = ServerProcess(tmp_path, config=CONFIG)
     await server.start()
     acks = [await send(server.socket, text, f"k{n}") for n in range(streams)]
-    watching = [asyncio.create_task(watch_socket(server.socket, ack)) for ack in acks]
+    watching = [
+        asyncio.create_task(watch_sse(server.address, ack) if n % 2 else watch_socket(server.socket, ack))
+        for n, ack in enumerate(acks)
+    ]
     whole = watching[0]
     stopped = asyncio.create_task(server.stop())
     assert await stopped == 0

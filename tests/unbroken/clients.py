@@ -70,7 +70,9 @@ async def send(url: str, text: str, key: str, conversation: str | None = None) -
     """Send a message until it is acknowledged, whatever happens to the connection; the `ack`."""
     while True:
         try:
-            async with websockets.connect(url, subprotocols=[websockets.Subprotocol(PROTOCOL)]) as socket:
+            protocols = [websockets.Subprotocol(PROTOCOL)]
+            # With a queue that is full, the library would wait 10 s for an answer to its close.
+            async with websockets.connect(url, subprotocols=protocols, max_queue=None) as socket:
                 command = {
                     "type": "send",
                     "client_message_id": key,
@@ -115,10 +117,12 @@ async def _follow(
     async for raw in socket:
         frame = json.loads(raw)
         assert frame["type"] != "error", frame
-        if frame["type"] == "following":
+        if frame["type"] in ("following", "messages"):
             for message in frame.get("messages", []):
                 if message["id"] == stream:
                     text.take_whole(message)
+        elif frame["type"] == "message" and frame["message"]["id"] == stream:
+            text.take_whole(frame["message"])
         elif frame.get("stream") == stream:
             text.take(frame)
         else:

@@ -44,6 +44,11 @@ class ServerProcess:
     def socket(self) -> str:
         return self.address.replace("http", "ws", 1) + "/ws"
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     async def kill(self) -> None:
         """`kill -9`."""
         await self._end(signal.SIGKILL)
