@@ -85,9 +85,9 @@ export interface Unfollow {
 /**
  * A message from the person. Answered by `ack` once it is stored; the reply follows as a stream.
  *
- * Without `conversation` a new one is made (of `assistant`) and followed. It follows the conversation, if
- * the client did not yet. `client_message_id` (≤128, unique for this user) makes it safe to send again: the same body is answered with the same `ack`, another one with an error.
- * `parent` is the message it stands behind; without it, the last one that is shown.
+ * Without `conversation` a new one is made, of `assistant`. The conversation is followed, if it was not yet.
+ * `client_message_id` (≤128, unique for this user) makes it safe to send again: the same body is answered with the same
+ * `ack`, another one with an error. `parent` is the message it stands behind; without it, the last one that is shown.
  */
 export interface Send {
   type: "send";
@@ -163,9 +163,10 @@ export interface Welcome {
 }
 
 /**
- * What was missed: the conversation, and its messages written after `since`, oldest first.
+ * What was missed: the conversation, and its messages as they were written at revision `since` or later.
  *
- * Where `more` is true, the rest of them comes in frames of type `messages`.
+ * Oldest first. Some of them the client may have: a message replaces the one with its `id`. Where `more` is true, the
+ * rest comes in frames of type `messages`.
  */
 export interface Following {
   type: "following";

@@ -58,9 +58,9 @@ class Unfollow(Command, frozen=True, tag="unfollow"):
 class Send(Command, frozen=True, tag="send"):
     """A message from the person. Answered by `ack` once it is stored; the reply follows as a stream.
 
-    Without `conversation` a new one is made (of `assistant`) and followed. It follows the conversation, if
-    the client did not yet. `client_message_id` (≤128, unique for this user) makes it safe to send again: the same body is answered with the same `ack`, another one with an error.
-    `parent` is the message it stands behind; without it, the last one that is shown.
+    Without `conversation` a new one is made, of `assistant`. The conversation is followed, if it was not yet.
+    `client_message_id` (≤128, unique for this user) makes it safe to send again: the same body is answered with the same
+    `ack`, another one with an error. `parent` is the message it stands behind; without it, the last one that is shown.
     """
 
     client_message_id: str
@@ -157,9 +157,10 @@ class MessageView(Struct, frozen=True):
 
 
 class Following(Answer, frozen=True, tag="following"):
-    """What was missed: the conversation, and its messages written after `since`, oldest first.
+    """What was missed: the conversation, and its messages as they were written at revision `since` or later.
 
-    Where `more` is true, the rest of them comes in frames of type `messages`.
+    Oldest first. Some of them the client may have: a message replaces the one with its `id`. Where `more` is true, the
+    rest comes in frames of type `messages`.
     """
 
     conversation: ConversationView
