@@ -1,6 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import repeat
 from typing import Any
 
@@ -89,11 +89,10 @@ class Served:
             line.say(self.server.welcome())
             await self.push()
         try:
-            async for frame in socket:
-                line.hear(msgspec.json.decode(frame, type=ClientMessage))
-                await self.push()
-        except ConnectionClosed:
-            pass
+            with suppress(ConnectionClosed):
+                async for frame in socket:
+                    line.hear(msgspec.json.decode(frame, type=ClientMessage))
+                    await self.push()
         finally:
             self.server.disconnect(line)
             del self.sockets[line]

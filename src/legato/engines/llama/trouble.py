@@ -1,6 +1,7 @@
 """Why a model cannot be loaded, as a sentence."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -46,10 +47,8 @@ def installed(
     A model that needs more would not fail: it would make the system end other processes, or stand still.
     """
     known: list[int] = []
-    try:
+    with suppress(OSError, ValueError):
         found = re.search(r"^MemTotal:\s+(\d+) kB", meminfo.read_text(), re.MULTILINE)
         known += [1024 * int(found[1])] if found else []
         known.append(int(limit.read_text()))
-    except (OSError, ValueError):
-        pass
     return min(known, default=None)

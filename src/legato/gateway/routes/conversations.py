@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from legato.chat.export import as_markdown
 from legato.chat.ingress import Submission
-from legato.dialects.views import conversation_view, message_view, timestamp
+from legato.dialects.views import conversation_view, message_view
 from legato.errors import InvalidError
 from legato.gateway.access import Asker
 from legato.gateway.body import answer, documented, read
@@ -68,19 +68,8 @@ async def one(conversation: str, asker: Asker, branches: Literal["shown", "all"]
     """A conversation with its messages, in order."""
     tree = await asker.service.conversation(asker.person, conversation)
     messages = tree.path() if branches == "shown" else list(tree.messages.values())
-    view = conversation_view(tree.conversation)
-    return answer(
-        ConversationWhole(
-            id=view.id,
-            title=view.title,
-            assistant=view.assistant,
-            revision=view.revision,
-            created_at=view.created_at,
-            updated_at=view.updated_at,
-            head=view.head,
-            messages=_views(asker, messages),
-        )
-    )
+    view = msgspec.structs.asdict(conversation_view(tree.conversation))
+    return answer(ConversationWhole(**view, messages=_views(asker, messages)))
 
 
 @router.patch(
@@ -187,17 +176,8 @@ def _views(asker: Asker, messages: list[Message]) -> list[MessageView]:
 def _hit(
     conversation: Conversation, snippet: str | None = None, message: str | None = None
 ) -> ConversationHit:
-    return ConversationHit(
-        id=conversation.id,
-        title=conversation.title,
-        assistant=conversation.assistant,
-        revision=conversation.revision,
-        created_at=timestamp(conversation.created_at),
-        updated_at=timestamp(conversation.updated_at),
-        head=conversation.head,
-        snippet=snippet,
-        message=message,
-    )
+    view = msgspec.structs.asdict(conversation_view(conversation))
+    return ConversationHit(**view, snippet=snippet, message=message)
 
 
 def _cursor(conversation: Conversation) -> str:
