@@ -101,4 +101,5 @@ async def _speaker(engines: Engines, assistant: Assistant) -> Speaker:
 
 
 def _said(default: Speaker) -> str:
-    return f"The {default.engine.name} engine answers with {default.model}, as it was told."
+    which = f" with {default.model}" if default.model else ""
+    return f"The {default.engine.name} engine answers{which}, as it was told."
