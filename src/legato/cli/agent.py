@@ -17,6 +17,7 @@ from legato.agent.roster import Roster
 from legato.agent.sources import Asked, make_sources
 from legato.errors import InvalidError
 from legato.gateway.logs import scrub, set_up_logs
+from legato.gateway.loop import new_loop
 from legato.gateway.settings import default_data_dir
 
 
@@ -74,7 +75,7 @@ def agent(
         name=name or socket.gethostname(),
         told=_Told(),
     )
-    with asyncio.Runner(loop_factory=_loop) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(_run(running))
 
 
@@ -108,11 +109,3 @@ class _Told:
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()

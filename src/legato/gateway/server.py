@@ -23,6 +23,7 @@ from legato.gateway.agents import ANY_PATH, AgentDoors, AgentKeys
 from legato.gateway.app import make_app
 from legato.gateway.auth import known_hosts
 from legato.gateway.logs import set_up_logs
+from legato.gateway.loop import new_loop
 from legato.gateway.settings import Settings
 from legato.gateway.websocket import Limits, Origins, open_doors
 from legato.gateway.wiring import Wired, wire
@@ -44,16 +45,8 @@ def serve(settings: Settings) -> int:
     :raises LegatoError: it cannot start, with a sentence that says why and what to do.
     """
     set_up_logs()
-    with asyncio.Runner(loop_factory=_loop) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(Server(settings).run())
-
-
-def _loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
 
 
 class Server:
