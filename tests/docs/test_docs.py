@@ -21,7 +21,9 @@ from legato.message import TextPart
 from legato.testing.engine import Recorder
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "bench").glob("*.md")])
+PAGES = sorted(
+    page for pattern in ("*.md", "docs/**/*.md", "bench/*.md", "deploy/*.md") for page in ROOT.glob(pattern)
+)
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
