@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= auto
 
-.PHONY: setup run test check bench soak autobahn docs lock clean
+.PHONY: setup run test check coverage bench soak autobahn docs lock clean
 
 setup: .venv/.ready
 
@@ -26,6 +26,12 @@ check: setup
 	$(BIN)/lint-imports
 	$(BIN)/python -m legato.protocol.schema --check
 	$(BIN)/python scripts/reference.py --check
+
+coverage: setup
+	@rm -rf .coverage && mkdir .coverage
+	$(BIN)/coverage run -m pytest -n $(JOBS) --dist worksteal -m "not soak" $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 bench: setup
 	$(BIN)/python bench/relay.py $(ARGS)

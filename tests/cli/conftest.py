@@ -34,8 +34,9 @@ CONTROLLED = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Nothing of whoever runs the tests, but what Python needs."""
-    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "VIRTUAL_ENV") if name in os.environ}
+    """Nothing of whoever runs the tests, but what Python and its coverage need."""
+    names = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "COVERAGE_PROCESS_CONFIG")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
     return {**kept, "HOME": "/nonexistent", "LANG": "C.UTF-8", "TERM": "xterm-256color", **more}
 
 
