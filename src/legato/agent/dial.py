@@ -9,6 +9,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidProxy, InvalidStatus, InvalidURI
 
 from legato import __version__
+from legato.client.address import parts_of
 from legato.errors import ForbiddenError, InvalidError, UnauthenticatedError, UnreachableError
 from legato.protocol.close import CloseCode, reconnects
 
@@ -25,28 +26,18 @@ PING = 10.0
 
 PONG = 20.0
 
-_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
-
 
 def socket_url(server: str) -> str:
     """The address of the agents' door: `chat.example`, `https://chat.example`, `ws://host:8081/any/path?key=…`.
 
     :raises InvalidError: this is no address.
     """
-    text = server.strip()
-    if "://" not in text:
-        text = f"http://{text}"
-    try:
-        parts = urlsplit(text)
-        valid = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        valid = False
-    if not valid or parts.scheme.lower() not in _SCHEMES:
+    parts = parts_of(server)
+    if parts is None:
         raise InvalidError(
             f"{without_key(server)!r} is not the address of a server. Write one like ws://127.0.0.1:8000{PATH}."
         )
-    path = parts.path if parts.path.strip("/") else PATH
-    return urlunsplit((_SCHEMES[parts.scheme.lower()], parts.netloc, path, parts.query, ""))
+    return urlunsplit(parts._replace(path=parts.path if parts.path.strip("/") else PATH))
 
 
 def without_key(url: str) -> str:
