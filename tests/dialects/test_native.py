@@ -13,6 +13,7 @@ from legato.chat.ingress import Submission
 from legato.chat.person import Person
 from legato.dialects.native import session
 from legato.dialects.native.codec import decode
+from legato.dialects.native.session import FOLLOWED, WAITING
 from legato.errors import InvalidError
 from legato.protocol.close import CloseCode
 from legato.stream import Event, Fold
@@ -387,7 +388,7 @@ def test_any_bytes_are_a_message_or_an_error(payload: bytes) -> None:
 
 async def test_too_many_commands_at_once_close_the_socket(server: Server) -> None:
     wire, say = server.connect()
-    for n in range(300):
+    for n in range(WAITING + 50):
         say("follow", id=str(n), conversation="c")
     assert wire.closed == CloseCode.TOO_MANY
 
@@ -512,3 +513,11 @@ async def test_a_stalled_socket_is_told_of_an_end_behind_its_stream_and_of_the_r
         ("message", begun.reply.id),
         ("delta", begun.reply.id),
     ]
+
+
+async def test_a_client_that_comes_back_follows_all_it_followed_at_once(server: Server) -> None:
+    wire, say = server.connect()
+    for n in range(FOLLOWED):
+        say("follow", id=str(n), conversation="c")
+    await wire.until(lambda w: sum(frame["type"] == "error" for frame in w.frames) == FOLLOWED)
+    assert wire.closed is None

@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 DRAIN_SECONDS = 5.0
 """How long running replies may go on once the server was told to stop. What remains is taken up by the next start."""
 
+GRACE_SECONDS = 2
+"""How long requests may go on behind that, such as a stream of events whose reply goes on elsewhere."""
+
 EXPIRY_SECONDS = 2.0
 """How often sockets are held against the end of their tokens."""
 
@@ -118,7 +121,7 @@ class Server:
             access_log=False,
             server_header=False,
             backlog=BACKLOG,
-            timeout_graceful_shutdown=5,
+            timeout_graceful_shutdown=GRACE_SECONDS,
             **doors,
         )
         server = self._uvicorn = _Uvicorn(config, self._ready)
@@ -180,7 +183,7 @@ def _second(agents: AgentDoors, transport: Literal["direct", "asgi"], origins: O
         access_log=False,
         server_header=False,
         backlog=BACKLOG,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=GRACE_SECONDS,
         **doors,
     )
     return _Uvicorn(config, lambda: None)

@@ -47,8 +47,8 @@ logger = logging.getLogger(__name__)
 HELLO_SECONDS = 10.0
 """How long a socket may stay open without saying who it is."""
 
-WAITING = 256
-"""Commands of one socket that may wait for their turn."""
+WAITING = 1200
+"""Commands of one socket that may wait for their turn; one that comes back follows all it followed at once."""
 
 WAITING_BYTES = 512 * 1024
 """What they may hold together; one of any size may always wait."""

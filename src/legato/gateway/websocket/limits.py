@@ -12,8 +12,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     frames_per_second: float = 200.0
     """Frames of every kind that a client may send for long; a door may have another. Beyond it: 1008."""
 
-    frames_burst_seconds: float = 2.0
-    """How much of that rate may come at once."""
+    frames_burst_seconds: float = 6.0
+    """How much of that rate may come at once: a client that comes back follows all that it followed, up to 1,000."""
 
     high_water: int = 64 * 1024
     """A socket whose transport holds more is not `writable`, until it holds less than `low_water`."""
