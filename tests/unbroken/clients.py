@@ -89,9 +89,11 @@ async def send(url: str, text: str, key: str, conversation: str | None = None) -
             await asyncio.sleep(0.02)
 
 
-async def watch_socket(url: str, ack: dict[str, Any], cuts: Cuts | None = None) -> Text:
+async def watch_socket(
+    url: str, ack: dict[str, Any], cuts: Cuts | None = None, text: Text | None = None
+) -> Text:
     """Follow a reply to its end over a WebSocket that is cut again and again."""
-    text, stream = Text(), ack["reply"]
+    text, stream = text or Text(), ack["reply"]
     while text.end is None:
         try:
             socket = await websockets.connect(url, subprotocols=[websockets.Subprotocol(PROTOCOL)])
