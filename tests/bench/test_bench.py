@@ -62,3 +62,12 @@ def test_first_token_tells_how_long_a_person_waits(tmp_path: Path) -> None:
     assert "first word" in told
     figures = json.loads((tmp_path / "first_token.json").read_text())["milliseconds"]
     assert 0 < figures["ack"]["p50"] <= figures["first word"]["p50"]
+
+
+def test_fleet_tells_of_pushed_jobs_and_of_tokens_through_the_gateway(tmp_path: Path) -> None:
+    told = bench("fleet.py", tmp_path, "--jobs", "10", "--seconds", "0.1")
+    assert "job at an idle agent" in told
+    figures = json.loads((tmp_path / "fleet.json").read_text())
+    for door in ("completions", "native"):
+        assert figures[door]["tokens"] == 500
+        assert figures[door]["push_ms"]["p50"] > 0
