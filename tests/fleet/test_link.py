@@ -103,6 +103,18 @@ def test_before_it_has_registered_nothing_counts() -> None:
     assert (line.closed, line.said) == (None, [])
 
 
+@pytest.mark.parametrize("models", [[f"m{n}" for n in range(1001)], ["m" * 257]])
+@pytest.mark.parametrize("late", [False, True])
+def test_more_models_than_can_be_shown_are_refused(models: list[str], late: bool) -> None:
+    line = Line(protocol=2 if late else 0)
+    if late:
+        line.hear({"type": "models", "facts": [{"name": name} for name in models]})
+    else:
+        line.hear({"type": "register", "models": models, "protocol": 2})
+    assert "models" in line.refusal
+    assert [kind for kind, _ in line.desk.told] == ["expelled"]
+
+
 class TestFirstGeneration:
     def test_tokens_go_where_they_are_wanted_one_by_one(self) -> None:
         line = Line(1)

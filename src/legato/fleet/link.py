@@ -56,6 +56,12 @@ SAID_NOTHING = "the model said nothing"
 _decode = msgspec.json.Decoder(FromAgent).decode
 _encode = msgspec.json.Encoder().encode
 
+MODELS = 1000
+"""Models that one agent may offer: everyone who looks at the fleet is told of them."""
+
+NAME_LENGTH = 256
+"""Characters of a model's name."""
+
 
 class Host(Protocol):
     """Whoever keeps the links. It is told of everything but words, which go to the sinks."""
@@ -303,7 +309,8 @@ class Link:
                     self.lose(job_id)
                     self._host.refused(self, lease, reason)
             case Models(facts):
-                self._host.models(self, self.permitted(facts))
+                if self._listable(facts):
+                    self._host.models(self, self.permitted(facts))
             case Loading(model, progress):
                 for lease in self.leases.values():
                     if lease.model == model and lease.wanted and not lease.began:
@@ -313,12 +320,23 @@ class Link:
             case Heartbeat() | Status() | Token() | Events():
                 pass
 
+    def _listable(self, facts: list[Facts]) -> bool:
+        """Whether so many models of such names can be shown to everyone; an agent that offers more is sent away."""
+        if len(facts) <= MODELS and all(len(each.name) <= NAME_LENGTH for each in facts):
+            return True
+        self.refuse(
+            f"An agent can offer {MODELS:,} models, each with a name of {NAME_LENGTH} characters at most."
+        )
+        return False
+
     def permitted(self, facts: list[Facts]) -> dict[str, Facts]:
         """Those of these models that its key is good for."""
         return {each.name: each for each in facts if self.allowed is None or each.name in self.allowed}
 
     def _register(self, register: Register) -> None:
         facts = register.facts or [Facts(name) for name in register.models]
+        if not self._listable(facts):
+            return
         named = self.permitted(facts)
         if facts and not named:
             self.refuse("This agent's key is good for none of its models.", FORBIDDEN)
