@@ -7,13 +7,14 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv4Address
-from typing import Literal
+from typing import Any, Literal
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from legato import __version__
 from legato.dialects.native import NativeDialect
@@ -114,17 +115,7 @@ class Server:
             limits=Limits(frame_bytes=settings.max_frame_bytes),
             origins=origins,
         )
-        config = uvicorn.Config(
-            app,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            backlog=BACKLOG,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-            **doors,
-        )
-        server = self._uvicorn = _Uvicorn(config, self._ready)
+        server = self._uvicorn = _uvicorn(app, doors, self._ready)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(NotImplementedError, RuntimeError, ValueError):
@@ -176,6 +167,11 @@ def _second(agents: AgentDoors, transport: Literal["direct", "asgi"], origins: O
     """A server for agents only, who find it at any path."""
     app = Starlette()
     doors = open_doors(app, [agents.door(ANY_PATH)], transport=transport, origins=origins)
+    return _uvicorn(app, doors, lambda: None)
+
+
+def _uvicorn(app: ASGIApp, doors: Mapping[str, Any], ready: Callable[[], None]) -> _Uvicorn:
+    """Uvicorn for one port, with what `open_doors` made."""
     config = uvicorn.Config(
         app,
         lifespan="off",
@@ -186,7 +182,7 @@ def _second(agents: AgentDoors, transport: Literal["direct", "asgi"], origins: O
         timeout_graceful_shutdown=GRACE_SECONDS,
         **doors,
     )
-    return _Uvicorn(config, lambda: None)
+    return _Uvicorn(config, ready)
 
 
 async def _expire(native: NativeDialect) -> None:
