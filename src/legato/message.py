@@ -14,10 +14,25 @@ class TextPart(Struct, frozen=True, tag_field="type", tag="text"):
     text: str
 
 
-class ImagePart(Struct, frozen=True, tag_field="type", tag="image"):
-    """`data` is a `data:image/…;base64,…` URL. An address on the network is never accepted."""
+class ImagePart(Struct, frozen=True, tag_field="type", tag="image", omit_defaults=True):
+    """A picture: `data` is a `data:image/…;base64,…` URL, or `attachment` names one that was uploaded.
 
-    data: str
+    An address on the network is never accepted. What is stored and shown names an attachment; an engine gets `data`.
+    """
+
+    data: str = ""
+    attachment: str | None = None
+
+
+class AudioPart(Struct, frozen=True, tag_field="type", tag="audio", omit_defaults=True):
+    """A recording: `data` is a `data:audio/…;base64,…` URL, or `attachment` names one that was uploaded.
+
+    `transcript` is what was heard in it, where somebody listened.
+    """
+
+    data: str = ""
+    attachment: str | None = None
+    transcript: str | None = None
 
 
 class ToolCallPart(Struct, frozen=True, tag_field="type", tag="tool_call"):
@@ -35,7 +50,7 @@ class ToolResultPart(Struct, frozen=True, tag_field="type", tag="tool_result"):
     failed: bool = False
 
 
-Part = TextPart | ImagePart | ToolCallPart | ToolResultPart
+Part = TextPart | ImagePart | AudioPart | ToolCallPart | ToolResultPart
 
 
 def text_of(parts: tuple[Part, ...]) -> str:

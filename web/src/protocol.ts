@@ -105,10 +105,15 @@ export interface TextPart {
   text: string;
 }
 
-/** `data` is a `data:image/…;base64,…` URL. An address on the network is never accepted. */
+/**
+ * A picture: `data` is a `data:image/…;base64,…` URL, or `attachment` names one that was uploaded.
+ *
+ * An address on the network is never accepted. What is stored and shown names an attachment; an engine gets `data`.
+ */
 export interface ImagePart {
   type: "image";
-  data: string;
+  data?: string;
+  attachment?: string | null;
 }
 
 /** Another reply in place of `message` (an assistant's): a branch beside it. Answered by `ack`. */
@@ -196,7 +201,7 @@ export interface MessageView {
   created_at: string;
   revision?: number;
   text?: string;
-  parts?: (TextPart | ImagePart | ToolCallPart | ToolResultPart)[];
+  parts?: (TextPart | ImagePart | AudioPart | ToolCallPart | ToolResultPart)[];
   parent?: string | null;
   author?: string | null;
   reasoning?: string;
@@ -204,6 +209,19 @@ export interface MessageView {
   detail?: string | null;
   usage?: Usage | null;
   timings?: Timings | null;
+  spans?: Span[];
+}
+
+/**
+ * A recording: `data` is a `data:audio/…;base64,…` URL, or `attachment` names one that was uploaded.
+ *
+ * `transcript` is what was heard in it, where somebody listened.
+ */
+export interface AudioPart {
+  type: "audio";
+  data?: string;
+  attachment?: string | null;
+  transcript?: string | null;
 }
 
 /** The model asked for a tool. `arguments` is JSON text. */
@@ -235,6 +253,14 @@ export interface Timings {
   first_token_ms?: number | null;
   total_ms?: number | null;
   tokens_per_second?: number | null;
+}
+
+/** Who wrote the characters `start` ≤ n < `end` of a reply's text. */
+export interface Span {
+  start: number;
+  end: number;
+  model?: string | null;
+  agent?: string | null;
 }
 
 /** More of what was missed, behind `following`; the last such frame has no `more`. */
@@ -303,7 +329,7 @@ export interface Delta {
   epoch: string;
   from: number;
   to: number;
-  events: (Text | Reasoning | ToolStarted | ToolFinished | State | Rewound | Finished | Failed)[];
+  events: (Text | Reasoning | ToolAsked | ToolStarted | ToolFinished | State | Rewound | Finished | Failed)[];
 }
 
 /** More of the answer. */
@@ -316,6 +342,18 @@ export interface Text {
 export interface Reasoning {
   type: "reasoning";
   text: string;
+}
+
+/**
+ * A tool that needs a person's word waits for it. `arguments` is JSON text.
+ *
+ * `ToolStarted` of the same `call` follows where it may run, `ToolFinished` with `failed` where it may not.
+ */
+export interface ToolAsked {
+  type: "tool_asked";
+  call: string;
+  name: string;
+  arguments: string;
 }
 
 /** A tool begins to run. `arguments` is JSON text. */

@@ -41,4 +41,5 @@ def message_view(message: Message) -> MessageView:
         detail=message.detail,
         usage=message.usage,
         timings=message.timings,
+        spans=message.spans,
     )

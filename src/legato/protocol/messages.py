@@ -8,7 +8,7 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from legato.message import ImagePart, Part, Role, Status, TextPart
-from legato.stream import Event, ResetReason, Timings, Usage
+from legato.stream import Event, ResetReason, Span, Timings, Usage
 
 PROTOCOL = "legato.v1"
 
@@ -154,6 +154,7 @@ class MessageView(Struct, frozen=True):
     detail: str | None = None
     usage: Usage | None = None
     timings: Timings | None = None
+    spans: tuple[Span, ...] = ()
 
 
 class Following(Answer, frozen=True, tag="following"):

@@ -6,12 +6,12 @@ a reply ends its message is written once, and the rows of the journal that no ru
 """
 
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
 from legato.message import Part, Role, Status
-from legato.stream import Event, Timings, Usage
+from legato.stream import Event, Span, Timings, Usage
 
 
 class Conversation(Struct, frozen=True):
@@ -27,12 +27,55 @@ class Conversation(Struct, frozen=True):
     head: str | None = None
 
 
+Standing = Literal["owner", "member", "viewer"]
+"""What a participant may: the owner everything, members write, viewers read."""
+
+
+class Participant(Struct, frozen=True):
+    """A person in a conversation. `name` is how they are called, where it is known."""
+
+    conversation: str
+    user: str
+    standing: Standing
+    joined_at: datetime
+    name: str | None = None
+
+
+class Invitation(Struct, frozen=True):
+    """A link by which whoever has it joins a conversation with `standing` (never as owner), until `expires_at`.
+
+    `id` names it where it is listed and taken back. Of its secret only `digest` is kept (SHA-256, hex).
+    """
+
+    id: str
+    digest: str
+    conversation: str
+    standing: Standing
+    created_at: datetime
+    expires_at: datetime
+
+
+class Attachment(Struct, frozen=True):
+    """A file that a person uploaded. Its bytes stand beside the database, under its `digest` (SHA-256, hex).
+
+    `media_type` was found in its content, never taken from its sender. `size` is in bytes.
+    """
+
+    id: str
+    owner: str
+    media_type: str
+    size: int
+    digest: str
+    created_at: datetime
+    name: str | None = None
+
+
 class Message(Struct, frozen=True):
     """One message. Messages of a conversation are a tree: `parent` is the one before it, None for a first one.
 
     `revision` is the conversation's when this message was last written. `reasoning` is what the model thought.
     `stream` is set on a reply and names its log (it equals the message's id). `detail` is a sentence about how the reply
-    came to be or why it broke, for a person. Times are UTC.
+    came to be or why it broke, for a person. `spans` say who wrote which part of a reply's text. Times are UTC.
     """
 
     id: str
@@ -49,6 +92,7 @@ class Message(Struct, frozen=True):
     detail: str | None = None
     usage: Usage | None = None
     timings: Timings | None = None
+    spans: tuple[Span, ...] = ()
 
 
 class Exchange(Struct, frozen=True):

@@ -24,6 +24,15 @@ class Timings(Struct, frozen=True, omit_defaults=True):
     tokens_per_second: float | None = None
 
 
+class Span(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Who wrote the characters `start` ≤ n < `end` of a reply's text."""
+
+    start: int
+    end: int
+    model: str | None = None
+    agent: str | None = None
+
+
 class Text(Struct, frozen=True, gc=False, tag_field="type", tag="text"):
     """More of the answer."""
 
@@ -34,6 +43,17 @@ class Reasoning(Struct, frozen=True, gc=False, tag_field="type", tag="reasoning"
     """More of what the model thinks before or between what it says. Never part of the answer."""
 
     text: str
+
+
+class ToolAsked(Struct, frozen=True, gc=False, tag_field="type", tag="tool_asked"):
+    """A tool that needs a person's word waits for it. `arguments` is JSON text.
+
+    `ToolStarted` of the same `call` follows where it may run, `ToolFinished` with `failed` where it may not.
+    """
+
+    call: str
+    name: str
+    arguments: str
 
 
 class ToolStarted(Struct, frozen=True, gc=False, tag_field="type", tag="tool_started"):
@@ -95,4 +115,4 @@ class Failed(Struct, frozen=True, gc=False, tag_field="type", tag="failed"):
 
 
 Terminal = Finished | Failed
-Event = Text | Reasoning | ToolStarted | ToolFinished | State | Rewound | Finished | Failed
+Event = Text | Reasoning | ToolAsked | ToolStarted | ToolFinished | State | Rewound | Finished | Failed

@@ -8,7 +8,7 @@ import msgspec
 
 from legato.engines.base import Request, Turn
 from legato.errors import EngineRefusedError
-from legato.message import ImagePart, Part, TextPart, ToolCallPart, ToolResultPart
+from legato.message import AudioPart, ImagePart, Part, TextPart, ToolCallPart, ToolResultPart
 
 _RENAMED: Final = {
     "num_predict": "max_tokens",
@@ -118,4 +118,6 @@ def _part(part: Part, without: Callable[[str], str]) -> Part:
             # llama.cpp would fetch an address, from wherever this server can reach.
             if not part.data.startswith("data:image/"):
                 raise EngineRefusedError("An image must be sent in the message itself, as a data: URL.")
+            return part
+        case AudioPart():
             return part

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, inspect, text
 
 from legato.errors import StorageError
 
-HEAD = "0001"
+HEAD = "0002"
 
 
 def migrate(connection: Connection) -> None:

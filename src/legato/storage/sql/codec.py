@@ -11,7 +11,7 @@ from msgspec import Struct
 from legato.errors import InvalidError
 from legato.message import Part
 from legato.storage.base import Conversation, JournalEntry, Message
-from legato.stream import Timings, Usage
+from legato.stream import Span, Timings, Usage
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -22,6 +22,7 @@ _encoder = msgspec.json.Encoder()
 _parts = msgspec.json.Decoder(tuple[Part, ...])
 _usage = msgspec.json.Decoder(Usage)
 _timings = msgspec.json.Decoder(Timings)
+_spans = msgspec.json.Decoder(tuple[Span, ...])
 _entries = msgspec.json.Decoder(list[JournalEntry])
 
 Row = dict[str, Any]
@@ -119,6 +120,7 @@ def message_row(message: Message) -> Row:
     row["parts"] = to_json(message.parts)
     row["usage"] = _optional_json(message.usage)
     row["timings"] = _optional_json(message.timings)
+    row["spans"] = to_json(message.spans) if message.spans else None
     return row
 
 
@@ -138,6 +140,7 @@ def message_of(row: Mapping[Any, Any]) -> Message:
         detail=row["detail"],
         usage=None if row["usage"] is None else _usage.decode(row["usage"]),
         timings=None if row["timings"] is None else _timings.decode(row["timings"]),
+        spans=() if row["spans"] is None else _spans.decode(row["spans"]),
     )
 
 

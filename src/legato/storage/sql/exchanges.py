@@ -46,7 +46,7 @@ _BY_CONVERSATION = (
 )
 _BY_ID = select(messages).where(messages.c.id == bindparam("message"))
 _ENDED = of_conversations.changed().where(of_conversations.holds("reply"))
-_WRITTEN = ("status", "parts", "reasoning", "model", "detail", "usage", "timings", "revision")
+_WRITTEN = ("status", "parts", "reasoning", "model", "detail", "usage", "timings", "spans", "revision")
 _FINISH = (
     update(messages)
     .where(messages.c.id == bindparam("reply"))

@@ -76,6 +76,7 @@ messages = Table(
     Column("detail", Text),
     Column("usage", Text),
     Column("timings", Text),
+    Column("spans", Text),
     UniqueConstraint("id"),
     Index("messages_by_conversation", "conversation", "number"),
     Index(
@@ -120,3 +121,65 @@ journal = Table(
     Column("entries", LargeBinary, nullable=False),
     sqlite_autoincrement=True,
 )
+
+participants = Table(
+    "participants",
+    metadata,
+    Column(
+        "conversation",
+        Text,
+        ForeignKey("conversations.id", ondelete="CASCADE"),
+        primary_key=True,
+        nullable=False,
+    ),
+    Column("user", Text, primary_key=True, nullable=False),
+    Column("standing", Text, nullable=False),
+    Column("joined_at", BigInteger, nullable=False),
+    Column("name", Text),
+    Index("participants_by_user", "user"),
+)
+"""Those who joined; the owner stands in the conversation itself."""
+
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    _conversation(),
+    Column("standing", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    UniqueConstraint("digest"),
+    Index("invitations_by_conversation", "conversation"),
+)
+
+attachments = Table(
+    "attachments",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("name", Text),
+    Index("attachments_by_owner", "owner"),
+    Index("attachments_by_digest", "digest"),
+)
+
+enclosures = Table(
+    "enclosures",
+    metadata,
+    Column(
+        "conversation",
+        Text,
+        ForeignKey("conversations.id", ondelete="CASCADE"),
+        primary_key=True,
+        nullable=False,
+    ),
+    Column(
+        "attachment", Text, ForeignKey("attachments.id", ondelete="CASCADE"), primary_key=True, nullable=False
+    ),
+    Index("enclosures_by_attachment", "attachment"),
+)
+"""Which conversations hold an attachment: whoever may read one of them may read it."""
