@@ -256,8 +256,11 @@ class ChatService:
             grace.cancel()
 
     def unfollow(self, conversation: str, watcher: Watcher) -> None:
-        """Be told no more. Where nobody is left, the assistant says what becomes of a running reply."""
-        if not self._audience.remove(conversation, watcher):
+        """Be told no more. Where nobody is left, the assistant says what becomes of a running reply.
+
+        Not while the server is about to stop: then it is the server that leaves, and its viewers come back to the next.
+        """
+        if not self._audience.remove(conversation, watcher) or self._draining:
             return
         for reply in self._runner.replies.of(conversation):
             assistant = reply.speaker.assistant

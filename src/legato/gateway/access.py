@@ -13,6 +13,7 @@ from legato.engines.base import Engine
 from legato.errors import ForbiddenError, UnauthenticatedError
 from legato.fleet.engine import FleetEngine
 from legato.gateway.auth import Authenticator
+from legato.gateway.events import OpenEvents
 from legato.storage.base import Storage
 from legato.stream import Flusher
 
@@ -27,6 +28,7 @@ class Parts(Struct, frozen=True):
     speakers: Mapping[str, Speaker]
     authenticator: Authenticator
     flusher: Flusher
+    events: OpenEvents
     why: str
 
     @property
@@ -51,6 +53,10 @@ class Asking(Struct, frozen=True):
     @property
     def flusher(self) -> Flusher:
         return self.here.flusher
+
+    @property
+    def events(self) -> OpenEvents:
+        return self.here.events
 
 
 def here(request: Request) -> Parts:

@@ -6,19 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from fastapi import Response
-from starlette.types import Receive, Scope, Send
 
 from legato.engines.base import Request, ToolCall
 from legato.errors import EngineBusyError, LegatoError, ModelNotFoundError
 from legato.fleet.engine import FleetEngine
-from legato.gateway.sse import HEADERS, KEEP_ALIVE
+from legato.gateway.events import Events, OpenEvents
 from legato.stream import State
 
 logger = logging.getLogger(__name__)
 
 DONE = b"data: [DONE]\n\n"
 NO_AGENT = "No available agents"
+RESTARTING = "The server is about to restart. Send it again in a moment."
 
 OWED = 1024 * 1024
 """Bytes that a reader may leave unread; an agent cannot be told to wait."""
@@ -29,72 +28,34 @@ PAUSE = 0.25
 _encode = msgspec.json.Encoder().encode
 
 
-class Events(Response):
-    """A response that is written to from outside, and emptied by the task of its request."""
-
-    def __init__(self) -> None:
-        self.status_code = 200
-        self.background = None
-        self.body = b""
-        self.raw_headers = [*HEADERS[:1], (b"cache-control", b"no-cache"), *HEADERS[2:]]
-        self._chunks: list[bytes] = []
-        self._wake = asyncio.Event()
-        self._over = False
-
-    def begin(self) -> Callable[[], Any]:
-        """Called once the response has begun; what it returns is called when it is over."""
-        raise NotImplementedError
-
-    def write(self, data: bytes) -> None:
-        self._chunks.append(data)
-        self._wake.set()
-
-    def end(self) -> None:
-        self._over = True
-        self._wake.set()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        gone = asyncio.ensure_future(_disconnected(receive))
-        gone.add_done_callback(lambda _: self._wake.set())
-        leave = self.begin()
-        try:
-            while not gone.done():
-                over, body = self._over, b"".join(self._chunks)
-                self._chunks.clear()
-                if body or over:
-                    await send({"type": "http.response.body", "body": body, "more_body": not over})
-                if over:
-                    break
-                if not self._chunks and not self._over:
-                    await self._news()
-        finally:
-            gone.cancel()
-            leave()
-
-    async def _news(self) -> None:
-        self._wake.clear()
-        try:
-            async with asyncio.timeout(KEEP_ALIVE):
-                await self._wake.wait()
-        except TimeoutError:
-            self.write(b": still here\n\n")
-
-
 class TokenStream(Events):
     """A reply of the fleet, a token an event; the `Out` of its generation. A reader who leaves has it cancelled."""
 
-    def __init__(self, fleet: FleetEngine, request: Request, parameters: dict[str, Any]) -> None:
-        super().__init__()
+    cache = b"no-cache"
+
+    def __init__(
+        self,
+        open_events: OpenEvents,
+        fleet: FleetEngine,
+        request: Request,
+        parameters: dict[str, Any],
+    ) -> None:
+        super().__init__(open_events)
         self._fleet = fleet
         self._request = request
         self._parameters = parameters
-        self._owed = 0
-        self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> Callable[[], Any]:
-        self._task = asyncio.create_task(self._generate(), name="completion")
-        return self._task.cancel
+        self.work = asyncio.create_task(self._generate(), name="completion")
+        return self.work.cancel
+
+    def cut(self) -> None:
+        """These browsers cannot come back for the rest, so they are told."""
+        if not self.over:
+            self._failed(RESTARTING)
+            self.end()
+            if self.work is not None:
+                self.work.cancel()
 
     def text(self, text: str) -> None:
         if text:
@@ -113,10 +74,9 @@ class TokenStream(Events):
         return False
 
     def write(self, data: bytes) -> None:
-        self._owed = self._owed + len(data) if self._chunks else len(data)
         super().write(data)
-        if self._owed > OWED and self._task is not None:
-            self._task.cancel()
+        if self.owed > OWED and self.work is not None:
+            self.work.cancel()
 
     async def _generate(self) -> None:
         try:
@@ -139,10 +99,11 @@ class TokenStream(Events):
 class FleetStream(Events):
     """The fleet's state, once at the start and then whenever it has changed."""
 
-    def __init__(self, fleet: FleetEngine) -> None:
-        super().__init__()
+    def __init__(self, open_events: OpenEvents, fleet: FleetEngine) -> None:
+        super().__init__(open_events)
         self._fleet = fleet
         self._told = b""
+        self._missed = False
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> Callable[[], Any]:
@@ -163,11 +124,11 @@ class FleetStream(Events):
     def _tell(self) -> None:
         self._timer = None
         state = _encode(self._fleet.view())
-        if state != self._told and not self._chunks:
+        self._missed = self.owed > 0
+        if state != self._told and not self._missed:
             self._told = state
             self.write(b"data: %b\n\n" % state)
 
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    def emptied(self) -> None:
+        if self._missed:
+            self._soon()

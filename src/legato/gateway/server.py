@@ -35,7 +35,10 @@ DRAIN_SECONDS = 5.0
 """How long running replies may go on once the server was told to stop. What remains is taken up by the next start."""
 
 GRACE_SECONDS = 2
-"""How long requests may go on behind that, such as a stream of events whose reply goes on elsewhere."""
+"""How long requests may go on behind that. Streams of events do not: they are cut, and go on with the next server."""
+
+HANG_UP_SECONDS = 1.5
+"""How long, of those, a client may take to read the end of what it was told, and to answer a close."""
 
 EXPIRY_SECONDS = 2.0
 """How often sockets are held against the end of their tokens."""
@@ -92,7 +95,9 @@ class Server:
 
     async def _drain(self, server: "_Uvicorn") -> None:
         if self._parts is not None:
-            await self._parts.service.drain(DRAIN_SECONDS)
+            await asyncio.gather(
+                self._parts.service.drain(DRAIN_SECONDS), self._parts.events.drain(DRAIN_SECONDS)
+            )
         server.should_exit = True
 
     async def _serve(self, wired: Wired, listening: socket.socket, second: socket.socket | None) -> None:
@@ -115,7 +120,7 @@ class Server:
             limits=Limits(frame_bytes=settings.max_frame_bytes),
             origins=origins,
         )
-        server = self._uvicorn = _uvicorn(app, doors, self._ready)
+        server = self._uvicorn = _uvicorn(app, doors, ready=self._ready, ending=wired.parts.events.close)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(NotImplementedError, RuntimeError, ValueError):
@@ -147,11 +152,15 @@ class Server:
 
 
 class _Uvicorn(uvicorn.Server):
-    """Uvicorn, whose signals are ours: it would end with a signal's exit status, and close sockets before replies end."""
+    """Uvicorn, whose signals are ours: it would end with a signal's exit status, and close sockets before replies end.
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    `ready` is called when it takes requests, `ending` before it asks for the end of those it has.
+    """
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], ending: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
+        self._ending = ending
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -162,15 +171,38 @@ class _Uvicorn(uvicorn.Server):
         if self.started:
             self._ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._ending()
+        late = asyncio.get_running_loop().call_later(HANG_UP_SECONDS, self._hang_up)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            late.cancel()
+
+    def _hang_up(self) -> None:
+        """A request whose client reads nothing would else wait for it until it is cancelled."""
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
 
 def _second(agents: AgentDoors, transport: Literal["direct", "asgi"], origins: Origins) -> _Uvicorn:
     """A server for agents only, who find it at any path."""
     app = Starlette()
     doors = open_doors(app, [agents.door(ANY_PATH)], transport=transport, origins=origins)
-    return _uvicorn(app, doors, lambda: None)
+    return _uvicorn(app, doors)
 
 
-def _uvicorn(app: ASGIApp, doors: Mapping[str, Any], ready: Callable[[], None]) -> _Uvicorn:
+def _nothing() -> None:
+    pass
+
+
+def _uvicorn(
+    app: ASGIApp,
+    doors: Mapping[str, Any],
+    *,
+    ready: Callable[[], None] = _nothing,
+    ending: Callable[[], None] = _nothing,
+) -> _Uvicorn:
     """Uvicorn for one port, with what `open_doors` made."""
     config = uvicorn.Config(
         app,
@@ -182,7 +214,7 @@ def _uvicorn(app: ASGIApp, doors: Mapping[str, Any], ready: Callable[[], None]) 
         timeout_graceful_shutdown=GRACE_SECONDS,
         **doors,
     )
-    return _Uvicorn(config, ready)
+    return _Uvicorn(config, ready, ending)
 
 
 async def _expire(native: NativeDialect) -> None:

@@ -1,24 +1,13 @@
 """Server-sent events: a viewer whose socket is an HTTP response."""
 
-import asyncio
-
-from fastapi import Response
-from starlette.types import Receive, Scope, Send
+from collections.abc import Callable
 
 from legato.chat.service import ChatService
 from legato.dialects.native.codec import delta, encode
+from legato.gateway.events import Events, OpenEvents
 from legato.protocol.messages import ResetStream
 from legato.storage.base import Conversation, Message
 from legato.stream import Batch, Flusher, Log, Position, ResetReason, Viewer
-
-HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache, no-transform"),
-    (b"x-accel-buffering", b"no"),
-]
-
-KEEP_ALIVE = 15.0
-"""Seconds of silence after which a comment is sent, so that proxies and the client know that someone is there."""
 
 OWED = 64 * 1024
 """Bytes that may wait for the client; beyond, the viewer waits and its next event is longer."""
@@ -53,11 +42,12 @@ class _Present:
         """Another reply is another request."""
 
 
-class EventStream(Response):
-    """A `Sink` that one task empties into the response."""
+class EventStream(Events):
+    """The `Sink` of one viewer."""
 
     def __init__(
         self,
+        open_events: OpenEvents,
         service: ChatService,
         flusher: Flusher,
         conversation: str,
@@ -65,72 +55,36 @@ class EventStream(Response):
         offset: int,
         reset: ResetReason | None,
     ) -> None:
-        self.status_code = 200
-        self.background = None
-        self.body = b""
-        self.raw_headers = list(HEADERS)
+        super().__init__(open_events)
         self._service = service
         self._flusher = flusher
         self._conversation = conversation
         self._log = log
         self._offset = offset
-        self._chunks: list[bytes] = []
-        self._owed = 0
-        self._wake = asyncio.Event()
-        self._over = False
+        self._viewer: Viewer | None = None
         if reset is not None:
             message = encode(ResetStream(log.stream, reset, log.epoch))
             self.write(b"data: %s\n\n" % message)
 
     @property
     def writable(self) -> bool:
-        return self._owed < OWED
-
-    def write(self, data: bytes) -> None:
-        self._chunks.append(data)
-        self._owed += len(data)
+        return self.owed < OWED
 
     def flush(self) -> None:
-        if self._chunks:
-            self._wake.set()
+        """The task of the request sends when this turn of the loop is over."""
 
-    def _ended(self, viewer: Viewer) -> None:
-        self._over = True
-        self._wake.set()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+    def begin(self) -> Callable[[], None]:
         present = _Present()
         self._service.attend(self._conversation, present)
-        viewer = Viewer(self._log, self._offset, event, self, self._flusher, self._ended)
-        gone = asyncio.ensure_future(_disconnected(receive))
-        gone.add_done_callback(lambda _: self._wake.set())
-        try:
-            while not gone.done():
-                if not self._chunks and not self._over:
-                    await self._news()
-                over, chunks, self._chunks, self._owed = self._over, self._chunks, [], 0
-                if chunks or over:
-                    body = b"".join(chunks)
-                    await send({"type": "http.response.body", "body": body, "more_body": not over})
-                if over:
-                    break
-                viewer.mark()
-        finally:
-            gone.cancel()
+        viewer = Viewer(self._log, self._offset, event, self, self._flusher, lambda _: self.end())
+        self._viewer = viewer
+
+        def leave() -> None:
             viewer.detach()
             self._service.unfollow(self._conversation, present)
 
-    async def _news(self) -> None:
-        """Return when there may be something to send, or the client is gone."""
-        self._wake.clear()
-        try:
-            async with asyncio.timeout(KEEP_ALIVE):
-                await self._wake.wait()
-        except TimeoutError:
-            self.write(b": still here\n")
+        return leave
 
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    def emptied(self) -> None:
+        if self._viewer is not None:
+            self._viewer.mark()

@@ -16,6 +16,7 @@ from legato.fleet.engine import FleetEngine
 from legato.gateway.access import Parts
 from legato.gateway.auth import Authenticator
 from legato.gateway.engines import Engines
+from legato.gateway.events import OpenEvents
 from legato.gateway.lock import only_server_of
 from legato.gateway.settings import Settings
 from legato.storage.sql import SqlStorage, open_storage
@@ -69,6 +70,7 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
                 speakers=speakers,
                 authenticator=authenticator,
                 flusher=Flusher(loop.call_soon),
+                events=OpenEvents(),
                 why=engines.why or _said(speakers["default"]),
             )
         )

@@ -54,7 +54,10 @@ async def completions(request: HttpRequest, asker: Asker) -> Response:
     client = request.client.host if request.client is not None else ""
     user = asker.person.id if asker.here.auth_required else client
     return TokenStream(
-        asker.here.fleet, Request(model=wanted.model, turns=turns, user=user), wanted.parameters or {}
+        asker.events,
+        asker.here.fleet,
+        Request(model=wanted.model, turns=turns, user=user),
+        wanted.parameters or {},
     )
 
 
@@ -78,4 +81,4 @@ async def fleet(asker: Asker) -> Response:
 )
 async def stream(asker: Asker) -> Response:
     """The same, again whenever it has changed."""
-    return FleetStream(asker.here.fleet)
+    return FleetStream(asker.events, asker.here.fleet)

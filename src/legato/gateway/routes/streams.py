@@ -1,5 +1,6 @@
 """`/api/streams/{id}`: the native protocol's streams over SSE, resumed with `Last-Event-ID`."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
@@ -30,12 +31,13 @@ async def follow(
     """A reply as it is written. Each event's id is its position, `epoch:offset`; a browser sends the last one back by
     itself as `Last-Event-ID`, others may give it as `?position=`."""
     conversation, log = await asker.service.log(asker.person, stream)
+    tell = partial(EventStream, asker.events, asker.service, asker.flusher, conversation, log)
     shown = last_event_id if last_event_id is not None else position
     if not shown:
-        return EventStream(asker.service, asker.flusher, conversation, log, 0, None)
+        return tell(0, None)
     reply = resume(log, position_of(stream, shown))
     if isinstance(reply, Continue):
         if log.closed and reply.offset == log.next:
             return Response(status_code=204)
-        return EventStream(asker.service, asker.flusher, conversation, log, reply.offset, None)
-    return EventStream(asker.service, asker.flusher, conversation, log, 0, reply.reason)
+        return tell(reply.offset, None)
+    return tell(0, reply.reason)

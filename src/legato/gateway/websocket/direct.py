@@ -144,6 +144,11 @@ class DirectSocket(Reader, asyncio.Protocol):
         return self._phase is not OPEN
 
     @property
+    def transport(self) -> asyncio.Transport:
+        """As uvicorn's own protocols have it."""
+        return self._transport
+
+    @property
     def owed(self) -> int:
         """Bytes that were sent and that the kernel has not taken."""
         return self._pending + self._transport.get_write_buffer_size()

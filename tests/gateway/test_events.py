@@ -1,0 +1,199 @@
+"""What becomes of open event streams and sockets when the server stops."""
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from legato.gateway import server as server_module
+from legato.gateway.server import Server
+from legato.protocol.messages import PROTOCOL
+
+from .server import calling, settings_for
+from .test_fleet import first_agent
+
+SLOW = {
+    "engine": "demo",
+    "model": "demo:echo",
+    "options": {"tokens_per_second": 20},
+    "on_unwatched": "cancel",
+}
+FAST = {**SLOW, "options": {"tokens_per_second": 0}}
+TEXT = " ".join(f"word{n}" for n in range(2000))
+
+
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server leaves what still runs at once."""
+    monkeypatch.setattr(server_module, "DRAIN_SECONDS", 0.05)
+
+
+@pytest.fixture(autouse=True)
+def no_complaints(caplog: pytest.LogCaptureFixture) -> Any:
+    """Nothing of this is an error, neither ours nor uvicorn's."""
+    yield
+    assert [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR] == []
+
+
+@asynccontextmanager
+async def stopping(folder: Path, assistant: dict[str, Any], **sections: Any) -> AsyncIterator[Server]:
+    """A server that is told to stop once, by the test or behind it, and ends in good order."""
+    server = Server(settings_for(folder, assistants={"default": assistant}, **sections))
+    running = asyncio.create_task(server.run())
+    await server.started.wait()
+    try:
+        yield server
+    finally:
+        if server._stopping is None:
+            server.stop()
+        assert await running == 0
+
+
+async def asked(http: aiohttp.ClientSession) -> tuple[str, str]:
+    """A conversation in which a reply was begun, and the reply."""
+    async with http.post("/api/conversations", json={}) as response:
+        conversation = (await response.json())["id"]
+    async with http.post(f"/api/conversations/{conversation}/messages", json={"text": TEXT}) as response:
+        return conversation, (await response.json())["reply"]
+
+
+async def lines(response: aiohttp.ClientResponse) -> list[str]:
+    """All to the end, which has to be an end: a connection that is cut raises."""
+    return (await response.content.read()).decode().split("\n")
+
+
+def text_in(lines: list[str]) -> str:
+    frames = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+    return "".join(event["text"] for frame in frames for event in frame["events"] if event["type"] == "text")
+
+
+async def test_a_stream_of_a_reply_ends_without_an_end_and_goes_on_with_the_next_server(
+    tmp_path: Path,
+) -> None:
+    async with stopping(tmp_path, SLOW) as server, calling(server) as http:
+        _, reply = await asked(http)
+        async with http.get(f"/api/streams/{reply}") as response:
+            first = await response.content.readuntil(b'"text"')
+            server.stop()
+            told = (first.decode() + "\n".join(await lines(response))).split("\n")
+    assert told[-2:] == ["", ""]
+    assert not any('"finished"' in line or '"failed"' in line for line in told)
+    last = [line for line in told if line.startswith("id: ")][-1][4:]
+    epoch, _, _ = last.partition(":")
+    async with stopping(tmp_path, FAST) as server, calling(server) as http:
+        async with http.get(f"/api/streams/{reply}", headers={"last-event-id": last}) as response:
+            again = await lines(response)
+        assert json.loads(again[0][6:])["type"] == "reset"
+        assert epoch not in again[2]
+        assert text_in(again[2:]) == TEXT
+        async with http.get(f"/api/streams/{reply}") as response:
+            assert '"finished"' in (await response.text())
+
+
+async def test_the_server_that_leaves_is_not_a_viewer_who_left(tmp_path: Path) -> None:
+    """The assistant stops what nobody watches; this reply has a viewer, who comes back."""
+    async with stopping(tmp_path, SLOW) as server, calling(server) as http:
+        conversation, reply = await asked(http)
+        async with http.get(f"/api/streams/{reply}") as response:
+            await response.content.readuntil(b'"text"')
+            server.stop()
+            await lines(response)
+    async with stopping(tmp_path, FAST) as server, calling(server) as http:
+        async with http.get(f"/api/streams/{reply}") as response:
+            await lines(response)
+        async with http.get(f"/api/conversations/{conversation}") as response:
+            message = (await response.json())["messages"][-1]
+            assert (message["status"], message["text"]) == ("complete", TEXT)
+
+
+async def test_the_stream_of_the_fleet_ends(tmp_path: Path) -> None:
+    async with (
+        stopping(tmp_path, SLOW) as server,
+        calling(server) as http,
+        http.get("/api/fleet/stream") as response,
+    ):
+        await response.content.readuntil(b"\n\n")
+        server.stop()
+        assert await lines(response) == [""]
+
+
+async def test_a_completion_may_end_while_the_server_drains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "DRAIN_SECONDS", 60.0)
+    async with (
+        stopping(tmp_path, SLOW) as server,
+        calling(server) as http,
+        first_agent(server.address) as agent,
+        http.post("/api/chat/completions", json=COMPLETION) as response,
+    ):
+        job = await agent.jobs.get()
+        server.stop()
+        async with http.post("/api/chat/completions", json=COMPLETION) as late:
+            assert await lines(late) == [RESTARTING, "", ""]
+        await agent.write(job, ["Well ", "then."])
+        assert (await lines(response))[-3:] == ["data: [DONE]", "", ""]
+
+
+async def test_a_completion_that_is_cut_is_told_so(tmp_path: Path) -> None:
+    async with (
+        stopping(tmp_path, SLOW) as server,
+        calling(server) as http,
+        first_agent(server.address) as agent,
+        http.post("/api/chat/completions", json=COMPLETION) as response,
+    ):
+        job = await agent.jobs.get()
+        await agent.send(type="token", jobId=job["jobId"], token="So ", done=False)
+        await response.content.readuntil(b"\n\n")
+        server.stop()
+        assert await lines(response) == [RESTARTING, "", ""]
+
+
+COMPLETION = {"messages": [{"role": "user", "content": "Hello"}], "model": "m"}
+RESTARTING = 'data: {"error":"The server is about to restart. Send it again in a moment."}'
+
+
+async def test_a_reader_who_does_not_read_holds_nothing_up(tmp_path: Path) -> None:
+    """More is owed to them than any buffer takes, so that the end does not reach them: they are hung up on."""
+    async with stopping(tmp_path, FAST) as server, calling(server) as http:
+        for _ in range(4):
+            _, reply = await asked(http)
+        async with http.get(f"/api/streams/{reply}") as response:
+            await lines(response)
+        host, port = server.address.removeprefix("http://").split(":")
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect((host, int(port)))
+            ask = f"GET /api/streams/{reply} HTTP/1.1\r\nhost: {host}\r\n\r\n"
+            connection.sendall(ask.encode() * 400)
+            assert server._uvicorn is not None
+            state = server._uvicorn.server_state
+            while not any(
+                getattr(each, "flow", None) and each.flow.write_paused for each in state.connections
+            ):
+                await asyncio.sleep(0)
+            server.stop()
+            await server._stopping
+            while state.connections or state.tasks:
+                await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(("transport", "code"), [("direct", 4102), ("asgi", 1012)])
+async def test_a_socket_is_told_to_come_back(tmp_path: Path, transport: str, code: int) -> None:
+    async with (
+        stopping(tmp_path, SLOW, server={"websocket": transport}) as server,
+        calling(server) as http,
+        http.ws_connect("/ws", protocols=[PROTOCOL]) as following,
+    ):
+        await following.receive()
+        server.stop()
+        while (message := await following.receive()).type != aiohttp.WSMsgType.CLOSE:
+            assert message.type == aiohttp.WSMsgType.TEXT
+        assert message.data == code
