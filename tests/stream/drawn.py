@@ -1,5 +1,6 @@
 """Events as Hypothesis draws them, and a log so simple that it can be believed."""
 
+import itertools
 from dataclasses import dataclass, field, replace
 
 from hypothesis import strategies as st
@@ -25,7 +26,8 @@ phases = st.sampled_from(["queued", "loading", "reading", "answering"])
 
 texts = st.builds(Text, words)
 reasonings = st.builds(Reasoning, words)
-states = st.builds(State, phases, place=st.none() | st.integers(1, 9), detail=st.none() | words)
+names = st.sampled_from([None, "m", "n"])
+states = st.builds(State, phases, names, names, place=st.none() | st.integers(1, 9), detail=st.none() | words)
 tools = st.builds(ToolStarted, calls, words, words) | st.builds(ToolFinished, calls, words, st.booleans())
 terminals: st.SearchStrategy[Terminal] = st.one_of(
     st.builds(Finished, st.sampled_from(["stop", "length", "stopped"]), st.none() | st.just(Usage(1, 2))),
@@ -41,6 +43,7 @@ class Page:
     """All that a viewer knows at one offset."""
 
     text: str = ""
+    writers: tuple[tuple[str | None, str | None], ...] = ()
     reasoning: str = ""
     tools: tuple[tuple[str, str, str, int, str | None, bool], ...] = ()
     state: State | None = None
@@ -53,6 +56,7 @@ class Book:
 
     pages: list[Page] = field(default_factory=lambda: [Page()])
     last_tool: int = 0
+    writer: tuple[str | None, str | None] = (None, None)
 
     @property
     def next(self) -> int:
@@ -66,11 +70,14 @@ class Book:
         page = self.last
         match event:
             case Text(text):
-                page = replace(page, text=page.text + text)
+                writers = page.writers + (self.writer,) * len(text)
+                page = replace(page, text=page.text + text, writers=writers)
             case Reasoning(text):
                 page = replace(page, reasoning=page.reasoning + text)
             case State():
                 page = replace(page, state=event)
+                if event.phase == "answering":
+                    self.writer = (event.model, event.agent)
             case ToolStarted(call, name, arguments):
                 tool = (call, name, arguments, len(page.text), None, False)
                 page = replace(page, tools=(*page.tools, tool))
@@ -85,7 +92,11 @@ class Book:
             self.last_tool = self.next
 
     def rewind(self, to: int) -> None:
-        self.pages.append(replace(self.last, text=self.pages[to].text, reasoning=self.pages[to].reasoning))
+        last, page = self.last, self.pages[to]
+        pairs = zip(last.text, page.text, strict=False)
+        same = len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
+        writers = last.writers[:same] + (self.writer,) * (len(page.text) - same)
+        self.pages.append(replace(last, text=page.text, writers=writers, reasoning=page.reasoning))
 
     @staticmethod
     def _finish(
@@ -103,4 +114,8 @@ def page_of(fold: Fold) -> Page:
     def row(tool: ToolUse) -> tuple[str, str, str, int, str | None, bool]:
         return (tool.call, tool.name, tool.arguments, tool.at, tool.output, tool.failed)
 
-    return Page(fold.text, fold.reasoning, tuple(map(row, fold.tools)), fold.state, fold.end)
+    writers: list[tuple[str | None, str | None]] = []
+    for span in fold.spans:
+        assert len(writers) == span.start < span.end, "they tile the text"
+        writers += [(span.model, span.agent)] * (span.end - span.start)
+    return Page(fold.text, tuple(writers), fold.reasoning, tuple(map(row, fold.tools)), fold.state, fold.end)

@@ -11,6 +11,7 @@ from legato.stream import (
     Log,
     Reasoning,
     Rewound,
+    Span,
     State,
     Text,
     ToolFinished,
@@ -86,3 +87,38 @@ def test_batches_without_gap_or_overlap_add_up_to_the_log(
         cursor = batch.next
     assert cursor == log.next
     assert fold == log.fold() == Fold([*events, *([end] if end is not None else [])])
+
+
+def test_a_text_is_whose_the_last_answering_state_names() -> None:
+    fold = Fold(
+        [
+            Text("a"),
+            State("loading", model="m", agent="left"),
+            State("answering", model="m", agent="left"),
+            Text("bc"),
+            State("answering", model="m", agent="left", detail="still"),
+            Text("d"),
+            State("reading", model="m", agent="right"),
+            Text("e"),
+            State("answering", model="m", agent="right"),
+            State("answering", model="n"),
+            Text("f"),
+        ]
+    )
+    assert fold.spans == (Span(0, 1), Span(1, 5, "m", "left"), Span(5, 6, "n"))
+
+
+def test_nothing_said_is_nobodys() -> None:
+    assert Fold([State("answering", model="m"), Text("")]).spans == ()
+
+
+def test_what_a_rewind_leaves_stays_whose_it_was() -> None:
+    left, right = (State("answering", model="m", agent=name) for name in ("left", "right"))
+    fold = Fold([left, Text("one "), right, Text("two "), Rewound(3, "on"), Text("ce"), left, Text("!")])
+    assert fold.spans == (Span(0, 2, "m", "left"), Span(2, 4, "m", "right"), Span(4, 5, "m", "left"))
+
+
+def test_a_rewind_to_where_a_writer_began_leaves_nothing_of_them() -> None:
+    left, right = (State("answering", model="m", agent=name) for name in ("left", "right"))
+    fold = Fold([left, Text("one "), right, Text("two "), Rewound(2, "one "), left, Text("three")])
+    assert fold.spans == (Span(0, 9, "m", "left"),)

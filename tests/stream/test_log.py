@@ -208,6 +208,23 @@ class TestRewinding:
         with pytest.raises(ValueError, match="rewind"):
             log_of(Text("a"), Text("b")).rewind(to)
 
+    def test_it_can_go_back_to_an_anchor_in_what_was_compacted(self) -> None:
+        log = log_of(Text("a"), Reasoning("b"))
+        anchor = log.anchor()
+        log.append(Text("c"))
+        log.append(Text("d"))
+        log.compact(4)
+        log.rewind(anchor)
+        assert log.since(4).events == [Rewound(2, "a", "b")]
+
+    def test_it_cannot_go_back_to_an_anchor_that_was_taken_back(self) -> None:
+        log = log_of(Text("a"), Text("b"))
+        anchor = log.anchor()
+        log.rewind(1)
+        log.compact(3)
+        with pytest.raises(ValueError, match="cannot rewind"):
+            log.rewind(anchor)
+
     def test_it_cannot_go_back_into_what_was_compacted(self) -> None:
         log = log_of(Text("a"), Text("b"), Text("c"))
         log.compact(2)
@@ -228,7 +245,7 @@ class TestCompacting:
         log.rewind(2)
         log.append(Text("c"))
         log.compact(log.next)
-        assert log.since(0) == Batch(0, 6, [State("answering"), Text("ac")])
+        assert log.since(0) == Batch(0, 6, [Text("a"), State("answering"), Text("c")])
 
     def test_a_tool_keeps_its_place_behind_a_rewind(self) -> None:
         log = log_of(Text("abc"))
@@ -294,6 +311,7 @@ class Writing(RuleBasedStateMachine):
         super().__init__()
         self.log = Log("stream", "epoch")
         self.book = Book()
+        self.anchors: set[int] = set()
 
     @precondition(lambda self: not self.log.closed)
     @rule(event=ordinary)
@@ -305,9 +323,15 @@ class Writing(RuleBasedStateMachine):
     @rule(data=st.data())
     def rewind(self, data: st.DataObject) -> None:
         low = max(self.log.base, self.book.last_tool)
-        to = data.draw(st.integers(low, self.book.next))
+        anchors = [each for each in self.anchors if self.book.last_tool <= each]
+        to = data.draw(st.sampled_from([*range(low, self.book.next + 1), *sorted(anchors)]))
         self.log.rewind(to)
         self.book.rewind(to)
+        self.anchors = {each for each in self.anchors if each <= to}
+
+    @rule()
+    def anchor(self) -> None:
+        self.anchors.add(self.log.anchor())
 
     @precondition(lambda self: not self.log.closed and self.book.next > 3)
     @rule(event=terminals)
@@ -344,7 +368,7 @@ class Writing(RuleBasedStateMachine):
     def what_is_compacted_is_short(self) -> None:
         events = self.log._compacted
         assert not any(isinstance(event, Rewound) for event in events)
-        assert sum(isinstance(event, State) for event in events) <= 1
+        assert sum(isinstance(event, State) for event in events) <= 2 + len(Fold(events).spans)
         for left, right in itertools.pairwise(events):
             assert type(left) is not type(right) or not isinstance(left, Text | Reasoning)
 

@@ -14,10 +14,11 @@ from legato.stream.events import (
     State,
     Terminal,
     Text,
+    ToolAsked,
     ToolFinished,
     ToolStarted,
 )
-from legato.stream.fold import Fold
+from legato.stream.fold import Fold, alike
 
 
 class LogClosedError(Exception):
@@ -54,6 +55,7 @@ class Log:
     """
 
     __slots__ = (
+        "_anchors",
         "_compacted",
         "_events",
         "_last_tool",
@@ -77,6 +79,7 @@ class Log:
         self._compacted: list[Event] = []
         self._events: list[Event] = []
         self._last_tool = 0
+        self._anchors: dict[int, tuple[int, int]] = {}
         self._said = (0, "")
         self._listeners: dict[Callable[[], None], Cursor | None] = {}
 
@@ -101,7 +104,7 @@ class Log:
         if kind is not Text:
             if kind is Finished or kind is Failed:
                 self.closed = True
-            elif kind is ToolStarted or kind is ToolFinished:
+            elif kind is ToolStarted or kind is ToolFinished or kind is ToolAsked:
                 self._last_tool = offset + 1
             elif kind is Rewound:
                 raise ValueError("write a rewind with Log.rewind")
@@ -111,18 +114,33 @@ class Log:
             listener()
         return offset
 
+    def anchor(self) -> int:
+        """The offset that comes next. It can be rewound to even once it was compacted."""
+        said = self.fold()
+        self._anchors[self.next] = (len(said.text), len(said.reasoning))
+        return self.next
+
     def rewind(self, to: int) -> int:
         """Take the text back to what it was at offset `to`, and return the offset of that event.
 
         :raises LogClosedError: behind the terminal event.
-        :raises ValueError: where `to` is no offset of this log, was compacted, or lies before a tool's event.
+        :raises ValueError: where `to` is no offset of this log, was compacted and is no anchor, or lies before a tool's
+            event.
         """
         if self.closed:
             raise LogClosedError(f"stream {self.stream} is closed")
-        if to != self.next and not max(self.base, self._last_tool) <= to < self.next:
+        known = to in self._anchors or to >= self.base
+        if to != self.next and not (known and self._last_tool <= to < self.next):
             raise ValueError(f"cannot rewind stream {self.stream} to {to}")
-        kept = Fold(self._prefix(to))
-        self._events.append(Rewound(to, kept.text, kept.reasoning))
+        if to >= self.base:
+            kept = Fold(self._prefix(to))
+            text, reasoning = kept.text, kept.reasoning
+        else:
+            # A rewind to before it drops an anchor, so what was said then still stands at the beginning.
+            kept, (said, thought) = self.fold(), self._anchors[to]
+            text, reasoning = kept.text[:said], kept.reasoning[:thought]
+        self._anchors = {at: lengths for at, lengths in self._anchors.items() if at <= to}
+        self._events.append(Rewound(to, text, reasoning))
         self.next += 1
         for listener in self._listeners:
             listener()
@@ -228,7 +246,7 @@ def _weight(event: Event) -> int:
             return len(event.text)
         case Rewound():
             return _ENVELOPE + len(event.text) + len(event.reasoning)
-        case ToolStarted():
+        case ToolAsked() | ToolStarted():
             return _ENVELOPE + len(event.arguments)
         case ToolFinished():
             return _ENVELOPE + len(event.output)
@@ -279,32 +297,31 @@ def merge(events: list[Event], into: list[Event]) -> None:
 
 
 def compacted(events: list[Event]) -> list[Event]:
-    """The shortest list of events with the same fold: what was taken back and states that were replaced are left out."""
+    """The shortest list of events with the same fold: what was taken back and states that were replaced are left out, but
+    for those that say whose a text is."""
     state = next((event for event in reversed(events) if isinstance(event, State)), None)
     kept: list[Event] = []
     text: list[str] = []
-    reasoning: list[str] = []
-    settled, since = (0, 0), 0  # what stands before the last tool, and where in `kept` the rest begins
+    thought, since = 0, 0  # what was thought before the last tool, and where in `kept` the rest begins
+    reasoning = ""
     for event in events:
         match event:
             case Text():
                 text.append(event.text)
             case Reasoning():
-                reasoning.append(event.text)
+                reasoning += event.text
             case State():
-                if event is not state:
+                if event is not state and event.phase != "answering":
                     continue
-            case ToolStarted() | ToolFinished():
-                settled = (sum(map(len, text)), sum(map(len, reasoning)))
-                since = len(kept) + 1
+            case ToolAsked() | ToolStarted() | ToolFinished():
+                thought, since = len(reasoning), len(kept) + 1
             case Rewound():
-                said, thought = settled
-                text, reasoning = [event.text], [event.reasoning]
-                kept[since:] = [each for each in kept[since:] if isinstance(each, State)]
-                if event.reasoning[thought:]:
-                    kept.append(Reasoning(event.reasoning[thought:]))
-                if event.text[said:]:
-                    kept.append(Text(event.text[said:]))
+                said = "".join(text)
+                common = alike(said, event.text)
+                kept[since:] = _shortened(kept[since:], len(said) - common)
+                text, reasoning = [event.text], event.reasoning
+                kept += [Reasoning(reasoning[thought:])] if reasoning[thought:] else []
+                kept += [Text(event.text[common:])] if event.text[common:] else []
                 continue
             case Finished() | Failed():
                 pass
@@ -312,5 +329,40 @@ def compacted(events: list[Event]) -> list[Event]:
                 assert_never(event)
         kept.append(event)
     merged: list[Event] = []
-    merge(kept, merged)
+    merge(_without_idle(kept, state), merged)
     return merged
+
+
+def _shortened(events: list[Event], by: int) -> list[Event]:
+    """Without the thoughts, and without so many of the last characters."""
+    kept: list[Event] = []
+    for event in reversed(events):
+        match event:
+            case Reasoning():
+                continue
+            case Text(text) if by:
+                taken = min(by, len(text))
+                by -= taken
+                if taken < len(text):
+                    kept.append(Text(text[: len(text) - taken]))
+            case _:
+                kept.append(event)
+    return kept[::-1]
+
+
+def _without_idle(events: list[Event], last: State | None) -> list[Event]:
+    """Of the states only the last, and those that say that what follows is somebody else's than what stands before."""
+    kept: list[Event] = []
+    told: tuple[str | None, str | None] = (None, None)
+    answering: State | None = None
+    for event in events:
+        if isinstance(event, State):
+            answering = event if event.phase == "answering" else answering
+        if answering is not None and (event is last or (isinstance(event, Text) and event.text)):
+            writer = (answering.model, answering.agent)
+            if answering is not last and writer != told:
+                kept.append(answering)
+            told, answering = writer, None
+        if event is last or not isinstance(event, State):
+            kept.append(event)
+    return kept
