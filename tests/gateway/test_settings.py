@@ -10,7 +10,7 @@ import pytest
 from legato.chat.assistant import Assistant
 from legato.errors import SettingsError
 from legato.gateway.config import FLAGS, VARIABLES, line_of, load_settings
-from legato.gateway.settings import AssistantSettings, Settings, is_loopback
+from legato.gateway.settings import AssistantSettings, Settings, http_address, is_loopback
 
 
 @dataclass
@@ -323,6 +323,23 @@ def test_only_this_machine_reaches_loopback(host: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", "", "localhost.example.org"])
 def test_others_reach_the_rest(host: str) -> None:
     assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),
+        ("::", "http://[::1]:80"),
+        ("[::]", "http://[::1]:80"),
+        ("0:0::0", "http://[::1]:80"),
+        ("fd00::7", "http://[fd00::7]:80"),
+        ("[fd00::7]", "http://[fd00::7]:80"),
+        ("box.example.org", "http://box.example.org:80"),
+    ],
+)
+def test_what_listens_there_can_be_opened(host: str, address: str) -> None:
+    assert http_address(host, 80) == address
 
 
 def test_a_line_is_found_however_the_key_is_written() -> None:

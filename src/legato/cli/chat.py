@@ -49,7 +49,7 @@ def chat(
 
 def _default_server() -> str:
     from legato.gateway.config import load_settings
+    from legato.gateway.settings import http_address
 
     server = load_settings().server
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104
-    return f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
+    return http_address(server.host, server.port)

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from ipaddress import IPv4Address
 from typing import Any, Literal
 
 import uvicorn
@@ -25,7 +24,7 @@ from legato.gateway.app import make_app
 from legato.gateway.auth import known_hosts
 from legato.gateway.logs import set_up_logs
 from legato.gateway.loop import new_loop
-from legato.gateway.settings import Settings
+from legato.gateway.settings import Settings, http_address
 from legato.gateway.websocket import Limits, Origins, open_doors
 from legato.gateway.wiring import Wired, wire
 
@@ -125,11 +124,13 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(NotImplementedError, RuntimeError, ValueError):
                 loop.add_signal_handler(number, self.stop)
-        self.address = _address(listening, settings.host)
+        self.address = http_address(settings.host, listening.getsockname()[1])
         expiring = asyncio.create_task(_expire(native), name="token expiry")
         beside: asyncio.Task[None] | None = None
         if second is not None:
-            self.agents_address = _address(second, settings.host).replace("http", "ws", 1)
+            self.agents_address = http_address(settings.host, second.getsockname()[1]).replace(
+                "http", "ws", 1
+            )
             self._second = _second(agents, settings.websocket, origins)
             beside = asyncio.create_task(self._second.serve(sockets=[second]), name="agents' port")
         try:
@@ -243,14 +244,3 @@ def _listen(host: str, port: int, flag: str = "--port") -> socket.socket:
         ) from None
     listening.setblocking(False)
     return listening
-
-
-def _address(listening: socket.socket, host: str) -> str:
-    """The address as a person can open it."""
-    port = listening.getsockname()[1]
-    name = host.strip("[]")
-    if listening.family == socket.AF_INET6:
-        name = "::1" if name == "::" else name
-    elif name == str(IPv4Address(0)):
-        name = "127.0.0.1"
-    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"

@@ -38,6 +38,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def http_address(host: str, port: int) -> str:
+    """The address at which a person on this machine can open what listens on `host`, which may be all of its addresses."""
+    name = host.strip("[]")
+    try:
+        found = ip_address(name)
+    except ValueError:
+        return f"http://{name}:{port}"
+    if found.is_unspecified:
+        name = "::1" if found.version == 6 else "127.0.0.1"
+    return f"http://[{name}]:{port}" if found.version == 6 else f"http://{name}:{port}"
+
+
 def _listed(value: object) -> object:
     """In the environment, where only text can stand, a list is `a, b` (or JSON)."""
     if not isinstance(value, str):
