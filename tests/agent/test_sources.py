@@ -4,7 +4,7 @@ import pytest
 
 from legato.agent.sources import LLAMA_SLOTS, Asked, make_sources
 from legato.engines.ollama import OllamaEngine
-from legato.errors import InvalidError
+from legato.errors import InvalidError, ModelNotFoundError
 
 
 def made(
@@ -63,3 +63,8 @@ def test_the_ollama_is_where_the_environment_says(environ: dict[str, str], url: 
 def test_what_does_not_go_together_is_said(asked: dict[str, object]) -> None:
     with pytest.raises(InvalidError):
         made(**asked)
+
+
+def test_a_demo_model_that_does_not_exist_is_said() -> None:
+    with pytest.raises(ModelNotFoundError, match="It has demo:echo, demo:markov, demo:canned"):
+        made(models=("demo:nope",))

@@ -218,6 +218,11 @@ class TestEngines:
         (found,) = await self.look(settings(flags={"engine": "ollama", "model": model, "url": url}))
         assert (found.verdict, found.fix) == (verdict, fix)
 
+    async def test_a_demo_model_must_be_one(self, settings: Callable[..., Settings]) -> None:
+        assert await self.look(settings(flags={"engine": "demo"})) == []
+        (found,) = await self.look(settings(flags={"model": "demo:nope"}))
+        assert (found.verdict, "demo:canned" in found.said) == ("problem", True)
+
     async def test_an_ollama_that_is_not_there_is_a_problem_where_it_was_asked_for(
         self, settings: Callable[..., Settings]
     ) -> None:

@@ -55,6 +55,10 @@ def test_it_says_where_it_is_and_ends_well(serving: Any) -> None:
         (("--host", "0.0.0.0"), "LEGATO_JWT_SECRET"),
         (("--engine", "olama"), "Did you mean 'ollama'?"),
         (("--config", "gone.toml"), "there is no such file"),
+        (
+            ("--port", "0", "--engine", "demo", "--model", "demo:nope"),
+            "has no model demo:nope. It has demo:echo, demo:markov, demo:canned.",
+        ),
     ],
 )
 def test_what_stops_it_is_a_sentence(legato: Any, arguments: tuple[str, ...], reason: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from legato.agent.roster import Source
-from legato.engines.demo import DemoEngine
+from legato.engines.demo import DemoEngine, full_name
 from legato.engines.llama.engine import LlamaEngine
 from legato.engines.ollama import OllamaEngine
 from legato.engines.openai import OpenAIEngine
@@ -33,7 +33,7 @@ def make_sources(asked: Asked, environ: Mapping[str, str], directory: Path) -> t
     `auto` is what the names of the models tell (a GGUF file, `demo:…`), and an Ollama for the rest.
 
     :raises InvalidError: what was asked for does not go together.
-    :raises SettingsError: a URL is none.
+    :raises SettingsError: a URL is none. :raises ModelNotFoundError: there is no such demo model.
     """
     for engine in asked.engines:
         if engine not in ENGINES:
@@ -69,8 +69,7 @@ def make_sources(asked: Asked, environ: Mapping[str, str], directory: Path) -> t
                     slots += each
             case _:
                 wanted = asked.models if single else demos
-                full = tuple(f"demo:{model.removeprefix('demo:')}" for model in wanted)
-                sources.append(Source(DemoEngine(), full))
+                sources.append(Source(DemoEngine(), tuple(map(full_name, wanted))))
                 slots += 1
     return sources, asked.slots or slots
 

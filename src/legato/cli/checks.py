@@ -20,16 +20,17 @@ from sqlalchemy import text
 
 from legato import __version__
 from legato.engines.base import Engine
+from legato.engines.demo import full_name
 from legato.engines.llama import trouble
 from legato.engines.llama.weights import DEFAULT, find_model
 from legato.engines.ollama import OllamaEngine
 from legato.engines.openai import OpenAIEngine
-from legato.errors import EngineError, LegatoError, SettingsError
+from legato.errors import EngineError, LegatoError, ModelNotFoundError, SettingsError
 from legato.gateway.auth import SECRET_BYTES, Authenticator, check_open
 from legato.gateway.config import VARIABLES
 from legato.gateway.jwks import fetch
 from legato.gateway.page import FOLDER
-from legato.gateway.settings import AssistantSettings, Settings
+from legato.gateway.settings import AssistantSettings, Settings, http_address
 from legato.storage.sql import open_storage
 
 PYTHON = (3, 11)
@@ -242,8 +243,7 @@ async def port(settings: Settings) -> Finding:
 
 async def _running(host: str, number: int) -> str | None:
     """The version of the Legato that answers there; None where none does."""
-    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-    url = f"http://{f'[{name}]' if ':' in name else name}:{number}/api/info"
+    url = f"{http_address(host, number)}/api/info"
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS)) as session,
@@ -258,10 +258,7 @@ async def _running(host: str, number: int) -> str | None:
 async def engines(settings: Settings) -> list[Finding]:
     """The engines that the assistants use, each looked at once for each model."""
     wanted = dict.fromkeys(
-        (engine, model)
-        for assistant in settings.assistants.values()
-        for engine, model in _used(assistant)
-        if engine != "demo"
+        (engine, model) for assistant in settings.assistants.values() for engine, model in _used(assistant)
     )
     found = await asyncio.gather(*(_engine(settings, engine, model) for engine, model in wanted))
     return [finding for each in found for finding in each]
@@ -282,6 +279,8 @@ def _used(assistant: AssistantSettings) -> Iterator[tuple[str, str | None]]:
 
 async def _engine(settings: Settings, name: str, model: str | None) -> list[Finding]:
     match name:
+        case "demo":
+            return list(_demo(model))
         case "ollama":
             return [await _ollama(settings, model)]
         case "openai":
@@ -301,6 +300,14 @@ async def _engine(settings: Settings, name: str, model: str | None) -> list[Find
         note("Ollama", f"{ollama.said} {instead}", ollama.fix),
         llama if llama.verdict != "problem" else note(llama.about, llama.said, llama.fix),
     ]
+
+
+def _demo(model: str | None) -> Iterator[Finding]:
+    """It is always there, so only a model that is none is worth a word."""
+    try:
+        full_name(model or "")
+    except ModelNotFoundError as error:
+        yield problem("Demo", error.message)
 
 
 async def _ollama(settings: Settings, model: str | None) -> Finding:

@@ -44,7 +44,7 @@ class DemoEngine:
     name = "demo"
 
     async def generate(self, request: Request, out: Out) -> Outcome:
-        model = _full_name(request.model)
+        model = full_name(request.model)
         pace = _number(request.options, "tokens_per_second", _PACES[model])
         delay = _number(request.options, "first_token_ms", 0.0) / 1000
         limit = _limit(request.options)
@@ -157,7 +157,11 @@ class _Reply:
             self._upcoming = next(self._tokens, None)
 
 
-def _full_name(model: str) -> str:
+def full_name(model: str) -> str:
+    """`demo:echo` for `echo`, and the default for no name.
+
+    :raises ModelNotFoundError: there is no such demo model; the sentence names those there are.
+    """
     if not model:
         return DEFAULT_MODEL
     name = model if model.startswith("demo:") else f"demo:{model}"

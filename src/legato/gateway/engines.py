@@ -6,7 +6,7 @@ from pathlib import Path
 
 from legato.engines.base import Engine
 from legato.engines.breaker import Breakers
-from legato.engines.demo import DEFAULT_MODEL, DemoEngine
+from legato.engines.demo import DEFAULT_MODEL, DemoEngine, full_name
 from legato.engines.llama.engine import LlamaEngine
 from legato.engines.ollama import OllamaEngine
 from legato.engines.openai import OpenAIEngine
@@ -36,7 +36,7 @@ class Engines:
         """The engine of this name and the model to ask it for; `auto` is decided by the model's name, or by what is there.
 
         :raises SettingsError: there is no way to know which model is meant.
-        :raises ModelNotFoundError: the file that was named is not there.
+        :raises ModelNotFoundError: the file that was named is not there, or no such demo model is.
         """
         if engine == "auto":
             told = _told_by(model)
@@ -47,7 +47,7 @@ class Engines:
                 engine = told
         match engine:
             case "demo":
-                return self._one("demo", DemoEngine), model or DEFAULT_MODEL
+                return self._one("demo", DemoEngine), full_name(model or "")
             case "llama":
                 return await self._llama_or_demo(model)
             case "ollama":
