@@ -7,11 +7,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from msgspec.structs import replace
+
 from legato.engines.base import Outcome
 from legato.fleet.decisions import Assign, Cancel, Decision, HangUp, Placed, Refuse, Rules
 from legato.fleet.lease import Lease
-from legato.fleet.link import Link, same
+from legato.fleet.link import Link
 from legato.fleet.member import Member
+from legato.fleet.members import Members
+from legato.fleet.names import short
 from legato.fleet.places import Ticket
 from legato.fleet.prompt import job_of, prompt_job
 from legato.fleet.protocol import HEARTBEAT, Broke, Ended, Facts, Register, Registered, ResumeAt
@@ -24,7 +28,9 @@ logger = logging.getLogger(__name__)
 TICK = 0.5
 """Seconds between two looks at who is silent, and at how fast tokens come."""
 
-ACK_SECONDS = 0.1
+ACK_SECONDS = 1.0
+"""How long an agent keeps what it was not told to have arrived. Each job it writes costs a frame in this time, which at
+twenty tokens a second and a tenth of a second was every third frame that the server handled."""
 
 INTRODUCTION = 10.0
 """Seconds that an agent may take to register."""
@@ -35,33 +41,25 @@ GOING_AWAY = 1012
 class Desk:
     """The host of the links. Nothing here waits: what is to happen later, a timer does.
 
-    `done` and `lost` count jobs, `rate` is tokens per second. `listeners` are called when something changed.
+    `done` and `lost` count jobs. `listeners` are called when something changed.
     """
 
     def __init__(self, rules: Rules, clock: Callable[[], float]) -> None:
         self.scheduler = Scheduler(rules)
-        self.members: dict[str, Member] = {}
+        self.members = Members()
         self.listeners: set[Callable[[], None]] = set()
         self.done = 0
         self.lost = 0
-        self.rate = 0.0
         self._clock = clock
         self._tick_seconds = min(TICK, rules.lease / 4)
         self._links: set[Link] = set()
         self._runs: dict[str, Run] = {}
         self._stopping: dict[str, asyncio.Future[None]] = {}
         self._dirty: set[Link] = set()
-        self._former = 0
-        self._counted = 0
         self._looked = 0.0
         self._due: float | None = None
         self._waking: asyncio.TimerHandle | None = None
         self._ticking: asyncio.TimerHandle | None = None
-
-    @property
-    def tokens(self) -> int:
-        """All that were written since the server started."""
-        return self._former + sum(member.written for member in self.members.values())
 
     # Replies.
 
@@ -90,9 +88,12 @@ class Desk:
         send: Callable[[bytes], None],
         close: Callable[[int, str], None],
         allowed: frozenset[str] | None = None,
+        owner: str = "",
     ) -> Link:
         """Somebody is at the door, and has shown a key where one is needed: welcome them."""
-        link = Link(self, secrets.token_hex(8), send, close, allowed=allowed, now=self._clock())
+        link = Link(
+            self, secrets.token_hex(8), send, close, allowed=allowed, owner=owner, now=self._clock()
+        )
         self._links.add(link)
         link.welcome(_milliseconds())
         if self._ticking is None:
@@ -113,7 +114,7 @@ class Desk:
         link.open = False
         self._links.discard(link)
         self._dirty.discard(link)
-        member = self._member(link)
+        member = self.members.of(link)
         if member is not None:
             self._do(self._cut(member))
 
@@ -126,10 +127,6 @@ class Desk:
         for link in list(self._links):
             link.hang_up(GOING_AWAY, "The server is going away: connect again.")
 
-    def _member(self, link: Link) -> Member | None:
-        member = self.members.get(link.id)
-        return member if member is not None and member.link is link else None
-
     def _cut(self, member: Member) -> list[Decision]:
         """It has no connection any more. What it holds is kept for as long as its lease lasts."""
         link = member.link
@@ -140,19 +137,13 @@ class Desk:
             for job in link.leases:
                 self._has_stopped(job)
         decisions = self.scheduler.cut(member.id, self._clock())
-        self._bury()
+        self.members.bury(self.scheduler.seats)
         return decisions
-
-    def _bury(self) -> None:
-        """Those that the scheduler has given up are members no more."""
-        for member in [each for each in self.members.values() if each.id not in self.scheduler.seats]:
-            del self.members[member.id]
-            self._former += member.written
 
     # What the links tell.
 
     def registers(self, link: Link, register: Register) -> None:
-        known = self._known(register) if register.protocol > 1 else None
+        known = self.members.known(register) if register.protocol > 1 else None
         decisions: list[Decision] = []
         if known is not None and known.link is not None:
             old = known.link
@@ -161,7 +152,10 @@ class Desk:
         if known is not None and known.id in self.members:
             decisions += self._comes_back(known, link, register)
         else:
-            member = Member(link.id, register)
+            if register.protocol > 1 and (former := self.members.replaced(link, register)) is not None:
+                decisions += self.scheduler.leave(former.id, self._clock())
+                self.members.bury(self.scheduler.seats)
+            member = Member(link.id, register, link.owner)
             member.link, member.facts = link, link.facts
             for held in register.running:
                 link.remember(held.job_id, held.attempt)
@@ -170,19 +164,6 @@ class Desk:
             logger.info("Agent %s has joined with %d slots", member.name, member.slots)
             decisions += self.scheduler.join(member.agent(), self._clock())
         self._do(decisions)
-
-    def _known(self, register: Register) -> Member | None:
-        """Who this was before, if it can show it."""
-        return next(
-            (
-                member
-                for member in self.members.values()
-                if register.instance is not None
-                and member.instance == register.instance
-                and same(member.secret, register.secret)
-            ),
-            None,
-        )
 
     def _comes_back(self, member: Member, link: Link, register: Register) -> list[Decision]:
         """It goes on with those jobs of which it still has everything that did not arrive."""
@@ -211,7 +192,7 @@ class Desk:
 
     def ended(self, link: Link, lease: Lease, end: Ended | Broke) -> None:
         self._has_stopped(lease.job)
-        member = self._member(link)
+        member = self.members.of(link)
         if member is None:
             return
         now = self._clock()
@@ -220,7 +201,7 @@ class Desk:
         if run is not None and isinstance(end, Ended):
             member.jobs += 1
             self.done += 1
-            model = end.model if end.model in member.facts else lease.model
+            model = end.model if short(end.model) in member.facts else lease.model
             run.finish(Outcome(end.reason, model, end.usage, end.timings))
         elif run is not None and isinstance(end, Broke):
             error = broken(end)
@@ -233,46 +214,49 @@ class Desk:
     def cancelled(self, link: Link, lease: Lease) -> None:
         """Nothing of it runs there any more; where it was still wanted, the agent gave it up by itself."""
         self._has_stopped(lease.job)
-        if (member := self._member(link)) is not None:
+        if (member := self.members.of(link)) is not None:
             decide = self.scheduler.broke if lease.wanted else self.scheduler.ended
             self._do(decide(member.id, lease.job, lease.attempt, self._clock()))
 
     def refused(self, link: Link, lease: Lease, reason: str) -> None:
         self._has_stopped(lease.job)
-        if (member := self._member(link)) is not None:
+        if (member := self.members.of(link)) is not None:
             logger.info("Agent %s takes no job: %.200s", member.name, reason)
             self._do(self.scheduler.returned(member.id, lease.job, lease.attempt, self._clock()))
 
     def models(self, link: Link, facts: dict[str, Facts]) -> None:
-        if (member := self._member(link)) is not None:
+        if (member := self.members.of(link)) is not None:
             member.facts = link.facts = facts
             self._do(self.scheduler.has_models(member.id, facts, self._clock()))
 
     def drains(self, link: Link) -> None:
-        if (member := self._member(link)) is not None:
+        if (member := self.members.of(link)) is not None:
             member.draining = True
             self.scheduler.drain(member.id)
             self._tell()
 
     def dirty(self, link: Link) -> None:
-        if not self._dirty:
-            asyncio.get_running_loop().call_later(ACK_SECONDS, self._acknowledge)
-        self._dirty.add(link)
+        if link not in self._dirty:
+            self._dirty.add(link)
+            asyncio.get_running_loop().call_later(ACK_SECONDS, self._acknowledge, link)
 
     def expelled(self, link: Link) -> None:
-        member = self._member(link)
+        """What it wrote is not to be trusted: nothing of its running jobs stays, and others write them."""
+        member = self.members.of(link)
         if member is None:
             return
         logger.warning("Agent %s broke the rules of the protocol and is hung up on", member.name)
-        for job in link.leases:
+        for job, lease in link.leases.items():
             self._has_stopped(job)
+            if lease.wanted:
+                self._runs[job].disown()
         decisions = self.scheduler.leave(member.id, self._clock())
-        self._bury()
+        self.members.bury(self.scheduler.seats)
         self._do(decisions)
 
-    def _acknowledge(self) -> None:
-        dirty, self._dirty = self._dirty, set()
-        for link in dirty:
+    def _acknowledge(self, link: Link) -> None:
+        if link in self._dirty:
+            self._dirty.remove(link)
             link.acknowledge()
 
     # What the scheduler decides.
@@ -302,7 +286,7 @@ class Desk:
         if before is not None:
             before.kept.pop(job, None)
         run.agent = member.id
-        facts = member.facts.get(run.request.model)
+        facts = member.facts.get(short(run.request.model))
         second = member.generation > 1
         continues = second and facts is not None and facts.can is not None and facts.can.continues
         loaded = facts is None or facts.loaded
@@ -311,12 +295,11 @@ class Desk:
             return self.scheduler.ended(member.id, job, attempt, self._clock())
         if link is None:
             return []
-        lease = Lease(job, attempt, run.request.model, run, run.request.options if second else None)
+        request = run.request if facts is None else replace(run.request, model=facts.name)
+        lease = Lease(job, attempt, request.model, run, request.options if second else None)
         link.start(
             lease,
-            job_of(job, attempt, run.request, prefix)
-            if second
-            else prompt_job(job, run.request, run.parameters),
+            job_of(job, attempt, request, prefix) if second else prompt_job(job, request, run.parameters),
         )
         return []
 
@@ -355,14 +338,15 @@ class Desk:
     def _wake(self) -> None:
         self._waking = self._due = None
         decisions = self.scheduler.look(self._clock())
-        self._bury()
+        self.members.bury(self.scheduler.seats)
         self._do(decisions)
 
     def _tick(self) -> None:
         now = self._clock()
         late = now - self._looked > 3 * self._tick_seconds
         elapsed, self._looked = now - self._looked, now
-        self._count(elapsed)
+        if self.members.count(elapsed):
+            self._tell()
         for link in [link for link in self._links if link.open and not link.generation]:
             if now - link.heard >= INTRODUCTION:
                 link.refuse("An agent begins with `register`.")
@@ -381,16 +365,6 @@ class Desk:
             if self._links or self.members
             else None
         )
-
-    def _count(self, elapsed: float) -> None:
-        for member in self.members.values():
-            member.count(elapsed)
-        tokens = self.tokens
-        rate = (tokens - self._counted) / elapsed if elapsed > 0 else 0.0
-        changed = rate != self.rate
-        self._counted, self.rate = tokens, rate
-        if changed:
-            self._tell()
 
     def _tell(self) -> None:
         for listener in self.listeners:

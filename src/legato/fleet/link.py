@@ -3,7 +3,6 @@
 A token takes one way through here: decoded, its lease looked up, and into the lease's sink in the same call.
 """
 
-import hmac
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
@@ -12,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from legato.fleet.lease import Lease
+from legato.fleet.names import MODELS, NAME_LENGTH, by_name, short
 from legato.fleet.protocol import (
     Acknowledged,
     Broke,
@@ -56,12 +56,6 @@ SAID_NOTHING = "the model said nothing"
 _decode = msgspec.json.Decoder(FromAgent).decode
 _encode = msgspec.json.Encoder().encode
 
-MODELS = 1000
-"""Models that one agent may offer: everyone who looks at the fleet is told of them."""
-
-NAME_LENGTH = 256
-"""Characters of a model's name."""
-
 
 class Host(Protocol):
     """Whoever keeps the links. It is told of everything but words, which go to the sinks."""
@@ -83,7 +77,7 @@ class Host(Protocol):
     def drains(self, link: "Link") -> None: ...
 
     def dirty(self, link: "Link") -> None:
-        """Call `acknowledge` within a tenth of a second."""
+        """Call `acknowledge` within a second or so."""
         ...
 
     def expelled(self, link: "Link") -> None:
@@ -99,6 +93,7 @@ class Link:
     """What an agent says is held against what it was given; one that breaks the rules is told so and hung up on.
 
     `send` takes a frame, `close` a code and a reason. `allowed` are the models that its key is good for; None means any.
+    `owner` is whose key it is. Models are known by their `short` names.
     `generation` is 0 until it has registered. `tokens` counts what it wrote, `stale` what was refused because it came too
     late.
     """
@@ -115,6 +110,7 @@ class Link:
         "id",
         "leases",
         "open",
+        "owner",
         "stale",
         "tokens",
     )
@@ -127,13 +123,15 @@ class Link:
         close: Callable[[int, str], None],
         *,
         allowed: frozenset[str] | None = None,
+        owner: str = "",
         now: float = 0.0,
     ) -> None:
         self.id = id
-        self.allowed = allowed
+        self.allowed = None if allowed is None else frozenset(map(short, allowed))
         self.generation = 0
         self.facts: dict[str, Facts] = {}
         self.leases: dict[str, Lease] = {}
+        self.owner = owner
         self.heard = now
         self.open = True
         self.tokens = 0
@@ -310,10 +308,10 @@ class Link:
                     self._host.refused(self, lease, reason)
             case Models(facts):
                 if self._listable(facts):
-                    self._host.models(self, self.permitted(facts))
+                    self._host.models(self, by_name(facts, self.allowed))
             case Loading(model, progress):
                 for lease in self.leases.values():
-                    if lease.model == model and lease.wanted and not lease.began:
+                    if short(lease.model) == short(model) and lease.wanted and not lease.began:
                         lease.sink.state(State("loading", progress=progress))
             case Drain():
                 self._host.drains(self)
@@ -329,15 +327,11 @@ class Link:
         )
         return False
 
-    def permitted(self, facts: list[Facts]) -> dict[str, Facts]:
-        """Those of these models that its key is good for."""
-        return {each.name: each for each in facts if self.allowed is None or each.name in self.allowed}
-
     def _register(self, register: Register) -> None:
         facts = register.facts or [Facts(name) for name in register.models]
         if not self._listable(facts):
             return
-        named = self.permitted(facts)
+        named = by_name(facts, self.allowed)
         if facts and not named:
             self.refuse("This agent's key is good for none of its models.", FORBIDDEN)
         elif self.generation:
@@ -399,8 +393,3 @@ _KINDS = frozenset(
         Drain,
     )
 )
-
-
-def same(secret: str, shown: str | None) -> bool:
-    """Whether it is the secret that was shown, in a time that tells nothing."""
-    return shown is not None and hmac.compare_digest(secret.encode(), shown.encode("utf-8", "surrogatepass"))
