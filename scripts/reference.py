@@ -72,11 +72,17 @@ MEANINGS: Mapping[str, str] = {
     "assistants.NAME.timeout": "Seconds of silence after which an attempt is given up.",
     "assistants.NAME.first_token_timeout": "Seconds until the first word, or sign of life. Not set: `timeout`.",
     "assistants.NAME.disclaimer": "Appended to every reply, as a paragraph of its own.",
+    "assistants.NAME.tools": "The tools that the model may ask for: names of sections `[tools.NAME]`, or of tools that other packages bring.",
     "assistants.NAME.on_unwatched": "What becomes of a running reply when its last viewer leaves.",
     "assistants.NAME.grace_seconds": "How long `grace` waits for a viewer to come back.",
     "assistants.NAME.options": "The engine's own options, passed on as they are: `temperature`, `num_ctx`, `max_tokens` …",
     "assistants.NAME.keep_alive": "How long Ollama keeps the model loaded; as Ollama defines it.",
     "assistants.NAME.think": "Whether the model thinks first; a word where it knows levels, such as `low`.",
+    "dialects.accumulating": "The assistant behind `/ws/assistant`.",
+    "dialects.rooms": "The assistant behind `/ws/sessions`.",
+    "dialects.tokens": "The assistant behind `/ws/chat`.",
+    "dialects.chunks": "The assistant behind `/ws/conversations/{id}`.",
+    "rooms.join": "Who may join a session of `/ws/sessions`: its `members`, or `anyone` who is authenticated and names it.",
     "storage.durable": "What was acknowledged survives a power cut too; each commit waits for the disk.",
 }
 """What each setting is for. One that is missing here, or that no longer exists, stops the generator."""
@@ -88,6 +94,8 @@ SECTIONS: Mapping[str, str] = {
     "engines.openai": "Any server that speaks the OpenAI API.",
     "engines.llama": "The embedded engine, llama.cpp.",
     "assistants.NAME": "As many as you like; `default` is always there, and is the one that flags speak of.",
+    "dialects": "Which assistant a chat dialect speaks to; a client may ask for another with `?assistant=`.",
+    "rooms": "",
     "storage": "",
     "fleet": "Agents beside models on other machines: `--engine fleet` here, `legato agent` there.",
     "fleet.keys.NAME": "Beside `agent_keys`.",
@@ -144,7 +152,8 @@ def _settings(schema: Schema) -> Iterator[tuple[str, str, Schema]]:
                 yield from walk(_resolve(schema, field)["properties"], (*path, name))
             elif isinstance(inner, dict) and "$ref" in inner:
                 yield from walk(_resolve(schema, inner)["properties"], (*path, name, "NAME"))
-            else:
+            elif path or name != "tools":
+                # What stands under `[tools]` depends on the tool: docs/how-to says it.
                 yield ".".join(path), name, field
 
     yield from walk(schema["properties"], ())

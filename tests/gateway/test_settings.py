@@ -1,6 +1,7 @@
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +287,47 @@ class TestDataDirectory:
         place.write("", "file")
         with pytest.raises(SettingsError, match=r"cannot be made: .*LEGATO_DATA_DIR"):
             place.load({"data_dir": "file/data"}).make_data_dir()
+
+
+class TestNamesOfAssistantsAndTools:
+    def test_a_dialect_speaks_to_the_assistant_it_names(self, place: Place) -> None:
+        place.write('[assistants.nurse]\n[dialects]\nchunks = "nurse"\n[rooms]\njoin = "anyone"\n')
+        settings = place.load()
+        assert (settings.dialects.chunks, settings.dialects.rooms) == ("nurse", "default")
+        assert settings.rooms.join == "anyone"
+
+    def test_an_assistant_may_use_tools_that_are_set(self, place: Place) -> None:
+        place.write('[assistants.a]\ntools = ["mongodb"]\n[tools.mongodb]\nuri = "mongodb://x"\n')
+        assert place.load().make_assistants()["a"].tools == ("mongodb",)
+
+    def test_every_name_that_stands_for_nothing_is_told_with_its_line(self, place: Place) -> None:
+        file = place.write(
+            '[assistants.nurse]\ntools = [\n  "mongo"]\n[tools.mongodb]\n[dialects]\nrooms = "nurs"\nchunks = "zzz"\n'
+        )
+        assert place.complaint().splitlines() == [
+            f"{file}, line 2: [assistants.nurse] tools names 'mongo', and there is no [tools.mongo]. Did you mean 'mongodb'?",
+            f"{file}, line 6: [dialects] rooms names 'nurs', and there is no [assistants.nurs]. Did you mean 'nurse'?",
+            f"{file}, line 7: [dialects] chunks names 'zzz', and there is no [assistants.zzz]. There is: default, nurse.",
+        ]
+
+    def test_a_variable_that_names_nothing_is_told_by_its_name(self, place: Place) -> None:
+        assert place.complaint(LEGATO_DIALECTS__TOKENS="x").startswith(
+            "LEGATO_DIALECTS__TOKENS: [dialects] tokens"
+        )
+
+    def test_an_assistant_of_the_environment_may_be_named_in_the_file(self, place: Place) -> None:
+        place.write('[dialects]\ntokens = "x"\n')
+        assert place.load(LEGATO_ASSISTANTS__X__MODEL="demo:echo").dialects.tokens == "x"
+
+    def test_a_tool_of_another_package_needs_no_section(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def found(group: str) -> list[EntryPoint]:
+            return [EntryPoint("dice", "dice:roll", group)]
+
+        monkeypatch.setattr("legato.gateway.config.entry_points", found)
+        place.write('[assistants.a]\ntools = ["dice"]\n')
+        assert place.load().assistants["a"].tools == ("dice",)
 
 
 def test_an_assistant_has_the_settings_it_has_and_their_defaults() -> None:

@@ -12,7 +12,8 @@ class Assistant(Struct, frozen=True, kw_only=True):
 
     `backup_engine` None means the same engine. `history` is in messages. `timeout` is the seconds of silence after which an
     attempt is given up, `first_token_timeout` the seconds until the first word (None: `timeout`). `on_unwatched` says
-    what becomes of a running reply that nobody watches, `grace_seconds` how long `grace` waits.
+    what becomes of a running reply that nobody watches, `grace_seconds` how long `grace` waits. `tools` names the tools
+    that the model may ask for.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Assistant(Struct, frozen=True, kw_only=True):
     timeout: float = 300.0
     first_token_timeout: float | None = None
     disclaimer: str | None = None
+    tools: tuple[str, ...] = ()
     on_unwatched: OnUnwatched = "continue"
     grace_seconds: float = 30.0
     options: dict[str, Any] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """What is wrong with a setting, said to a person: where it stands, what it must be, and what was probably meant."""
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -20,6 +20,9 @@ class Place(NamedTuple):
     name: str
     line: int | None = None
 
+    def __str__(self) -> str:
+        return self.name + (f", line {self.line}" if self.line else "")
+
 
 def complaints(error: ValidationError, data: dict[str, Any], place: Callable[[Steps], Place]) -> str:
     """All that is wrong in `data`, a sentence a line, in the order in which it stands."""
@@ -29,12 +32,41 @@ def complaints(error: ValidationError, data: dict[str, Any], place: Callable[[St
     said = sorted((place(path), path) for path in seen)
     sentences = []
     for where, path in said[:SHOWN]:
-        prefix = where.name + (f", line {where.line}" if where.line else "")
         sentence = _sentence(path, seen[path], data)
-        sentences.append(f"{prefix}: {sentence}" if prefix else sentence)
+        sentences.append(f"{where}: {sentence}" if where.name else sentence)
     if len(said) > SHOWN:
         sentences.append(f"And {len(said) - SHOWN} more.")
     return "\n".join(sentences)
+
+
+def astray(settings: Settings, tools: Collection[str]) -> list[tuple[Steps, str]]:
+    """Names that stand for something which is set nowhere: each with its place, and the sentence that says so.
+
+    `tools` are those that need no section of their own.
+    """
+    found: list[tuple[Steps, str]] = []
+    assistants = sorted(settings.assistants)
+    for dialect, name in settings.dialects.model_dump().items():
+        if name not in settings.assistants:
+            hint = suggestion(name, assistants) or f" There is: {', '.join(assistants)}."
+            found.append(
+                (
+                    ("dialects", dialect),
+                    f"{dialect} names {_toml(name)}, and there is no [assistants.{name}].{hint}",
+                )
+            )
+    known = sorted({*settings.tools, *tools})
+    for assistant, each in settings.assistants.items():
+        for name in each.tools:
+            if name not in known:
+                hint = suggestion(name, known)
+                found.append(
+                    (
+                        ("assistants", assistant, "tools"),
+                        f"tools names {_toml(name)}, and there is no [tools.{name}].{hint}",
+                    )
+                )
+    return [(path, f"[{'.'.join(map(str, path[:-1]))}] {sentence}") for path, sentence in found]
 
 
 def suggestion(word: str, known: list[str]) -> str:
@@ -175,7 +207,7 @@ def _fields(path: tuple[str, ...]) -> list[str] | None:
     annotation = _annotation(path)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return list(annotation.model_fields)
-    return [] if get_origin(annotation) is dict and path == ("assistants",) else None
+    return [] if get_origin(annotation) is dict and path in (("assistants",), ("tools",)) else None
 
 
 def _known(path: Steps) -> list[str]:

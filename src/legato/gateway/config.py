@@ -7,7 +7,8 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.sources import EnvSettingsSource
 
 from legato.errors import SettingsError
-from legato.gateway.complaint import Place, Steps, complaints, within
+from legato.gateway.complaint import Place, Steps, astray, complaints, within
 from legato.gateway.settings import Settings, default_data_dir
 
 Keys = tuple[str, ...]
@@ -42,6 +43,9 @@ FLAGS: Mapping[str, Keys] = {
     "model": ("assistants", "default", "model"),
     "backup_model": ("assistants", "default", "backup_model"),
 }
+
+TOOLS = "legato.tools"
+"""The group of entry points under which other packages bring tools."""
 
 FILES: tuple[Keys, ...] = (
     ("server", "data_dir"),
@@ -95,6 +99,7 @@ def load_settings(
         settings = Settings.model_validate(everything)
     except ValidationError as error:
         raise SettingsError(complaints(error, everything, place)) from None
+    _check_names(settings, lambda path: _said(place(path), path, file))
     return settings.read_from(file) if file else settings
 
 
@@ -124,6 +129,21 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
             both = isinstance(below, dict) and isinstance(value, dict)
             result[key] = merged(below, value) if both and below is not None else value
     return result
+
+
+def _check_names(settings: Settings, place: Callable[[Steps], Place]) -> None:
+    """:raises SettingsError: a setting names an assistant or a tool that there is not."""
+    named = any(assistant.tools for assistant in settings.assistants.values())
+    tools = {entry.name for entry in entry_points(group=TOOLS)} if named else set()
+    if lost := [(place(path), sentence) for path, sentence in astray(settings, tools)]:
+        raise SettingsError("\n".join(f"{where}: {sentence}" for where, sentence in sorted(lost)))
+
+
+def _said(by: Place, path: Steps, file: Path | None) -> Place:
+    """The variable or flag that said it, else the line of the file."""
+    if by.name or file is None:
+        return by
+    return Place(str(file), line_of(file.read_text(encoding="utf-8-sig").splitlines(), path))
 
 
 def _flags(flags: Mapping[str, Any], directory: Path) -> dict[str, Any]:

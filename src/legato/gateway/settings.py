@@ -150,11 +150,27 @@ class AssistantSettings(Section):
     timeout: Annotated[float, Field(gt=0)] = 300.0
     first_token_timeout: Annotated[float | None, Field(gt=0)] = None
     disclaimer: str | None = None
+    tools: Words = ()
     on_unwatched: OnUnwatched = "continue"
     grace_seconds: Annotated[float, Field(ge=0)] = 30.0
     options: dict[str, Any] = Field(default_factory=dict)
     keep_alive: float | str | None = None
     think: bool | str | None = None
+
+
+class DialectsSettings(Section):
+    """`[dialects]`: the assistant that each chat dialect speaks to, where a client does not ask for another with `?assistant=`."""
+
+    accumulating: Annotated[str, Field(min_length=1)] = "default"
+    rooms: Annotated[str, Field(min_length=1)] = "default"
+    tokens: Annotated[str, Field(min_length=1)] = "default"
+    chunks: Annotated[str, Field(min_length=1)] = "default"
+
+
+class RoomsSettings(Section):
+    """`[rooms]`: who may join a session of the dialect `rooms`: its `members`, or `anyone` who is authenticated and names it."""
+
+    join: Literal["members", "anyone"] = "members"
 
 
 class StorageSettings(Section):
@@ -201,6 +217,9 @@ class Settings(Section):
     auth: AuthSettings = AuthSettings()
     engines: EnginesSettings = EnginesSettings()
     assistants: dict[str, AssistantSettings] = Field(default_factory=dict)
+    dialects: DialectsSettings = DialectsSettings()
+    rooms: RoomsSettings = RoomsSettings()
+    tools: dict[str, dict[str, Any]] = Field(default_factory=dict)
     storage: StorageSettings = StorageSettings()
     fleet: FleetSettings = FleetSettings()
     _config_file: Path | None = PrivateAttr(None)
