@@ -12,6 +12,7 @@ from legato.chat.audience import Audience, Watcher
 from legato.chat.journal import INTERVAL, Journal
 from legato.chat.replies import Replies
 from legato.chat.reply import Reply, Speaker, finished_message, pieces
+from legato.chat.tally import Tally
 from legato.chat.trees import Trees
 from legato.errors import StorageError
 from legato.storage.base import Conversation, Message, Storage, Unfinished
@@ -42,6 +43,7 @@ class Runner:
         new_epoch: Callable[[], str],
     ) -> None:
         self.replies = Replies(clock)
+        self.tally = Tally()
         self._storage = storage
         self._trees = trees
         self._audience = audience
@@ -155,6 +157,7 @@ class Runner:
     async def _record(self, reply: Reply, message: Message, end: Terminal) -> None:
         """Store, then close the log, then tell. A database that fails is tried until it takes it."""
         stored = await self._finish(message)
+        self.tally.ended(reply.speaker.assistant.name, end, reply.pieces)
         reply.log.append(end)
         if stored is None:
             return
