@@ -20,6 +20,11 @@ def test_one_token_and_nothing_else_is_printed(legato: Any) -> None:
     assert claims["exp"] - claims["iat"] == 7200
 
 
+def test_it_may_allow_something_else(legato: Any) -> None:
+    shown = legato("token", "--user", "ann", "--scope", "admin", env={"LEGATO_JWT_SECRET": SECRET})
+    assert jwt.decode(shown.stdout.strip(), SECRET, ["HS256"])["scope"] == "admin"
+
+
 def test_the_secret_may_stand_in_the_config_and_be_short(legato: Any, tmp_path: Path) -> None:
     (tmp_path / "legato.toml").write_text(
         '[auth]\njwt_secret = "secret"\nuser_claim = "user"\naudience = "us"\n'

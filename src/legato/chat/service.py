@@ -22,6 +22,7 @@ from legato.chat.ingress import (
 from legato.chat.person import Person
 from legato.chat.reply import Reply, Speaker, stored_log
 from legato.chat.runner import Runner
+from legato.chat.tally import Tally
 from legato.chat.trees import Trees
 from legato.errors import BusyError, InvalidError, NotFoundError
 from legato.message import Part, TextPart
@@ -84,6 +85,11 @@ class ChatService:
     def running(self) -> int:
         """How many replies are being written or wait in line."""
         return len(self._runner.replies)
+
+    @property
+    def tally(self) -> Tally:
+        """What was counted since the start."""
+        return self._runner.tally
 
     async def create(
         self, person: Person, assistant: str | None = None, title: str | None = None
@@ -360,6 +366,7 @@ class ChatService:
             return begun
         speaker = self._speakers.get(begun.conversation.assistant) or self._speakers["default"]
         running = self._runner.enter(begun.reply, speaker, person.id)
+        self.tally.messages += question is not None
         self._trees.wrote(begun.conversation, begun.question, begun.reply)
         # It is stored, so it runs, whatever becomes of those who are told; its first step is behind all they hear now.
         self._runner.run(running)

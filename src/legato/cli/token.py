@@ -30,8 +30,12 @@ def seconds(text: str) -> float:
 def token(
     user: Annotated[str, typer.Option(help="The user it names.")],
     ttl: Annotated[str, typer.Option(help="How long it is good: 30m, 1h, 7d.")] = "1h",
+    scope: Annotated[
+        str | None,
+        typer.Option(help="What it allows: `chat`, `admin`, or both with a space between.  [default: chat]"),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="The legato.toml to read.")] = None,
 ) -> None:
     """Print a token for a user, and nothing else. It is signed with the secret that the server has."""
     settings = load_settings({"config": config})
-    typer.echo(issue_token(settings.auth, user, seconds(ttl), time.time()))
+    typer.echo(issue_token(settings.auth, user, seconds(ttl), time.time(), scopes=scope))

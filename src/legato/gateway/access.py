@@ -64,21 +64,32 @@ def here(request: Request) -> Parts:
     return parts
 
 
-async def asker(request: Request, parts: Annotated[Parts, Depends(here)]) -> Asking:
+async def known(request: Request, parts: Annotated[Parts, Depends(here)]) -> Person:
     """Who asks: a token in `Authorization: Bearer`, or a single-use `?ticket=`.
 
     :raises UnauthenticatedError: nobody, or somebody who cannot show it.
-    :raises ForbiddenError: somebody who may not chat.
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     ticket = request.query_params.get("ticket")
     if scheme and scheme.lower() != "bearer" and parts.auth_required:
         raise UnauthenticatedError("Send the token as `Authorization: Bearer …`.")
-    person = await parts.authenticator(token=token.strip() or None, ticket=ticket if not token else None)
+    return await parts.authenticator(token=token.strip() or None, ticket=ticket if not token else None)
+
+
+async def asker(parts: Annotated[Parts, Depends(here)], person: Annotated[Person, Depends(known)]) -> Asking:
+    """:raises ForbiddenError: somebody who may not chat."""
     if "chat" not in person.scopes:
         raise ForbiddenError("This token does not allow its owner to chat.")
     return Asking(parts, person)
 
 
+async def administrator(person: Annotated[Person, Depends(known)]) -> Person:
+    """:raises ForbiddenError: somebody who may not look behind the scenes."""
+    if "admin" not in person.scopes:
+        raise ForbiddenError("This needs a token whose scope says `admin`.")
+    return person
+
+
 Here = Annotated[Parts, Depends(here)]
 Asker = Annotated[Asking, Depends(asker)]
+Administrator = Annotated[Person, Depends(administrator)]

@@ -1,20 +1,23 @@
 """The HTTP side of the server: ordinary FastAPI. Tokens do not pass here, but for those who want them by SSE."""
 
+from collections.abc import Callable
+
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from legato import __version__
 from legato.gateway.access import Parts
 from legato.gateway.guard import Guard
+from legato.gateway.metrics import Metrics
 from legato.gateway.openapi import document
 from legato.gateway.page import mount_page
 from legato.gateway.problems import HANDLERS
-from legato.gateway.routes import conversations, fleet, server, streams
+from legato.gateway.routes import conversations, fleet, metrics, server, streams
 from legato.gateway.websocket.origins import Origins
 
 
-def make_app(parts: Parts, origins: Origins) -> FastAPI:
-    """The application. Its parts are started and stopped by whoever made them."""
+def make_app(parts: Parts, origins: Origins, sockets: Callable[[], int] = lambda: 0) -> FastAPI:
+    """The application. Its parts are started and stopped by whoever made them. `sockets` says how many are open."""
     app = FastAPI(
         title="Legato",
         version=__version__,
@@ -23,7 +26,8 @@ def make_app(parts: Parts, origins: Origins) -> FastAPI:
         redoc_url=None,
     )
     app.state.parts = parts
-    for routes in (conversations, streams, server, fleet):
+    app.state.metrics = Metrics(parts, sockets)
+    for routes in (conversations, streams, server, metrics, fleet):
         app.include_router(routes.router)
     mount_page(app)
     for kind, handler in HANDLERS.items():

@@ -102,7 +102,6 @@ class Server:
     async def _serve(self, wired: Wired, listening: socket.socket, second: socket.socket | None) -> None:
         settings = self.settings.server
         origins = Origins(settings.cors_origins, known_hosts(self.settings))
-        app = make_app(wired.parts, origins)
         native = NativeDialect(
             wired.parts.service,
             wired.parts.flusher,
@@ -111,6 +110,7 @@ class Server:
             server=__version__,
             max_frame_bytes=settings.max_frame_bytes,
         )
+        app = make_app(wired.parts, origins, lambda: len(native.sessions))
         agents = AgentDoors(wired.parts.fleet, AgentKeys.from_settings(self.settings))
         doors = open_doors(
             app,

@@ -1,0 +1,96 @@
+"""Numbers for Prometheus, taken from what is counted anyway when somebody asks for them: they cost a token nothing.
+
+Labels have few values, none of which a client chooses: names of assistants, ends of replies, states of agents.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import get_args
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from legato import __version__
+from legato.chat.tally import End
+from legato.gateway.access import Parts
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+STATES = ("idle", "working", "busy", "draining", "lost")
+"""Of agents, as `FleetView` has them."""
+
+
+ENDS: tuple[End, ...] = get_args(End)
+"""Each is there from the start, at 0: a rate can only be told of what was there before."""
+
+
+class Metrics:
+    """The numbers of one server. `sockets` says how many sockets of people are open."""
+
+    def __init__(self, parts: Parts, sockets: Callable[[], int]) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._registry)
+        self._registry.register(_Server(parts, sockets))
+
+    def text(self) -> bytes:
+        """All of them as they are now, in the format that `CONTENT_TYPE` names."""
+        return generate_latest(self._registry)
+
+
+class _Server(Collector):
+    def __init__(self, parts: Parts, sockets: Callable[[], int]) -> None:
+        self._parts = parts
+        self._sockets = sockets
+
+    def describe(self) -> list[Metric]:
+        """Nothing before it is asked for."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        yield InfoMetricFamily("legato", "The server", {"version": __version__})
+        yield from self._chat()
+        yield GaugeMetricFamily("legato_sockets", "Open WebSockets of people", self._sockets())
+        yield GaugeMetricFamily(
+            "legato_event_streams", "Open streams of server-sent events", len(self._parts.events)
+        )
+        yield from self._fleet()
+
+    def _chat(self) -> Iterator[Metric]:
+        service = self._parts.service
+        tally = service.tally
+        running = "Replies that are being written or wait in the line of their conversation"
+        yield GaugeMetricFamily("legato_replies_running", running, service.running)
+        replies = CounterMetricFamily(
+            "legato_replies", "Replies that ended, by how", labels=("assistant", "end")
+        )
+        for assistant in self._parts.speakers:
+            for end in ENDS:
+                replies.add_metric((assistant, end), tally.replies[assistant, end])
+        yield replies
+        tokens = CounterMetricFamily(
+            "legato_tokens",
+            "Tokens of replies that ended, as the engine counts them, else the pieces in which they came",
+            labels=("assistant",),
+        )
+        for assistant in self._parts.speakers:
+            tokens.add_metric((assistant,), tally.tokens[assistant])
+        yield tokens
+        yield CounterMetricFamily("legato_messages", "Messages of people that were taken", tally.messages)
+
+    def _fleet(self) -> Iterator[Metric]:
+        view = self._parts.fleet.view()
+        states = Counter(agent.status for agent in view.agents)
+        agents = GaugeMetricFamily("legato_fleet_agents", "Agents, by their state", labels=("state",))
+        for state in STATES:
+            agents.add_metric((state,), states[state])
+        yield agents
+        yield GaugeMetricFamily("legato_fleet_slots", "Jobs that the agents can run at once", view.slots)
+        yield GaugeMetricFamily("legato_fleet_jobs_running", "Jobs that agents run", view.running)
+        yield GaugeMetricFamily("legato_fleet_queue", "Jobs that wait for an agent", view.queue)
+        yield GaugeMetricFamily("legato_fleet_queue_size", "Jobs that may wait for an agent", view.queue_size)
+        yield CounterMetricFamily("legato_fleet_jobs", "Jobs that were done", view.jobs)
+        yield CounterMetricFamily("legato_fleet_jobs_lost", "Jobs whose agent was lost", view.lost)
+        yield CounterMetricFamily("legato_fleet_tokens", "Tokens that agents wrote", view.tokens)

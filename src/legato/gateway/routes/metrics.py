@@ -1,0 +1,19 @@
+"""`/metrics`, for Prometheus."""
+
+from fastapi import APIRouter, Request, Response
+
+from legato.gateway.access import Administrator
+from legato.gateway.metrics import CONTENT_TYPE, Metrics
+
+router = APIRouter(tags=["server"])
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format"}},
+)
+async def metrics(request: Request, person: Administrator) -> Response:
+    """What the server has done and does, in numbers. Where auth is on, the scope of the token must say `admin`."""
+    numbers: Metrics = request.app.state.metrics
+    return Response(numbers.text(), headers={"content-type": CONTENT_TYPE, "cache-control": "no-store"})
