@@ -17,12 +17,12 @@ from legato.testing.engine import Recorder
 class ScriptedAgent:
     """An agent under the hand of a test: `heard` are the gateway's frames, `say` sends one."""
 
-    def __init__(self, fleet: FleetEngine, generation: int = 2) -> None:
+    def __init__(self, fleet: FleetEngine, generation: int = 2, owner: str = "") -> None:
         self.fleet = fleet
         self.generation = generation
         self.heard: list[dict[str, Any]] = []
         self.closed: tuple[int, str] | None = None
-        self.link = fleet.desk.connect(self._hear, self._close)
+        self.link = fleet.desk.connect(self._hear, self._close, owner=owner)
 
     def _hear(self, frame: bytes) -> None:
         self.heard.append(msgspec.json.decode(frame))
@@ -83,7 +83,7 @@ class ScriptedAgent:
 class Unforgiving(Recorder):
     """An `Out` whose reader cannot unread."""
 
-    def rewind(self) -> bool:
+    def rewind(self, to: int = 0) -> bool:
         return False
 
 

@@ -333,3 +333,180 @@ async def test_right_after_the_start_a_reply_waits_for_the_agents_of_the_server_
     agent.end()
     await task
     assert out.said == "two"
+
+
+ROGUES: dict[str, dict[str, Any]] = {
+    "jumped offsets": {"from": 99},
+    "another attempt": {"attempt": 2},
+    "a foreign job": {"jobId": "1-0123456789abcdef"},
+    "garbage": {"events": 7},
+    "more than was asked for": {"events": [{"type": "text", "text": "poison "}] * 500},
+    "words behind its end": {
+        "events": [{"type": "ended", "reason": "stop", "model": "m"}, {"type": "text", "text": "poison "}]
+    },
+}
+
+
+@pytest.mark.parametrize("deed", ROGUES)
+async def test_what_a_rogue_wrote_is_taken_back_and_never_handed_on(house: Any, deed: str) -> None:
+    rogue, honest = house.agent(name="rogue"), house.agent(name="honest")
+    task, out = await house.ask(options={"num_predict": 20})
+    rogue.write("poison ", "poison ")
+    assert out.said == "poison poison "
+    frame = {"jobId": rogue.job["jobId"], "attempt": 1, "from": 2, "events": [], **ROGUES[deed]}
+    rogue.say("events", **frame)
+    assert rogue.closed is not None
+    assert rogue.closed[0] == 4000
+    assert out.said == ""
+    assert "prefix" not in honest.job
+    honest.write("whole")
+    honest.end()
+    await task
+    assert out.said == "whole"
+    assert len(house.fleet.view().agents) == 1
+
+
+async def test_what_honest_agents_wrote_before_a_rogue_stays(house: Any) -> None:
+    first, rogue = house.agent(name="first"), house.agent(name="rogue")
+    task, out = await house.ask()
+    first.write("one ", "two ")
+    first.cut()
+    await house.until(lambda: rogue.of("job"))
+    assert rogue.job["prefix"] == "one two "
+    rogue.write("poison ")
+    rogue.write("poison ", begin=7)
+    last = house.agent(name="last")
+    assert (last.job["prefix"], out.said) == ("one two ", "one two ")
+    last.write("three")
+    last.end()
+    await task
+    assert out.said == "one two three"
+
+
+async def test_of_a_rogue_of_the_first_generation_nothing_stays(house: Any) -> None:
+    rogue, honest = house.agent(generation=1), house.agent(name="honest")
+    task, out = await house.ask()
+    rogue.write("poison ", "poison ")
+    rogue.link.received(b"{garbage", 0)
+    assert (out.said, "prefix" in honest.job) == ("", False)
+    honest.write("whole")
+    honest.end()
+    await task
+    assert out.said == "whole"
+
+
+async def test_who_cannot_unread_a_rogue_gets_an_error(house: Any, unforgiving: Recorder) -> None:
+    rogue, honest = house.agent(), house.agent()
+    task, _ = await house.ask(out=unforgiving)
+    rogue.write("poison ")
+    rogue.write("poison ", begin=7)
+    with pytest.raises(EngineBrokeError, match="broke the rules"):
+        await task
+    assert honest.of("job") == []
+
+
+async def test_llama3_and_its_latest_are_one_model(build: Callable[..., Any]) -> None:
+    house = build(queue_seconds=0.0)
+    agent = house.agent("llama3:latest", "phi:latest")
+    for asked, name in (("llama3", "llama3:latest"), ("phi:latest", "phi:latest")):
+        task, _ = await house.ask(model=asked)
+        assert agent.job["model"] == name
+        agent.write("Hi")
+        agent.end()
+        assert (await task).model == name
+    other = house.agent("llama3", continues=True)
+    agent.cut()
+    task, _ = await house.ask(model="llama3:latest")
+    assert other.job["model"] == "llama3"
+    assert (await house.fleet.capabilities("llama3:latest")).continues
+    assert [model.name for model in await house.fleet.models()] == ["llama3", "phi"]
+    task.cancel()
+
+
+async def test_an_agent_that_ended_is_gone_at_once(house: Any) -> None:
+    agent = house.agent()
+    agent.say("drain")
+    assert house.fleet.view().agents[0].status == "draining"
+    agent.cut()
+    assert house.fleet.view().agents == []
+
+
+async def test_one_that_is_about_to_end_and_is_cut_may_come_back_for_its_job(house: Any) -> None:
+    agent = house.agent(instance="i")
+    task, _ = await house.ask()
+    agent.write("one")
+    agent.say("drain")
+    agent.cut()
+    assert house.fleet.view().agents[0].status == "lost"
+    task.cancel()
+
+
+async def test_an_agent_that_was_started_again_replaces_what_it_was(house: Any) -> None:
+    old, other = house.agent(name="attic", instance="i"), house.agent(name="cellar", instance="j")
+    task, out = await house.ask()
+    old.write("one ")
+    other.cut()
+    old.cut()
+    new = house.agent(name="attic", instance="k")
+    assert [(each.name, each.status) for each in house.fleet.view().agents] == [
+        ("cellar", "lost"),
+        ("attic", "busy"),
+    ]
+    assert (new.job["attempt"], new.job["prefix"]) == (2, "one ")
+    new.write("two")
+    new.end()
+    await task
+    assert out.states[-1].detail == "attic was lost after 4 characters. It is back, and goes on."
+
+
+async def test_nobody_replaces_one_that_is_here_or_came_with_another_key(house: Any) -> None:
+    house.agent(name="attic", instance="i")
+    house.agent(name="attic", instance="j")
+    cut = house.agent(name="barn", instance="k")
+    cut.cut()
+    stranger = type(cut)(house.fleet, owner="another key")
+    stranger.register(name="barn", instance="l")
+    assert [each.name for each in house.fleet.view().agents] == ["attic", "attic", "barn", "barn"]
+
+
+async def test_without_a_line_what_lost_its_agent_still_waits_for_another(
+    build: Callable[..., Any],
+) -> None:
+    house = build(queue_seconds=0.0, lease=0.2)
+    a, b = house.agent(name="a"), house.agent(name="b")
+    first, out = await house.ask()
+    second, _ = await house.ask()
+    refused, _ = await house.ask()
+    with pytest.raises(EngineBusyError):
+        await refused
+    a.write("one ")
+    a.say("refused", jobId=a.job["jobId"], attempt=1, reason="The machine is switched off.")
+    a.say("drain")
+    a.cut()
+    b.write("x")
+    b.end()
+    await second
+    assert b.job["prefix"] == "one "
+    b.write("two")
+    b.end()
+    await first
+    assert out.said == "one two"
+
+
+async def test_without_a_line_a_lost_lease_is_waited_out_and_then_gone_on_with(
+    build: Callable[..., Any],
+) -> None:
+    house = build(queue_seconds=0.0, lease=0.2)
+    a, b = house.agent(name="a", instance="i"), house.agent(name="b", instance="j")
+    first, out = await house.ask()
+    second, _ = await house.ask()
+    a.write("one ")
+    a.cut()
+    await house.until(lambda: len(house.fleet.view().agents) == 1)
+    b.write("x")
+    b.end()
+    await second
+    b.write("two")
+    b.end()
+    await first
+    assert out.said == "one two"

@@ -324,7 +324,10 @@ class _Out:
     def state(self, state: State) -> None:
         self._write(state)
 
-    def rewind(self) -> bool:
+    def mark(self) -> int:
+        return 0
+
+    def rewind(self, to: int = 0) -> bool:
         """What was sent to the gateway stays said."""
         return False
 

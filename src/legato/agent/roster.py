@@ -169,7 +169,10 @@ class _Nobody:
 
     def state(self, state: State) -> None: ...
 
-    def rewind(self) -> bool:
+    def mark(self) -> int:
+        return 0
+
+    def rewind(self, to: int = 0) -> bool:
         return True
 
 

@@ -11,7 +11,7 @@ from legato.chat.ingress import clean_text
 from legato.engines.base import Engine, ToolCall
 from legato.message import Part, Status, TextPart, text_of
 from legato.storage.base import Message
-from legato.stream import Failed, Finished, Fold, Log, Reasoning, State, Terminal, Text, Timings
+from legato.stream import Failed, Finished, Fold, Log, Reasoning, Span, State, Terminal, Text, Timings
 
 Ending = Literal["stopped", "unwatched", "leaving"]
 """Why a running reply is cancelled: by a person, because nobody watches, or because the server goes and another goes on."""
@@ -128,14 +128,17 @@ class Reply:
             self._state = state
             self._answering = state.phase == "answering"
 
-    def rewind(self) -> bool:
-        """Back to where the engine's first word stands; what an earlier server kept of this reply stays."""
+    def mark(self) -> int:
+        return self.log.anchor()
+
+    def rewind(self, to: int = 0) -> bool:
+        """Back to where the engine's first word stands, or to a mark; what an earlier server kept of this reply stays."""
         if self._origin is None:
             return True
         if self.log.closed or self.ending is not None:
             return False
         try:
-            self.log.rewind(self._origin)
+            self.log.rewind(max(self._origin, to))
         except ValueError:
             return False
         self._answering = False
@@ -143,7 +146,7 @@ class Reply:
 
     def _answer(self) -> None:
         if self._origin is None:
-            self._origin = self.log.next
+            self._origin = self.log.anchor()
         self._answering = True
         if self.first is None:
             self.first = self._clock()
@@ -200,7 +203,13 @@ def finished_message(
         detail=_cleaned(detail),
         usage=usage,
         timings=timings,
+        spans=_telling(fold.spans),
     )
+
+
+def _telling(spans: tuple[Span, ...]) -> tuple[Span, ...]:
+    """The spans where they say more than the message's model does: who, of several, or on which machine."""
+    return spans if len(spans) > 1 or any(span.agent for span in spans) else ()
 
 
 def pieces(text: str) -> Iterator[str]:

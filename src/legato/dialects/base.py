@@ -40,6 +40,11 @@ class Socket(Protocol):
         """Send what is owed, close with `code`, and tell the session no more but `closed`."""
         ...
 
+    @property
+    def at_fault(self) -> bool:
+        """Whether it was closed because the client sent what no client may: no frames, no text, or too much."""
+        ...
+
 
 class Session(Protocol):
     """One client's conversation with the server, in one dialect."""

@@ -117,8 +117,12 @@ class Out(Protocol):
         """What the reply is waiting for. Engines tell `loading` and `reading` where they know; the first word is `answering` by itself."""
         ...
 
-    def rewind(self) -> bool:
-        """Take back every word and thought of this call of `generate`, to begin anew.
+    def mark(self) -> int:
+        """Where this reply stands now, to `rewind` to. A mark is good until what stands before it is taken back."""
+        ...
+
+    def rewind(self, to: int = 0) -> bool:
+        """Take back every word and thought behind the mark `to`; 0: all of this call of `generate`, to begin anew.
 
         False, and nothing is done, where that cannot be: who reads cannot unread it, or a tool was asked for in between.
         """

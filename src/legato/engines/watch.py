@@ -109,9 +109,12 @@ class Watch:
             state = replace(state, model=state.model or self._model, detail=state.detail or self._notice)
         self._out.state(state)
 
-    def rewind(self) -> bool:
+    def mark(self) -> int:
+        return self._out.mark()
+
+    def rewind(self, to: int = 0) -> bool:
         self._heard = self._loop.time()
-        return self._out.rewind()
+        return self._out.rewind(to)
 
     def _begin(self) -> None:
         self.shown = True
@@ -157,7 +160,10 @@ class _Nobody:
 
     def state(self, state: State) -> None: ...
 
-    def rewind(self) -> bool:
+    def mark(self) -> int:
+        return 0
+
+    def rewind(self, to: int = 0) -> bool:
         return False
 
 

@@ -91,9 +91,7 @@ class Desk:
         owner: str = "",
     ) -> Link:
         """Somebody is at the door, and has shown a key where one is needed: welcome them."""
-        link = Link(
-            self, secrets.token_hex(8), send, close, allowed=allowed, owner=owner, now=self._clock()
-        )
+        link = Link(self, secrets.token_hex(8), send, close, allowed=allowed, owner=owner, now=self._clock())
         self._links.add(link)
         link.welcome(_milliseconds())
         if self._ticking is None:

@@ -13,6 +13,7 @@ from legato.engines.base import Capabilities, Health, Model, Out, Outcome, Reque
 from legato.fleet.decisions import Rules
 from legato.fleet.desk import Desk
 from legato.fleet.member import AgentCount, AgentView, FleetView, Member, ModelView
+from legato.fleet.names import short
 from legato.fleet.places import Ticket
 from legato.fleet.prompt import options_of
 from legato.fleet.protocol import Facts
@@ -56,7 +57,7 @@ class FleetEngine:
         if parameters is not None:
             request = replace(request, options=options_of(parameters))
         job = f"{next(self._numbers):x}-{secrets.token_hex(8)}"
-        run = Run(job, request, out, asyncio.get_running_loop().create_future(), parameters)
+        run = Run(job, request, out, asyncio.get_running_loop().create_future(), self._clock, parameters)
         size = sum(len(text_of(turn.parts)) for turn in request.turns)
         patience = max(0.0, self._settled - self._clock()) if parameters is None else 0.0
         ticket = Ticket(
@@ -126,8 +127,8 @@ class FleetEngine:
             queue_size=desk.scheduler.rules.queue_size,
             jobs=desk.done,
             lost=desk.lost,
-            tokens=desk.tokens,
-            tokens_per_second=round(desk.rate, 1),
+            tokens=desk.members.tokens,
+            tokens_per_second=round(desk.members.rate, 1),
         )
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
@@ -189,6 +190,7 @@ class FleetEngine:
         return min(facts, key=lambda each: not each.loaded).name if facts else ""
 
     def _facts(self, model: str) -> list[Facts]:
+        name = short(model)
         return [
-            facts for member in self.desk.members.values() if (facts := member.facts.get(model)) is not None
+            facts for member in self.desk.members.values() if (facts := member.facts.get(name)) is not None
         ]

@@ -15,7 +15,7 @@ MAX_NAME = 80
 
 class Member:
     """`link` is its connection, None while it is cut; then `kept` are its leases, should it come back. `frozen`: it is
-    connected and was silent for longer than its lease. `counted` and `rate` are of its tokens."""
+    connected and was silent for longer than its lease. `owner` is whose key it came in with. `counted` and `rate` are of its tokens."""
 
     __slots__ = (
         "counted",
@@ -29,6 +29,7 @@ class Member:
         "kept",
         "link",
         "name",
+        "owner",
         "rate",
         "secret",
         "slots",
@@ -36,9 +37,10 @@ class Member:
         "version",
     )
 
-    def __init__(self, id: str, register: Register) -> None:  # noqa: A002 (it is what it is called)
+    def __init__(self, id: str, register: Register, owner: str = "") -> None:  # noqa: A002 (it is what it is called)
         self.id = id
-        self.name = (register.name or f"agent {id[:6]}")[:MAX_NAME]
+        self.name = self.called(register, id)
+        self.owner = owner
         self.generation = 2 if register.protocol > 1 else 1
         self.instance = register.instance
         self.secret = secrets.token_hex(16)
@@ -50,6 +52,11 @@ class Member:
         self.counted = 0
         self.rate = 0.0
         self.renew(register)
+
+    @staticmethod
+    def called(register: Register, id: str) -> str:  # noqa: A002 (it is what it is called)
+        """What people read of it."""
+        return (register.name or f"agent {id[:6]}")[:MAX_NAME]
 
     def renew(self, register: Register) -> None:
         """It is here, as it says it is now."""

@@ -66,10 +66,16 @@ class Line:
         self._turns: dict[str, float] = {}
         self._turn = 0
         self._length = 0
+        self._begun = 0
         self._numbers = count(1)
 
     def __len__(self) -> int:
         return self._length
+
+    @property
+    def new(self) -> int:
+        """Those of them that never ran."""
+        return self._length - self._begun
 
     def __iter__(self) -> Iterator[Entry]:
         for entries in self._waiting.values():
@@ -83,8 +89,13 @@ class Line:
         return len(self._waiting.get(user, ()))
 
     def greediest(self) -> Entry:
-        """The last job of whoever has most of them waiting; of several the one who came last."""
-        return max(self._waiting.values(), key=lambda entries: (len(entries), entries[-1].number))[-1]
+        """The last new job of whoever has most jobs waiting; of several the one who came last. There is one at least."""
+        last = [
+            (len(entries), entries[-1].number, entries[-1])
+            for entries in self._waiting.values()
+            if not entries[-1].attempt
+        ]
+        return max(last, key=lambda each: each[:2])[2]
 
     def put(self, entry: Entry, *, front: bool = False) -> None:
         """Let it wait, behind the others of its user or, having waited before, in front of them."""
@@ -93,6 +104,7 @@ class Line:
         entries.insert(0, entry) if front else entries.append(entry)
         self._turns.setdefault(user, self._turn - 0.5)
         self._length += 1
+        self._begun += entry.attempt > 0
 
     def take(self, entry: Entry) -> None:
         """It waits no more."""
@@ -103,6 +115,7 @@ class Line:
             del self._waiting[user]
             self._forget(user)
         self._length -= 1
+        self._begun -= entry.attempt > 0
         entry.place = 0
 
     def runs(self, user: str) -> None:

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct, field
 
+from legato.fleet.names import short
 from legato.fleet.places import Entry
 from legato.fleet.protocol import Facts
 
 
 class Agent(Struct, frozen=True):
-    """An agent that joins. `any_model`: it did not say which models it has, and is asked for whatever is wanted."""
+    """An agent that joins; `facts` by the `short` names of its models. `any_model`: it did not say which models it has, and is asked for whatever is wanted."""
 
     id: str
     generation: int = 2
@@ -70,15 +71,15 @@ class Seat:
         return self.slots - len(self.holds)
 
     def has(self, model: str) -> bool:
-        return self.any_model or model in self.facts
+        return self.any_model or short(model) in self.facts
 
     def loaded(self, model: str) -> bool:
-        facts = self.facts.get(model)
+        facts = self.facts.get(short(model))
         return facts is not None and facts.loaded
 
     def continues(self, model: str) -> bool:
         """Whether it goes on behind a text that stands there already."""
-        facts = self.facts.get(model)
+        facts = self.facts.get(short(model))
         return facts is not None and facts.can is not None and facts.can.continues
 
     def could(self, entry: Entry) -> bool:
@@ -109,11 +110,11 @@ class Homes:
         self._homes: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     def of(self, entry: Entry) -> str | None:
-        return self._homes.get((entry.ticket.conversation, entry.ticket.model))
+        return self._homes.get((entry.ticket.conversation, short(entry.ticket.model)))
 
     def served(self, entry: Entry, seat: str) -> None:
         if entry.ticket.conversation:
-            key = (entry.ticket.conversation, entry.ticket.model)
+            key = (entry.ticket.conversation, short(entry.ticket.model))
             self._homes[key] = seat
             self._homes.move_to_end(key)
             if len(self._homes) > REMEMBERED:

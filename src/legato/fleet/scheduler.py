@@ -44,9 +44,11 @@ class Scheduler:
         self.seats[agent].draining = True
 
     def cut(self, agent: str, now: float) -> list[Decision]:
-        """Its connection is gone. The second generation may come back within its lease; the first cannot."""
+        """Its connection is gone. The second generation may come back within its lease; the first cannot, and one that was
+        about to end and holds nothing any more will not."""
         seat = self.seats[agent]
-        if seat.generation < 2 or (seat.until is None and not seat.present):
+        ended = seat.draining and all(hold.unwanted is not None for hold in seat.holds.values())
+        if seat.generation < 2 or ended or (seat.until is None and not seat.present):
             return self.leave(agent, now)
         seat.present, seat.until = False, now + self.rules.lease
         for job in [job for job, hold in seat.holds.items() if hold.unwanted is not None]:
@@ -113,7 +115,7 @@ class Scheduler:
         decisions = self._give(now)
         if entry.seat is None and not rules.queue_seconds:
             decisions.append(self._refuse(entry, "full"))
-        elif len(self.line) > rules.queue_size:
+        elif self.line.new > rules.queue_size:
             greediest = self.line.greediest()
             fair = self.line.waiting(greediest.ticket.user) > self.line.waiting(ticket.user)
             decisions.append(self._refuse(greediest if fair else entry, "full"))
@@ -300,11 +302,10 @@ class Scheduler:
         if lost is not None:
             entry.tried.add(lost)
         entry.losses += 1
-        if entry.losses >= self.rules.attempts or (
-            not self.rules.queue_seconds and not self._able(entry, now)
-        ):
+        if entry.losses >= self.rules.attempts:
             return [self._refuse(entry, "lost")]
-        entry.since, entry.deadline = now, now + max(self.rules.queue_seconds, 0.001)
+        # How long a new one waits is a matter of manners; one that was begun is owed at least what its agent had.
+        entry.since, entry.deadline = now, now + max(self.rules.queue_seconds, self.rules.lease)
         self._requeue(entry)
         return []
 

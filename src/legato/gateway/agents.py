@@ -1,5 +1,6 @@
 """The door of the agents: who may come in as one, and the socket that becomes a link of the fleet."""
 
+import hashlib
 import hmac
 from collections.abc import Mapping
 
@@ -52,6 +53,11 @@ class AgentKeys:
         found = self._find(shown or "")
         return found[1] if found is not None else None
 
+    def owner(self, shown: str | None) -> str:
+        """A name for whose key this is, the same whenever it is shown; empty where no key is needed."""
+        found = self._find(shown or "")
+        return hashlib.sha256(found[0]).hexdigest() if found is not None else ""
+
     def _find(self, shown: str) -> tuple[bytes, frozenset[str] | None] | None:
         """Every key is looked at, so that the time it takes tells nothing."""
         said = shown.encode("utf-8", "surrogateescape")
@@ -62,11 +68,12 @@ class AgentKeys:
 class AgentSession:
     """One agent's socket. What it says goes straight to its link."""
 
-    __slots__ = ("_fleet", "_link")
+    __slots__ = ("_fleet", "_link", "_socket")
 
-    def __init__(self, fleet: FleetEngine, link: Link) -> None:
+    def __init__(self, fleet: FleetEngine, link: Link, socket: Socket) -> None:
         self._fleet = fleet
         self._link = link
+        self._socket = socket
 
     def received(self, payload: bytes) -> None:
         self._fleet.desk.received(self._link, payload)
@@ -75,6 +82,8 @@ class AgentSession:
         """Nothing waits: what an agent is told is little, and never joined."""
 
     def closed(self) -> None:
+        if self._socket.at_fault:
+            self._fleet.desk.expelled(self._link)
         self._fleet.desk.disconnected(self._link)
 
 
@@ -110,5 +119,6 @@ class AgentDoors:
             rejected = Link(self._fleet.desk, "", socket.send, socket.close)
             rejected.refuse(refusal, FORBIDDEN if refusal is NO_KEYS else UNAUTHENTICATED)
             return _TurnedAway()
-        link = self._fleet.desk.connect(socket.send, socket.close, self._keys.models(key))
-        return AgentSession(self._fleet, link)
+        keys = self._keys
+        link = self._fleet.desk.connect(socket.send, socket.close, keys.models(key), keys.owner(key))
+        return AgentSession(self._fleet, link, socket)

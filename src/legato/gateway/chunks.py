@@ -70,7 +70,10 @@ class TokenStream(Events):
     def state(self, state: State) -> None:
         """These browsers are told of nothing but words."""
 
-    def rewind(self) -> bool:
+    def mark(self) -> int:
+        return 0
+
+    def rewind(self, to: int = 0) -> bool:
         return False
 
     def write(self, data: bytes) -> None:

@@ -59,10 +59,14 @@ class Recorder:
     def state(self, state: State) -> None:
         self.events.append(state)
 
-    def rewind(self) -> bool:
-        if self.calls:
+    def mark(self) -> int:
+        return len(self.events)
+
+    def rewind(self, to: int = 0) -> bool:
+        behind = self.events[to:]
+        if any(isinstance(event, ToolStarted) for event in behind):
             return False
-        self.events = [event for event in self.events if not isinstance(event, Text | Reasoning)]
+        self.events[to:] = [event for event in behind if not isinstance(event, Text | Reasoning)]
         self.rewinds += 1
         return True
 

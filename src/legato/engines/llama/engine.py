@@ -333,7 +333,10 @@ class _Recorder:
     def state(self, state: State) -> None:
         self._out.state(state)
 
-    def rewind(self) -> bool:
+    def mark(self) -> int:
+        return 0
+
+    def rewind(self, to: int = 0) -> bool:
         """Nobody asks: a child's text is gone on with."""
         return False
 

@@ -46,6 +46,7 @@ class AsgiSocket:
         "_wake",
         "_websocket",
         "_wheel",
+        "at_fault",
         "session",
         "slot",
         "writable",
@@ -63,6 +64,7 @@ class AsgiSocket:
         self._sent_since = wheel.now
         self._wake = asyncio.Event()
         self._farewell: tuple[int, str] | None = None
+        self.at_fault = False
         self.session: Session | None = None
         self.slot = 0
         self.writable = True
@@ -103,6 +105,12 @@ class AsgiSocket:
             self.writable = False
             self._wake.set()
             self._wheel.watch(self, self._limits.close_seconds)
+
+    def fail(self, code: int, reason: str) -> None:
+        """The client is wrong: say so, and hang up."""
+        if self._farewell is None:
+            self.at_fault = True
+            self.close(code, reason)
 
     def broke(self) -> None:
         self.close(words.INTERNAL_ERROR, words.BROKE)
@@ -210,11 +218,11 @@ class AsgiDoors:
                 continue
             text = message.get("text")
             if text is None:
-                socket.close(words.UNSUPPORTED, words.TEXT_ONLY)
+                socket.fail(words.UNSUPPORTED, words.TEXT_ONLY)
             elif not pace.allows(self._wheel.now):
-                socket.close(words.POLICY, words.TOO_MANY)
+                socket.fail(words.POLICY, words.TOO_MANY)
             elif len(payload := text.encode()) > limit:
-                socket.close(words.TOO_BIG, words.too_big(limit))
+                socket.fail(words.TOO_BIG, words.too_big(limit))
             else:
                 try:
                     socket.session.received(payload)

@@ -58,14 +58,25 @@ def short(reason: str) -> str:
 class Reader:
     """Give it bytes with `feed`; it calls `on_text`, `on_reply` and `on_end`, which a subclass has.
 
-    `frame_bytes` bounds a message, `pace` the frames of every kind.
+    `frame_bytes` bounds a message, `pace` the frames of every kind. `at_fault`: it ended because the client was wrong.
     """
 
-    __slots__ = ("_decoder", "_library", "_message", "_need", "_partial", "_state", "frame_bytes", "pace")
+    __slots__ = (
+        "_decoder",
+        "_library",
+        "_message",
+        "_need",
+        "_partial",
+        "_state",
+        "at_fault",
+        "frame_bytes",
+        "pace",
+    )
 
     def __init__(self, frame_bytes: int = 65536, pace: Pace | None = None) -> None:
         self.frame_bytes = frame_bytes
         self.pace = pace
+        self.at_fault = False
         self._state = OPEN
         self._partial: bytearray | None = None
         self._need = 0
@@ -143,6 +154,7 @@ class Reader:
     def fail(self, code: int, reason: str) -> None:
         """The client is wrong: say so, and read no more."""
         if self._state is OPEN:
+            self.at_fault = True
             self.on_reply(self.farewell(code, reason))
             self._end(code)
 
@@ -204,6 +216,7 @@ class Reader:
         self._reply(library)
         if library.parser_exc is not None:
             sent = library.close_sent
+            self.at_fault |= self._state is OPEN
             self._end(int(sent.code) if sent is not None else CloseCode.ABNORMAL_CLOSURE)
         elif self._state is OPEN and self._message is None:
             self._library = None
