@@ -13,7 +13,8 @@ class Assistant(Struct, frozen=True, kw_only=True):
     `backup_engine` None means the same engine. `history` is in messages. `timeout` is the seconds of silence after which an
     attempt is given up, `first_token_timeout` the seconds until the first word (None: `timeout`). `on_unwatched` says
     what becomes of a running reply that nobody watches, `grace_seconds` how long `grace` waits. `tools` names the tools
-    that the model may ask for.
+    that the model may ask for: `tool_steps` times in a reply at most, and for `tool_seconds` in all; one that needs a
+    person's word waits for it for `approval_seconds`.
     """
 
     name: str
@@ -27,6 +28,9 @@ class Assistant(Struct, frozen=True, kw_only=True):
     first_token_timeout: float | None = None
     disclaimer: str | None = None
     tools: tuple[str, ...] = ()
+    tool_steps: int = 8
+    tool_seconds: float = 300.0
+    approval_seconds: float = 300.0
     on_unwatched: OnUnwatched = "continue"
     grace_seconds: float = 30.0
     options: dict[str, Any] = field(default_factory=dict)

@@ -3,19 +3,19 @@
 Only what does something is here. Secrets are `SecretStr`: they show in no repr, dump or error.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
-from pydantic_settings import NoDecode
+from pydantic import Field, PrivateAttr, SecretStr, model_validator
 
 from legato.chat.assistant import Assistant, OnUnwatched
 from legato.errors import SettingsError
 from legato.fleet.decisions import Rules
+from legato.gateway.section import Secret, Secrets, Section, Words
+from legato.gateway.tool_settings import ToolSettings
 
 EngineName = Literal["auto", "demo", "llama", "ollama", "openai", "fleet"]
 
@@ -48,24 +48,6 @@ def http_address(host: str, port: int) -> str:
     if found.is_unspecified:
         name = "::1" if found.version == 6 else "127.0.0.1"
     return f"http://[{name}]:{port}" if found.version == 6 else f"http://{name}:{port}"
-
-
-def _listed(value: object) -> object:
-    """In the environment, where only text can stand, a list is `a, b` (or JSON)."""
-    if not isinstance(value, str):
-        return tuple(value) if isinstance(value, list) else value
-    if value.startswith("["):
-        return tuple(json.loads(value))
-    return tuple(part.strip() for part in value.split(",") if part.strip())
-
-
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
-Secret = Annotated[SecretStr, Field(min_length=1)]
-Secrets = Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_listed)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class ServerSettings(Section):
@@ -151,6 +133,9 @@ class AssistantSettings(Section):
     first_token_timeout: Annotated[float | None, Field(gt=0)] = None
     disclaimer: str | None = None
     tools: Words = ()
+    tool_steps: Annotated[int, Field(ge=1, le=100)] = 8
+    tool_seconds: Annotated[float, Field(gt=0, le=86400)] = 300.0
+    approval_seconds: Annotated[float, Field(gt=0, le=86400)] = 300.0
     on_unwatched: OnUnwatched = "continue"
     grace_seconds: Annotated[float, Field(ge=0)] = 30.0
     options: dict[str, Any] = Field(default_factory=dict)
@@ -219,7 +204,7 @@ class Settings(Section):
     assistants: dict[str, AssistantSettings] = Field(default_factory=dict)
     dialects: DialectsSettings = DialectsSettings()
     rooms: RoomsSettings = RoomsSettings()
-    tools: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    tools: dict[str, ToolSettings] = Field(default_factory=dict)
     storage: StorageSettings = StorageSettings()
     fleet: FleetSettings = FleetSettings()
     _config_file: Path | None = PrivateAttr(None)

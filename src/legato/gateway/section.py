@@ -1,0 +1,25 @@
+"""What a section of the settings is made of."""
+
+import json
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic_settings import NoDecode
+
+
+def _listed(value: object) -> object:
+    """In the environment, where only text can stand, a list is `a, b` (or JSON)."""
+    if not isinstance(value, str):
+        return tuple(value) if isinstance(value, list) else value
+    if value.startswith("["):
+        return tuple(json.loads(value))
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+Secret = Annotated[SecretStr, Field(min_length=1)]
+Secrets = Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_listed)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
