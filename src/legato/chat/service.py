@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from legato.chat.audience import Audience, Watcher
+from legato.chat.commands import Commands, make_commands
 from legato.chat.conversation import Tree
 from legato.chat.ingress import (
     Submission,
@@ -64,6 +65,7 @@ class ChatService:
         )
         self._graces: dict[str, asyncio.TimerHandle] = {}
         self._draining = False
+        self.commands: Commands = make_commands(self)
 
     async def start(self) -> None:
         """Go on with the replies that an earlier server left, and begin to keep the journal."""

@@ -1,0 +1,19 @@
+"""What a person types behind a `/`: the server answers, and no model ever reads it."""
+
+from typing import TYPE_CHECKING
+
+from legato.chat.commands import reading
+from legato.chat.commands.base import Answered, Asked, Call, Command, code
+from legato.chat.commands.registry import Commands, is_command
+
+if TYPE_CHECKING:
+    from legato.chat.service import ChatService
+
+__all__ = ["Answered", "Asked", "Call", "Command", "Commands", "code", "is_command", "make_commands"]
+
+
+def make_commands(service: "ChatService") -> Commands:
+    """The commands of a server: its own, then those of other packages."""
+    commands = Commands(service, reading.COMMANDS)
+    commands.load()
+    return commands

@@ -1,0 +1,135 @@
+import asyncio
+import logging
+from importlib.metadata import EntryPoint
+
+import pytest
+from tests.chat.conftest import ADA, BOB, House
+
+from legato.chat.commands import Answered, Asked, Call, Command, Commands, is_command
+from legato.errors import ConflictError
+
+
+async def echo(call: Call) -> Answered:
+    return call.answer(call.arguments)
+
+
+async def refuse(call: Call) -> Answered:
+    raise ConflictError("It is too late.")
+
+
+async def break_(call: Call) -> Answered:
+    raise RuntimeError("a bug")
+
+
+ECHO = Command(name="echo", aliases=("say",), usage="[text]", help="Says it back.", run=echo, needs="nothing")
+
+
+@pytest.fixture
+def commands(house: House) -> Commands:
+    each = [
+        ECHO,
+        Command(name="refuse", help="Never.", run=refuse, needs="nothing"),
+        Command(name="break", help="Breaks.", run=break_, needs="nothing"),
+    ]
+    return Commands(house.service, each)
+
+
+def asked(text: str, client_message_id: str | None = None) -> Asked:
+    return Asked(ADA, text, client_message_id=client_message_id)
+
+
+@pytest.mark.parametrize("text", ["/help", "/", "/nonsense at all", "//", "/\n", "/etc/passwd"])
+def test_text_that_begins_with_a_slash_is_a_command(text: str) -> None:
+    assert is_command(text)
+
+
+@pytest.mark.parametrize("text", ["", " /help", "help", "1/2", "\n/help"])
+def test_other_text_is_none(text: str) -> None:
+    assert not is_command(text)
+
+
+class TestRunning:
+    @pytest.mark.parametrize(
+        ("text", "arguments"),
+        [
+            ("/echo", ""),
+            ("/ECHO a  b", "a  b"),
+            ("/say\ta", "a"),
+            ("/echo\nfirst line\nsecond", "first line\nsecond"),
+        ],
+    )
+    async def test_the_rest_of_the_text_is_its_arguments(
+        self, commands: Commands, text: str, arguments: str
+    ) -> None:
+        assert await commands.run(asked(text)) == Answered("echo", arguments)
+
+    async def test_an_unknown_one_is_answered_with_the_nearest(self, commands: Commands) -> None:
+        answer = await commands.run(asked("/ecko hello"))
+        assert answer.failed
+        assert answer.text == "There is no command `/ecko`. Did you mean `/echo`? `/help` lists all commands."
+
+    @pytest.mark.parametrize("text", ["/", "/ echo", "/" + "x" * 100_000, "/`*[x](y)`", "/é\0\ud800"])
+    async def test_whatever_is_typed_has_a_short_answer(self, commands: Commands, text: str) -> None:
+        answer = await commands.run(asked(text))
+        assert answer.failed
+        assert answer.text.startswith("There is no command `/")
+        assert len(answer.text) < 200
+        answer.text.encode()
+
+    async def test_a_refusal_is_an_answer(self, commands: Commands) -> None:
+        assert await commands.run(asked("/refuse")) == Answered("refuse", "It is too late.", failed=True)
+
+    async def test_one_that_breaks_is_an_answer_and_a_line_in_the_log(
+        self, commands: Commands, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        answer = await commands.run(asked("/break"))
+        assert answer.failed
+        assert "a bug" in caplog.text
+        assert "a bug" not in answer.text
+
+    async def test_one_that_is_sent_again_is_done_once(self, house: House) -> None:
+        done: list[str] = []
+
+        async def count(call: Call) -> Answered:
+            done.append(call.arguments)
+            await asyncio.sleep(0)
+            return call.answer(str(len(done)))
+
+        commands = Commands(house.service, [Command(name="count", help="Counts.", run=count)])
+        answers = await asyncio.gather(*(commands.run(asked("/count", "1")) for _ in range(10)))
+        assert {answer.text for answer in answers} == {"1"}
+        assert (await commands.run(asked("/count", "2"))).text == "2"
+        assert (await commands.run(Asked(BOB, "/count", client_message_id="1"))).text == "3"
+
+
+class TestThoseOfOtherPackages:
+    def test_one_or_several_are_taken_in(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(EntryPoint, "load", lambda entry: ECHO if entry.name == "one" else [ECHO_TWO])
+        commands = Commands(house.service, [])
+        commands.load([EntryPoint("one", "x:one", "g"), EntryPoint("two", "x:two", "g")])
+        assert [command.name for command in commands.all()] == ["echo", "echo2"]
+
+    @pytest.mark.parametrize(
+        "loaded", [3, [3], ECHO, Command(name="Big", help="", run=echo), ImportError("no")]
+    )
+    def test_a_broken_one_is_reported_and_passed_over(
+        self,
+        commands: Commands,
+        loaded: object,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        def load(entry: EntryPoint) -> object:
+            if isinstance(loaded, Exception):
+                raise loaded
+            return loaded
+
+        monkeypatch.setattr(EntryPoint, "load", load)
+        before = commands.all()
+        with caplog.at_level(logging.ERROR):
+            commands.load([EntryPoint("dice", "dice:roll", "legato.commands")])
+        assert commands.all() == before
+        assert "dice of dice:roll cannot be used" in caplog.text
+
+
+ECHO_TWO = Command(name="echo2", help="Says it back.", run=echo)
