@@ -45,7 +45,7 @@ async def test_a_difference_would_be_seen(storage: SqlStorage) -> None:
 async def test_foreign_keys_do_what_the_tables_say(storage: SqlStorage) -> None:
     def keys(connection: Connection) -> dict[str, Any]:
         return {
-            name: [
+            name: sorted(
                 (
                     key["constrained_columns"],
                     key["referred_table"],
@@ -53,15 +53,15 @@ async def test_foreign_keys_do_what_the_tables_say(storage: SqlStorage) -> None:
                     key["options"].get("deferrable"),
                 )
                 for key in inspect(connection).get_foreign_keys(name)
-            ]
+            )
             for name in metadata.tables
         }
 
     said = {
-        name: [
+        name: sorted(
             ([key.parent.name], key.column.table.name, key.ondelete, key.deferrable)
             for key in table.foreign_keys
-        ]
+        )
         for name, table in metadata.tables.items()
     }
     assert await storage.database.write(keys) == said

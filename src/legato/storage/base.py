@@ -173,9 +173,9 @@ class Storage(Protocol):
     async def conversation(self, conversation: str) -> Conversation | None: ...
 
     async def conversations(
-        self, owner: str, limit: int = 50, before: tuple[datetime, str] | None = None
+        self, person: str, limit: int = 50, before: tuple[datetime, str] | None = None
     ) -> list[Conversation]:
-        """Those of `owner`, last changed first; `before` is (updated_at, id) of the last one of the page before."""
+        """Those that `person` owns or takes part in, last changed first; `before` is (updated_at, id) of the last one of the page before."""
         ...
 
     async def rename_conversation(self, conversation: str, title: str, now: datetime) -> Conversation | None:
@@ -223,6 +223,49 @@ class Storage(Protocol):
         """Every reply with status `streaming`, with its journal."""
         ...
 
-    async def search(self, owner: str, query: str, limit: int = 20) -> list[Found]:
-        """Full-text search over titles and messages of `owner`, best first. Any string is a query: words, all of which must occur, the last one as a prefix; nothing in it is syntax."""
+    async def participants(self, conversation: str) -> list[Participant]:
+        """The owner, then those who joined, in the order in which they came; nobody where there is no such conversation."""
+        ...
+
+    async def admit(self, participant: Participant) -> Participant:
+        """Let somebody take part. Doing it again never lowers a standing, and never makes an owner; a name becomes known by it.
+
+        :raises NotFoundError: there is no such conversation.
+        """
+        ...
+
+    async def join(self, digest: str, user: str, name: str | None, now: datetime) -> Participant | None:
+        """`admit` whom the invitation of this digest lets in; None where there is none, or it is over."""
+        ...
+
+    async def change_standing(self, conversation: str, user: str, standing: Standing) -> Participant | None:
+        """Make one who joined a member or a viewer. None where they do not take part."""
+        ...
+
+    async def hand_over(self, conversation: str, user: str, now: datetime) -> Conversation | None:
+        """Make one who joined the owner; who owned it stays as a member. None where they do not take part."""
+        ...
+
+    async def expel(self, conversation: str, user: str) -> bool:
+        """Let one who joined take part no more; False where they did not. The owner always does."""
+        ...
+
+    async def standings(self, user: str, conversations: list[str]) -> dict[str, Standing]:
+        """How `user` stands in those of these conversations that they joined."""
+        ...
+
+    async def invite(self, invitation: Invitation) -> None:
+        """:raises NotFoundError: there is no such conversation. :raises ConflictError: there is one of this id or digest."""
+        ...
+
+    async def invitations(self, conversation: str, now: datetime) -> list[Invitation]:
+        """Those that are not over, oldest first."""
+        ...
+
+    async def take_back(self, conversation: str, invitation: str) -> bool:
+        """Nobody joins by it any more; False where there is none."""
+        ...
+
+    async def search(self, person: str, query: str, limit: int = 20) -> list[Found]:
+        """Full-text search over titles and messages of what `person` owns or takes part in, best first. Any string is a query: words, all of which must occur, the last one as a prefix; nothing in it is syntax."""
         ...

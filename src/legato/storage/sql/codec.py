@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from legato.errors import InvalidError
 from legato.message import Part
-from legato.storage.base import Conversation, JournalEntry, Message
+from legato.storage.base import Conversation, Invitation, JournalEntry, Message, Participant
 from legato.stream import Span, Timings, Usage
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -141,6 +141,50 @@ def message_of(row: Mapping[Any, Any]) -> Message:
         usage=None if row["usage"] is None else _usage.decode(row["usage"]),
         timings=None if row["timings"] is None else _timings.decode(row["timings"]),
         spans=() if row["spans"] is None else _spans.decode(row["spans"]),
+    )
+
+
+def participant_row(participant: Participant) -> Row:
+    """:raises InvalidError: for text that cannot be stored."""
+    row = {
+        "conversation": participant.conversation,
+        "user": participant.user,
+        "standing": participant.standing,
+        "joined_at": micros(participant.joined_at),
+        "name": participant.name,
+    }
+    _check_row(row)
+    return row
+
+
+def participant_of(row: Mapping[Any, Any]) -> Participant:
+    return Participant(
+        row["conversation"], row["user"], row["standing"], moment(row["joined_at"]), row["name"]
+    )
+
+
+def invitation_row(invitation: Invitation) -> Row:
+    """:raises InvalidError: for text that cannot be stored."""
+    row = {
+        "id": invitation.id,
+        "digest": invitation.digest,
+        "conversation": invitation.conversation,
+        "standing": invitation.standing,
+        "created_at": micros(invitation.created_at),
+        "expires_at": micros(invitation.expires_at),
+    }
+    _check_row(row)
+    return row
+
+
+def invitation_of(row: Mapping[Any, Any]) -> Invitation:
+    return Invitation(
+        id=row["id"],
+        digest=row["digest"],
+        conversation=row["conversation"],
+        standing=row["standing"],
+        created_at=moment(row["created_at"]),
+        expires_at=moment(row["expires_at"]),
     )
 
 

@@ -3,13 +3,13 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Update, and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, Update, and_, bindparam, delete, insert, or_, select, union_all, update
 from sqlalchemy.exc import IntegrityError
 
 from legato.errors import ConflictError, InvalidError
 from legato.storage.base import Conversation
 from legato.storage.sql.codec import check, conversation_of, conversation_row, micros
-from legato.storage.sql.tables import conversations, messages, passages
+from legato.storage.sql.tables import conversations, messages, participants, passages
 from legato.storage.sql.words import words_of
 
 PAGE = 200
@@ -19,18 +19,39 @@ _INSERT = insert(conversations)
 _INSERT_TITLE = insert(passages).inline()
 _BY_ID = select(conversations).where(conversations.c.id == bindparam("conversation"))
 _DELETE = delete(conversations).where(conversations.c.id == bindparam("conversation"))
-_BY_OWNER = (
-    select(conversations)
-    .where(conversations.c.owner == bindparam("of"))
-    .order_by(conversations.c.updated_at.desc(), conversations.c.id.desc())
-    .limit(bindparam("most"))
+_LAST_CHANGED = (conversations.c.updated_at.desc(), conversations.c.id.desc())
+_EARLIER = or_(
+    conversations.c.updated_at < bindparam("moment"),
+    and_(conversations.c.updated_at == bindparam("moment"), conversations.c.id < bindparam("before")),
 )
-_BY_OWNER_BEFORE = _BY_OWNER.where(
-    or_(
-        conversations.c.updated_at < bindparam("moment"),
-        and_(conversations.c.updated_at == bindparam("moment"), conversations.c.id < bindparam("before")),
+
+
+def taken_part_in() -> Any:
+    """Whether the person of the parameter `of` joined the conversation; the owner is asked for apart."""
+    return (
+        select(participants.c.user)
+        .where(participants.c.conversation == conversations.c.id, participants.c.user == bindparam("of"))
+        .exists()
     )
-)
+
+
+def _page(*earlier: Any) -> Any:
+    """The last changed of those the person owns, and of those they joined: each half by its own index."""
+    owned = select(conversations).where(conversations.c.owner == bindparam("of"), *earlier)
+    joined = (
+        select(conversations)
+        .join(participants, participants.c.conversation == conversations.c.id)
+        .where(participants.c.user == bindparam("of"), conversations.c.owner != bindparam("of"), *earlier)
+    )
+    halves = [
+        select(half.order_by(*_LAST_CHANGED).limit(bindparam("most")).subquery()) for half in (owned, joined)
+    ]
+    both = union_all(*halves).subquery()
+    return select(both).order_by(both.c.updated_at.desc(), both.c.id.desc()).limit(bindparam("most"))
+
+
+_BY_PERSON = _page()
+_BY_PERSON_BEFORE = _page(_EARLIER)
 _TITLE_WORDS = (
     update(passages)
     .where(passages.c.conversation == bindparam("of"), passages.c.message.is_(None))
@@ -79,17 +100,17 @@ def get(connection: Connection, conversation: str) -> Conversation | None:
 
 
 def page(
-    connection: Connection, owner: str, limit: int, before: tuple[datetime, str] | None
+    connection: Connection, person: str, limit: int, before: tuple[datetime, str] | None
 ) -> list[Conversation]:
     """:raises InvalidError: the limit is out of bounds."""
     check_limit(limit, PAGE)
-    parameters: dict[str, Any] = {"of": owner, "most": limit}
+    parameters: dict[str, Any] = {"of": person, "most": limit}
     if before is None:
-        rows = connection.execute(_BY_OWNER, parameters)
+        rows = connection.execute(_BY_PERSON, parameters)
     else:
         check(before[1])
         rows = connection.execute(
-            _BY_OWNER_BEFORE, parameters | {"moment": micros(before[0]), "before": before[1]}
+            _BY_PERSON_BEFORE, parameters | {"moment": micros(before[0]), "before": before[1]}
         )
     return [conversation_of(row) for row in rows.mappings()]
 

@@ -1,12 +1,12 @@
 """Finding passages: the one question that SQLite and PostgreSQL are asked in different words."""
 
-from sqlalchemy import Connection, Text, bindparam, cast, column, func, literal_column, select, table
+from sqlalchemy import Connection, Text, bindparam, cast, column, func, literal_column, or_, select, table
 from sqlalchemy.dialects.postgresql import TSQUERY
 
 from legato.message import text_of
 from legato.storage.base import Found
 from legato.storage.sql.codec import conversation_of, parts_of
-from legato.storage.sql.conversations import check_limit
+from legato.storage.sql.conversations import check_limit, taken_part_in
 from legato.storage.sql.tables import conversations, messages, passages
 from legato.storage.sql.words import Term, snippet_of, terms_of
 
@@ -25,7 +25,7 @@ _FOUND = (
             messages, messages.c.id == passages.c.message
         )
     )
-    .where(conversations.c.owner == bindparam("of"))
+    .where(or_(conversations.c.owner == bindparam("of"), taken_part_in()))
     .limit(bindparam("most"))
 )
 _FIND = {
@@ -39,14 +39,14 @@ _FIND = {
 """Short passages first, which say little else; then the newest."""
 
 
-def find(connection: Connection, owner: str, query: str, limit: int) -> list[Found]:
+def find(connection: Connection, person: str, query: str, limit: int) -> list[Found]:
     """:raises InvalidError: the limit is out of bounds."""
     check_limit(limit, MOST)
     terms = terms_of(query)
     if not terms:
         return []
     dialect = connection.dialect.name
-    parameters = {"terms": _written(dialect, terms), "of": owner, "most": limit}
+    parameters = {"terms": _written(dialect, terms), "of": person, "most": limit}
     rows = connection.execute(_FIND[dialect], parameters).mappings()
     return [
         Found(

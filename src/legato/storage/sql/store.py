@@ -12,11 +12,14 @@ from legato.storage.base import (
     Conversation,
     Exchange,
     Found,
+    Invitation,
     JournalEntry,
     Message,
+    Participant,
+    Standing,
     Unfinished,
 )
-from legato.storage.sql import checkpoint, conversations, exchanges, search
+from legato.storage.sql import checkpoint, conversations, exchanges, people, search
 from legato.storage.sql.codec import check, to_blob
 from legato.storage.sql.database import Database
 from legato.storage.sql.postgres import PostgresDatabase
@@ -57,11 +60,13 @@ class SqlStorage:
         return await self.database.read(partial(conversations.get, conversation=conversation))
 
     async def conversations(
-        self, owner: str, limit: int = 50, before: tuple[datetime, str] | None = None
+        self, person: str, limit: int = 50, before: tuple[datetime, str] | None = None
     ) -> list[Conversation]:
         """:raises InvalidError: `limit` is not between 1 and 200."""
-        check(owner)
-        return await self.database.read(partial(conversations.page, owner=owner, limit=limit, before=before))
+        check(person)
+        return await self.database.read(
+            partial(conversations.page, person=person, limit=limit, before=before)
+        )
 
     async def rename_conversation(self, conversation: str, title: str, now: datetime) -> Conversation | None:
         check(conversation, title)
@@ -105,10 +110,54 @@ class SqlStorage:
     async def unfinished(self) -> list[Unfinished]:
         return await self.database.read(checkpoint.unfinished)
 
-    async def search(self, owner: str, query: str, limit: int = 20) -> list[Found]:
+    async def search(self, person: str, query: str, limit: int = 20) -> list[Found]:
         """:raises InvalidError: `limit` is not between 1 and 100."""
-        check(owner)
-        return await self.database.read(partial(search.find, owner=owner, query=query, limit=limit))
+        check(person)
+        return await self.database.read(partial(search.find, person=person, query=query, limit=limit))
+
+    async def participants(self, conversation: str) -> list[Participant]:
+        check(conversation)
+        return await self.database.read(partial(people.everyone, conversation=conversation))
+
+    async def admit(self, participant: Participant) -> Participant:
+        return await self.database.write(partial(people.admit, participant=participant))
+
+    async def join(self, digest: str, user: str, name: str | None, now: datetime) -> Participant | None:
+        check(digest, user, name)
+        return await self.database.write(partial(people.join, digest=digest, user=user, name=name, now=now))
+
+    async def change_standing(self, conversation: str, user: str, standing: Standing) -> Participant | None:
+        check(conversation, user)
+        return await self.database.write(
+            partial(people.change, conversation=conversation, user=user, standing=standing)
+        )
+
+    async def hand_over(self, conversation: str, user: str, now: datetime) -> Conversation | None:
+        check(conversation, user)
+        return await self.database.write(
+            partial(people.hand_over, conversation=conversation, user=user, now=now)
+        )
+
+    async def expel(self, conversation: str, user: str) -> bool:
+        check(conversation, user)
+        return await self.database.write(partial(people.expel, conversation=conversation, user=user))
+
+    async def standings(self, user: str, conversations: list[str]) -> dict[str, Standing]:
+        check(user, *conversations)
+        return await self.database.read(partial(people.standings, user=user, these=conversations))
+
+    async def invite(self, invitation: Invitation) -> None:
+        await self.database.write(partial(people.invite, invitation=invitation))
+
+    async def invitations(self, conversation: str, now: datetime) -> list[Invitation]:
+        check(conversation)
+        return await self.database.read(partial(people.open_invitations, conversation=conversation, now=now))
+
+    async def take_back(self, conversation: str, invitation: str) -> bool:
+        check(conversation, invitation)
+        return await self.database.write(
+            partial(people.take_back, conversation=conversation, invitation=invitation)
+        )
 
 
 def open_storage(url: str, *, durable: bool = False) -> SqlStorage:

@@ -138,7 +138,7 @@ participants = Table(
     Column("name", Text),
     Index("participants_by_user", "user"),
 )
-"""Those who joined; the owner stands in the conversation itself."""
+"""Those who joined. Who owns stands in the conversation itself: a row of the owner's says only how they are called."""
 
 invitations = Table(
     "invitations",
