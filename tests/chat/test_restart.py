@@ -10,7 +10,7 @@ from legato.chat.ingress import Submission
 from legato.engines.base import Capabilities
 from legato.errors import StorageError
 from legato.message import text_of
-from legato.stream import Fold
+from legato.stream import Fold, Span, State
 
 from .conftest import ADA, Heard, House
 
@@ -154,3 +154,23 @@ async def test_a_database_that_fails_for_a_while_loses_no_ending(
     run.finish()
     assert text_of((await heard.ended(begun.reply.id)).parts) == "All of it."
     assert len(failures) == 2
+
+
+async def test_who_wrote_what_is_kept_over_the_restart(build: Build) -> None:
+    first = await build()
+    conversation, reply = await half_said(first)
+    run = first.engine.runs[-1]
+    run.out.state(State("reading", model="m", agent="left"))
+    run.say("One ", "two ")
+    await first.service.close()
+
+    second = await build()
+    run = await second.engine.asked()
+    heard = Heard()
+    await second.service.follow(ADA, conversation, heard)
+    run.out.state(State("reading", model="m", agent="right"))
+    run.say("three.")
+    run.finish()
+    message = await heard.ended(reply)
+    assert message.spans == (Span(0, 8, "m", "left"), Span(8, 14, "m", "right"))
+    assert await second.storage.message(reply) == message

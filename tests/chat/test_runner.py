@@ -12,7 +12,7 @@ from legato.engines.base import Outcome, Request
 from legato.errors import EngineBrokeError, StorageError
 from legato.message import text_of
 from legato.storage.base import Begun, Message
-from legato.stream import Finished, Log, Reasoning, State, Text
+from legato.stream import Finished, Log, Reasoning, Span, State, Text
 
 from .conftest import ADA, Heard, House
 
@@ -334,3 +334,42 @@ async def test_the_text_of_a_reply_in_line_is_told_when_its_turn_comes(house: Ho
     run.finish()
     await heard.ended(second.reply.id)
     assert Text("Two") in log.since(0).events
+
+
+async def test_who_wrote_which_span_is_kept(house: House) -> None:
+    heard, begun, _ = await ask(house)
+    run = await house.engine.asked()
+    run.out.state(State("reading", model="m", agent="left"))
+    run.say("one ", "two ")
+    run.out.state(State("reading", model="m", agent="right"))
+    run.say("three")
+    run.finish()
+    message = await heard.ended(begun.reply.id)
+    assert message.spans == (Span(0, 8, "m", "left"), Span(8, 13, "m", "right"))
+    assert (await stored(house, begun.reply.id)).spans == message.spans
+
+
+async def test_where_the_model_says_it_all_there_are_no_spans(house: House) -> None:
+    heard, begun, _ = await ask(house)
+    run = await house.engine.asked()
+    run.say("one")
+    run.finish()
+    assert (await heard.ended(begun.reply.id)).spans == ()
+
+
+async def test_to_a_mark_what_is_behind_it_is_taken_back_however_long_it_was(house: House) -> None:
+    heard, begun, log = await ask(house)
+    run = await house.engine.asked()
+    run.out.state(State("reading", model="m", agent="left"))
+    run.say("one ")
+    mark = run.out.mark()
+    run.out.state(State("reading", model="m", agent="right"))
+    run.say("poison ", "poison ")
+    log.compact(log.next)
+    assert run.out.rewind(mark)
+    run.out.state(State("reading", model="m", agent="last"))
+    run.say("two")
+    run.finish()
+    message = await heard.ended(begun.reply.id)
+    assert (text_of(message.parts), message.status) == ("one two", "complete")
+    assert message.spans == (Span(0, 4, "m", "left"), Span(4, 7, "m", "last"))

@@ -16,7 +16,7 @@ from legato.chat.tally import Tally
 from legato.chat.trees import Trees
 from legato.errors import StorageError
 from legato.storage.base import Conversation, Message, Storage, Unfinished
-from legato.stream import Failed, Finished, Fold, Log, Reasoning, Terminal, Text
+from legato.stream import Failed, Finished, Fold, Log, Reasoning, State, Terminal, Text
 
 logger = logging.getLogger(__name__)
 
@@ -200,8 +200,11 @@ class Runner:
         if fold.text:
             for piece in pieces(fold.reasoning):
                 reply.log.append(Reasoning(piece))
-            for piece in pieces(fold.text):
-                reply.log.append(Text(piece))
+            for span in fold.spans:
+                if span.model or span.agent:
+                    reply.log.append(State("answering", model=span.model, agent=span.agent))
+                for piece in pieces(fold.text[span.start : span.end]):
+                    reply.log.append(Text(piece))
         self.run(reply, fold.text, _cut_off if speaker is not None else _nobody)
 
     async def _tick(self) -> None:
