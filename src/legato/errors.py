@@ -132,6 +132,12 @@ class EngineRefusedError(EngineError):
     code = "engine_refused"
 
 
+class ToolError(LegatoError):
+    """A tool did not do what the model asked for. The model reads the sentence, and the reply goes on."""
+
+    code = "tool"
+
+
 class UnreachableError(LegatoError):
     """A server is not there, or not now. It may be later."""
 
