@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from legato.chat.ingress import Submission
 from legato.chat.person import Person
+from legato.dialects.inbox import WAITING
 from legato.dialects.native import session
 from legato.dialects.native.codec import decode
-from legato.dialects.native.session import FOLLOWED, WAITING
+from legato.dialects.native.session import FOLLOWED
 from legato.errors import InvalidError
 from legato.protocol.close import CloseCode
 from legato.stream import Event, Fold

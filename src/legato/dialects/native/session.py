@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections import deque
 from typing import Protocol, assert_never
 
 from legato.chat.ingress import Submission, check_id
 from legato.chat.person import Person
 from legato.chat.service import ChatService
 from legato.dialects.base import Socket, framed
+from legato.dialects.inbox import Inbox
 from legato.dialects.native.codec import decode, delta, encode
 from legato.dialects.native.followed import Followed
 from legato.dialects.views import conversation_view, message_view
@@ -46,12 +46,6 @@ logger = logging.getLogger(__name__)
 
 HELLO_SECONDS = 10.0
 """How long a socket may stay open without saying who it is."""
-
-WAITING = 1200
-"""Commands of one socket that may wait for their turn; one that comes back follows all it followed at once."""
-
-WAITING_BYTES = 512 * 1024
-"""What they may hold together; one of any size may always wait."""
 
 FOLLOWED = 1000
 """Conversations that one socket may follow."""
@@ -91,8 +85,6 @@ class NativeSession:
         "_gone",
         "_inbox",
         "_room",
-        "_waiting",
-        "_worker",
         "person",
         "socket",
     )
@@ -103,9 +95,7 @@ class NativeSession:
         self.person: Person | None = None
         self._followed: dict[str, Followed] | None = None
         self._gone = False
-        self._inbox: deque[tuple[ClientMessage, int]] | None = None
-        self._waiting = 0
-        self._worker: asyncio.Task[None] | None = None
+        self._inbox: Inbox[ClientMessage] = Inbox()
         self._deadline: asyncio.TimerHandle | None = None
         self._room: asyncio.Event | None = None
 
@@ -121,7 +111,7 @@ class NativeSession:
             return
         if isinstance(command, Ping):
             self._send(Pong(re=command.id))
-        elif self.person is None and self._worker is None and not isinstance(command, Hello):
+        elif self.person is None and self._inbox.idle and not isinstance(command, Hello):
             message = "Say hello first, with a token or a ticket."
             self._send(Error(re=command.id, code="unauthenticated", message=message))
             self.socket.close(CloseCode.UNAUTHENTICATED, "hello comes first")
@@ -136,6 +126,7 @@ class NativeSession:
 
     def closed(self) -> None:
         self._gone = True
+        self._inbox.close()
         self._dialect.sessions.discard(self)
         if self._deadline is not None:
             self._deadline.cancel()
@@ -165,22 +156,8 @@ class NativeSession:
             self.socket.send(encode(message))
 
     def _take(self, command: ClientMessage, size: int) -> None:
-        if self._inbox is None:
-            self._inbox = deque()
-        if len(self._inbox) >= WAITING or (self._inbox and self._waiting + size > WAITING_BYTES):
+        if not self._inbox.put(command, size, self._answer):
             self.socket.close(CloseCode.TOO_MANY, "too many commands at once")
-            return
-        self._inbox.append((command, size))
-        self._waiting += size
-        if self._worker is None:
-            self._worker = asyncio.create_task(self._work(self._inbox))
-
-    async def _work(self, inbox: deque[tuple[ClientMessage, int]]) -> None:
-        while inbox and not self._gone:
-            command, size = inbox.popleft()
-            self._waiting -= size
-            await self._answer(command)
-        self._inbox = self._worker = None
 
     async def _answer(self, command: ClientMessage) -> None:
         try:
