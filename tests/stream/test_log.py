@@ -101,6 +101,8 @@ class TestReading:
             log.since(offset)
         with pytest.raises(ValueError, match="stream"):
             log.text_at(offset)
+        with pytest.raises(ValueError, match="stream"):
+            log.state_at(offset)
 
     def test_a_batch_is_the_readers_own(self) -> None:
         log = log_of(Text("a"), State("answering"))
@@ -117,6 +119,7 @@ class TestReading:
         for offset in offsets:
             if offset <= log.next:
                 assert log.text_at(offset) == Fold(events[:offset]).text
+                assert log.state_at(offset) == Fold(events[:offset]).state
 
     def test_the_text_is_right_after_what_was_asked_for_was_compacted(self) -> None:
         log = log_of(*map(Text, "abcdef"))
@@ -356,6 +359,7 @@ class Writing(RuleBasedStateMachine):
     def look_back(self, data: st.DataObject) -> None:
         offset = data.draw(st.sampled_from([0, *range(self.log.base, self.log.next + 1)]))
         assert self.log.text_at(offset) == self.book.pages[offset].text
+        assert self.log.state_at(offset) == self.book.pages[offset].state
 
     @invariant()
     def it_says_the_same(self) -> None:

@@ -58,6 +58,7 @@ class Log:
         "_anchors",
         "_compacted",
         "_events",
+        "_held",
         "_last_tool",
         "_listeners",
         "_said",
@@ -80,6 +81,7 @@ class Log:
         self._events: list[Event] = []
         self._last_tool = 0
         self._anchors: dict[int, tuple[int, int]] = {}
+        self._held: tuple[int, State | None] = (0, None)
         self._said = (0, "")
         self._listeners: dict[Callable[[], None], Cursor | None] = {}
 
@@ -195,6 +197,24 @@ class Log:
         text = "".join(said)
         self._said = (offset, text)
         return text
+
+    def state_at(self, offset: int) -> State | None:
+        """The state that held at `offset`, where one was told. Asking again further on costs only what came in between.
+
+        :raises ValueError: where `offset` is beyond the end or inside what was compacted.
+        """
+        if not self.readable(offset):
+            raise ValueError(f"stream {self.stream} has no offset {offset}")
+        if offset == 0:
+            return None
+        known, state = self._held
+        if not self.base <= known <= offset:
+            known, state = self.base, Fold(self._compacted).state
+        for event in self._events[known - self.base : offset - self.base]:
+            if isinstance(event, State):
+                state = event
+        self._held = (offset, state)
+        return state
 
     def fold(self) -> Fold:
         """All that the log says."""
