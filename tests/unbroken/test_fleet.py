@@ -81,14 +81,31 @@ class Reply:
     def __init__(self, server: ServerProcess, ack: dict[str, Any], cuts: Cuts | None) -> None:
         self.ack = ack
         self.viewer = Viewer()
+        self._address = server.address
         self.watching = asyncio.create_task(watch_socket(server.socket, ack, cuts, self.viewer))
 
     async def whole(self, text: str = TEXT) -> None:
-        """It comes to its end, and the viewer has the text."""
+        """It comes to its end, the viewer has the text, and the message the same, with who wrote which span of it."""
         await self.watching
         assert self.viewer.end is not None
         assert self.viewer.end["type"] == "finished", self.viewer.end
         assert self.viewer.text == text
+        at = 0
+        for span in await self.spans(text):
+            assert span["agent"]
+            assert (at, span["model"]) == (span["start"], "demo:echo")
+            at = span["end"]
+        assert at == len(text)
+
+    async def spans(self, text: str = TEXT) -> list[dict[str, Any]]:
+        """Who wrote which part of the stored message."""
+        path = f"/api/conversations/{self.ack['conversation']}"
+        async with aiohttp.ClientSession(self._address) as http, http.get(path) as response:
+            messages = (await response.json())["messages"]
+        (message,) = [each for each in messages if each["id"] == self.ack["reply"]]
+        assert message["text"] == text
+        spans: list[dict[str, Any]] = message["spans"]
+        return spans
 
 
 async def ask(server: ServerProcess, key: str, text: str = TEXT, cuts: Cuts | None = None) -> Reply:
@@ -271,7 +288,7 @@ def poison(count: int = 1) -> list[dict[str, str]]:
 
 
 async def wrong_attempt(rogue: RawAgent, job: dict[str, Any]) -> None:
-    await rogue.write(job, 0, *poison(), attempt=job["attempt"] + 1)
+    await rogue.write(job, 3, *poison(), attempt=job["attempt"] + 1)
 
 
 async def skipped(rogue: RawAgent, job: dict[str, Any]) -> None:
@@ -283,7 +300,7 @@ async def backwards(rogue: RawAgent, job: dict[str, Any]) -> None:
 
 
 async def behind_its_end(rogue: RawAgent, job: dict[str, Any]) -> None:
-    await rogue.write(job, 0, {"type": "ended", "reason": "stop", "model": "demo:echo"}, *poison())
+    await rogue.write(job, 3, {"type": "ended", "reason": "stop", "model": "demo:echo"}, *poison())
 
 
 async def invented_job(rogue: RawAgent, job: dict[str, Any]) -> None:
@@ -301,10 +318,34 @@ async def nested(rogue: RawAgent, job: dict[str, Any]) -> None:
 
 
 async def too_large(rogue: RawAgent, job: dict[str, Any]) -> None:
-    await rogue.write(job, 0, *poison(200_000))
+    await rogue.write(job, 3, *poison(200_000))
 
 
-DEEDS = [wrong_attempt, skipped, backwards, behind_its_end, invented_job, no_json, nested, too_large]
+async def bytes_for_text(rogue: RawAgent, job: dict[str, Any]) -> None:
+    await rogue.socket.send(b"poison")
+
+
+async def no_frame(rogue: RawAgent, job: dict[str, Any]) -> None:
+    rogue.socket.transport.write(b"\xff" * 64)
+
+
+async def too_many_models(rogue: RawAgent, job: dict[str, Any]) -> None:
+    await rogue.say("models", facts=[{"name": f"model-{number}"} for number in range(2000)])
+
+
+DEEDS = [
+    wrong_attempt,
+    skipped,
+    backwards,
+    behind_its_end,
+    invented_job,
+    no_json,
+    nested,
+    too_large,
+    bytes_for_text,
+    no_frame,
+    too_many_models,
+]
 
 
 KEYS = """
@@ -316,21 +357,61 @@ models = ["other"]
 """
 
 
-async def test_of_a_rogue_agent_no_byte_reaches_a_viewer(tmp_path: Path) -> None:
-    """It is hung up on, and an honest agent says the whole text."""
+async def test_of_a_rogue_agent_no_byte_stays(tmp_path: Path) -> None:
+    """It writes first and breaks the rules then. It is hung up on, and who goes on behind a text that stands there already
+    finds nothing of it: an honest agent says the whole text."""
     async with serving(tmp_path, fleet=KEYS) as server:
         for deed in DEEDS:
-            await _suffer(server, deed)
+            await _suffer(server, tmp_path, deed)
 
 
-async def _suffer(server: ServerProcess, deed: Callable[[RawAgent, dict[str, Any]], Awaitable[None]]) -> None:
+async def _suffer(
+    server: ServerProcess, folder: Path, deed: Callable[[RawAgent, dict[str, Any]], Awaitable[None]]
+) -> None:
     async with raw_agent(server, "demo:echo", key="any") as rogue:
         reply = await ask(server, deed.__name__)
-        await deed(rogue, await rogue.hear("job"))
-        assert await rogue.turned_out() in (1009, 4000), deed
-    async with echoing(server, key="any"):
+        job = await rogue.hear("job")
+        await rogue.write(job, 0, *poison(3))
+        await reply.viewer.has(len(POISON) * 3)
+        await deed(rogue, job)
+        assert await rogue.turned_out() in (1002, 1003, 1009, 4000), deed
+    async with working(AgentProcess(folder / "agents", server, "honest", "--key", "any")):
         await reply.whole()
-    assert POISON not in reply.viewer.seen, deed
+
+
+async def test_of_a_rogue_nothing_stays_behind_what_an_honest_agent_wrote(tmp_path: Path) -> None:
+    async with serving(tmp_path, 500, fleet="lease_seconds = 1\n" + KEYS) as server:
+        first = AgentProcess(tmp_path / "agents", server, "first", "--key", "any")
+        async with working(first):
+            reply = await ask(server, "between")
+            await reply.viewer.has(20)
+            await first.kill()
+        async with raw_agent(server, "demo:echo", key="any") as rogue:
+            job = await rogue.hear("job")
+            assert TEXT.startswith(job["prefix"])
+            assert len(job["prefix"]) >= 20
+            await rogue.write(job, 0, *poison(3))
+            await rogue.write(job, 50, *poison())
+            assert await rogue.turned_out() == 4000
+        async with working(AgentProcess(tmp_path / "agents", server, "last", "--key", "any")):
+            await reply.whole()
+        spans = await reply.spans()
+        assert [span["agent"] for span in spans] == ["first", "last"]
+
+
+async def test_an_old_browser_that_cannot_unread_a_rogue_is_told(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server, aiohttp.ClientSession(server.address) as http:
+        async with raw_agent(server, "demo:echo") as rogue:
+            body = {"model": "demo:echo", "messages": [{"role": "user", "content": TEXT}]}
+            async with http.post("/api/chat/completions", json=body) as response:
+                job = await rogue.hear("job")
+                await rogue.write(job, 0, *poison())
+                await response.content.readuntil(b"\n\n")
+                await rogue.write(job, 7, *poison())
+                rest = await response.text()
+        assert rest.startswith('data: {"error":')
+        assert "broke the rules" in rest
+        assert POISON not in rest
 
 
 async def test_nobody_writes_into_the_job_of_another_agent(tmp_path: Path) -> None:
@@ -370,8 +451,8 @@ async def test_an_agent_whose_key_is_not_good_for_a_model_never_has_it(tmp_path:
                 await (await ask(server, "narrow")).whole()
 
 
-async def test_a_flood_ends_where_it_is_more_than_was_asked_for(tmp_path: Path) -> None:
-    """Ten times the tokens: hung up on, and what was shown is taken back for the honest text."""
+async def test_of_a_flood_no_byte_stays(tmp_path: Path) -> None:
+    """Ten times the tokens: hung up on, and what was shown is taken back before another goes on behind it."""
     async with serving(tmp_path, more=f", num_predict = {TOKENS * 2}") as server:
         async with raw_agent(server, "demo:echo") as rogue:
             reply = await ask(server, "flood")
@@ -380,6 +461,7 @@ async def test_a_flood_ends_where_it_is_more_than_was_asked_for(tmp_path: Path) 
                 for begin in range(0, TOKENS * 20, 100):
                     await rogue.write(job, begin, *poison(100))
             assert await rogue.turned_out() == 4000
-        async with echoing(server):
+        await reply.viewer.until(lambda: not reply.viewer.text)
+        async with working(AgentProcess(tmp_path / "agents", server, "honest")):
             await reply.whole()
     assert reply.viewer.seen.count(POISON) <= TOKENS * 2 * 5
