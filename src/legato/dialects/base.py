@@ -16,7 +16,8 @@ from legato.stream import Batch, Encoding, Log
 class Socket(Protocol):
     """One accepted connection; a `legato.stream.Sink` with words of its own.
 
-    `write` takes what `frame` made; `send` is for everything that is not a stream, and may be called at any time.
+    `write` takes what `frame` made, any number of frames one behind the other, or none. `send` is for everything that is
+    not a stream, and may be called at any time.
     A socket that owes its client too much, or for too long, closes itself with `CloseCode.SLOW`.
     """
 

@@ -288,6 +288,16 @@ async def test_a_frame_made_once_is_the_same_for_every_socket(transport: Transpo
             assert [await client.recv(), await client.recv()] == ['{"text": "\\ud83c\\udfbb"}'] * 2
 
 
+async def test_one_write_may_hold_any_number_of_frames(transport: Transport) -> None:
+    async with house(transport) as here, here.connect() as client:
+        await until(lambda: len(here.talks) == 1)
+        socket = here.talks[0].socket
+        socket.write(b"")
+        socket.write(b"".join(socket.frame(b'{"n":%d}' % n) for n in range(3)))
+        socket.flush()
+        assert [await client.recv() for _ in range(3)] == ['{"n":0}', '{"n":1}', '{"n":2}']
+
+
 async def test_a_client_that_answers_pings_stays_and_a_silent_one_does_not(transport: Transport) -> None:
     async with house(transport, limits=QUICK) as here, here.connect() as lively:
         reader, writer = await here.opened()

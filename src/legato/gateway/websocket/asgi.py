@@ -71,22 +71,28 @@ class AsgiSocket:
 
     @staticmethod
     def frame(payload: bytes) -> bytes:
-        return payload
+        """What is framed is JSON, which has no bare newline: `write` finds the frames by it."""
+        return payload + b"\n"
 
     @property
     def closing(self) -> bool:
         return self._farewell is not None
 
     def write(self, data: bytes) -> None:
+        for payload in data.split(b"\n"):
+            if payload:
+                self.send(payload)
+
+    def send(self, payload: bytes) -> None:
         if self._farewell is None:
             limit = self._limits.owed_bytes
             if not self.writable and self._owed - self._long > limit:
                 self.close(CloseCode.SLOW, words.TOO_SLOW)
                 return
-            if len(data) > limit:
-                self._long = max(self._long, len(data))
-            self._out.append(data)
-            self._owed += len(data)
+            if len(payload) > limit:
+                self._long = max(self._long, len(payload))
+            self._out.append(payload)
+            self._owed += len(payload)
             if self.writable and self._owed > self._limits.high_water:
                 self.writable = False
                 self._sent_then, self._sent_since = self._sent, self._wheel.now
@@ -95,9 +101,6 @@ class AsgiSocket:
 
     def flush(self) -> None:
         """Nothing to do: the task writes when this turn of the loop is over."""
-
-    def send(self, payload: bytes) -> None:
-        self.write(payload)
 
     def close(self, code: int, reason: str = "") -> None:
         if self._farewell is None:
