@@ -57,6 +57,12 @@ class ServerProcess:
         """SIGTERM; its exit status."""
         return await self._end(signal.SIGTERM)
 
+    async def rest(self) -> str:
+        """What it wrote to stdout after its first line. It has ended."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        return (await self._process.stdout.read()).decode()
+
     async def _end(self, number: signal.Signals) -> int:
         assert self._process is not None
         if self._process.returncode is None:

@@ -5,6 +5,8 @@ The short forms run with every test run, the long ones with `make soak`.
 """
 
 import asyncio
+import json
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -465,3 +467,55 @@ async def test_of_a_flood_no_byte_stays(tmp_path: Path) -> None:
         async with working(AgentProcess(tmp_path / "agents", server, "honest")):
             await reply.whole()
     assert reply.viewer.seen.count(POISON) <= TOKENS * 2 * 5
+
+
+async def test_no_agents_key_is_in_what_the_server_writes(tmp_path: Path) -> None:
+    """At either door, by a handshake that is taken, refused, broken or none."""
+    right, wrong = "right-5d41402abc", "wrong-7d793037a0"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        second = free.getsockname()[1]
+    server = ServerProcess(
+        tmp_path / "server",
+        "--engine",
+        "fleet",
+        "--agents-port",
+        str(second),
+        config=f'[fleet.keys.one]\nkey = "{right}"',
+    )
+    await server.start()
+    first = int(server.address.rpartition(":")[2])
+    for port in (first, second):
+        for key in (right, wrong):
+            await _knock(port, f"/ws/agents?key={key}", key == right)
+    status = await server.stop()
+    assert status == 0
+    written = (tmp_path / "server" / "stderr").read_text() + await server.rest()
+    assert right not in written
+    assert wrong not in written
+
+
+async def _knock(port: int, target: str, welcome: bool) -> None:
+    async with websockets.connect(f"ws://127.0.0.1:{port}{target}") as agent:
+        assert json.loads(await agent.recv())["type"] == ("welcome" if welcome else "error")
+        with suppress(websockets.ConnectionClosedError):
+            await agent.send("garbage")
+    with suppress(websockets.InvalidHandshake):
+        async with websockets.connect(f"ws://127.0.0.1:{port}/nowhere{target}"):
+            pass
+    upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    for head in (
+        f"GET {target} HTTP/1.1\r\nHost: h\r\n{upgrade}\r\n",
+        f"GET {target} HTTP/1.1\r\nHost: h\r\n{upgrade}Sec-WebSocket-Key: short\r\n\r\n",
+        f"POST {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+        f"GET {target} HTTP/9.9\r\n\r\n",
+        f"GET {target}\r\n\r\n",
+        f"GET {target} HTTP/1.1\r\nHost: h\r\nX-Long: {'x' * 200_000}\r\n\r\n",
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head.encode())
+        writer.write_eof()
+        with suppress(OSError):
+            await reader.read()
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
