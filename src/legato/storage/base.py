@@ -14,6 +14,21 @@ from legato.message import Part, Role, Status
 from legato.stream import Event, Span, Timings, Usage
 
 
+class Choices(Struct, frozen=True, omit_defaults=True):
+    """What was chosen for one conversation.
+
+    `model` answers in place of its assistant's. `system` is read by the model behind the assistant's own system prompt.
+    `cleared` is the last message that the model no longer reads, with all before it.
+    """
+
+    model: str | None = None
+    system: str | None = None
+    cleared: str | None = None
+
+
+Choice = Literal["model", "system", "cleared"]
+
+
 class Conversation(Struct, frozen=True):
     """`head` is the last message of the branch that is shown. `revision` counts every change of it or its messages."""
 
@@ -25,6 +40,7 @@ class Conversation(Struct, frozen=True):
     updated_at: datetime
     revision: int = 0
     head: str | None = None
+    choices: Choices = Choices()
 
 
 Standing = Literal["owner", "member", "viewer"]
@@ -184,6 +200,12 @@ class Storage(Protocol):
 
     async def set_head(self, conversation: str, head: str, now: datetime) -> Conversation | None:
         """Show another branch. None where there is no such conversation or no such message in it."""
+        ...
+
+    async def choose(
+        self, conversation: str, what: Choice, value: str | None, now: datetime
+    ) -> Conversation | None:
+        """Change one of its choices, None takes it back. None where there is no such conversation."""
         ...
 
     async def delete_conversation(self, conversation: str) -> bool:

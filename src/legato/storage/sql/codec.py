@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from legato.errors import InvalidError
 from legato.message import Part
-from legato.storage.base import Conversation, Invitation, JournalEntry, Message, Participant
+from legato.storage.base import Choices, Conversation, Invitation, JournalEntry, Message, Participant
 from legato.stream import Span, Timings, Usage
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -20,6 +20,7 @@ _UNKEPT = re.compile("[\0\ud800-\udfff]")
 
 _encoder = msgspec.json.Encoder()
 _parts = msgspec.json.Decoder(tuple[Part, ...])
+_choices = msgspec.json.Decoder(Choices)
 _usage = msgspec.json.Decoder(Usage)
 _timings = msgspec.json.Decoder(Timings)
 _spans = msgspec.json.Decoder(tuple[Span, ...])
@@ -72,6 +73,15 @@ def _optional_json(value: Struct | None) -> str | None:
     return None if value is None else to_json(value)
 
 
+def choices_json(choices: Choices) -> str | None:
+    """Nothing, where nothing was chosen."""
+    return None if choices == Choices() else to_json(choices)
+
+
+def choices_of(json: str | None) -> Choices:
+    return Choices() if json is None else _choices.decode(json)
+
+
 def conversation_row(conversation: Conversation) -> Row:
     """:raises InvalidError: for text that cannot be stored."""
     row = {
@@ -83,6 +93,7 @@ def conversation_row(conversation: Conversation) -> Row:
         "updated_at": micros(conversation.updated_at),
         "revision": conversation.revision,
         "head": conversation.head,
+        "choices": choices_json(conversation.choices),
     }
     _check_row(row)
     return row
@@ -98,6 +109,7 @@ def conversation_of(row: Mapping[Any, Any]) -> Conversation:
         updated_at=moment(row["updated_at"]),
         revision=row["revision"],
         head=row["head"],
+        choices=choices_of(row["choices"]),
     )
 
 

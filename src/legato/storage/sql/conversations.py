@@ -3,12 +3,20 @@
 from datetime import datetime
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import Connection, Update, and_, bindparam, delete, insert, or_, select, union_all, update
 from sqlalchemy.exc import IntegrityError
 
 from legato.errors import ConflictError, InvalidError
-from legato.storage.base import Conversation
-from legato.storage.sql.codec import check, conversation_of, conversation_row, micros
+from legato.storage.base import Choice, Conversation
+from legato.storage.sql.codec import (
+    check,
+    choices_json,
+    choices_of,
+    conversation_of,
+    conversation_row,
+    micros,
+)
 from legato.storage.sql.tables import conversations, messages, participants, passages
 from legato.storage.sql.words import words_of
 
@@ -79,6 +87,10 @@ def changed(**values: Any) -> Update:
 
 
 _RENAME = changed(title=bindparam("named"))
+_CHOICES = (
+    select(conversations.c.choices).where(conversations.c.id == bindparam("conversation")).with_for_update()
+)
+_CHOOSE = changed(choices=bindparam("chosen"))
 _SET_HEAD = changed(head=bindparam("shown")).where(holds("shown"))
 
 
@@ -137,6 +149,17 @@ def set_head(connection: Connection, conversation: str, head: str, now: datetime
     parameters = {"in": conversation, "shown": head, "now": micros(now)}
     row = connection.execute(_SET_HEAD, parameters).mappings().first()
     return None if row is None else conversation_of(row)
+
+
+def choose(
+    connection: Connection, conversation: str, what: Choice, value: str | None, now: datetime
+) -> Conversation | None:
+    row = connection.execute(_CHOICES, {"conversation": conversation}).first()
+    if row is None:
+        return None
+    choices = replace(choices_of(row.choices), **{what: value})
+    parameters = {"in": conversation, "chosen": choices_json(choices), "now": micros(now)}
+    return conversation_of(connection.execute(_CHOOSE, parameters).mappings().one())
 
 
 def remove(connection: Connection, conversation: str) -> bool:

@@ -9,6 +9,7 @@ from sqlalchemy.exc import ArgumentError
 from legato.errors import SettingsError
 from legato.storage.base import (
     Begun,
+    Choice,
     Conversation,
     Exchange,
     Found,
@@ -78,6 +79,14 @@ class SqlStorage:
         check(conversation, head)
         return await self.database.write(
             partial(conversations.set_head, conversation=conversation, head=head, now=now)
+        )
+
+    async def choose(
+        self, conversation: str, what: Choice, value: str | None, now: datetime
+    ) -> Conversation | None:
+        check(conversation, value)
+        return await self.database.write(
+            partial(conversations.choose, conversation=conversation, what=what, value=value, now=now)
         )
 
     async def delete_conversation(self, conversation: str) -> bool:

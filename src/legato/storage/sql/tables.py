@@ -55,6 +55,7 @@ conversations = Table(
     Column("updated_at", BigInteger, nullable=False),
     Column("revision", BigInteger, nullable=False),
     Column("head", Text),
+    Column("choices", Text),
     Index("conversations_by_owner", "owner", "updated_at", "id"),
 )
 
