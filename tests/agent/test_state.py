@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from legato.agent.effects import Abort, Effect, Ignored, Joined, Preload, Start
+from legato.agent.kept import PIECE
 from legato.agent.lease import Lease
-from legato.agent.state import PIECE, AgentState
+from legato.agent.state import AgentState
 from legato.engines.base import Outcome, ToolCall
 from legato.fleet.protocol import (
     MAX_FRAME_BYTES,

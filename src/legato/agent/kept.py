@@ -4,7 +4,14 @@ from collections.abc import Mapping
 
 import msgspec
 
-from legato.fleet.protocol import Events
+from legato.fleet.protocol import MAX_FRAME_BYTES, Events, JobEvent
+from legato.stream import Reasoning, Text
+
+LONGEST = MAX_FRAME_BYTES - 32 * 1024
+"""Bytes of the longest event: there is room for the rest of its frame."""
+
+PIECE = 4096
+"""Characters of the longest text that is one event: with every one of them escaped it still fits a frame."""
 
 _OVERHEAD = 41
 """Bytes that an encoded event takes in memory beside its own: those of the object, and the place in the list."""
@@ -36,6 +43,19 @@ class Kept:
         """Write an event, `encoded`, behind the others."""
         self._events.append(data)
         self.size += len(data) + _OVERHEAD
+
+    def write(self, event: JobEvent) -> bool:
+        """Write an event, a long text in parts. False, and nothing is written, where no message can hold it."""
+        if isinstance(event, Text | Reasoning) and len(event.text) > PIECE:
+            kind, text = type(event), event.text
+            for begin in range(0, len(text), PIECE):
+                self.append(encoded(kind(text[begin : begin + PIECE])))
+            return True
+        data = encoded(event)
+        if len(data) <= LONGEST:
+            self.append(data)
+            return True
+        return False
 
     def acknowledge(self, offset: int) -> bool:
         """Drop what is below `offset`. False, and nothing is done, where that was never sent."""

@@ -10,6 +10,7 @@ from legato.engines.base import Engine, Model, Out, Outcome, Request, ToolCall
 from legato.engines.llama.engine import LlamaEngine
 from legato.engines.ollama import OllamaEngine
 from legato.errors import EngineError, EngineUnavailableError, ModelNotFoundError
+from legato.fleet.names import LATEST, short
 from legato.fleet.protocol import Facts
 from legato.stream import State
 
@@ -17,8 +18,6 @@ logger = logging.getLogger(__name__)
 
 LIST_SECONDS = 5.0
 """How long an engine may take to list its models."""
-
-_LATEST = ":latest"
 
 SLOW_LISTS = 6
 """Lists in a row that may be late before the models count as gone: a busy engine is slow, and still writes."""
@@ -90,8 +89,8 @@ class Roster:
             await source.engine.close()
 
     def _engine(self, model: str) -> Engine:
-        short = _short(model)
-        found = self._offered.get(model) or self._offered.get(short) or self._offered.get(f"{short}{_LATEST}")
+        plain = short(model)
+        found = self._offered.get(model) or self._offered.get(plain) or self._offered.get(f"{plain}{LATEST}")
         if found is not None:
             return found[0]
         if len(self._sources) == 1 and not self._sources[0].names:
@@ -135,18 +134,13 @@ async def _models(engine: Engine) -> tuple[Model, ...]:
 def _chosen(source: Source) -> list[tuple[str, Model]]:
     """The models on offer, under the names by which they are offered."""
     if not source.names:
-        return [(_short(model.name), model) for model in source.listed]
+        return [(short(model.name), model) for model in source.listed]
     found = [(name, _named(source.listed, name)) for name in source.names]
     return [(name, model) for name, model in found if model is not None]
 
 
-def _short(model: str) -> str:
-    """Ollama lists `llama3:latest`, and everybody says `llama3`."""
-    return model.removesuffix(_LATEST)
-
-
 def _named(models: Sequence[Model], name: str) -> Model | None:
-    return next((model for model in models if model.name in (name, f"{name}{_LATEST}")), None)
+    return next((model for model in models if model.name in (name, f"{name}{LATEST}")), None)
 
 
 async def _facts(engine: Engine, name: str, model: Model) -> Facts:

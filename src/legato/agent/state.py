@@ -4,21 +4,19 @@ Frames go in by `received` and out by `next_frame`; what is to be done meanwhile
 kept until its last event is acknowledged, so a connection may break anywhere and nothing is lost or doubled.
 """
 
-from collections import deque
 from typing import Literal
 
 import msgspec
-from msgspec import Struct
 
 from legato.agent.book import Book
 from legato.agent.effects import Effect, Ignored, Joined, Preload
 from legato.agent.kept import encoded
 from legato.agent.lease import Lease, bare_job, lease_of, prompt_lease_of
+from legato.agent.outbox import FRAME, Outbox
 from legato.engines.base import Outcome
 from legato.fleet.protocol import (
     HEARTBEAT,
     LEASE,
-    MAX_FRAME_BYTES,
     Acknowledged,
     Broke,
     Called,
@@ -52,20 +50,8 @@ from legato.stream import State as Waiting
 PROTOCOL = 2
 """The generation that is asked for."""
 
-FRAME = 32 * 1024
-"""Bytes of events in one frame, but for a single event that is longer."""
-
-LONGEST = MAX_FRAME_BYTES - FRAME
-"""Bytes of the longest event."""
-
-PIECE = 4096
-"""Characters of the longest text that is one event: with every one of them escaped it still fits a frame."""
-
 KEPT = 16 * 1024 * 1024
 """Bytes of memory that one job may hold unacknowledged. An engine cannot be slowed down, so one that has more breaks."""
-
-UNSENT = 100_000
-"""Frames of the first generation that may wait to be sent."""
 
 SOONEST = 0.1
 """Seconds between two heartbeats, at least, whatever a gateway asks for."""
@@ -113,7 +99,6 @@ class AgentState:
         self._name = name
         self._version = version
         self._limit = kept
-        self._frame = frame
         self._secret: str | None = None
         self._lease_seconds = LEASE
         self._until: float | None = None
@@ -122,8 +107,7 @@ class AgentState:
         self._greeted = False
         self._book = Book(slots)
         self._unanswered: set[Lease] = set()
-        self._control: deque[bytes] = deque()
-        self._dirty: deque[Lease] = deque()
+        self._out = Outbox(frame)
 
     @property
     def running(self) -> int:
@@ -133,7 +117,7 @@ class AgentState:
     @property
     def idle(self) -> bool:
         """Whether no engine runs, everything that was written is acknowledged, and there is nothing to say."""
-        return self._book.empty and not self._control
+        return self._book.empty and self._out.silent
 
     @property
     def until(self) -> float | None:
@@ -168,16 +152,7 @@ class AgentState:
 
     def next_frame(self) -> bytes | None:
         """The next frame to be sent, if there is one now. What was written meanwhile goes out together."""
-        if self._control:
-            return self._control.popleft()
-        while self._dirty and self.generation == 2:
-            lease = self._dirty.popleft()
-            lease.dirty = False
-            frame = lease.kept.frame(lease.job_id, lease.attempt, self._frame)
-            if frame is not None:
-                self._mark(lease)
-                return frame
-        return None
+        return self._out.next(events=self.generation == 2)
 
     def lost(self, now: float) -> list[Effect]:
         """The connection ended. Jobs go on for as long as their leases; those of the first generation have none."""
@@ -187,11 +162,8 @@ class AgentState:
         self.generation = None
         self.complaint = None
         self._greeted = False
-        self._control.clear()
-        self._dirty.clear()
+        self._out.clear(self._book)
         self._unanswered.clear()
-        for lease in self._book:
-            lease.dirty = False
         return self._book.drop_all() if first else []
 
     def expired(self, now: float) -> list[Effect]:
@@ -204,14 +176,14 @@ class AgentState:
     def beat(self, timestamp: float) -> None:
         """Give a sign of life. `timestamp` is in milliseconds since the epoch."""
         if self.generation is not None:
-            self._say(Heartbeat(timestamp))
+            self._out.say(Heartbeat(timestamp))
 
     def offer(self, facts: tuple[Facts, ...]) -> None:
         """These are the models now."""
         self._facts = facts
         if self.generation == 2 and facts != self._told:
             self._told = facts
-            self._say(Models(list(facts)))
+            self._out.say(Models(list(facts)))
 
     @property
     def stale(self) -> bool:
@@ -221,14 +193,14 @@ class AgentState:
     def loading(self, model: str, progress: float | None = None) -> None:
         """A model is being loaded."""
         if self.generation == 2:
-            self._say(Loading(model, progress))
+            self._out.say(Loading(model, progress))
 
     def drain(self) -> None:
         """Take no more jobs."""
         if not self.draining:
             self.draining = True
             if self.generation == 2:
-                self._say(Drain())
+                self._out.say(Drain())
 
     def give_up(self) -> list[Effect]:
         """Hand back what is still being written: the gateway has it go on elsewhere."""
@@ -237,7 +209,7 @@ class AgentState:
             if not lease.over:
                 effects += self._book.drop(lease)
                 if self.generation == 2:
-                    self._say(Refused(lease.job_id, lease.attempt, _ENDING))
+                    self._out.say(Refused(lease.job_id, lease.attempt, _ENDING))
         return effects
 
     def write(self, lease: Lease, event: Text | Reasoning | Waiting | Called) -> bool:
@@ -246,20 +218,13 @@ class AgentState:
             return True
         if self.generation == 1:
             if isinstance(event, Text):
-                self._say(Token(lease.job_id, event.text))
-            if len(self._control) > UNSENT:
+                self._out.say(Token(lease.job_id, event.text))
+            if self._out.full:
                 self.broke(lease, *_TOO_MUCH)
             return not lease.over
-        if isinstance(event, Text | Reasoning) and len(event.text) > PIECE:
-            kind, text = type(event), event.text
-            for begin in range(0, len(text), PIECE):
-                lease.kept.append(encoded(kind(text[begin : begin + PIECE])))
-        else:
-            data = encoded(event)
-            if len(data) > LONGEST:
-                self.broke(lease, *_TOO_LONG)
-                return False
-            lease.kept.append(data)
+        if not lease.kept.write(event):
+            self.broke(lease, *_TOO_LONG)
+            return False
         if lease.kept.size > self._limit:
             self.broke(lease, *_TOO_MUCH)
             return False
@@ -285,9 +250,9 @@ class AgentState:
         self.broke(lease, "engine_broke", "The engine stopped in the middle of the reply. Try again.")
         if lease in self._unanswered:
             self._unanswered.discard(lease)
-            self._say(Cancelled(lease.job_id, lease.attempt))
+            self._out.say(Cancelled(lease.job_id, lease.attempt))
         if self.generation == 1 and not self.running:
-            self._say(Status("idle"))
+            self._out.say(Status("idle"))
         return self._book.left(lease)
 
     def _welcomed(self) -> list[Effect]:
@@ -295,7 +260,7 @@ class AgentState:
             return []
         self._greeted = True
         self._told = self._facts
-        self._say(
+        self._out.say(
             Register(
                 models=_names(self._facts),
                 protocol=PROTOCOL,
@@ -334,7 +299,7 @@ class AgentState:
                 self._settle(lease)
         self.offer(self._facts)
         if self.draining:
-            self._say(Drain())
+            self._out.say(Drain())
         return effects + self._book.begin()
 
     def _job(self, job: Job) -> list[Effect]:
@@ -358,13 +323,13 @@ class AgentState:
         if self._book.get(job.job_id) is not None:
             return []
         if self.draining or self.running >= 1:
-            self._say(JobError(job.job_id, "This agent takes no job now. Try again."))
+            self._out.say(JobError(job.job_id, "This agent takes no job now. Try again."))
             return []
-        self._say(Status("busy"))
+        self._out.say(Status("busy"))
         return self._book.take(prompt_lease_of(job))
 
     def _refuse(self, job: Job, reason: str) -> list[Effect]:
-        self._say(Refused(job.job_id, job.attempt, reason))
+        self._out.say(Refused(job.job_id, job.attempt, reason))
         return []
 
     def _acknowledged(self, message: Acknowledged) -> list[Effect]:
@@ -383,7 +348,7 @@ class AgentState:
             effects = self._book.drop(lease)
         ending = self._book.ending(message.job_id, message.attempt)
         if ending is None:
-            self._say(Cancelled(message.job_id, message.attempt))
+            self._out.say(Cancelled(message.job_id, message.attempt))
         else:
             self._unanswered.add(ending)
         return effects
@@ -394,7 +359,7 @@ class AgentState:
         lease.over = True
         if isinstance(event, JobComplete | JobError):
             self._book.forget(lease)
-            self._say(event)
+            self._out.say(event)
         else:
             lease.kept.append(encoded(event))
             self._mark(lease)
@@ -407,9 +372,8 @@ class AgentState:
             self._book.forget(lease)
 
     def _mark(self, lease: Lease) -> None:
-        if not lease.dirty and lease.kept.sent < lease.kept.next and self.generation == 2:
-            lease.dirty = True
-            self._dirty.append(lease)
+        if self.generation == 2:
+            self._out.mark(lease)
 
     def _not_understood(self, frame: bytes | str, why: str) -> Ignored:
         """A job that cannot be understood is refused: the gateway would wait for it for ever."""
@@ -417,11 +381,10 @@ class AgentState:
         if bare is not None and self.generation is not None:
             reason = f"This agent does not understand the job: {why}."
             first = self.generation == 1
-            self._say(JobError(bare.job_id, reason) if first else Refused(bare.job_id, bare.attempt, reason))
+            self._out.say(
+                JobError(bare.job_id, reason) if first else Refused(bare.job_id, bare.attempt, reason)
+            )
         return Ignored(why)
-
-    def _say(self, message: Struct) -> None:
-        self._control.append(encoded(message))
 
 
 def _names(facts: tuple[Facts, ...]) -> list[str]:
