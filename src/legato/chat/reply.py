@@ -1,17 +1,33 @@
 """A reply that is being written: its log, who writes it, and how it is to end."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from msgspec.structs import replace
 
+from legato.chat.approvals import Approvals
 from legato.chat.assistant import Assistant
 from legato.chat.ingress import clean_text
+from legato.chat.tooling import MOST_CALLS, cleaned, parts_of
 from legato.engines.base import Engine, ToolCall
-from legato.message import Part, Status, TextPart, text_of
+from legato.message import Status, TextPart, ToolCallPart, ToolResultPart
 from legato.storage.base import Message
-from legato.stream import Failed, Finished, Fold, Log, Reasoning, Span, State, Terminal, Text, Timings
+from legato.stream import (
+    Failed,
+    Finished,
+    Fold,
+    Log,
+    Reasoning,
+    Span,
+    State,
+    Terminal,
+    Text,
+    Timings,
+    ToolFinished,
+    ToolStarted,
+)
+from legato.tools.base import Toolset
 
 Ending = Literal["stopped", "unwatched", "leaving"]
 """Why a running reply is cancelled: by a person, because nobody watches, or because the server goes and another goes on."""
@@ -21,14 +37,17 @@ PIECE = 16 * 1024
 
 
 class Speaker:
-    """An assistant, the engine that speaks for it, and the model it asks for first."""
+    """An assistant, the engine that speaks for it, the model it asks for first, and the tools that this may ask for."""
 
-    __slots__ = ("assistant", "engine", "model")
+    __slots__ = ("assistant", "engine", "model", "tools")
 
-    def __init__(self, assistant: Assistant, engine: Engine, model: str) -> None:
+    def __init__(
+        self, assistant: Assistant, engine: Engine, model: str, tools: Sequence[Toolset] = ()
+    ) -> None:
         self.assistant = assistant
         self.engine = engine
         self.model = model
+        self.tools = tuple(tools)
 
 
 class Reply:
@@ -37,9 +56,13 @@ class Reply:
     __slots__ = (
         "_answering",
         "_clock",
+        "_joint",
         "_origin",
         "_state",
+        "_used",
+        "approvals",
         "began",
+        "calls",
         "done",
         "ending",
         "first",
@@ -61,12 +84,16 @@ class Reply:
         self.user = user
         self.log = log
         self.speaker = speaker
+        self.approvals = Approvals()
+        self.calls: list[ToolCall] = []
         self.done = asyncio.Event()
         self.ending: Ending | None = None
         self.task: asyncio.Task[None] | None = None
         self._clock = clock
         self._answering = False
+        self._joint = False
         self._origin: int | None = None
+        self._used: set[str] = set()
         self._state: State | None = None
         self.began = clock()
         self.started: float | None = None
@@ -93,6 +120,15 @@ class Reply:
         if self.task is not None:
             self.task.cancel()
 
+    def step(self) -> None:
+        """The engine is asked once more. It can take back no more than it says from here on; what it says is a paragraph of its own."""
+        fold = self.log.fold()
+        self.calls = []
+        self._used = {tool.call for tool in fold.tools}
+        self._origin = None
+        self._answering = False
+        self._joint = _parted(fold)
+
     def text(self, text: str) -> None:
         log = self.log
         if not text or log.closed or self.ending is not None:
@@ -100,6 +136,10 @@ class Reply:
         if not self._answering:
             self._answer()
         self.pieces += 1
+        if self._joint:
+            self._joint = False
+            if not text.startswith("\n"):
+                log.append(Text("\n\n"))
         if len(text) <= PIECE:
             log.append(Text(text if text.isascii() and "\0" not in text else clean_text(text)))
         else:
@@ -116,8 +156,12 @@ class Reply:
             self.log.append(Reasoning(piece))
 
     def tool_call(self, call: ToolCall) -> None:
-        """No tools are offered yet, so a call is a model's mistake; it shows as thinking, not as an answer."""
-        self.reasoning(f"{call.name}({call.arguments})")
+        """It is kept until the engine has said all of this step; `legato.chat.turn` decides what becomes of it."""
+        if self.log.closed or self.ending is not None or len(self.calls) >= MOST_CALLS:
+            return
+        call = cleaned(call, self._used)
+        self._used.add(call.call)
+        self.calls.append(call)
 
     def state(self, state: State) -> None:
         if not self.log.closed and self.ending is None:
@@ -133,14 +177,19 @@ class Reply:
 
     def rewind(self, to: int = 0) -> bool:
         """Back to where the engine's first word stands, or to a mark; what an earlier server kept of this reply stays."""
+        if self.calls:
+            return False
         if self._origin is None:
             return True
         if self.log.closed or self.ending is not None:
             return False
+        to = max(self._origin, to)
         try:
-            self.log.rewind(max(self._origin, to))
+            self.log.rewind(to)
         except ValueError:
             return False
+        if to == self._origin:
+            self._joint = _parted(self.log.fold())
         self._answering = False
         return True
 
@@ -187,13 +236,12 @@ def finished_message(
         usage, timings = end.usage, end.timings
     else:
         status, detail = "interrupted", end.message
-    parts: tuple[Part, ...] = (TextPart(fold.text),) if fold.text else ()
     return Message(
         id=message.id,
         conversation=message.conversation,
         role=message.role,
         status=status,
-        parts=parts,
+        parts=parts_of(fold),
         created_at=message.created_at,
         parent=message.parent,
         revision=message.revision,
@@ -212,6 +260,11 @@ def _telling(spans: tuple[Span, ...]) -> tuple[Span, ...]:
     return spans if len(spans) > 1 or any(span.agent for span in spans) else ()
 
 
+def _parted(fold: Fold) -> bool:
+    """Whether a tool stands behind the last words, so that what comes next is another paragraph."""
+    return bool(fold.tools) and fold.tools[-1].at == len(fold.text) and bool(fold.text.strip())
+
+
 def pieces(text: str) -> Iterator[str]:
     """The text in parts that fit into an event; none, where there is none."""
     return (text[start : start + PIECE] for start in range(0, len(text), PIECE))
@@ -226,8 +279,15 @@ def stored_log(message: Message) -> Log:
     log = Log(message.id, f"stored-{message.revision}")
     for piece in pieces(message.reasoning):
         log.append(Reasoning(piece))
-    for piece in pieces(text_of(message.parts)):
-        log.append(Text(piece))
+    for part in message.parts:
+        match part:
+            case TextPart():
+                for piece in pieces(part.text):
+                    log.append(Text(piece))
+            case ToolCallPart():
+                log.append(ToolStarted(part.call, part.name, part.arguments))
+            case ToolResultPart():
+                log.append(ToolFinished(part.call, part.output, part.failed))
     match message.status:
         case "interrupted" | "streaming":
             log.append(Failed("interrupted", message.detail or "This reply broke off."))

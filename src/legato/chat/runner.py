@@ -9,14 +9,16 @@ import msgspec
 
 from legato.chat import turn
 from legato.chat.audience import Audience, Watcher
+from legato.chat.choices import chosen, still_read
 from legato.chat.journal import INTERVAL, Journal
 from legato.chat.replies import Replies
 from legato.chat.reply import Reply, Speaker, finished_message, pieces
 from legato.chat.tally import Tally
+from legato.chat.tooling import asker, before_and_tail, kept
 from legato.chat.trees import Trees
 from legato.errors import StorageError
 from legato.storage.base import Conversation, Message, Storage, Unfinished
-from legato.stream import Failed, Finished, Fold, Log, Reasoning, State, Terminal, Text
+from legato.stream import Failed, Finished, Log, Reasoning, Terminal, Text
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +27,7 @@ LEAVE_SECONDS = 5.0
 
 BUG = Failed("internal", "The server failed in a way it should not while this was being written. Ask again.")
 
-Verdict = Callable[[Reply, str], Awaitable[Terminal | None]]
+Verdict = Callable[[Reply], Awaitable[Terminal | None]]
 """Decides whether a reply that was cut off has ended; None lets it go on."""
 
 
@@ -92,19 +94,19 @@ class Runner:
         self.replies.enter(reply)
         return reply
 
-    def run(self, reply: Reply, prefix: str = "", verdict: Verdict | None = None) -> None:
-        reply.task = asyncio.create_task(self._run(reply, prefix, verdict), name=f"reply {reply.id}")
+    def run(self, reply: Reply, verdict: Verdict | None = None) -> None:
+        reply.task = asyncio.create_task(self._run(reply, verdict), name=f"reply {reply.id}")
 
-    async def _run(self, reply: Reply, prefix: str, verdict: Verdict | None) -> None:
+    async def _run(self, reply: Reply, verdict: Verdict | None) -> None:
         reply.running = True
         try:
-            end = await self._judge(reply, prefix, verdict) if verdict is not None else None
+            end = await self._judge(reply, verdict) if verdict is not None else None
             if end is not None:
                 message = finished_message(reply.message, reply.log.fold(), end, None, None)
             else:
                 await self._wait(reply)
                 reply.started = self._clock()
-                message, end = await turn.run(reply, self._history, prefix)
+                message, end = await turn.run(reply, self._history, self._clock)
             reply.recording = True
             await self._record(reply, message, end)
         except asyncio.CancelledError:
@@ -119,10 +121,10 @@ class Runner:
             self.replies.leave(reply)
 
     @staticmethod
-    async def _judge(reply: Reply, prefix: str, verdict: Verdict) -> Terminal | None:
+    async def _judge(reply: Reply, verdict: Verdict) -> Terminal | None:
         """The verdict; where the reply was stopped before it came, `turn.run` ends it."""
         try:
-            return await verdict(reply, prefix) if reply.ending is None else None
+            return await verdict(reply) if reply.ending is None else None
         except asyncio.CancelledError:
             if reply.ending is None or reply.ending == "leaving":
                 raise
@@ -152,7 +154,7 @@ class Runner:
 
     async def _history(self, reply: Reply) -> list[Message]:
         tree = await self._trees.get(reply.message.conversation)
-        return tree.path(reply.message.parent) if tree is not None else []
+        return still_read(tree.path(reply.message.parent), tree.conversation.choices.cleared) if tree else []
 
     async def _record(self, reply: Reply, message: Message, end: Terminal) -> None:
         """Store, then close the log, then tell. A database that fails is tried until it takes it."""
@@ -194,18 +196,19 @@ class Runner:
         tree = await self._trees.get(unfinished.message.conversation)
         if tree is None:
             return
-        fold = Fold(event for event in unfinished.events if not isinstance(event, Finished | Failed))
         speaker = speakers.get(tree.conversation.assistant)
-        reply = self.enter(unfinished.message, speaker or speakers["default"], tree.conversation.owner)
-        if fold.text:
-            for piece in pieces(fold.reasoning):
-                reply.log.append(Reasoning(piece))
-            for span in fold.spans:
-                if span.model or span.agent:
-                    reply.log.append(State("answering", model=span.model, agent=span.agent))
-                for piece in pieces(fold.text[span.start : span.end]):
-                    reply.log.append(Text(piece))
-        self.run(reply, fold.text, _cut_off if speaker is not None else _nobody)
+        if speaker is not None:
+            speaker = chosen(speaker, tree.conversation.choices)
+        user = asker(tree, unfinished.message)
+        reply = self.enter(unfinished.message, speaker or speakers["default"], user)
+        for event in kept(unfinished.events):
+            match event:
+                case Text() | Reasoning():
+                    for piece in pieces(event.text):
+                        reply.log.append(type(event)(piece))
+                case _:
+                    reply.log.append(event)
+        self.run(reply, _cut_off if speaker is not None else _nobody)
 
     async def _tick(self) -> None:
         while True:
@@ -218,11 +221,13 @@ class Runner:
                     logger.exception("A tick of the journal failed; the next one writes all of it again")
 
 
-async def _cut_off(reply: Reply, text: str) -> Terminal | None:
-    speaker = reply.speaker
-    if speaker.assistant.disclaimer and text.endswith("\n\n" + speaker.assistant.disclaimer):
+async def _cut_off(reply: Reply) -> Terminal | None:
+    speaker, fold = reply.speaker, reply.log.fold()
+    disclaimer = speaker.assistant.disclaimer
+    if disclaimer and fold.text.endswith("\n\n" + disclaimer):
         return Finished("stop")
-    if text and not (await speaker.engine.capabilities(speaker.model)).continues:
+    _, tail = before_and_tail(fold)
+    if tail and not (await speaker.engine.capabilities(speaker.model)).continues:
         return Failed(
             "interrupted",
             "The server was restarted while this was being written. Ask again to have it whole.",
@@ -230,7 +235,7 @@ async def _cut_off(reply: Reply, text: str) -> Terminal | None:
     return None
 
 
-async def _nobody(reply: Reply, text: str) -> Terminal | None:
+async def _nobody(reply: Reply) -> Terminal | None:
     return Failed(
         "interrupted", "The server was restarted, and the assistant that wrote this is no longer set up."
     )

@@ -1,22 +1,36 @@
-"""One turn: the history becomes a prompt, an engine writes, and how it ended is decided. Nothing here stores."""
+"""One turn: the history becomes a prompt, an engine writes, tools run, and how it ended is decided. Nothing here stores."""
 
 import asyncio
 import logging
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from legato.chat.conversation import budget, window
+from msgspec.structs import replace
+
+from legato.chat.conversation import budget, size, window
 from legato.chat.ingress import clean_text
 from legato.chat.reply import Reply, finished_message
-from legato.engines.base import Capabilities, Outcome, Request
+from legato.chat.tooling import before_and_tail, pending, unfinished
+from legato.chat.toolrun import ToolRun
+from legato.engines.base import Capabilities, Outcome, Request, Turn
 from legato.errors import LegatoError
 from legato.message import ImagePart
 from legato.storage.base import Message
-from legato.stream import Failed, Finished, State, Terminal, Text
+from legato.stream import Failed, Finished, State, Terminal, Text, ToolFinished, Usage
+from legato.tools.base import Tool, offered
 
 logger = logging.getLogger(__name__)
 
 SHORT = 4000
 """Characters of history below which no model's context needs to be asked for."""
+
+SILENT = "The model said nothing. Try again, or ask another model."
+SILENT_WITH_TOOLS = "The model used its tools and then said nothing. Try again, or ask another model."
+ENOUGH = "It has used its tools as often as it may, and answers with what it has."
+TOO_OFTEN = (
+    "The model asked for its tools again and again, as often as it may, and came to no answer. "
+    "Ask for less at once, or allow more steps (`tool_steps`)."
+)
 
 BUG = Failed("internal", "The engine failed in a way it should not. The server's log says more; try again.")
 
@@ -27,21 +41,44 @@ class History(Protocol):
     async def __call__(self, reply: Reply) -> list[Message]: ...
 
 
-async def run(reply: Reply, history: History, prefix: str = "") -> tuple[Message, Terminal]:
+class Spent:
+    """What the steps of one reply cost together, and how the last of them ended."""
+
+    def __init__(self) -> None:
+        self.outcome: Outcome | None = None
+        self._prompt: int | None = None
+        self._completion: int | None = None
+        self._load_ms: float | None = None
+
+    def add(self, outcome: Outcome) -> None:
+        if outcome.usage is not None:
+            self._prompt = _sum(self._prompt, outcome.usage.prompt_tokens)
+            self._completion = _sum(self._completion, outcome.usage.completion_tokens)
+        if outcome.timings is not None and self.outcome is None:
+            self._load_ms = outcome.timings.load_ms
+        usage = None
+        if (self._prompt, self._completion) != (None, None):
+            usage = Usage(self._prompt, self._completion)
+        timings = outcome.timings
+        if timings is not None:
+            timings = replace(timings, load_ms=self._load_ms)
+        self.outcome = replace(outcome, usage=usage, timings=timings)
+
+
+async def run(reply: Reply, history: History, clock: Callable[[], float]) -> tuple[Message, Terminal]:
     """Let the engine write into the reply's log until it ends; the message to store and the event that closes the log.
+
+    What the log says already is gone on with. Where the model asks for tools, they are run, and it is asked again with what
+    they said. `clock` is in seconds.
 
     :raises asyncio.CancelledError: where the reply is left for another server to go on with.
     """
-    model: str | None = None
-    outcome: Outcome | None = None
+    spent = Spent()
     end: Terminal
     try:
         if reply.ending is not None:
             raise asyncio.CancelledError
-        request = await _request(reply, await history(reply), prefix)
-        reply.state(State("reading", model=reply.speaker.model))
-        outcome = await reply.speaker.engine.generate(request, reply)
-        end = Finished("length" if outcome.reason == "length" else "stop")
+        end = await _write(reply, await history(reply), spent, clock)
         if reply.ending == "stopped" or reply.ending == "unwatched":
             end = _stopped()
     except asyncio.CancelledError:
@@ -61,11 +98,14 @@ async def run(reply: Reply, history: History, prefix: str = "") -> tuple[Message
         )
         end = BUG
     fold = reply.log.fold()
+    for call, last_word in unfinished(pending(fold)):
+        reply.log.append(ToolFinished(call, last_word, failed=True))
     if isinstance(end, Finished) and end.reason != "stopped" and not fold.text.strip():
-        end = Failed("empty", "The model said nothing. Try again, or ask another model.")
+        end = Failed("empty", SILENT_WITH_TOOLS if fold.tools else SILENT)
     _disclaim(reply, fold.text)
     fold = reply.log.fold()
     state: State | None = fold.state
+    outcome = spent.outcome
     model = outcome.model if outcome else (state.model if state else None)
     if isinstance(end, Finished):
         usage = outcome.usage if outcome else None
@@ -80,6 +120,30 @@ async def run(reply: Reply, history: History, prefix: str = "") -> tuple[Message
     return finished_message(reply.message, fold, end, model, detail), end
 
 
+async def _write(
+    reply: Reply, branch: list[Message], spent: Spent, clock: Callable[[], float]
+) -> Finished | Failed:
+    """Ask the engine, run the tools that it asks for, ask it again …, until it asks for none, or may ask for no more."""
+    speaker = reply.speaker
+    tools = offered(speaker.tools)
+    bench = ToolRun(reply, tools, clock)
+    await bench.take_up()
+    steps = len(reply.log.fold().tools)
+    while True:
+        enough = bool(tools) and (steps >= speaker.assistant.tool_steps or bench.left <= 0)
+        reply.step()
+        request = await _request(reply, branch, {} if enough else tools)
+        reply.state(State("reading", model=speaker.model, detail=ENOUGH if enough else None))
+        outcome = await speaker.engine.generate(request, reply)
+        spent.add(outcome)
+        if not reply.calls or reply.ending is not None:
+            return Finished("length" if outcome.reason == "length" else "stop")
+        if enough or steps >= speaker.assistant.tool_steps:
+            return Failed("tool_steps", TOO_OFTEN)
+        await bench.use(reply.calls)
+        steps += 1
+
+
 def _stopped() -> Finished:
     """A person has stopped it, and what its task was cancelled for is done."""
     if (task := asyncio.current_task()) is not None:
@@ -87,24 +151,35 @@ def _stopped() -> Finished:
     return Finished("stopped")
 
 
-async def _request(reply: Reply, branch: list[Message], prefix: str) -> Request:
+async def _request(reply: Reply, branch: list[Message], tools: Mapping[str, Tool]) -> Request:
     speaker = reply.speaker
     assistant = speaker.assistant
-    characters = sum(len(getattr(part, "text", "")) for message in branch for part in message.parts)
-    pictures = any(isinstance(part, ImagePart) for message in branch for part in message.parts)
+    done, prefix = before_and_tail(reply.log.fold())
+    parts = [*(part for message in branch for part in message.parts), *done]
+    characters = sum(len(getattr(part, "text", "")) + len(getattr(part, "output", "")) for part in parts)
+    pictures = any(isinstance(part, ImagePart) for part in parts)
     capabilities = Capabilities()
     if characters > SHORT or pictures:
         capabilities = await speaker.engine.capabilities(speaker.model)
+    room = budget(capabilities, assistant.options)
+    if room is not None and done:
+        room -= size(done)
+    turns = window(branch, assistant.system, assistant.history, room)
     return Request(
         model=speaker.model,
-        turns=window(branch, assistant.system, assistant.history, budget(capabilities, assistant.options)),
+        turns=(*turns, Turn("assistant", done)) if done else turns,
         prefix=prefix,
         options=assistant.options,
+        tools=tuple(replace(tool.spec, name=name) for name, tool in tools.items()),
         think=assistant.think,
         keep_alive=assistant.keep_alive,
         conversation=reply.message.conversation,
         user=reply.user,
     )
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else one + other
 
 
 def _disclaim(reply: Reply, text: str) -> None:

@@ -1,0 +1,44 @@
+"""The tools of a reply that wait for a person's word."""
+
+import asyncio
+
+from legato.errors import ConflictError, NotFoundError
+
+
+class Approvals:
+    """Each call is decided once. The same word again changes nothing; the other one comes too late."""
+
+    __slots__ = ("_asked", "_decided")
+
+    def __init__(self) -> None:
+        self._asked: dict[str, asyncio.Future[bool]] = {}
+        self._decided: dict[str, bool] = {}
+
+    @property
+    def asked(self) -> list[str]:
+        """The calls that wait, in the order in which they were asked for."""
+        return list(self._asked)
+
+    async def ask(self, call: str) -> bool:
+        """Wait for the word on `call`."""
+        word: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._asked[call] = word
+        try:
+            return await word
+        finally:
+            del self._asked[call]
+
+    def decide(self, call: str, allow: bool) -> None:
+        """Give the word.
+
+        :raises NotFoundError: nothing of this name waits. :raises ConflictError: the other word was given before.
+        """
+        word = self._asked.get(call)
+        if word is not None and not word.done():
+            self._decided[call] = allow
+            word.set_result(allow)
+        elif call not in self._decided:
+            raise NotFoundError("There is no tool of this name that waits for a word.")
+        elif self._decided[call] is not allow:
+            said = "allowed" if self._decided[call] else "refused"
+            raise ConflictError(f"This tool was already {said}.")
