@@ -76,6 +76,7 @@ MEANINGS: Mapping[str, str] = {
     "assistants.NAME.tool_steps": "How often in one reply the model may ask for tools; then it answers with what it has.",
     "assistants.NAME.tool_seconds": "Seconds that one reply may spend on its tools in all, without those of waiting for a person.",
     "assistants.NAME.approval_seconds": "How long a tool waits for a person's word. Then it is refused.",
+    "assistants.NAME.models": "Which models `/model` may choose for a conversation. Not set: all of its engine. `[]`: none but its own.",
     "assistants.NAME.on_unwatched": "What becomes of a running reply when its last viewer leaves.",
     "assistants.NAME.grace_seconds": "How long `grace` waits for a viewer to come back.",
     "assistants.NAME.options": "The engine's own options, passed on as they are: `temperature`, `num_ctx`, `max_tokens` …",

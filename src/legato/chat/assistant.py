@@ -14,7 +14,8 @@ class Assistant(Struct, frozen=True, kw_only=True):
     attempt is given up, `first_token_timeout` the seconds until the first word (None: `timeout`). `on_unwatched` says
     what becomes of a running reply that nobody watches, `grace_seconds` how long `grace` waits. `tools` names the tools
     that the model may ask for: `tool_steps` times in a reply at most, and for `tool_seconds` in all; one that needs a
-    person's word waits for it for `approval_seconds`.
+    person's word waits for it for `approval_seconds`. `models` are those that a person may choose for a conversation
+    (None: all of its engine; empty: none).
     """
 
     name: str
@@ -28,6 +29,7 @@ class Assistant(Struct, frozen=True, kw_only=True):
     first_token_timeout: float | None = None
     disclaimer: str | None = None
     tools: tuple[str, ...] = ()
+    models: tuple[str, ...] | None = None
     tool_steps: int = 8
     tool_seconds: float = 300.0
     approval_seconds: float = 300.0

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from legato.chat.audience import Audience, Watcher
+from legato.chat.choices import SYSTEM_LENGTH, chosen
 from legato.chat.commands import Commands, make_commands
 from legato.chat.conversation import Tree
 from legato.chat.ingress import (
@@ -27,7 +28,7 @@ from legato.chat.tally import Tally
 from legato.chat.trees import Trees
 from legato.errors import BusyError, InvalidError, NotFoundError
 from legato.message import Part, TextPart
-from legato.storage.base import Begun, Conversation, Exchange, Found, Message, Storage
+from legato.storage.base import Begun, Choice, Conversation, Exchange, Found, Message, Storage
 from legato.stream import Log
 
 NOT_FOUND = "There is no such conversation."
@@ -84,6 +85,16 @@ class ChatService:
             grace.cancel()
 
     @property
+    def speakers(self) -> Mapping[str, Speaker]:
+        """Who speaks for each assistant."""
+        return self._speakers
+
+    def speaker(self, conversation: Conversation) -> Speaker:
+        """Who speaks in a conversation; `default` for one whose assistant is no longer set up."""
+        base = self._speakers.get(conversation.assistant) or self._speakers["default"]
+        return chosen(base, conversation.choices)
+
+    @property
     def running(self) -> int:
         """How many replies are being written or wait in line."""
         return len(self._runner.replies)
@@ -121,6 +132,18 @@ class ChatService:
         title = clean_title(title)
         await self.conversation(person, conversation)
         return self._changed(await self._storage.rename_conversation(conversation, title, self._now()))
+
+    async def choose(
+        self, person: Person, conversation: str, what: Choice, value: str | None
+    ) -> Conversation:
+        """Choose something for one conversation, or take the choice back with None. What it may be is the caller's to know.
+
+        :raises NotFoundError: as above. :raises InvalidError: it is too long.
+        """
+        if value is not None and len(value) > SYSTEM_LENGTH:
+            raise InvalidError(f"It can have {SYSTEM_LENGTH:,} characters at most.")
+        await self.conversation(person, conversation)
+        return self._changed(await self._storage.choose(conversation, what, value, self._now()))
 
     async def show(self, person: Person, conversation: str, message: str) -> Conversation:
         """Show the branch that ends in `message`.
@@ -366,8 +389,7 @@ class ChatService:
             if acknowledged is not None:
                 acknowledged(begun)
             return begun
-        speaker = self._speakers.get(begun.conversation.assistant) or self._speakers["default"]
-        running = self._runner.enter(begun.reply, speaker, person.id)
+        running = self._runner.enter(begun.reply, self.speaker(begun.conversation), person.id)
         self.tally.messages += question is not None
         self._trees.wrote(begun.conversation, begun.question, begun.reply)
         # It is stored, so it runs, whatever becomes of those who are told; its first step is behind all they hear now.

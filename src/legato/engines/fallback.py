@@ -1,6 +1,7 @@
 """An engine made of engines: a primary, backups for it, and patience with each."""
 
 import asyncio
+import copy
 import math
 import random
 import re
@@ -77,6 +78,12 @@ class FallbackEngine:
         self._patience = patience or Patience()
         self._breakers = breakers or Breakers()
         self._chance = chance
+
+    def asking(self, model: str) -> "FallbackEngine":
+        """The same, but that the primary is asked for another model."""
+        other = copy.copy(self)
+        other._candidates = (self._candidates[0]._replace(model=model), *self._candidates[1:])
+        return other
 
     @property
     def name(self) -> str:

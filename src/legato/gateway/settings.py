@@ -133,6 +133,7 @@ class AssistantSettings(Section):
     first_token_timeout: Annotated[float | None, Field(gt=0)] = None
     disclaimer: str | None = None
     tools: Words = ()
+    models: Words | None = None
     tool_steps: Annotated[int, Field(ge=1, le=100)] = 8
     tool_seconds: Annotated[float, Field(gt=0, le=86400)] = 300.0
     approval_seconds: Annotated[float, Field(gt=0, le=86400)] = 300.0
