@@ -13,6 +13,7 @@ from legato.errors import (
     EngineRefusedError,
     ModelNotFoundError,
 )
+from legato.stream import State
 from legato.testing.engine import Recorder
 
 
@@ -510,3 +511,21 @@ async def test_without_a_line_a_lost_lease_is_waited_out_and_then_gone_on_with(
     b.end()
     await first
     assert out.said == "one two"
+
+
+async def test_who_waits_for_a_model_to_load_is_told_so(house: Any) -> None:
+    agent = house.agent(name="attic")
+    agent.say("models", facts=[{"name": "m", "loaded": False}])
+    task, out = await house.ask()
+    assert out.states == [State("loading", model="m", agent="attic")]
+    job = {"jobId": agent.job["jobId"], "attempt": 1}
+    agent.say("events", **job, **{"from": 0}, events=[{"type": "state", "phase": "loading", "progress": 0.5}])
+    agent.say("loading", model="m:latest", progress=0.7)
+    agent.say("events", **job, **{"from": 1}, events=[{"type": "state", "phase": "reading"}])
+    assert out.states[1:] == [
+        State("loading", model="m", agent="attic", progress=0.5),
+        State("loading", model="m", agent="attic", progress=0.7),
+        State("reading", model="m", agent="attic"),
+    ]
+    assert agent.of("load") == []
+    task.cancel()

@@ -292,3 +292,10 @@ def test_a_kind_of_message_that_is_not_known_yet_is_passed_over() -> None:
     line = Line()
     line.hear({"type": "weather", "sunny": True})
     assert line.closed is None
+
+
+def test_a_key_for_a_model_is_good_for_its_latest_and_the_other_way_round() -> None:
+    line = Line(2, frozenset({"a", "b:latest"}), facts=[{"name": "a:latest"}, {"name": "b"}, {"name": "c"}])
+    assert sorted(line.link.facts) == ["a", "b"]
+    line.hear({"type": "models", "facts": [{"name": "a"}, {"name": "c:latest"}]})
+    assert line.desk.told[-1] == ("models", ["a"])

@@ -256,6 +256,36 @@ def test_an_agent_that_goes_on_with_what_nobody_wants_is_hung_up_on() -> None:
     assert fleet.look(31) == [HangUp("a")]
 
 
+def test_what_lost_its_agent_is_not_refused_for_somebody_new() -> None:
+    fleet = a_fleet(*(agent(name, generation=1) for name in "abc"), queue_size=1)
+    for number, user in (("1", "u"), ("2", "u"), ("3", "v")):
+        fleet.submit(Ticket(number, "m", user), 0)
+    fleet.cut("a", 1)
+    fleet.cut("b", 1)
+    fleet.submit(Ticket("4", "m", "w"), 1)
+    assert refused(fleet.submit(Ticket("5", "m", "x"), 1)) == [("5", "full")]
+    assert [entry.ticket.job for entry in fleet.line.order()] == ["1", "2", "4"]
+
+
+def test_without_a_line_what_lost_its_agent_waits_for_as_long_as_a_lease() -> None:
+    fleet = a_fleet(agent("a", generation=1), agent("b", generation=1), queue_seconds=0, lease=10)
+    fleet.submit(Ticket("1", "m"), 0)
+    fleet.submit(Ticket("2", "m"), 0)
+    assert refused(fleet.submit(Ticket("3", "m"), 0)) == [("3", "full")]
+    assert placed(fleet.cut("a", 1)) == {"1": 1}
+    assert refused(fleet.look(10.9)) == []
+    assert refused(fleet.look(11)) == [("1", "lost")]
+
+
+def test_an_agent_that_is_about_to_end_and_holds_nothing_is_gone_once_it_is_cut() -> None:
+    fleet = a_fleet(agent("a"), agent("b"))
+    fleet.submit(Ticket("1", "m"), 0)
+    for name in "ab":
+        fleet.drain(name)
+        fleet.cut(name, 1)
+    assert list(fleet.seats) == ["a"]
+
+
 def test_a_draining_agent_gets_nothing_more() -> None:
     fleet = a_fleet(agent("a", slots=2))
     fleet.submit(Ticket("1", "m"), 0)
@@ -276,6 +306,7 @@ class Known:
     models: frozenset[str]
     runs: dict[str, int]
     state: str = "here"
+    draining: bool = False
 
 
 class Machine(RuleBasedStateMachine):
@@ -300,6 +331,7 @@ class Machine(RuleBasedStateMachine):
                     known = self.agents[agent]
                     assert job in self.open
                     assert known.state == "here"
+                    assert not known.draining
                     assert self.open[job].model in known.models
                     assert job not in known.runs
                     assert attempt > max(self.attempts[job], default=0)
@@ -345,7 +377,10 @@ class Machine(RuleBasedStateMachine):
     def gone(self, name: str) -> None:
         known = self.agents[name]
         decisions = self.fleet.cut(name, self.now)
-        if known.generation == 1 or known.state == "frozen":
+        ended = known.draining and not any(
+            self.owner.get(job) == (name, attempt) for job, attempt in known.runs.items()
+        )
+        if known.generation == 1 or known.state == "frozen" or ended:
             del self.agents[name]
         else:
             known.state = "cut"
@@ -426,7 +461,7 @@ class Machine(RuleBasedStateMachine):
         known = self.agents[name]
         held = [] if forgets else list(known.runs.items())
         known.runs = {job: attempt for job, attempt in held if self.owner.get(job) == (name, attempt)}
-        known.state = "here"
+        known.state, known.draining = "here", False
         self.do(self.fleet.back(agent(name, *known.models, slots=known.slots), held, self.now))
 
     @precondition(
@@ -448,6 +483,13 @@ class Machine(RuleBasedStateMachine):
         name = data.draw(st.sampled_from([n for n, each in self.agents.items() if each.state == "frozen"]))
         self.agents[name].state = "here"
         self.do(self.fleet.thaw(name, self.now))
+
+    @precondition(lambda self: any(each.state == "here" for each in self.agents.values()))
+    @rule(data=st.data())
+    def drains(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from([n for n, each in self.agents.items() if each.state == "here"]))
+        self.agents[name].draining = True
+        self.fleet.drain(name)
 
     @rule(seconds=st.sampled_from((0.1, 0.5, 1.0, 5.0, 16.0, 31.0)))
     def time_passes(self, seconds: float) -> None:
