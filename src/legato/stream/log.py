@@ -50,7 +50,8 @@ class Log:
     must not raise, append, subscribe or unsubscribe.
 
     Offsets below `base` were compacted: what they held is still there as one batch from 0 to `base`, which can be read
-    whole and not from its middle. `next` is the offset that the next event will get, and what a viewer who has seen all
+    whole and not from its middle. `again`: an earlier incarnation of it was lost, and may have said something else.
+    `rewinds` counts how often something was taken back. `next` is the offset that the next event will get, and what a viewer who has seen all
     holds as its cursor. `memo` is where viewers keep the bytes of the last batch, so that it is encoded once for all.
     """
 
@@ -62,17 +63,21 @@ class Log:
         "_last_tool",
         "_listeners",
         "_said",
+        "again",
         "base",
         "closed",
         "epoch",
         "memo",
         "next",
+        "rewinds",
         "stream",
     )
 
-    def __init__(self, stream: str, epoch: str) -> None:
+    def __init__(self, stream: str, epoch: str, *, again: bool = False) -> None:
         self.stream = stream
         self.epoch = epoch
+        self.again = again
+        self.rewinds = 0
         self.base = 0
         self.next = 0
         self.closed = False
@@ -144,6 +149,7 @@ class Log:
         self._anchors = {at: lengths for at, lengths in self._anchors.items() if at <= to}
         self._events.append(Rewound(to, text, reasoning))
         self.next += 1
+        self.rewinds += 1
         for listener in self._listeners:
             listener()
         return self.next - 1

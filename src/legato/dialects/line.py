@@ -1,0 +1,122 @@
+"""What one socket is told, one thing at a time: for dialects whose frames do not say which reply they belong to."""
+
+from collections import deque
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from legato.dialects.base import Socket
+from legato.dialects.onward import OnwardViewer
+from legato.stream import Failed, Log, Viewer
+
+View = Callable[[Log, Callable[[Viewer], None]], Viewer]
+"""Makes a viewer of a log from its beginning, and what it calls when the log was told to the end."""
+
+
+class Told(Struct):
+    """A reply in line. `first` is said before its stream, `last` behind it, once that is known; then `over` is called."""
+
+    log: Log
+    first: tuple[bytes, ...]
+    over: Callable[[], None] | None
+    last: tuple[bytes, ...] | None = None
+
+
+class Line:
+    """Replies and single frames in their order. Whatever comes waits until the reply that is being told has its end.
+
+    A reply that ends well is over when `end` said its last frames; one that failed says so in its stream.
+    """
+
+    __slots__ = ("_now", "_socket", "_view", "_viewer", "_waiting")
+
+    def __init__(self, socket: Socket, view: View) -> None:
+        self._socket = socket
+        self._view = view
+        self._waiting: deque[Told | bytes] = deque()
+        self._now: Told | None = None
+        self._viewer: Viewer | None = None
+
+    def say(self, *frames: bytes) -> None:
+        """Frames that belong to no stream."""
+        self._waiting.extend(frames)
+        self._go_on()
+
+    def tell(self, log: Log, *first: bytes, over: Callable[[], None] | None = None) -> bool:
+        """A reply, from its beginning; False where it is in line already."""
+        if self._find(log.stream) is not None:
+            return False
+        self._waiting.append(Told(log, first, over))
+        self._go_on()
+        return True
+
+    def end(self, stream: str, *last: bytes) -> None:
+        """How the reply ended, once its stream was told. Unknown where it has failed, which was said, or is not in line."""
+        told = self._find(stream)
+        if told is not None:
+            told.last = last
+            if told is self._now and self._viewer is None:
+                self._finish()
+
+    def drop(self, stream: str) -> None:
+        """Say no more of a reply: its conversation is gone."""
+        told = self._find(stream)
+        if told is None:
+            return
+        if told is self._now:
+            if self._viewer is not None:
+                self._viewer.detach()
+            self._now = self._viewer = None
+            self._go_on()
+        else:
+            self._waiting.remove(told)
+
+    def mark(self) -> None:
+        """The socket takes more again."""
+        if self._viewer is not None:
+            self._viewer.mark()
+
+    def close(self) -> None:
+        self._waiting.clear()
+        self._now = None
+        if self._viewer is not None:
+            self._viewer.detach()
+            self._viewer = None
+
+    def _find(self, stream: str) -> Told | None:
+        if self._now is not None and self._now.log.stream == stream:
+            return self._now
+        return next(
+            (told for told in self._waiting if isinstance(told, Told) and told.log.stream == stream), None
+        )
+
+    def _go_on(self) -> None:
+        while self._now is None and self._waiting:
+            turn = self._waiting.popleft()
+            if isinstance(turn, bytes):
+                self._socket.send(turn)
+                continue
+            self._now = turn
+            for frame in turn.first:
+                self._socket.send(frame)
+            self._viewer = self._view(turn.log, self._ended)
+
+    def _ended(self, viewer: Viewer) -> None:
+        self._viewer = None
+        told = self._now
+        if told is None:
+            return
+        failed = isinstance(told.log.end, Failed) or (isinstance(viewer, OnwardViewer) and viewer.parted)
+        if failed:
+            told.last = ()
+        if told.last is not None:
+            self._finish()
+
+    def _finish(self) -> None:
+        told, self._now = self._now, None
+        if told is not None:
+            for frame in told.last or ():
+                self._socket.send(frame)
+            if told.over is not None:
+                told.over()
+        self._go_on()

@@ -1,0 +1,98 @@
+"""A reply as dialects tell it that have no word for taking something back."""
+
+from collections.abc import Callable, Iterable
+
+from legato.dialects.base import Socket
+from legato.stream import Batch, Encoding, Event, Failed, Finished, Flusher, Log, Rewound, Text, Viewer
+
+Frames = Callable[[Log, Batch], Iterable[bytes]]
+"""The frames that say a batch, none to many. The same batch is encoded once for all viewers."""
+
+PARTED = Failed(
+    "parted",
+    "The answer was begun anew and goes on in other words than those shown. Load the conversation again to read it.",
+)
+
+
+class OnwardViewer(Viewer):
+    """Shows what goes on behind what was shown, and nothing else.
+
+    Where a reply is rewound, the words that come again are passed over. Where they come differently it is `parted`: the
+    viewer says so once, as a failure, and nothing more of this reply.
+    """
+
+    __slots__ = ("_frames", "_heed")
+
+    def __init__(
+        self,
+        log: Log,
+        offset: int,
+        encoding: Encoding,
+        frames: Frames,
+        sink: Socket,
+        flusher: Flusher,
+        ended: Callable[[Viewer], None],
+    ) -> None:
+        """`encoding` is what is made of `frames` for all viewers. A log that was rewound is looked at from its beginning.
+
+        :raises ValueError: where no cursor can stand at `offset`.
+        """
+        self._frames = frames
+        self._heed: Heed | None = None
+        super().__init__(log, offset, encoding, sink, flusher, ended)
+
+    @property
+    def parted(self) -> bool:
+        return self._heed is not None and self._heed.parted
+
+    def pump(self) -> None:
+        if self.log.rewinds and self._heed is None:
+            sink: Socket = self.sink  # type: ignore[assignment]
+            self._heed = self.encoding = Heed(self._frames, sink.frame, self.log.text_at(self.cursor))
+        super().pump()
+
+
+class Heed:
+    """The `Encoding` of one viewer that has seen `shown`, from when its log was rewound."""
+
+    __slots__ = ("_frame", "_frames", "_missing", "_shown", "parted")
+
+    def __init__(self, frames: Frames, frame: Callable[[bytes], bytes], shown: str) -> None:
+        self._frames = frames
+        self._frame = frame
+        self._shown = [shown] if shown else []
+        self._missing = ""
+        self.parted = False
+
+    def __call__(self, log: Log, batch: Batch) -> bytes:
+        events: list[Event] = []
+        for event in batch.events:
+            if self.parted:
+                break
+            match event:
+                case Text(text):
+                    self._say(text, events)
+                case Rewound():
+                    shown = self._shown = ["".join(self._shown)]
+                    self._missing = shown[0]
+                    self._say(event.text, events)
+                case Finished() if self._missing:
+                    self._part(events)
+                case _:
+                    events.append(event)
+        return b"".join(map(self._frame, self._frames(log, Batch(batch.first, batch.next, events))))
+
+    def _say(self, text: str, events: list[Event]) -> None:
+        missing = self._missing
+        if missing.startswith(text):
+            self._missing = missing[len(text) :]
+        elif text.startswith(missing):
+            self._missing, new = "", text[len(missing) :]
+            self._shown.append(new)
+            events.append(Text(new))
+        else:
+            self._part(events)
+
+    def _part(self, events: list[Event]) -> None:
+        self.parted = True
+        events.append(PARTED)
