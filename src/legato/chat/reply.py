@@ -276,7 +276,7 @@ def _cleaned(text: str | None) -> str | None:
 
 def stored_log(message: Message) -> Log:
     """A log that tells a finished message again. The same message always gives the same log, epoch and offsets."""
-    log = Log(message.id, f"stored-{message.revision}")
+    log = Log(message.id, f"stored-{message.revision}", again=True)
     for piece in pieces(message.reasoning):
         log.append(Reasoning(piece))
     for part in message.parts:

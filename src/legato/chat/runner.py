@@ -87,9 +87,10 @@ class Runner:
                 await asyncio.wait(late, timeout=LEAVE_SECONDS)
         await self._journal.tick()
 
-    def enter(self, message: Message, speaker: Speaker, user: str) -> Reply:
-        """Give a stored reply its log and its place in line. It runs once `run` is called."""
-        reply = Reply(message, Log(message.id, self._new_epoch()), speaker, user, self._clock)
+    def enter(self, message: Message, speaker: Speaker, user: str, *, again: bool = False) -> Reply:
+        """Give a stored reply its log and its place in line. It runs once `run` is called. `again`: it had a log before."""
+        log = Log(message.id, self._new_epoch(), again=again)
+        reply = Reply(message, log, speaker, user, self._clock)
         self._journal.open(reply.log)
         self.replies.enter(reply)
         return reply
@@ -200,7 +201,7 @@ class Runner:
         if speaker is not None:
             speaker = chosen(speaker, tree.conversation.choices)
         user = asker(tree, unfinished.message)
-        reply = self.enter(unfinished.message, speaker or speakers["default"], user)
+        reply = self.enter(unfinished.message, speaker or speakers["default"], user, again=True)
         for event in kept(unfinished.events):
             match event:
                 case Text() | Reasoning():
