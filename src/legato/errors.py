@@ -23,6 +23,18 @@ class InvalidError(LegatoError):
     code = "invalid"
 
 
+class UnsupportedError(InvalidError):
+    """A file is of a kind that is not taken."""
+
+    code = "unsupported"
+
+
+class TooLargeError(InvalidError):
+    """A file, or all of a person's together, is larger than it may be."""
+
+    code = "too_large"
+
+
 class UnauthenticatedError(LegatoError):
     """No token, or one that is forged, expired or meant for somebody else."""
 

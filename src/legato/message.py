@@ -6,8 +6,14 @@ from msgspec import Struct
 
 Role = Literal["system", "user", "assistant", "tool"]
 
+Standing = Literal["owner", "member", "viewer"]
+"""What a participant may: the owner everything, members write, viewers read."""
+
 Status = Literal["streaming", "complete", "stopped", "interrupted"]
 """`stopped` by a person; `interrupted`: it broke, and the text so far is what there is."""
+
+Standing = Literal["owner", "member", "viewer"]
+"""What a participant may: the owner everything, members write, viewers read."""
 
 
 class TextPart(Struct, frozen=True, tag_field="type", tag="text"):
@@ -51,6 +57,12 @@ class ToolResultPart(Struct, frozen=True, tag_field="type", tag="tool_result"):
 
 
 Part = TextPart | ImagePart | AudioPart | ToolCallPart | ToolResultPart
+
+
+def words_of(parts: tuple[Part, ...]) -> str:
+    """All that a person can find a message by: its text, and what was heard in its recordings."""
+    heard = [part.transcript for part in parts if isinstance(part, AudioPart) and part.transcript]
+    return "\n".join(filter(None, [text_of(parts), *heard]))
 
 
 def text_of(parts: tuple[Part, ...]) -> str:

@@ -17,7 +17,9 @@ from legato.errors import (
     LegatoError,
     NotFoundError,
     StorageError,
+    TooLargeError,
     UnauthenticatedError,
+    UnsupportedError,
 )
 from legato.gateway.body import answer
 from legato.gateway.shapes import Problem, ProblemAnswer
@@ -28,6 +30,8 @@ STATUSES: dict[type[LegatoError], int] = {
     ForbiddenError: 403,
     NotFoundError: 404,
     ConflictError: 409,
+    TooLargeError: 413,
+    UnsupportedError: 415,
     BusyError: 503,
     StorageError: 503,
     EngineUnavailableError: 503,

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 from msgspec import Struct
 
 from legato.message import Part, Role, Status
+from legato.message import Standing as Standing
 from legato.stream import Event, Span, Timings, Usage
 
 
@@ -41,10 +42,6 @@ class Conversation(Struct, frozen=True):
     revision: int = 0
     head: str | None = None
     choices: Choices = Choices()
-
-
-Standing = Literal["owner", "member", "viewer"]
-"""What a participant may: the owner everything, members write, viewers read."""
 
 
 class Participant(Struct, frozen=True):
@@ -118,6 +115,7 @@ class Exchange(Struct, frozen=True):
     `streaming`. `client_message_id` and `fingerprint` (a hash of what was sent) make it idempotent for `user`.
     `title` is set where the conversation has none yet. The conversation's head becomes the reply. `create` is a new
     conversation (the one that `conversation` names), made in the same transaction unless the exchange is a duplicate.
+    `enclosed` names the attachments of the question: whoever may read the conversation may read them from then on.
     """
 
     conversation: str
@@ -128,6 +126,7 @@ class Exchange(Struct, frozen=True):
     fingerprint: str = ""
     title: str | None = None
     create: Conversation | None = None
+    enclosed: tuple[str, ...] = ()
 
 
 class Begun(Struct, frozen=True):
@@ -209,7 +208,7 @@ class Storage(Protocol):
         ...
 
     async def delete_conversation(self, conversation: str) -> bool:
-        """It, its messages, their search entries and idempotency keys; False where there is none."""
+        """It, its messages, their search entries and idempotency keys, and the attachments that no other conversation holds; False where there is none."""
         ...
 
     async def messages(self, conversation: str, after_revision: int = 0) -> list[Message]:
@@ -222,7 +221,7 @@ class Storage(Protocol):
         """Write an exchange once.
 
         :raises ConflictError: this `client_message_id` came before with another fingerprint.
-        :raises NotFoundError: there is no such conversation, or the question's parent (the reply's, where there is no question) is not in it.
+        :raises NotFoundError: there is no such conversation, or the question's parent (the reply's, where there is no question) is not in it, or an attachment is gone.
         """
         ...
 
@@ -235,7 +234,7 @@ class Storage(Protocol):
         ...
 
     async def finish(self, message: Message, now: datetime) -> Message | None:
-        """Write a reply that ended. It gets the conversation's next revision and is what is returned; None where the conversation was deleted meanwhile.
+        """Write a reply that ended, or a person's message in whose recordings somebody has listened. It gets the conversation's next revision and is what is returned; None where the conversation was deleted meanwhile.
 
         Writing it twice with the same content is harmless: the second time changes nothing but the revision.
         """
@@ -286,6 +285,29 @@ class Storage(Protocol):
 
     async def take_back(self, conversation: str, invitation: str) -> bool:
         """Nobody joins by it any more; False where there is none."""
+        ...
+
+    async def add_attachment(self, attachment: Attachment, quota: int) -> Attachment:
+        """Write it, where all that its owner has is not more than `quota` bytes then. One without a name that the owner has already is not written twice: it counts as new from now on, and is what is returned.
+
+        :raises TooLargeError: its owner has no room for it.
+        """
+        ...
+
+    async def attachment(self, attachment: str, reader: str) -> Attachment | None:
+        """None where there is none, or `reader` neither owns it nor takes part in a conversation that holds it."""
+        ...
+
+    async def attachments(self, ids: list[str]) -> list[Attachment]:
+        """Those of these ids that there are, whoever may read them."""
+        ...
+
+    async def drop_attachments(self, before: datetime) -> int:
+        """Let go of those that came before this moment and that no conversation holds; how many."""
+        ...
+
+    async def known_digests(self, digests: list[str]) -> set[str]:
+        """Those of these digests whose bytes an attachment needs."""
         ...
 
     async def search(self, person: str, query: str, limit: int = 20) -> list[Found]:

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from legato.errors import ConflictError, InvalidError
 from legato.storage.base import Choice, Conversation
+from legato.storage.sql import attachments as of_attachments
 from legato.storage.sql.codec import (
     check,
     choices_json,
@@ -163,4 +164,5 @@ def choose(
 
 
 def remove(connection: Connection, conversation: str) -> bool:
+    of_attachments.drop_with(connection, conversation)
     return connection.execute(_DELETE, {"conversation": conversation}).rowcount > 0

@@ -9,8 +9,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from legato.errors import ConflictError, NotFoundError
-from legato.message import text_of
+from legato.message import words_of as words_in
 from legato.storage.base import Begun, Conversation, Exchange, Message
+from legato.storage.sql import attachments as of_attachments
 from legato.storage.sql import conversations as of_conversations
 from legato.storage.sql.codec import check, conversation_of, message_of, message_row, micros
 from legato.storage.sql.tables import conversations, exchanges, messages, passages
@@ -69,9 +70,11 @@ def begin(connection: Connection, exchange: Exchange, now: datetime) -> Begun:
         connection.execute(_INSERT, [message_row(message) for message in written])
     except IntegrityError as error:
         raise ConflictError("There is already a message of this id.") from error
+    if exchange.enclosed:
+        of_attachments.enclose(connection, conversation.id, exchange.enclosed)
     if exchange.question is not None:
         question = exchange.question
-        words = words_of(text_of(question.parts))
+        words = words_of(words_in(question.parts))
         connection.execute(
             _INSERT_WORDS, {"conversation": conversation.id, "message": question.id, "words": words}
         )
@@ -158,7 +161,7 @@ def finish(connection: Connection, reply: Message, now: datetime) -> Message | N
     row["revision"] = ended["revision"]
     values = {f"new_{name}": row[name] for name in _WRITTEN}
     kept = connection.execute(_FINISH, {"reply": reply.id} | values).mappings().one()
-    words = words_of(text_of(reply.parts))
+    words = words_of(words_in(reply.parts))
     connection.execute(
         _REINSERT_WORDS[connection.dialect.name],
         {

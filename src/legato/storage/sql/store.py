@@ -8,6 +8,7 @@ from sqlalchemy.exc import ArgumentError
 
 from legato.errors import SettingsError
 from legato.storage.base import (
+    Attachment,
     Begun,
     Choice,
     Conversation,
@@ -20,7 +21,7 @@ from legato.storage.base import (
     Standing,
     Unfinished,
 )
-from legato.storage.sql import checkpoint, conversations, exchanges, people, search
+from legato.storage.sql import attachments, checkpoint, conversations, exchanges, people, search
 from legato.storage.sql.codec import check, to_blob
 from legato.storage.sql.database import Database
 from legato.storage.sql.postgres import PostgresDatabase
@@ -167,6 +168,23 @@ class SqlStorage:
         return await self.database.write(
             partial(people.take_back, conversation=conversation, invitation=invitation)
         )
+
+    async def add_attachment(self, attachment: Attachment, quota: int) -> Attachment:
+        return await self.database.write(partial(attachments.add, attachment=attachment, quota=quota))
+
+    async def attachment(self, attachment: str, reader: str) -> Attachment | None:
+        check(attachment, reader)
+        return await self.database.read(partial(attachments.readable, attachment=attachment, reader=reader))
+
+    async def attachments(self, ids: list[str]) -> list[Attachment]:
+        check(*ids)
+        return await self.database.read(partial(attachments.these, ids=ids))
+
+    async def drop_attachments(self, before: datetime) -> int:
+        return await self.database.write(partial(attachments.drop_unused, before=before))
+
+    async def known_digests(self, digests: list[str]) -> set[str]:
+        return await self.database.read(partial(attachments.known, digests=digests))
 
 
 def open_storage(url: str, *, durable: bool = False) -> SqlStorage:

@@ -1,0 +1,133 @@
+"""What people attach, each function inside a transaction of its caller."""
+
+from datetime import datetime
+from typing import Any
+
+from msgspec.structs import replace
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+
+from legato.errors import NotFoundError, TooLargeError
+from legato.storage.base import Attachment
+from legato.storage.sql.codec import check, micros, moment
+from legato.storage.sql.tables import attachments, conversations, enclosures, participants
+
+NO_ATTACHMENT = "There is no such attachment. Upload it again."
+
+_INSERT = insert(attachments)
+_SAME = select(attachments).where(
+    attachments.c.owner == bindparam("of"),
+    attachments.c.digest == bindparam("with"),
+    attachments.c.name.is_(None),
+)
+_TOUCH = update(attachments).where(attachments.c.id == bindparam("which")).values(created_at=bindparam("now"))
+_USED = select(func.coalesce(func.sum(attachments.c.size), 0)).where(attachments.c.owner == bindparam("of"))
+_enclosed = exists().where(enclosures.c.attachment == attachments.c.id)
+_shared = (
+    select(enclosures.c.attachment)
+    .join(conversations, conversations.c.id == enclosures.c.conversation)
+    .where(
+        enclosures.c.attachment == attachments.c.id,
+        or_(
+            conversations.c.owner == bindparam("reader"),
+            exists().where(
+                participants.c.conversation == conversations.c.id, participants.c.user == bindparam("reader")
+            ),
+        ),
+    )
+    .exists()
+)
+_READABLE = select(attachments).where(
+    attachments.c.id == bindparam("which"), or_(attachments.c.owner == bindparam("reader"), _shared)
+)
+_THESE = select(attachments).where(attachments.c.id.in_(bindparam("these", expanding=True)))
+_KNOWN = select(attachments.c.digest).where(attachments.c.digest.in_(bindparam("these", expanding=True)))
+_UNUSED = delete(attachments).where(attachments.c.created_at < bindparam("before"), ~_enclosed)
+_ONLY_HERE = delete(attachments).where(
+    attachments.c.id.in_(select(enclosures.c.attachment).where(enclosures.c.conversation == bindparam("in"))),
+    ~exists().where(
+        enclosures.c.attachment == attachments.c.id, enclosures.c.conversation != bindparam("in")
+    ),
+)
+_KEY = [enclosures.c.conversation, enclosures.c.attachment]
+_ENCLOSE = {
+    "sqlite": sqlite.insert(enclosures).on_conflict_do_nothing(index_elements=_KEY),
+    "postgresql": postgresql.insert(enclosures).on_conflict_do_nothing(index_elements=_KEY),
+}
+
+
+def add(connection: Connection, attachment: Attachment, quota: int) -> Attachment:
+    """:raises TooLargeError: with it, its owner would have more than `quota` bytes."""
+    row = _row(attachment)
+    if attachment.name is None:
+        key = {"of": attachment.owner, "with": attachment.digest}
+        same = connection.execute(_SAME, key).mappings().first()
+        if same is not None:
+            connection.execute(_TOUCH, {"which": same["id"], "now": row["created_at"]})
+            return replace(_attachment_of(same), created_at=attachment.created_at)
+    used: int = connection.execute(_USED, {"of": attachment.owner}).scalar_one()
+    if used + attachment.size > quota:
+        raise TooLargeError(
+            "You have no room for more files here. Delete conversations with large ones, and try again."
+        )
+    connection.execute(_INSERT, row)
+    return attachment
+
+
+def readable(connection: Connection, attachment: str, reader: str) -> Attachment | None:
+    row = connection.execute(_READABLE, {"which": attachment, "reader": reader}).mappings().first()
+    return None if row is None else _attachment_of(row)
+
+
+def these(connection: Connection, ids: list[str]) -> list[Attachment]:
+    rows = connection.execute(_THESE, {"these": ids}).mappings()
+    return [_attachment_of(row) for row in rows]
+
+
+def known(connection: Connection, digests: list[str]) -> set[str]:
+    return set(connection.execute(_KNOWN, {"these": digests}).scalars())
+
+
+def drop_unused(connection: Connection, before: datetime) -> int:
+    return connection.execute(_UNUSED, {"before": micros(before)}).rowcount
+
+
+def drop_with(connection: Connection, conversation: str) -> None:
+    """Those that stand in this conversation, which is about to be deleted, and in no other."""
+    connection.execute(_ONLY_HERE, {"in": conversation})
+
+
+def enclose(connection: Connection, conversation: str, ids: tuple[str, ...]) -> None:
+    """:raises NotFoundError: one of them is gone."""
+    rows = [{"conversation": conversation, "attachment": each} for each in ids]
+    try:
+        connection.execute(_ENCLOSE[connection.dialect.name], rows)
+    except IntegrityError as error:
+        raise NotFoundError(NO_ATTACHMENT) from error
+
+
+def _row(attachment: Attachment) -> dict[str, Any]:
+    """:raises InvalidError: for text that cannot be stored."""
+    check(attachment.id, attachment.owner, attachment.name)
+    return {
+        "id": attachment.id,
+        "owner": attachment.owner,
+        "media_type": attachment.media_type,
+        "size": attachment.size,
+        "digest": attachment.digest,
+        "created_at": micros(attachment.created_at),
+        "name": attachment.name,
+    }
+
+
+def _attachment_of(row: Any) -> Attachment:
+    return Attachment(
+        id=row["id"],
+        owner=row["owner"],
+        media_type=row["media_type"],
+        size=row["size"],
+        digest=row["digest"],
+        created_at=moment(row["created_at"]),
+        name=row["name"],
+    )

@@ -1,0 +1,118 @@
+"""What people attach, as both databases keep it."""
+
+import pytest
+from msgspec.structs import replace
+from tests.storage.made import NOW, conversed, exchange, later
+
+from legato.errors import NotFoundError, TooLargeError
+from legato.message import AudioPart, ImagePart
+from legato.storage.base import Attachment, Participant
+from legato.storage.sql import SqlStorage
+
+ROOM = 1000
+
+
+def attachment(
+    name: str = "a", owner: str = "ada", size: int = 10, digest: str = "d", **more: object
+) -> Attachment:
+    return Attachment(name, owner, "image/png", size, digest * 64, NOW, **more)
+
+
+async def enclosed(storage: SqlStorage, of: str = "c", number: int = 1, *names: str) -> None:
+    await storage.begin(replace(exchange(number, of=of), enclosed=names or ("a",)), NOW)
+
+
+async def test_its_owner_reads_it_and_nobody_else(storage):
+    kept = await storage.add_attachment(attachment("a"), ROOM)
+    assert await storage.attachment("a", "ada") == kept
+    assert await storage.attachment("a", "bob") is None
+    assert await storage.attachment("b", "ada") is None
+
+
+async def test_whoever_takes_part_in_a_conversation_that_holds_it_reads_it(storage):
+    await conversed(storage, owner="bob")
+    await storage.add_attachment(attachment(), ROOM)
+    assert await storage.attachment("a", "bob") is None
+    await enclosed(storage)
+    assert await storage.attachment("a", "bob") is not None
+    assert await storage.attachment("a", "eve") is None
+    await storage.admit(Participant("c", "eve", "viewer", NOW))
+    assert await storage.attachment("a", "eve") is not None
+    await storage.expel("c", "eve")
+    assert await storage.attachment("a", "eve") is None
+
+
+async def test_a_message_with_an_attachment_that_is_gone_is_not_written(storage):
+    await conversed(storage)
+    with pytest.raises(NotFoundError, match="no such attachment"):
+        await enclosed(storage)
+    assert await storage.messages("c") == []
+    assert (await storage.conversation("c")).revision == 0
+
+
+async def test_enclosing_it_again_changes_nothing(storage):
+    await conversed(storage)
+    await storage.add_attachment(attachment(), ROOM)
+    await enclosed(storage)
+    await enclosed(storage, "c", 2)
+    assert len(await storage.messages("c")) == 4
+
+
+async def test_nobody_has_more_than_the_room_they_are_given(storage):
+    await storage.add_attachment(attachment("a", size=600, digest="a"), ROOM)
+    with pytest.raises(TooLargeError, match="no room"):
+        await storage.add_attachment(attachment("b", size=401, digest="b"), ROOM)
+    await storage.add_attachment(attachment("b", size=400, digest="b"), ROOM)
+    await storage.add_attachment(attachment("c", "bob", size=1000, digest="c"), ROOM)
+
+
+async def test_the_same_bytes_without_a_name_are_the_same_attachment_and_count_as_new(storage):
+    first = await storage.add_attachment(attachment("a"), ROOM)
+    again = await storage.add_attachment(replace(attachment("b"), created_at=later(100)), ROOM)
+    assert again == replace(first, created_at=later(100))
+    named = await storage.add_attachment(replace(attachment("c"), name="cat"), ROOM)
+    assert named.id == "c"
+    other = await storage.add_attachment(attachment("d", "bob"), ROOM)
+    assert other.id == "d"
+    assert await storage.drop_attachments(later(50)) == 2
+    assert [each.id for each in await storage.attachments(["a", "b", "c", "d"])] == ["a"]
+
+
+async def test_what_no_message_used_is_dropped_and_what_one_did_stays(storage):
+    await conversed(storage)
+    await storage.add_attachment(attachment("a", digest="a"), ROOM)
+    await storage.add_attachment(attachment("b", digest="b"), ROOM)
+    await enclosed(storage)
+    assert await storage.drop_attachments(NOW) == 0
+    assert await storage.drop_attachments(later(1)) == 1
+    assert await storage.known_digests(["a" * 64, "b" * 64]) == {"a" * 64}
+
+
+async def test_it_goes_with_the_last_conversation_that_holds_it(storage):
+    await conversed(storage, "c")
+    await conversed(storage, "d")
+    await storage.add_attachment(attachment("a"), ROOM)
+    await storage.add_attachment(attachment("b", "bob"), ROOM)
+    await enclosed(storage, "c", 1)
+    await enclosed(storage, "d", 2)
+    await storage.delete_conversation("c")
+    assert await storage.attachment("a", "ada") is not None
+    await storage.delete_conversation("d")
+    assert await storage.attachment("a", "ada") is None
+    assert await storage.known_digests(["d" * 64]) == {"d" * 64}, "bob has the same bytes"
+
+
+async def test_a_message_is_found_by_what_was_heard_in_it(storage):
+    await conversed(storage)
+    asked = exchange(1, text="Listen:")
+    await storage.begin(asked, NOW)
+    parts = (
+        *asked.question.parts,
+        AudioPart(attachment="a", transcript="a nightingale"),
+        ImagePart(attachment="b"),
+    )
+    written = await storage.finish(replace(asked.question, parts=parts), NOW)
+    assert written.parts == parts
+    assert (written.role, written.author, written.revision) == ("user", "ada", 2)
+    assert [hit.message for hit in await storage.search("ada", "nightingale")] == ["q1"]
+    assert [hit.message for hit in await storage.search("ada", "listen")] == ["q1"]
