@@ -25,6 +25,8 @@ export type ClientMessage =
   | Edit
   | Show
   | Stop
+  | Typing
+  | Approve
   | Ping;
 
 export type ServerMessage =
@@ -39,6 +41,10 @@ export type ServerMessage =
   | MessageChanged
   | Delta
   | ResetStream
+  | People
+  | TypingNow
+  | CommandAnswer
+  | Approved
   | Error
   | Pong;
 
@@ -85,6 +91,8 @@ export interface Unfollow {
 /**
  * A message from the person. Answered by `ack` once it is stored; the reply follows as a stream.
  *
+ * Text that begins with `/` is a command: it reaches no model and is not stored. It is answered by `command`.
+ *
  * Without `conversation` a new one is made, of `assistant`. The conversation is followed, if it was not yet.
  * `client_message_id` (≤128, unique for this user) makes it safe to send again: the same body is answered with the same
  * `ack`, another one with an error. `parent` is the message it stands behind; without it, the last one that is shown.
@@ -94,7 +102,7 @@ export interface Send {
   client_message_id: string;
   conversation?: string | null;
   text?: string;
-  parts?: (TextPart | ImagePart)[];
+  parts?: (TextPart | ImagePart | AudioPart)[];
   parent?: string | null;
   assistant?: string | null;
   id?: string | null;
@@ -114,6 +122,18 @@ export interface ImagePart {
   type: "image";
   data?: string;
   attachment?: string | null;
+}
+
+/**
+ * A recording: `data` is a `data:audio/…;base64,…` URL, or `attachment` names one that was uploaded.
+ *
+ * `transcript` is what was heard in it, where somebody listened.
+ */
+export interface AudioPart {
+  type: "audio";
+  data?: string;
+  attachment?: string | null;
+  transcript?: string | null;
 }
 
 /** Another reply in place of `message` (an assistant's): a branch beside it. Answered by `ack`. */
@@ -151,6 +171,28 @@ export interface Stop {
   id?: string | null;
 }
 
+/** The person writes, or has stopped to. Not answered; lapses by itself after 6 s, so it is said again meanwhile. */
+export interface Typing {
+  type: "typing";
+  conversation: string;
+  typing?: boolean;
+  id?: string | null;
+}
+
+/**
+ * The person's word on a tool that asked (`tool_asked`): it may run, or with `allow` false it may not. Answered by `approved`.
+ *
+ * `message` is the reply, `call` the tool's.
+ */
+export interface Approve {
+  type: "approve";
+  conversation: string;
+  message: string;
+  call: string;
+  allow?: boolean;
+  id?: string | null;
+}
+
 /** Answered by `pong`. A client that hears nothing for 20 s pings, and after 10 more counts the socket as dead. */
 export interface Ping {
   type: "ping";
@@ -181,7 +223,7 @@ export interface Following {
   re?: string | null;
 }
 
-/** A conversation as clients see it. Times are ISO-8601 UTC with `Z`. */
+/** A conversation as clients see it. `standing` is what the asker may do in it. Times are ISO-8601 UTC with `Z`. */
 export interface ConversationView {
   id: string;
   title: string;
@@ -190,6 +232,7 @@ export interface ConversationView {
   created_at: string;
   updated_at: string;
   head?: string | null;
+  standing?: "member" | "owner" | "viewer";
 }
 
 /** A message as clients see it; `text` is its text parts joined. Where `status` is `streaming` the text comes as the stream named `id`. */
@@ -210,18 +253,6 @@ export interface MessageView {
   usage?: Usage | null;
   timings?: Timings | null;
   spans?: Span[];
-}
-
-/**
- * A recording: `data` is a `data:audio/…;base64,…` URL, or `attachment` names one that was uploaded.
- *
- * `transcript` is what was heard in it, where somebody listened.
- */
-export interface AudioPart {
-  type: "audio";
-  data?: string;
-  attachment?: string | null;
-  transcript?: string | null;
 }
 
 /** The model asked for a tool. `arguments` is JSON text. */
@@ -422,6 +453,52 @@ export interface ResetStream {
   stream: string;
   reason: "epoch" | "future" | "trimmed" | "gone";
   epoch?: string | null;
+}
+
+/** Who takes part in a conversation, and who of them is here: behind `following`, and whenever it changes. */
+export interface People {
+  type: "people";
+  conversation: string;
+  people: PersonView[];
+  re?: string | null;
+}
+
+/** A participant as clients see them. `present`: they have this conversation open somewhere. */
+export interface PersonView {
+  user: string;
+  standing: "member" | "owner" | "viewer";
+  name?: string | null;
+  present?: boolean;
+  typing?: boolean;
+}
+
+/** Somebody else writes, or no longer does. */
+export interface TypingNow {
+  type: "typing";
+  conversation: string;
+  user: string;
+  typing: boolean;
+  name?: string | null;
+  re?: string | null;
+}
+
+/** What a command says, in Markdown, for the person who gave it. With `conversation`, that one is to be shown now. */
+export interface CommandAnswer {
+  type: "command";
+  name: string;
+  text: string;
+  failed?: boolean;
+  conversation?: string | null;
+  re?: string | null;
+}
+
+/** The word was taken. Another person's may have come first: the stream tells what became of the tool. */
+export interface Approved {
+  type: "approved";
+  conversation: string;
+  message: string;
+  call: string;
+  re?: string | null;
 }
 
 /** A command was refused, and changed nothing. `message` is a sentence for a person; `code` is a word for programs. */

@@ -25,7 +25,9 @@ from legato.client.stream import Fit, Stream
 from legato.protocol.messages import (
     Ack,
     Answer,
+    Approved,
     ClientMessage,
+    CommandAnswer,
     ConversationChanged,
     ConversationDeleted,
     ConversationView,
@@ -37,12 +39,14 @@ from legato.protocol.messages import (
     MessageChanged,
     Messages,
     MessageView,
+    People,
     Ping,
     Pong,
     ResetStream,
     Send,
     ServerMessage,
     Stopped,
+    TypingNow,
     Unfollow,
     Unfollowed,
     Welcome,
@@ -150,7 +154,9 @@ class State:
                 self._history(message.conversation, message.messages, message.more)
             case Ack():
                 self._acknowledged(message)
-            case Stopped() | Unfollowed() | Pong():
+            case People() | TypingNow():
+                return
+            case Stopped() | Unfollowed() | CommandAnswer() | Approved() | Pong():
                 self._answered(message)
             case ConversationChanged():
                 self._conversation(message.conversation)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
-from legato.message import ImagePart, Part, Role, Status, TextPart
+from legato.message import AudioPart, ImagePart, Part, Role, Standing, Status, TextPart
 from legato.stream import Event, ResetReason, Span, Timings, Usage
 
 PROTOCOL = "legato.v1"
@@ -58,6 +58,8 @@ class Unfollow(Command, frozen=True, tag="unfollow"):
 class Send(Command, frozen=True, tag="send"):
     """A message from the person. Answered by `ack` once it is stored; the reply follows as a stream.
 
+    Text that begins with `/` is a command: it reaches no model and is not stored. It is answered by `command`.
+
     Without `conversation` a new one is made, of `assistant`. The conversation is followed, if it was not yet.
     `client_message_id` (≤128, unique for this user) makes it safe to send again: the same body is answered with the same
     `ack`, another one with an error. `parent` is the message it stands behind; without it, the last one that is shown.
@@ -66,7 +68,7 @@ class Send(Command, frozen=True, tag="send"):
     client_message_id: str
     conversation: str | None = None
     text: str = ""
-    parts: list[TextPart | ImagePart] = field(default_factory=list)
+    parts: list[TextPart | ImagePart | AudioPart] = field(default_factory=list)
     parent: str | None = None
     assistant: str | None = None
 
@@ -102,11 +104,30 @@ class Stop(Command, frozen=True, tag="stop"):
     message: str | None = None
 
 
+class Typing(Command, frozen=True, tag="typing"):
+    """The person writes, or has stopped to. Not answered; lapses by itself after 6 s, so it is said again meanwhile."""
+
+    conversation: str
+    typing: bool = True
+
+
+class Approve(Command, frozen=True, tag="approve"):
+    """The person's word on a tool that asked (`tool_asked`): it may run, or with `allow` false it may not. Answered by `approved`.
+
+    `message` is the reply, `call` the tool's.
+    """
+
+    conversation: str
+    message: str
+    call: str
+    allow: bool = True
+
+
 class Ping(Command, frozen=True, tag="ping"):
     """Answered by `pong`. A client that hears nothing for 20 s pings, and after 10 more counts the socket as dead."""
 
 
-ClientMessage = Hello | Follow | Unfollow | Send | Regenerate | Edit | Show | Stop | Ping
+ClientMessage = Hello | Follow | Unfollow | Send | Regenerate | Edit | Show | Stop | Typing | Approve | Ping
 
 
 class Answer(Struct, frozen=True, tag_field="type", omit_defaults=True, kw_only=True):
@@ -125,7 +146,7 @@ class Welcome(Answer, frozen=True, tag="welcome"):
 
 
 class ConversationView(Struct, frozen=True):
-    """A conversation as clients see it. Times are ISO-8601 UTC with `Z`."""
+    """A conversation as clients see it. `standing` is what the asker may do in it. Times are ISO-8601 UTC with `Z`."""
 
     id: str
     title: str
@@ -134,6 +155,7 @@ class ConversationView(Struct, frozen=True):
     created_at: str
     updated_at: str
     head: str | None = None
+    standing: Standing = "owner"
 
 
 class MessageView(Struct, frozen=True):
@@ -236,6 +258,49 @@ class ResetStream(Struct, frozen=True, tag_field="type", tag="reset"):
     epoch: str | None = None
 
 
+class PersonView(Struct, frozen=True, omit_defaults=True):
+    """A participant as clients see them. `present`: they have this conversation open somewhere."""
+
+    user: str
+    standing: Standing
+    name: str | None = None
+    present: bool = False
+    typing: bool = False
+
+
+class People(Answer, frozen=True, tag="people"):
+    """Who takes part in a conversation, and who of them is here: behind `following`, and whenever it changes."""
+
+    conversation: str
+    people: list[PersonView]
+
+
+class TypingNow(Answer, frozen=True, tag="typing"):
+    """Somebody else writes, or no longer does."""
+
+    conversation: str
+    user: str
+    typing: bool
+    name: str | None = None
+
+
+class CommandAnswer(Answer, frozen=True, tag="command"):
+    """What a command says, in Markdown, for the person who gave it. With `conversation`, that one is to be shown now."""
+
+    name: str
+    text: str
+    failed: bool = False
+    conversation: str | None = None
+
+
+class Approved(Answer, frozen=True, tag="approved"):
+    """The word was taken. Another person's may have come first: the stream tells what became of the tool."""
+
+    conversation: str
+    message: str
+    call: str
+
+
 class Error(Answer, frozen=True, tag="error"):
     """A command was refused, and changed nothing. `message` is a sentence for a person; `code` is a word for programs."""
 
@@ -261,6 +326,10 @@ ServerMessage = (
     | MessageChanged
     | Delta
     | ResetStream
+    | People
+    | TypingNow
+    | CommandAnswer
+    | Approved
     | Error
     | Pong
 )
