@@ -4,6 +4,7 @@ import "./style/base.css";
 import "./style/house.css";
 import "./style/message.css";
 import "./style/prose.css";
+import "./style/together.css";
 import { App } from "./ui/App";
 
 const client = new Client();

@@ -30,7 +30,15 @@ describe("the fold of a stream", () => {
       { type: "tool_started", call: "1", name: "find", arguments: "{}" },
       { type: "tool_finished", call: "1", output: "3 rooms" },
     );
-    expect(fold.tools).toEqual([{ call: "1", name: "find", arguments: "{}", at: 13, output: "3 rooms", failed: false }]);
+    expect(fold.tools).toEqual([{ call: "1", name: "find", arguments: "{}", at: 13, output: "3 rooms", failed: false, asking: false }]);
+  });
+
+  test("a tool that asks is the one that starts once it may", () => {
+    const ask: Event = { type: "tool_asked", call: "1", name: "send", arguments: "{}" };
+    const start: Event = { type: "tool_started", call: "1", name: "send", arguments: "{}" };
+    expect(folded(ask).tools).toMatchObject([{ call: "1", asking: true }]);
+    expect(folded(ask, start).tools).toMatchObject([{ call: "1", asking: false }]);
+    expect(folded(ask, { type: "tool_finished", call: "1", output: "no", failed: true }).tools).toMatchObject([{ asking: false, output: "no" }]);
   });
 
   test("an event of a later protocol is passed over", () => {

@@ -1,6 +1,6 @@
 // The session with a real socket, a real clock and a browser around it.
 
-import { type ClientMessage, CloseCode, PROTOCOL, type ServerMessage } from "../protocol";
+import { type ClientMessage, CloseCode, PROTOCOL, type Send, type ServerMessage } from "../protocol";
 import { type Effect, type Outgoing, Session } from "../state/session";
 import { read, write } from "./keep";
 import * as rest from "./rest";
@@ -31,8 +31,12 @@ export class Client {
   private listTimer = 0;
   private asked = 0;
   private here: string | null = null;
+  private known: Promise<rest.CommandHelp[]> | null = null;
+  private pictures = new Map<string, Promise<string>>();
+  private invitation: string | null = null;
 
   constructor() {
+    this.invitation = invitationOf(location.hash);
     this.token = this.tokenFromAddress() ?? read("session", "token") ?? read("local", "token");
     try {
       this.session.restore(JSON.parse(read("session", OUTBOX_KEY) ?? "[]") as Outgoing[]);
@@ -81,8 +85,59 @@ export class Client {
     this.run(this.session.open(conversation));
   }
 
-  send(text: string): void {
-    this.run(this.session.send(text, newId()));
+  send(text: string, parts: Send["parts"] = []): void {
+    if (parts.length === 0 && text.startsWith("/")) this.run(this.session.order(text, newId()));
+    else this.run(this.session.send(text, newId(), parts));
+  }
+
+  typing(writes: boolean): void {
+    this.run(this.session.typing(writes, now()));
+  }
+
+  approve(message: string, call: string, allow: boolean): void {
+    this.run(this.session.approve(message, call, allow));
+  }
+
+  choose(assistant: string): void {
+    this.run(this.session.choose(assistant));
+  }
+
+  hush(): void {
+    this.run(this.session.hush());
+  }
+
+  /** What can be typed behind a `/`; none, where the server does not tell. */
+  async commands(): Promise<rest.CommandHelp[]> {
+    this.known ??= rest.commands(this.token).catch(() => {
+      this.known = null;
+      return [];
+    });
+    return this.known;
+  }
+
+  /** Give a file to the server, to be sent with the next message. */
+  attach(file: File): Promise<rest.Attachment> {
+    return rest.attach(this.token, file);
+  }
+
+  /** An attachment as something to show; the address is the page's own, and good until it is given back. */
+  async picture(attachment: string): Promise<string> {
+    let known = this.pictures.get(attachment);
+    if (!known) {
+      known = rest.attached(this.token, attachment).then((blob) => URL.createObjectURL(blob));
+      this.pictures.set(attachment, known);
+      known.catch(() => this.pictures.delete(attachment));
+    }
+    return known;
+  }
+
+  invite(standing: "member" | "viewer"): Promise<rest.Invitation> {
+    return rest.invite(this.token, this.session.thread!.id, standing);
+  }
+
+  async dismiss(user: string): Promise<void> {
+    await rest.dismiss(this.token, this.session.thread!.id, user);
+    if (user === this.session.user) this.open(null);
   }
 
   edit(message: string, text: string): void {
@@ -178,6 +233,9 @@ export class Client {
         case "named":
           history.replaceState(null, "", `/c/${encodeURIComponent(effect.conversation)}`);
           break;
+        case "go":
+          this.open(effect.conversation);
+          break;
         case "started":
           this.spoken = "The reply begins.";
           break;
@@ -236,6 +294,8 @@ export class Client {
       this.run(this.session.closed(CloseCode.UNAUTHENTICATED, "", now(), Math.random()));
       return;
     }
+    if (this.invitation !== null) await this.join(this.invitation);
+    if (attempt !== this.asked) return;
     const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`, PROTOCOL);
     this.socket = socket;
     socket.onopen = () => {
@@ -252,6 +312,21 @@ export class Client {
       this.run(this.session.closed(event.code, event.reason, now(), Math.random()));
     };
     this.changed();
+  }
+
+  /** An invitation is taken once; it leaves the address, so that it is not passed on with it. */
+  private async join(secret: string): Promise<void> {
+    try {
+      const joined = await rest.join(this.token, secret);
+      history.replaceState(null, "", `/c/${encodeURIComponent(joined.id)}`);
+      this.here = joined.id;
+      this.run(this.session.open(joined.id));
+    } catch (error) {
+      if (error instanceof rest.RestError && error.status === 0) return;
+      history.replaceState(null, "", location.pathname + location.search);
+      this.note(error instanceof Error ? error.message : "The invitation could not be taken.");
+    }
+    this.invitation = null;
   }
 
   private hangUp(): void {
@@ -327,6 +402,10 @@ function conversationOf(path: string): string | null {
   } catch {
     return null;
   }
+}
+
+function invitationOf(hash: string): string | null {
+  return /^#\/join\/([\w-]+)$/.exec(hash)?.[1] ?? null;
 }
 
 /** Not `randomUUID`: browsers give that to secure pages only, and this one may be served over a plain network. */

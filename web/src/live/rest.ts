@@ -26,19 +26,48 @@ export class RestError extends Error {
   }
 }
 
+export interface CommandHelp {
+  name: string;
+  usage: string;
+  help: string;
+}
+
+export interface Attachment {
+  id: string;
+  type: "image" | "audio";
+  media_type: string;
+  size: number;
+  name?: string | null;
+}
+
+export interface Invitation {
+  secret: string;
+  expires_at: string;
+}
+
 async function request<T>(method: string, path: string, token: string | null, body?: unknown): Promise<T> {
-  const headers: Record<string, string> = {};
+  const said = body === undefined ? null : JSON.stringify(body);
+  const response = await fetched(method, path, token, said, said === null ? {} : { "content-type": "application/json" });
+  if (response.status === 204) return undefined as T;
+  return (await response.json()) as T;
+}
+
+async function fetched(
+  method: string,
+  path: string,
+  token: string | null,
+  body: string | Blob | null = null,
+  headers: Record<string, string> = {},
+): Promise<Response> {
   if (token) headers.authorization = `Bearer ${token}`;
-  if (body !== undefined) headers["content-type"] = "application/json";
   let response: Response;
   try {
-    response = await fetch(path, { method, headers, body: body === undefined ? null : JSON.stringify(body) });
+    response = await fetch(path, { method, headers, body });
   } catch {
     throw new RestError(0, "The server cannot be reached.");
   }
   if (!response.ok) throw new RestError(response.status, await sentence(response));
-  if (response.status === 204) return undefined as T;
-  return (await response.json()) as T;
+  return response;
 }
 
 async function sentence(response: Response): Promise<string> {
@@ -69,4 +98,32 @@ export function rename(token: string | null, conversation: string, title: string
 
 export function remove(token: string | null, conversation: string): Promise<unknown> {
   return request("DELETE", `/api/conversations/${encodeURIComponent(conversation)}`, token);
+}
+
+export async function commands(token: string | null): Promise<CommandHelp[]> {
+  return (await request<{ commands: CommandHelp[] }>("GET", "/api/commands", token)).commands;
+}
+
+export async function attach(token: string | null, file: File): Promise<Attachment> {
+  const query = new URLSearchParams({ name: file.name });
+  const headers = { "content-type": file.type || "application/octet-stream" };
+  const response = await fetched("POST", `/api/attachments?${query}`, token, file, headers);
+  return (await response.json()) as Attachment;
+}
+
+export async function attached(token: string | null, attachment: string): Promise<Blob> {
+  return (await fetched("GET", `/api/attachments/${encodeURIComponent(attachment)}`, token)).blob();
+}
+
+export function invite(token: string | null, conversation: string, standing: string): Promise<Invitation> {
+  return request("POST", `/api/conversations/${encodeURIComponent(conversation)}/invitations`, token, { standing });
+}
+
+export function join(token: string | null, secret: string): Promise<ConversationView> {
+  return request("POST", `/api/invitations/${encodeURIComponent(secret)}`, token);
+}
+
+export function dismiss(token: string | null, conversation: string, user: string): Promise<unknown> {
+  const path = `/api/conversations/${encodeURIComponent(conversation)}/participants/${encodeURIComponent(user)}`;
+  return request("DELETE", path, token);
 }

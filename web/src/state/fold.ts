@@ -1,6 +1,6 @@
 // What a stream says, added up. The same sum as `legato.stream.Fold`.
 
-import type { Delta, Failed, Finished, State } from "../protocol";
+import type { Delta, Failed, Finished, State, ToolAsked, ToolStarted } from "../protocol";
 
 export type Event = Delta["events"][number];
 
@@ -13,6 +13,8 @@ export interface ToolUse {
   /** Undefined while it runs. */
   output?: string;
   failed: boolean;
+  /** It waits for a person's word before it runs. */
+  asking: boolean;
 }
 
 export class Fold {
@@ -32,14 +34,21 @@ export class Fold {
       case "reasoning":
         this.reasoning += event.text;
         break;
-      case "tool_started":
-        this.tools.push({ call: event.call, name: event.name, arguments: event.arguments, at: this.text.length, failed: false });
+      case "tool_asked":
+        this.uses(event, true);
         break;
+      case "tool_started": {
+        const asked = this.tools.find((each) => each.call === event.call && each.asking);
+        if (asked) asked.asking = false;
+        else this.uses(event, false);
+        break;
+      }
       case "tool_finished": {
         const tool = this.tools.find((each) => each.call === event.call && each.output === undefined);
         if (tool) {
           tool.output = event.output;
           tool.failed = event.failed ?? false;
+          tool.asking = false;
         }
         break;
       }
@@ -55,5 +64,10 @@ export class Fold {
         this.end = event;
         break;
     }
+  }
+
+  private uses(event: ToolAsked | ToolStarted, asking: boolean): void {
+    const { call, name } = event;
+    this.tools.push({ call, name, arguments: event.arguments, at: this.text.length, failed: false, asking });
   }
 }

@@ -1,6 +1,6 @@
 // All that the page knows of the server. Inputs go in with the time; what to do comes out as effects.
 
-import type { Ack, ClientMessage, Edit, Error as Refused, MessageView, Regenerate, Send, ServerMessage } from "../protocol";
+import type { Ack, ClientMessage, CommandAnswer, Edit, Error as Refused, MessageView, Regenerate, Send, ServerMessage } from "../protocol";
 import { Link, type LinkEffect, type Phase } from "./link";
 import { type Place, branch, leaf } from "./tree";
 import { Thread } from "./thread";
@@ -16,6 +16,8 @@ export type Effect =
   | { do: "listed" }
   /** The conversation on the page got its id. */
   | { do: "named"; conversation: string }
+  /** Look at another conversation. */
+  | { do: "go"; conversation: string }
   | { do: "started"; stream: string }
   | { do: "ended"; stream: string }
   | { do: "kept" };
@@ -40,12 +42,17 @@ export interface Shown {
 
 const BACK_MS = 2_000;
 const PATIENCE_MS = 1_000;
+const TYPING_AGAIN_MS = 3_000;
 
 export class Session {
   readonly link = new Link();
   thread: Thread | null = null;
   outbox: Outgoing[] = [];
   notice: string | null = null;
+  /** What a command said, until the next thing is done. */
+  answer: CommandAnswer | null = null;
+  /** The assistant that a new conversation shall be with; null: the server's own choice. */
+  assistant: string | null = null;
   backUntil = 0;
   stopping = false;
   user: string | null = null;
@@ -58,6 +65,8 @@ export class Session {
   private shows = new Map<string, string>();
   /** When to ask for the conversation, unless it was told by then. */
   private askAt: number | null = null;
+  /** When the others were last told that the person writes; null: they think that nobody does. */
+  private typedAt: number | null = null;
 
   get phase(): Phase {
     return this.link.phase;
@@ -111,7 +120,8 @@ export class Session {
     }
     const wasBack = this.backUntil !== 0 && now >= this.backUntil;
     if (wasBack) this.backUntil = 0;
-    if (wasBack || before !== this.phase) out.push({ do: "changed" });
+    const lapsed = this.thread?.lapsed(now) ?? false;
+    if (wasBack || lapsed || before !== this.phase) out.push({ do: "changed" });
     return out;
   }
 
@@ -179,6 +189,17 @@ export class Session {
       case "reset":
         this.thread?.reset(message);
         return [];
+      case "people":
+        if (this.thread?.id !== message.conversation) return [];
+        this.thread.peopled(message.people, this.user, now);
+        return [{ do: "changed" }];
+      case "typing":
+        if (this.thread?.id !== message.conversation || message.user === this.user) return [];
+        this.thread.types(message, now);
+        return [{ do: "changed" }];
+      case "command":
+        return this.answered(message);
+      case "approved":
       case "stopped":
         return [];
       case "unfollowed":
@@ -205,6 +226,8 @@ export class Session {
     }
     this.thread = conversation ? new Thread(conversation) : null;
     this.notice = null;
+    this.answer = null;
+    this.typedAt = null;
     this.stopping = false;
     this.askAt = null;
     if (conversation) this.left.delete(conversation);
@@ -212,10 +235,53 @@ export class Session {
     return [...out, { do: "changed" }];
   }
 
-  send(text: string, client_message_id: string): Effect[] {
+  send(text: string, client_message_id: string, parts: Send["parts"] = []): Effect[] {
     const conversation = this.thread?.id ?? null;
     const parent = this.shown().places.at(-1)?.message.id ?? null;
-    return this.submit({ type: "send", id: this.next(), client_message_id, conversation, parent, text }, parent);
+    const command: Pending = { type: "send", id: this.next(), client_message_id, conversation, parent, text };
+    if (parts.length) command.parts = parts;
+    if (!conversation && this.assistant) command.assistant = this.assistant;
+    this.typedAt = null;
+    return this.submit(command, parent);
+  }
+
+  /** A command for the server: it goes out at once, also while a reply is written. */
+  order(text: string, client_message_id: string): Effect[] {
+    if (this.phase !== "live") return this.noted("A command can be given once the connection is back.");
+    this.answer = null;
+    this.notice = null;
+    const conversation = this.thread?.id ?? null;
+    const order: Send = { type: "send", id: this.next(), client_message_id, conversation, text };
+    if (!conversation && this.assistant) order.assistant = this.assistant;
+    return [this.tell(order), { do: "changed" }];
+  }
+
+  /** Say whether a tool that asked may run. */
+  approve(message: string, call: string, allow: boolean): Effect[] {
+    if (!this.thread || this.phase !== "live") return this.noted("That can be said once the connection is back.");
+    return [this.tell({ type: "approve", id: this.next(), conversation: this.thread.id, message, call, allow })];
+  }
+
+  /** The person writes, or has emptied the field. The others are told now and then. */
+  typing(writes: boolean, now: number): Effect[] {
+    const thread = this.thread;
+    if (!thread || this.phase !== "live" || !thread.people.some((each) => each.present && each.user !== this.user)) return [];
+    if (writes && this.typedAt !== null && now - this.typedAt < TYPING_AGAIN_MS) return [];
+    if (!writes && this.typedAt === null) return [];
+    this.typedAt = writes ? now : null;
+    return [this.tell({ type: "typing", conversation: thread.id, typing: writes })];
+  }
+
+  /** Whom a new conversation shall be with. */
+  choose(assistant: string | null): Effect[] {
+    this.assistant = assistant;
+    return [{ do: "changed" }];
+  }
+
+  /** The command's answer was read. */
+  hush(): Effect[] {
+    this.answer = null;
+    return [{ do: "changed" }];
   }
 
   edit(message: MessageView, text: string, client_message_id: string): Effect[] {
@@ -283,6 +349,7 @@ export class Session {
 
   private submit(command: Pending, parent: string | null): Effect[] {
     this.notice = null;
+    this.answer = null;
     this.stopping = false;
     const before = this.pending;
     const item = { command, conversation: command.conversation ?? null, parent, told: false, refusal: null };
@@ -333,11 +400,25 @@ export class Session {
       out.push({ do: "named", conversation: ack.conversation });
     }
     if (this.thread?.id !== ack.conversation) return [...out, { do: "listed" }];
-    const text = item.command.type === "regenerate" ? null : (item.command.text ?? "");
+    const { command } = item;
+    const parts = command.type === "send" ? command.parts : undefined;
+    const said = command.type === "regenerate" ? null : { text: command.text ?? "", author: this.user, ...(parts && { parts }) };
     const known = this.thread.messages.get(ack.reply);
-    this.thread.acknowledged(ack, text, item.parent, "", clock, now);
+    this.thread.acknowledged(ack, said, item.parent, clock, now);
     out.push(...this.turned(known, this.thread.messages.get(ack.reply)!));
     if (this.stopping && this.phase === "live") out.push(this.halt());
+    return [...out, { do: "listed" }, { do: "changed" }];
+  }
+
+  private answered(answer: CommandAnswer): Effect[] {
+    const out: Effect[] = [];
+    const at = this.outbox.findIndex((each) => each.command.id === answer.re);
+    if (at >= 0) {
+      this.outbox.splice(at, 1);
+      out.push({ do: "kept" });
+    }
+    if (answer.conversation && answer.conversation !== this.thread?.id) out.push({ do: "go", conversation: answer.conversation });
+    else this.answer = answer;
     return [...out, { do: "listed" }, { do: "changed" }];
   }
 

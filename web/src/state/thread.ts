@@ -8,9 +8,14 @@ import type {
   Following,
   Messages,
   MessageView,
+  PersonView,
   ResetStream,
+  TypingNow,
 } from "../protocol";
 import { Reply } from "./reply";
+
+/** Somebody who writes says so again every few seconds. */
+const TYPING_MS = 7_000;
 
 export class Thread {
   readonly id: string;
@@ -20,6 +25,9 @@ export class Thread {
   /** There is no such conversation, or it is somebody else's. */
   missing = false;
   deleted = false;
+  people: PersonView[] = [];
+  /** Who else writes, and until when that holds unless it is said again. */
+  private typists = new Map<string, number>();
   /** The id of the `follow` whose answer is awaited. What comes before it belongs to an older one. */
   awaited: string | null = null;
   private stuck = new Set<string>();
@@ -29,6 +37,44 @@ export class Thread {
 
   constructor(id: string) {
     this.id = id;
+  }
+
+  /** Whether the person may write here. */
+  get writable(): boolean {
+    return this.view?.standing !== "viewer";
+  }
+
+  /** What a person is called. */
+  named(user: string): string {
+    return this.people.find((each) => each.user === user)?.name || user;
+  }
+
+  peopled(people: PersonView[], user: string | null, now: number): void {
+    this.people = people;
+    for (const each of people) {
+      if (each.user === user) continue;
+      if (!each.typing) this.typists.delete(each.user);
+      else if (!this.typists.has(each.user)) this.typists.set(each.user, now + TYPING_MS);
+    }
+    for (const typist of this.typists.keys()) {
+      if (!people.some((each) => each.user === typist)) this.typists.delete(typist);
+    }
+  }
+
+  types(told: TypingNow, now: number): void {
+    if (told.typing) this.typists.set(told.user, now + TYPING_MS);
+    else this.typists.delete(told.user);
+  }
+
+  /** Who writes now; whether somebody's time was up is `lapsed`'s to say. */
+  get writers(): string[] {
+    return [...this.typists.keys()].map((user) => this.named(user));
+  }
+
+  lapsed(now: number): boolean {
+    const before = this.typists.size;
+    for (const [user, until] of this.typists) if (now >= until) this.typists.delete(user);
+    return this.typists.size !== before;
   }
 
   /** The last revision we know all of. */
@@ -91,10 +137,10 @@ export class Thread {
   }
 
   /** Our own message is stored: show it and its reply before they are told. */
-  acknowledged(ack: Ack, text: string | null, parent: string | null, assistant: string, at: string, now: number): void {
+  acknowledged(ack: Ack, said: Pick<MessageView, "text" | "parts" | "author"> | null, parent: string | null, at: string, now: number): void {
     let above = parent;
-    if (ack.message && text !== null && !this.messages.has(ack.message)) {
-      this.put({ id: ack.message, conversation: this.id, role: "user", status: "complete", created_at: at, text, parent }, now);
+    if (ack.message && said !== null && !this.messages.has(ack.message)) {
+      this.put({ id: ack.message, conversation: this.id, role: "user", status: "complete", created_at: at, parent, ...said }, now);
     }
     if (ack.message) above = ack.message;
     if (!this.messages.has(ack.reply)) {
@@ -102,7 +148,7 @@ export class Thread {
     }
     this.view = this.view
       ? { ...this.view, head: ack.reply }
-      : { id: this.id, title: "", assistant, revision: 0, created_at: at, updated_at: at, head: ack.reply };
+      : { id: this.id, title: "", assistant: "", revision: 0, created_at: at, updated_at: at, head: ack.reply };
   }
 
   /** `gap`: ask again with `follow`. `null`: it is none of our business. */

@@ -7,6 +7,7 @@ import { Empty, Nothing } from "./Empty";
 import { ClientContext, useClient } from "./hooks";
 import { Icon } from "./icons";
 import { Keys } from "./Keys";
+import { People } from "./People";
 import { Rail } from "./Rail";
 import { Thread } from "./Thread";
 
@@ -103,10 +104,12 @@ function House() {
 
   if (client.locked !== null) return <Door />;
 
-  const speaker = client.info?.assistants.find((each) => each.name === thread?.view?.assistant) ?? client.info?.assistants[0];
-  const who = speaker?.model ?? client.info?.engine.model ?? speaker?.name ?? "";
+  const assistants = client.info?.assistants ?? [];
+  const speaker = assistants.find((each) => each.name === (thread ? thread.view?.assistant : session.assistant)) ?? assistants.find((each) => each.name === "default") ?? assistants[0];
+  const model = speaker?.model ?? client.info?.engine.model ?? "";
+  const who = speaker && speaker.name !== "default" ? [speaker.name, model].filter(Boolean).join(" · ") : model;
   const gone = thread?.missing ? "There is no such conversation" : thread?.deleted ? "This conversation was deleted" : null;
-  const empty = !thread && !session.pending;
+  const empty = !thread && !session.pending && !session.answer;
   return (
     <div class={drawer ? "house open" : "house"}>
       <Rail search={search} onPick={pick} onKeys={() => setKeys(true)} />
@@ -117,7 +120,8 @@ function House() {
             <Icon name="menu" />
           </button>
           <h1 title={title}>{title || "\u00a0"}</h1>
-          <span class="who">{who}</span>
+          <span class="who">{title === who ? "" : who}</span>
+          <People />
           <Connection />
         </header>
         {gone ? (

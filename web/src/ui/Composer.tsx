@@ -1,6 +1,8 @@
 import type { Ref } from "preact";
-import { useEffect, useLayoutEffect, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { read, write } from "../live/keep";
+import { Enclosures, useEnclosures } from "./Attached";
+import { CommandMenu, useMenu } from "./Commands";
 import { useClient } from "./hooks";
 import { Icon, StopIcon } from "./icons";
 
@@ -20,6 +22,11 @@ export function Composer({ area, away, onEnd, onEditLast }: Props) {
   const [draft, setDraft] = useState(() => read("session", key) ?? "");
   const [hint, setHint] = useState<string | null>(null);
   const busy = session.busy;
+  const readOnly = session.thread ? !session.thread.writable : false;
+  const menu = useMenu(draft);
+  const files = useEnclosures();
+  const picker = useRef<HTMLInputElement>(null);
+  const [over, setOver] = useState(false);
 
   useEffect(() => setDraft(read("session", key) ?? ""), [key]);
   useEffect(() => {
@@ -38,15 +45,26 @@ export function Composer({ area, away, onEnd, onEditLast }: Props) {
     setDraft(text);
     write("session", key, text || null);
   };
+  const pick = (name: string) => {
+    keep(`/${name} `);
+    area.current?.focus();
+  };
   const send = () => {
     const text = draft.trim();
-    if (!text) return;
-    if (busy) {
+    if (!text && files.parts.length === 0) return;
+    if (files.uploading) {
+      setHint("A file is still on its way to the server.");
+      return;
+    }
+    const order = text.startsWith("/") && files.all.length === 0;
+    if (busy && !order) {
       setHint("The reply is still coming. Esc stops it.");
       return;
     }
     keep("");
-    client.send(text);
+    setHint(null);
+    client.send(text, files.parts);
+    files.clear();
     onEnd();
   };
   const stop = () => {
@@ -55,10 +73,24 @@ export function Composer({ area, away, onEnd, onEditLast }: Props) {
     area.current?.focus();
   };
 
-  const notice = hint ?? session.notice;
+  const writers = session.thread?.writers ?? [];
+  const writing = writers.length > 2 ? "Several people are writing" : writers.length ? `${writers.join(" and ")} ${writers.length === 1 ? "is" : "are"} writing` : null;
+  const notice = hint ?? session.notice ?? writing;
   return (
     <form
-      class="composer"
+      class={over ? "composer over" : "composer"}
+      onDragOver={(event) => {
+        if (readOnly || !event.dataTransfer?.types.includes("Files")) return;
+        event.preventDefault();
+        setOver(true);
+      }}
+      onDragLeave={() => setOver(false)}
+      onDrop={(event) => {
+        setOver(false);
+        if (readOnly || !event.dataTransfer?.files.length) return;
+        event.preventDefault();
+        files.add(event.dataTransfer.files);
+      }}
       onSubmit={(event) => {
         event.preventDefault();
         send();
@@ -79,15 +111,66 @@ export function Composer({ area, away, onEnd, onEditLast }: Props) {
           </button>
         )}
       </div>
+      {menu && <CommandMenu menu={menu} onPick={(each) => pick(each.name)} />}
+      <Enclosures all={files.all} onDrop={files.drop} />
       <div class="field">
+        <input
+          ref={picker}
+          class="sr-only"
+          type="file"
+          tabIndex={-1}
+          aria-hidden="true"
+          accept="image/png,image/jpeg,image/gif,image/webp,audio/*"
+          multiple
+          onChange={(event) => {
+            files.add(event.currentTarget.files ?? []);
+            event.currentTarget.value = "";
+            area.current?.focus();
+          }}
+        />
+        <button type="button" class="tool" aria-label="Add a picture or a recording" title="Add a picture or a recording" disabled={readOnly} onClick={() => picker.current?.click()}>
+          <Icon name="clip" />
+        </button>
         <textarea
           ref={area}
           rows={1}
           aria-label="Message"
-          placeholder="Write a message"
+          placeholder={readOnly ? "You can read along here" : "Write a message"}
+          disabled={readOnly}
+          aria-autocomplete={menu ? "list" : undefined}
+          aria-controls={menu ? "commands" : undefined}
+          aria-activedescendant={menu ? `command-${menu.at}` : undefined}
           value={draft}
-          onInput={(event) => keep(event.currentTarget.value)}
+          onInput={(event) => {
+            const text = event.currentTarget.value;
+            keep(text);
+            client.typing(text !== "" && !text.startsWith("/"));
+          }}
+          onPaste={(event) => {
+            const pasted = [...(event.clipboardData?.files ?? [])];
+            if (pasted.length === 0) return;
+            event.preventDefault();
+            files.add(pasted);
+          }}
           onKeyDown={(event) => {
+            if (menu && !event.isComposing) {
+              const chosen = menu.items[menu.at]!;
+              if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+                event.preventDefault();
+                menu.move(event.key === "ArrowDown" ? 1 : -1);
+                return;
+              }
+              if (event.key === "Tab" || (event.key === "Enter" && !event.shiftKey && draft.toLowerCase() !== `/${chosen.name}`)) {
+                event.preventDefault();
+                pick(chosen.name);
+                return;
+              }
+              if (event.key === "Escape") {
+                event.stopPropagation();
+                menu.close();
+                return;
+              }
+            }
             if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
               event.preventDefault();
               send();
@@ -102,7 +185,7 @@ export function Composer({ area, away, onEnd, onEditLast }: Props) {
             <StopIcon />
           </button>
         ) : (
-          <button type="submit" class="round" aria-label="Send" title="Send (Enter)" disabled={!draft.trim()}>
+          <button type="submit" class="round" aria-label="Send" title="Send (Enter)" disabled={readOnly || (!draft.trim() && files.parts.length === 0)}>
             <Icon name="up" />
           </button>
         )}

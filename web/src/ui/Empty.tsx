@@ -11,14 +11,28 @@ const TRIES = [
 export function Empty({ onTry }: { onTry: (text: string) => void }) {
   const client = useClient();
   const { info } = client;
-  const assistant = info?.assistants[0];
+  const { session } = client;
+  const assistants = info?.assistants ?? [];
+  const chosen = session.assistant ?? "default";
+  const assistant = assistants.find((each) => each.name === chosen) ?? assistants[0];
   const model = assistant?.model ?? info?.engine.model;
   return (
     <div class="scroll empty" tabindex={-1}>
       <div class="column">
         <Mark />
         <h2>{model ? `${model} is listening` : "What shall it be about"}</h2>
-        <p class="from">{info?.engine.why ?? "\u00a0"}</p>
+        <p class="from">{(assistant?.name === "default" && info?.engine.why) || "\u00a0"}</p>
+        {assistants.length > 1 && (
+          <fieldset class="assistants">
+            <legend class="sr-only">Who shall answer</legend>
+            {assistants.map((each) => (
+              <label key={each.name}>
+                <input type="radio" name="assistant" checked={each === assistant} onChange={() => client.choose(each.name)} />
+                <span>{each.name}</span>
+              </label>
+            ))}
+          </fieldset>
+        )}
         <ul class="tries">
           {TRIES.map((text) => (
             <li>
@@ -29,10 +43,17 @@ export function Empty({ onTry }: { onTry: (text: string) => void }) {
             </li>
           ))}
         </ul>
+        <p class="from join">
+          Models on another machine answer here too: run <code>legato agent --server {socketAddress()}</code> beside them.
+        </p>
         {assistant?.disclaimer && <p class="from">{assistant.disclaimer}</p>}
       </div>
     </div>
   );
+}
+
+function socketAddress(): string {
+  return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws/agents`;
 }
 
 export function Nothing({ words, onNew }: { words: string; onNew: () => void }) {

@@ -1,6 +1,7 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Client } from "../live/client";
 import type { Place } from "../state/tree";
+import { Attached } from "./Attached";
 import { Icon } from "./icons";
 import { Reply } from "./Reply";
 import { figures } from "./words";
@@ -84,14 +85,13 @@ export function UserMessage({ client, place, last, editing, onEdit }: UserProps)
     if (next !== text) client.edit(message.id, next);
   }} />;
   const long = isLong(text);
-  const images = (message.parts ?? []).flatMap((part) => (part.type === "image" ? [part.data] : []));
+  const { thread, user } = client.session;
+  const author = message.author && message.author !== user ? (thread?.named(message.author) ?? message.author) : null;
   return (
     <article class={last ? "message user last" : "message user"}>
-      <h2 class="sr-only">You</h2>
+      <h2 class={author ? "author" : "sr-only"}>{author ?? "You"}</h2>
       <div class={long && !whole ? "said folded" : "said"}>
-        {images.map((data) => (
-          <img src={data} alt="A picture you sent" />
-        ))}
+        <Attached message={message} />
         {text}
       </div>
       <div class="foot">

@@ -2,9 +2,10 @@ import { Component } from "preact";
 import type { Client } from "../live/client";
 import type { MessageView } from "../protocol";
 import type { Reply as RunningReply } from "../state/reply";
+import { segments, toolsOf } from "../state/tools";
 import { Prose } from "./Prose";
 import { Reasoning } from "./Reasoning";
-import { Tools, toolsOf } from "./Tools";
+import { Tools } from "./Tools";
 import { waiting } from "./words";
 
 /** Until there is a letter, there is only a mark that may become anything. */
@@ -48,10 +49,15 @@ export class Reply extends Component<Props> {
     const text = fold ? fold.text : (message.text ?? "");
     const reasoning = fold ? fold.reasoning : (message.reasoning ?? "");
     const tools = fold ? fold.tools : toolsOf(message);
+    const told = segments(text, tools);
+    const last = told.length - 1;
+    const end = told[last]!;
+    const asks = end.tools.some((each) => each.output === undefined);
     const thinking = running && reasoning !== "" && text === "";
     const aside = fold ? fold.state?.detail : message.status !== "interrupted" && message.detail;
     const broke = fold?.end?.type === "failed" ? fold.end.message : message.status === "interrupted" && (message.detail || "The reply broke off here.");
-    const waits = running && !thinking && !BEGUN.test(text);
+    const waits = running && !thinking && !asks && !BEGUN.test(end.text);
+    const answer = (call: string, allow: boolean) => this.props.client.approve(message.id, call, allow);
     return (
       <>
         {aside && (
@@ -60,9 +66,11 @@ export class Reply extends Component<Props> {
           </p>
         )}
         {reasoning && <Reasoning key="reasoning" text={reasoning} live={thinking} />}
-        {tools.length > 0 && <Tools key="tools" tools={tools} />}
+        {told.map((each, at) => [
+          each.tools.length > 0 && <Tools key={`tools ${at}`} tools={each.tools} live={running} onAnswer={running ? answer : null} />,
+          each.text && !(waits && at === last) && <Prose key={`prose ${at}`} text={each.text} live={running && at === last} />,
+        ])}
         {waits && <Waiting key="waits" words={stopping ? "Stopping" : waiting(fold?.state ?? null, reply ? performance.now() - reply.since : 0)} />}
-        {text && !waits && <Prose key="prose" text={text} live={running} />}
         {!running && <Ending key="ending" message={message} broke={broke} again={again} />}
       </>
     );

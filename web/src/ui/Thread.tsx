@@ -1,6 +1,7 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { copy, isLong, ReplyMessage, UserMessage } from "./Message";
 import { useClient } from "./hooks";
+import { Answer } from "./Answer";
 import { Waiting } from "./Reply";
 
 interface Props {
@@ -110,6 +111,7 @@ export function Thread({ editing, onEdit, speaker, onAway, onTakeBack, toEnd }: 
             <ReplyMessage key={place.message.id} client={client} place={place} last={last} speaker={speaker} />
           ) : null;
         })}
+        {session.answer && <Answer answer={session.answer} />}
         {said != null && (
           <article class="message user pending">
             <h2 class="sr-only">You</h2>
