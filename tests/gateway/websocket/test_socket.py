@@ -158,6 +158,41 @@ async def test_what_is_no_frame_is_1002(transport: Transport, data: bytes) -> No
             assert await client.recv() == "still here"
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        masked(0x82, b"bytes"),
+        masked(0x81, b"\xff"),
+        masked(0x81, b"x" * 65537),
+        masked(0x81, b"x", length=1 << 62),
+        masked(0x83, b"reserved"),
+        b"GET / HTTP/1.1\r\n\r\n",
+    ],
+)
+async def test_a_session_can_see_that_its_client_was_wrong(transport: Transport, data: bytes) -> None:
+    async with house(transport) as here:
+        _, writer = await here.opened()
+        writer.write(data)
+        await until(lambda: here.talks)
+        await here.talks[0].over.wait()
+        assert here.talks[0].socket.at_fault
+        writer.close()
+
+
+@pytest.mark.parametrize("last", ["!close 4003 enough", "!raise", "goodbye", ""])
+async def test_and_that_it_was_not(transport: Transport, last: str) -> None:
+    async with house(transport) as here, here.connect() as client:
+        await client.send(last or "x")
+        if last.startswith("!"):
+            await closed(client)
+        elif last:
+            await client.close(1000)
+        else:
+            client.transport.abort()
+        await here.talks[0].over.wait()
+        assert not here.talks[0].socket.at_fault
+
+
 async def test_a_flood_of_frames_is_1008(transport: Transport) -> None:
     async with house(transport) as here, here.connect() as client:
         with contextlib.suppress(ConnectionClosed):

@@ -232,6 +232,8 @@ class AsgiDoors:
                 except Exception:
                     logger.exception(words.SESSION_FAILED)
                     socket.broke()
+        # The library hangs up by itself on what is no frame or no text, and tells with which code.
+        socket.at_fault |= not socket.closing and message.get("code") in words.FAULTS
 
 
 def mount(

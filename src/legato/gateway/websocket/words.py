@@ -9,6 +9,9 @@ POLICY: Final = 1008
 TOO_BIG: Final = 1009
 INTERNAL_ERROR: Final = 1011
 
+FAULTS: Final = frozenset({PROTOCOL_ERROR, NOT_UTF8, TOO_BIG})
+"""What the asgi transport's library closes with because of what a client sent."""
+
 BROKE: Final = "The server made a mistake with this connection."
 GOING_AWAY: Final = "The server is going away: connect again."
 NO_FRAME: Final = "That is not a frame as RFC 6455 has it."
