@@ -253,6 +253,21 @@ async def test_a_reader_who_vanishes_stops_the_agent(tmp_path: Path) -> None:
         await behind.whole("the next")
 
 
+async def test_what_loses_its_agent_while_the_server_drains_goes_on_elsewhere(tmp_path: Path) -> None:
+    """Also where no new job may wait: the other agent has a job of its own when the first is lost."""
+    async with serving(tmp_path, 200, fleet="queue_seconds = 0\nlease_seconds = 2") as server:
+        both = [AgentProcess(tmp_path / "agents", server, name) for name in ("left", "right")]
+        async with working(*both) as agents:
+            reply, other = await ask(server, "lost"), await ask(server, "other")
+            await asyncio.gather(reply.viewer.has(20), other.viewer.has(20))
+            stopping = asyncio.create_task(server.stop())
+            await agents[reply.viewer.writer].kill()
+            await asyncio.gather(reply.watching, other.watching)
+            assert (reply.viewer.text, other.viewer.text) == (TEXT, TEXT)
+            assert reply.viewer.losses == 1
+            assert await stopping == 0
+
+
 async def test_both_generations_serve_side_by_side(tmp_path: Path) -> None:
     async with serving(tmp_path, 500, fleet="lease_seconds = 5") as server:
         new = AgentProcess(tmp_path / "agents", server, "new", "--slots", "1")
