@@ -246,8 +246,9 @@ class Desk:
         logger.warning("Agent %s broke the rules of the protocol and is hung up on", member.name)
         for job, lease in link.leases.items():
             self._has_stopped(job)
-            if lease.wanted:
-                self._runs[job].disown()
+            run = self._runs.get(job)
+            if run is not None and lease.wanted:
+                run.disown()
         decisions = self.scheduler.leave(member.id, self._clock())
         self.members.bury(self.scheduler.seats)
         self._do(decisions)
