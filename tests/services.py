@@ -3,6 +3,7 @@
 A service that is not installed skips the tests that need it, and fails them where `CI` is `true`: there it has to be.
 """
 
+import fcntl
 import os
 import pwd
 import shutil
@@ -126,3 +127,72 @@ def postgres_server() -> Iterator[PostgresServer]:
     finally:
         server.stop()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+MONGODB = Path(__file__).parent / "doubles" / "mongodb"
+
+
+class MongoServer:
+    """A server that speaks MongoDB's wire protocol and keeps everything in memory."""
+
+    def __init__(self, classpath: str) -> None:
+        self._classpath = classpath
+        self._process: subprocess.Popen[str] | None = None
+        self.port = 0
+
+    @property
+    def uri(self) -> str:
+        return f"mongodb://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it, empty; when this returns it takes connections."""
+        command = ["java", "-XX:TieredStopAtLevel=1", "-Xmx256m", "-cp", self._classpath]
+        process = self._process = subprocess.Popen(
+            [*command, str(MONGODB / "Server.java")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert process.stdout is not None
+        self.port = int(process.stdout.readline())
+
+    def stop(self) -> None:
+        """End it at once, breaking every connection."""
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.kill()
+            process.communicate(timeout=30)
+
+
+def _mongodb_classpath() -> str:
+    """The jars, fetched from Maven Central once for all workers."""
+    kept = Path(tempfile.gettempdir()) / f"legato-mongodb-{os.getuid()}.classpath"
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        jars = kept.read_text() if kept.exists() else ""
+        if not jars or not all(Path(jar).exists() for jar in jars.split(":")):
+            command = ["mvn", "-q", "-B", "-f", str(MONGODB / "pom.xml"), "dependency:build-classpath"]
+            made = subprocess.run(
+                [*command, f"-Dmdep.outputFile={kept}"], capture_output=True, text=True, check=False
+            )
+            if made.returncode != 0:
+                missing(
+                    f"mongo-java-server ({made.stdout[-300:].strip()})", "de.bwaldvogel:mongo-java-server"
+                )
+            jars = kept.read_text()
+        return jars
+
+
+@contextmanager
+def mongo_server() -> Iterator[MongoServer]:
+    """A running server, where there are `java` and `mvn`."""
+    for command, package in (("java", "default-jdk-headless"), ("mvn", "maven")):
+        if shutil.which(command) is None:
+            missing(command, package)
+    server = MongoServer(_mongodb_classpath())
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()

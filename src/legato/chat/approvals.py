@@ -2,17 +2,17 @@
 
 import asyncio
 
-from legato.errors import ConflictError, NotFoundError
+from legato.errors import NotFoundError
 
 
 class Approvals:
-    """Each call is decided once. The same word again changes nothing; the other one comes too late."""
+    """Each call is decided once, by whoever speaks first; a word that comes later changes nothing."""
 
     __slots__ = ("_asked", "_decided")
 
     def __init__(self) -> None:
         self._asked: dict[str, asyncio.Future[bool]] = {}
-        self._decided: dict[str, bool] = {}
+        self._decided: set[str] = set()
 
     @property
     def asked(self) -> list[str]:
@@ -31,14 +31,11 @@ class Approvals:
     def decide(self, call: str, allow: bool) -> None:
         """Give the word.
 
-        :raises NotFoundError: nothing of this name waits. :raises ConflictError: the other word was given before.
+        :raises NotFoundError: nothing of this name ever waited for one.
         """
         word = self._asked.get(call)
         if word is not None and not word.done():
-            self._decided[call] = allow
+            self._decided.add(call)
             word.set_result(allow)
         elif call not in self._decided:
             raise NotFoundError("There is no tool of this name that waits for a word.")
-        elif self._decided[call] is not allow:
-            said = "allowed" if self._decided[call] else "refused"
-            raise ConflictError(f"This tool was already {said}.")

@@ -19,6 +19,7 @@ from legato.gateway.engines import Engines
 from legato.gateway.events import OpenEvents
 from legato.gateway.lock import only_server_of
 from legato.gateway.settings import Settings
+from legato.gateway.toolbox import Toolbox
 from legato.storage.sql import SqlStorage, open_storage
 from legato.storage.sql.sqlite import SqliteDatabase
 from legato.stream import Flusher
@@ -53,8 +54,10 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
         stack.push_async_callback(fleet.close)
         engines = Engines(settings, fleet)
         stack.push_async_callback(engines.close)
+        toolbox = Toolbox(settings, stack)
         speakers = {
-            name: await _speaker(engines, assistant) for name, assistant in settings.make_assistants().items()
+            name: await _speaker(engines, toolbox, assistant)
+            for name, assistant in settings.make_assistants().items()
         }
         logger.info("%s", engines.why or _said(speakers["default"]))
         loop = asyncio.get_running_loop()
@@ -88,8 +91,8 @@ def open_database(settings: Settings) -> SqlStorage:
     return open_storage(f"sqlite:///{path}", durable=settings.storage.durable)
 
 
-async def _speaker(engines: Engines, assistant: Assistant) -> Speaker:
-    """The assistant with its engine: the primary, then the backup where there is one."""
+async def _speaker(engines: Engines, toolbox: Toolbox, assistant: Assistant) -> Speaker:
+    """The assistant with its tools and its engine: the primary, then the backup where there is one."""
     engine, model = await engines.for_model(assistant.engine, assistant.model)
     candidates = [Candidate(engine, model)]
     if assistant.backup_model is not None or assistant.backup_engine is not None:
@@ -99,7 +102,8 @@ async def _speaker(engines: Engines, assistant: Assistant) -> Speaker:
             )
         )
     patience = Patience(assistant.timeout, assistant.first_token_timeout)
-    return Speaker(assistant, FallbackEngine(candidates, patience=patience, breakers=engines.breakers), model)
+    engine_of_all = FallbackEngine(candidates, patience=patience, breakers=engines.breakers)
+    return Speaker(assistant, engine_of_all, model, await toolbox.of(assistant.tools))
 
 
 def _said(default: Speaker) -> str:

@@ -1,0 +1,1 @@
+"""Documents of a MongoDB, to be read and never to be written."""

@@ -1,0 +1,183 @@
+"""Python functions as tools: their types say what the model may ask for, their docstrings what they are good for.
+
+Other packages bring them as entry points in the group `legato.tools`; each names a function, or a list of them.
+"""
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from importlib.metadata import entry_points
+from typing import Any, TypeVar, cast, get_type_hints
+
+import pydantic
+from msgspec import Struct
+from pydantic_core import PydanticSerializationError, to_json
+
+from legato.engines.base import ToolSpec
+from legato.errors import SettingsError, ToolError
+from legato.tools.base import Context, bounded
+
+GROUP = "legato.tools"
+
+APPROVAL = "__legato_approval__"
+
+Function = Callable[..., Any]
+F = TypeVar("F", bound=Function)
+
+
+def needs_approval(function: F) -> F:
+    """Mark a function that runs only with a person's word, whatever the settings leave open."""
+    setattr(function, APPROVAL, True)
+    return function
+
+
+class _Tool(Struct, frozen=True):
+    spec: ToolSpec
+    approval: bool
+    seconds: float
+    function: Function
+    model: type[pydantic.BaseModel]
+    context_name: str | None
+    max_bytes: int
+
+    async def run(self, arguments: dict[str, Any], context: Context) -> str:
+        try:
+            checked = self.model.model_validate(arguments)
+        except pydantic.ValidationError as error:
+            raise ToolError(_complaint(error)) from None
+        named = {name: getattr(checked, name) for name in self.model.model_fields}
+        if self.context_name is not None:
+            named[self.context_name] = context
+        if inspect.iscoroutinefunction(self.function):
+            result = await cast("Awaitable[Any]", self.function(**named))
+        else:
+            result = await _in_a_thread(lambda: self.function(**named), self.spec.name)
+        return bounded(_text(result), self.max_bytes)
+
+
+class PythonTools:
+    """A `Toolset` of the functions behind one entry point, or of those it is given.
+
+    A parameter of the type `Context` is told for whom it runs, and the model hears nothing of it. A function that is no
+    coroutine runs in a thread of its own, and one that takes too long goes on there, unheard.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        functions: Iterable[Function] | None = None,
+        entry_point: str | None = None,
+        seconds: float = 30.0,
+        max_bytes: int = 16384,
+        approval: Collection[str] | None = None,
+    ) -> None:
+        """With `approval` None each function says it of itself. Without `functions` the entry point is looked for.
+
+        :raises SettingsError: there is no such entry point, or what it names cannot be a tool.
+        """
+        self._name = name
+        if functions is None:
+            functions = _loaded(entry_point or name)
+        self.tools = tuple(_made(each, seconds, max_bytes, approval) for each in functions)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def open(self) -> None:
+        """There is nothing to open."""
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+def _loaded(name: str) -> list[Function]:
+    found = next(iter(entry_points(group=GROUP, name=name)), None)
+    if found is None:
+        raise SettingsError(
+            f"There is no tool {name!r}: no installed package has an entry point of this name in {GROUP}."
+        )
+    try:
+        loaded = found.load()
+    except Exception as error:
+        raise SettingsError(f"The tool {name!r} ({found.value}) cannot be loaded: {error}.") from error
+    functions = list(loaded) if isinstance(loaded, list | tuple) else [loaded]
+    if not functions or not all(callable(each) for each in functions):
+        raise SettingsError(f"The tool {name!r} ({found.value}) is no function, nor a list of them.")
+    return functions
+
+
+def _made(function: Function, seconds: float, max_bytes: int, approval: Collection[str] | None) -> _Tool:
+    name = function.__name__
+    context_name: str | None = None
+    fields: dict[str, Any] = {}
+    try:
+        hints = get_type_hints(function, include_extras=True)
+        for parameter in inspect.signature(function).parameters.values():
+            if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+                raise SettingsError(f"The tool {name} may have only parameters that can be named.")
+            hint = hints.get(parameter.name, str)
+            if hint is Context:
+                context_name = parameter.name
+                continue
+            default = ... if parameter.default is parameter.empty else parameter.default
+            fields[parameter.name] = (hint, default)
+        model = pydantic.create_model(name, __config__=pydantic.ConfigDict(extra="forbid"), **fields)
+        schema = model.model_json_schema()
+    except (NameError, TypeError, ValueError, pydantic.errors.PydanticUserError) as error:
+        raise SettingsError(f"The types of the tool {name} cannot be told to a model: {error}.") from error
+    schema.pop("title", None)
+    asks = bool(getattr(function, APPROVAL, False))
+    if approval is not None:
+        asks = "*" in approval or name in approval
+    spec = ToolSpec(name, inspect.getdoc(function) or name, schema)
+    return _Tool(spec, asks, seconds, function, model, context_name, max_bytes)
+
+
+def _complaint(error: pydantic.ValidationError) -> str:
+    said = [
+        f"{'.'.join(map(str, each['loc'])) or 'it'}: {each['msg']}"
+        for each in error.errors(include_url=False, include_input=False, include_context=False)[:5]
+    ]
+    return f"The arguments do not fit: {'; '.join(said)}."
+
+
+def _text(result: object) -> str:
+    if isinstance(result, str):
+        return result
+    try:
+        return to_json(result).decode()
+    except PydanticSerializationError:
+        return str(result)
+
+
+async def _in_a_thread(function: Callable[[], Any], name: str) -> Any:
+    """In a thread that nobody waits for when the server ends: it cannot be cancelled."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Any] = loop.create_future()
+
+    def say(result: Any, error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(result)
+        elif isinstance(error, StopIteration):
+            done.set_exception(RuntimeError("the tool raised StopIteration"))
+        else:
+            done.set_exception(error)
+
+    def work() -> None:
+        result, failure = None, None
+        try:
+            result = function()
+        except BaseException as error:  # noqa: BLE001 (it is raised again where it is waited for)
+            failure = error
+        try:
+            loop.call_soon_threadsafe(say, result, failure)
+        except RuntimeError:
+            return  # the server has ended meanwhile
+
+    threading.Thread(target=work, name=f"tool {name}", daemon=True).start()
+    return await done
