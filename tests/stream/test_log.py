@@ -89,6 +89,14 @@ class TestReading:
             1, 7, [Text("b"), Reasoning("cd"), Text("e"), State("answering"), Text("f")]
         )
 
+    def test_a_batch_can_be_taken_apart_again(self) -> None:
+        log = log_of(Text("a"), Text("b"), State("answering"), Text("c"))
+        assert log.single(log.since(1)) == Batch(1, 4, [Text("b"), State("answering"), Text("c")])
+        assert log.single(log.since(0)).events == [Text("a"), Text("b"), State("answering"), Text("c")]
+        log.compact(2)
+        assert log.single(log.since(0)) == log.since(0)
+        assert log.single(log.since(2)) == Batch(2, 4, [State("answering"), Text("c")])
+
     def test_at_the_end_there_is_nothing(self) -> None:
         assert log_of(Text("a")).since(1) == Batch(1, 1, [])
         assert log_of().since(0) == Batch(0, 0, [])

@@ -68,9 +68,13 @@ V = TypeVar("V", bound="Visit")
 
 
 class Dialect(ABC, Generic[V]):
-    """One dialect of one server: its door, and the sockets that came in by it. `assistant` is whom it speaks to."""
+    """One dialect of one server: its door, and the sockets that came in by it. `assistant` is whom it speaks to.
+
+    A viewer that keeps up is told so many pieces of an engine (`apart`), which came at once, in frames of their own.
+    """
 
     path: ClassVar[str]
+    apart: ClassVar[int] = 1
 
     def __init__(self, host: Host, assistant: str = "default") -> None:
         self.host = host
@@ -88,6 +92,10 @@ class Dialect(ABC, Generic[V]):
 
     def door(self) -> Door:
         return Door(self.path, self.open, (), max(RECEIVED, self.host.max_frame_bytes))
+
+    def doors(self) -> list[Door]:
+        """All of its doors; one, for most."""
+        return [self.door()]
 
     def open(self, handshake: Handshake, socket: Socket) -> V:
         session = self.visit(handshake, socket)
@@ -108,6 +116,8 @@ class Dialect(ABC, Generic[V]):
         if known is None:
 
             def encode_batch(log: Log, batch: Batch) -> bytes:
+                if 1 < batch.next - batch.first <= self.apart:
+                    batch = log.single(batch)
                 return b"".join(map(frame, self.frames(log, batch)))
 
             known = self._encodings[frame] = encode_batch

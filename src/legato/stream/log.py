@@ -182,6 +182,13 @@ class Log:
         merge(events[start:stop], merged)
         return Batch(offset, self.base + stop, merged)
 
+    def single(self, batch: Batch) -> Batch:
+        """The same batch with no neighbours joined; as it is, where its beginning was compacted."""
+        start = batch.first - self.base
+        if start < 0:
+            return batch
+        return Batch(batch.first, batch.next, self._events[start : batch.next - self.base])
+
     def text_at(self, offset: int) -> str:
         """The answer as it stood at `offset`. Asking again further on costs only what was said in between.
 

@@ -1,0 +1,268 @@
+"""The dialect `chunks`, on `/ws/conversations/{conversation}`: resumable, and safe to send again.
+
+What Legato adds to it is in `docs/reference/dialects/chunks.md`.
+"""
+
+import asyncio
+from collections import deque
+from typing import ClassVar
+
+import msgspec
+from msgspec import Struct, field
+
+from legato.chat.commands import Answered, is_command
+from legato.chat.ingress import Submission
+from legato.chat.person import Person
+from legato.dialects.base import Handshake, Socket
+from legato.dialects.views import message_view, timestamp
+from legato.dialects.visit import Dialect, Frame, Visit, encode, id_in, unknown
+from legato.dialects.watching import Change, Watching
+from legato.errors import InvalidError, LegatoError, NotFoundError
+from legato.message import AudioPart, ImagePart, TextPart
+from legato.protocol.close import CloseCode
+from legato.protocol.messages import MessageView
+from legato.storage.base import Begun, Message
+from legato.stream import Batch, Failed, Log, Position, Reset, Text, resume
+
+HOLD_SECONDS = 1.0
+"""How long a client that comes in may take to say from where it goes on with a running reply, before it is told all of it."""
+
+REMEMBERED = 100
+"""Replies that a socket remembers to have told, or to have asked for."""
+
+GONE = "This conversation was deleted, or you are no longer in it."
+
+
+class Chunk(Struct, frozen=True, tag_field="type", tag="chunk"):
+    """`from` and `to` are offsets of the stream, good for the incarnation of it that `epoch` names."""
+
+    message: str = field(name="messageId")
+    data: str
+    first: int = field(name="from")
+    next: int = field(name="to")
+    epoch: str
+
+
+class Done(Struct, frozen=True, tag_field="type", tag="done"):
+    id: str = field(name="messageId")
+    message: MessageView
+
+
+class Error(Struct, frozen=True, tag_field="type", tag="error", omit_defaults=True):
+    error: str
+    message: str | None = field(default=None, name="messageId")
+
+
+class Pong(Struct, frozen=True, tag_field="type", tag="pong"):
+    timestamp: str
+
+
+class ChunksDialect(Dialect["ChunksVisit"]):
+    path: ClassVar[str] = "/ws/conversations/{conversation}"
+
+    def visit(self, handshake: Handshake, socket: Socket) -> "ChunksVisit":
+        return ChunksVisit(self, handshake, socket)
+
+    def frames(self, log: Log, batch: Batch) -> list[bytes]:
+        text = "".join([event.text for event in batch.events if isinstance(event, Text)])
+        said = [encode(Chunk(log.stream, text, batch.first, batch.next, log.epoch))] if text else []
+        said += [
+            encode(Error(event.message, log.stream)) for event in batch.events if isinstance(event, Failed)
+        ]
+        return said
+
+
+class ChunksVisit(Visit):
+    """`conversation` is the one in the path: a socket never leaves it."""
+
+    def __init__(self, dialect: ChunksDialect, handshake: Handshake, socket: Socket) -> None:
+        super().__init__(dialect, handshake, socket)
+        self.conversation = handshake.params["conversation"]
+        self.room = Room(self, dialect)
+        self._mine: deque[str] = deque(maxlen=REMEMBERED)
+        self._held: list[Log] = []
+        self._hold: asyncio.TimerHandle | None = None
+
+    def complaint(self, message: str) -> bytes:
+        return encode(Error(message))
+
+    async def arrived(self, person: Person) -> None:
+        await self.enter(self.conversation)
+        if self.gone:
+            return
+        self.attend(self.conversation, self.room)
+        self._held = self.service.logs(self.conversation)
+        if self._held:
+            self._hold = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._tell_held)
+
+    def turned_away(self, error: LegatoError) -> None:
+        wrong = isinstance(error, InvalidError)
+        self.refuse(error.message, CloseCode.BAD_REQUEST if wrong else CloseCode.FORBIDDEN)
+
+    async def take(self, person: Person, kind: str, frame: Frame) -> None:
+        match kind:
+            case "message":
+                self._tell_held()
+                await self._say(person, frame)
+            case "resume":
+                await self._resume(person, frame)
+            case "ping":
+                self.send(encode(Pong(timestamp(self.host.now()))))
+            case _:
+                raise unknown(kind)
+
+    def resumed(self) -> None:
+        self.room.mark()
+
+    def left(self) -> None:
+        if self._hold is not None:
+            self._hold.cancel()
+        self.room.detach()
+        self.service.unfollow(self.conversation, self.room)
+
+    def _tell_held(self, but: str | None = None) -> None:
+        """Tell the replies that were running when the client came in, from their beginning."""
+        held, self._held = self._held, []
+        for log in held:
+            if log.stream != but and log.stream not in self.room.told and not self.room.looks_at(log.stream):
+                self.room.watch(log)
+        if self._hold is not None:
+            self._hold.cancel()
+            self._hold = None
+
+    async def _say(self, person: Person, frame: Frame) -> None:
+        submission = submission_of(self.conversation, frame)
+        if is_command(submission.text):
+            answered = await self.command(submission.text, self.conversation, submission.client_message_id)
+            self._answer_command(answered)
+            return
+
+        def acknowledged(begun: Begun) -> None:
+            if not begun.duplicate:
+                self._mine.append(begun.reply.id)
+
+        begun = await self.service.send(person, submission, acknowledged)
+        reply = begun.reply.id
+        if begun.duplicate and not self.room.looks_at(reply):
+            # Who sent it first may have been somebody else, and then all of the reply may have been told here by now.
+            if reply in self._mine or reply not in self.room.told:
+                await self._tell(person, reply, None)
+            self._mine.append(reply)
+
+    def _answer_command(self, answered: Answered) -> None:
+        if answered.begun is not None and not answered.text:
+            return
+        now = timestamp(self.host.now())
+        message = command_message(self.host.new_id(), self.conversation, answered, now)
+        self.send(encode(Chunk(message.id, message.text, 0, 1, "")))
+        self.send(encode(Done(message.id, message)))
+
+    async def _resume(self, person: Person, frame: Frame) -> None:
+        named = id_in(frame, "conversationId", "conversation_id")
+        if named is not None and named != self.conversation:
+            raise InvalidError("This socket is in another conversation. Connect to the one you mean.")
+        last = id_in(frame, "lastMessageId", "last_message_id")
+        self._tell_held(but=last)
+        if last is not None:
+            await self._tell(person, last, frame)
+
+    async def _tell(self, person: Person, reply: str, where: Frame | None) -> None:
+        """Tell a reply of this conversation again, and its end.
+
+        :raises NotFoundError: there is no such reply in it. :raises InvalidError: the position is none.
+        """
+        try:
+            conversation, log = await self.service.log(person, reply)
+            tree = await self.service.conversation(person, self.conversation)
+        except NotFoundError:
+            conversation = ""
+        if conversation != self.conversation:
+            raise NotFoundError("There is no such reply in this conversation.")
+        offset = offset_in(log, where) if where is not None else 0
+        if not self.gone:
+            self.room.watch(log, offset)
+            message = tree.messages.get(reply)
+            if message is not None and message.status != "streaming":
+                self.room.asked(message)
+
+
+class Room(Watching):
+    """The conversation of a socket. `told` are the replies whose end was told here lately."""
+
+    def __init__(self, visit: ChunksVisit, dialect: ChunksDialect) -> None:
+        super().__init__()
+        self._visit = visit
+        self._dialect = dialect
+        self._asked: set[str] = set()
+        self.told: deque[str] = deque(maxlen=REMEMBERED)
+
+    def watch(self, log: Log, offset: int = 0) -> None:
+        """Tell a reply from here on; also one that is being told, or was."""
+        if log.stream in self.told:
+            self.told.remove(log.stream)
+        self.look(self._dialect.viewer(log, self._visit.socket, self.ended, offset))
+
+    def asked(self, message: Message) -> None:
+        """Tell the end of a reply that ended before it was asked for, however it ended."""
+        self._asked.add(message.id)
+        self.hear(message)
+
+    def tell(self, change: Change) -> None:
+        match change:
+            case Message(role="assistant") if change.status != "streaming":
+                self._end(change)
+            case Log():
+                self.watch(change)
+
+    def on_deleted(self, conversation: str) -> None:
+        self._visit.refuse(GONE, CloseCode.FORBIDDEN)
+
+    def _end(self, message: Message) -> None:
+        """`done`; one that breaks off while it is told has said so in its stream."""
+        if message.id in self.told:
+            return
+        self.told.append(message.id)
+        if message.status != "interrupted" or message.id in self._asked:
+            self._visit.send(encode(Done(message.id, message_view(message))))
+        self._asked.discard(message.id)
+
+
+def submission_of(conversation: str, frame: Frame) -> Submission:
+    """What a `message` says.
+
+    :raises InvalidError: a field is not what it must be.
+    """
+    text = frame.get("text")
+    if text is not None and not isinstance(text, str):
+        raise InvalidError("`text` must be a text.")
+    try:
+        parts = msgspec.convert(frame.get("parts") or [], list[TextPart | ImagePart | AudioPart])
+    except msgspec.ValidationError as error:
+        raise InvalidError(f"`parts` do not fit: {str(error)[:200]}.") from None
+    return Submission(id_in(frame, "client_message_id"), conversation, text or "", tuple(parts))
+
+
+def command_message(id_: str, conversation: str, answered: Answered, now: str) -> MessageView:
+    """What the server says to a command, as a message that is not stored."""
+    text = answered.text
+    return MessageView(
+        id_, answered.conversation or conversation, "system", "complete", now, 0, text, (TextPart(text),)
+    )
+
+
+def offset_in(log: Log, frame: Frame) -> int:
+    """Where a `resume` goes on: at its `position`, or at the beginning where that cannot be.
+
+    A position that names no epoch is taken where there was never another incarnation of the log.
+
+    :raises InvalidError: it is none.
+    """
+    position, epoch = frame.get("position"), frame.get("epoch")
+    if position is None:
+        return 0
+    if not isinstance(position, int) or isinstance(position, bool):
+        raise InvalidError("`position` must be the `from` or the `to` of a chunk.")
+    if epoch is None and not log.again:
+        epoch = log.epoch
+    answer = resume(log, Position(log.stream, epoch if isinstance(epoch, str) else "", position))
+    return 0 if isinstance(answer, Reset) or log.rewinds else answer.offset

@@ -1,0 +1,102 @@
+"""`POST /api/conversations/{id}/messages/chat`: a message in, the finished reply out, as clients of the dialect `chunks` send it."""
+
+import asyncio
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from fastapi import APIRouter, Request, Response
+from msgspec import Struct, field
+
+from legato.chat.commands import Asked, is_command
+from legato.chat.ingress import Submission
+from legato.chat.person import Person
+from legato.chat.service import ChatService
+from legato.dialects.chunks import command_message
+from legato.dialects.views import message_view, timestamp
+from legato.dialects.watching import Ear
+from legato.errors import NotFoundError
+from legato.gateway.access import Asker
+from legato.gateway.body import answer, documented, read
+from legato.message import AudioPart, ImagePart, TextPart
+from legato.protocol.messages import MessageView
+from legato.storage.base import Message
+
+router = APIRouter(prefix="/api/conversations", tags=["conversations"])
+
+
+class ChatMessage(Struct, frozen=True):
+    """As the `message` of the dialect."""
+
+    text: str = ""
+    parts: list[TextPart | ImagePart | AudioPart] = field(default_factory=list)
+    client_message_id: str | None = None
+
+
+@router.post(
+    "/{conversation}/messages/chat",
+    openapi_extra=documented.takes(ChatMessage),
+    responses=documented.gives(MessageView, 200, "The reply, as it is stored"),
+)
+async def chat(conversation: str, request: Request, asker: Asker, assistant: str | None = None) -> Response:
+    """Send a message and wait for the reply. The same `client_message_id` is answered with the same reply."""
+    wish = await read(request, ChatMessage)
+    person, service = asker.person, asker.service
+    await service.enter(person, conversation, assistant=assistant, create=not asker.here.auth_required)
+    if is_command(wish.text):
+        asked = Asked(person, wish.text, conversation, assistant, wish.client_message_id)
+        answered = await service.commands.run(asked)
+        if answered.begun is None:
+            now = timestamp(datetime.now(UTC))
+            return answer(command_message(str(uuid4()), conversation, answered, now))
+        return answer(message_view(await Ending(service, person, conversation).of(answered.begun.reply)))
+    ending = Ending(service, person, conversation)
+    try:
+        begun = await service.send(
+            person, Submission(wish.client_message_id, conversation, wish.text, tuple(wish.parts))
+        )
+    except BaseException:
+        ending.leave()
+        raise
+    return answer(message_view(await ending.of(begun.reply)))
+
+
+class Ending(Ear):
+    """Waits for the end of a reply. It stays until then, also where the client does not: what was asked for is written."""
+
+    def __init__(self, service: ChatService, person: Person, conversation: str) -> None:
+        self._service = service
+        self._conversation = conversation
+        self._wanted: str | None = None
+        self._ended: dict[str, Message] = {}
+        self._end: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        service.attend(person, conversation, self)
+
+    async def of(self, reply: Message) -> Message:
+        """The reply as it was stored in the end.
+
+        :raises NotFoundError: its conversation was deleted, or the person was removed from it.
+        """
+        self._wanted = reply.id
+        for message in (reply, *self._ended.values()):
+            self.on_message(message)
+        return await self._end
+
+    def leave(self) -> None:
+        self._service.unfollow(self._conversation, self)
+
+    def on_message(self, message: Message) -> None:
+        if message.role != "assistant" or message.status == "streaming":
+            return
+        if self._wanted is None:
+            self._ended[message.id] = message
+        elif message.id == self._wanted:
+            self.leave()
+            if not self._end.done():
+                self._end.set_result(message)
+
+    def on_deleted(self, conversation: str) -> None:
+        self.leave()
+        if not self._end.done():
+            self._end.set_exception(
+                NotFoundError("This conversation was deleted, or you are no longer in it.")
+            )
