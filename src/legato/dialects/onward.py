@@ -3,7 +3,21 @@
 from collections.abc import Callable, Iterable
 
 from legato.dialects.base import Socket
-from legato.stream import Batch, Encoding, Event, Failed, Finished, Flusher, Log, Rewound, Text, Viewer
+from legato.stream import (
+    Batch,
+    Encoding,
+    Event,
+    Failed,
+    Finished,
+    Flusher,
+    Log,
+    Rewound,
+    Text,
+    ToolAsked,
+    ToolFinished,
+    ToolStarted,
+    Viewer,
+)
 
 Frames = Callable[[Log, Batch], Iterable[bytes]]
 """The frames that say a batch, none to many. The same batch is encoded once for all viewers."""
@@ -66,7 +80,7 @@ class Heed:
 
     def __call__(self, log: Log, batch: Batch) -> bytes:
         events: list[Event] = []
-        for event in batch.events:
+        for event in standing(batch.events):
             if self.parted:
                 break
             match event:
@@ -96,3 +110,17 @@ class Heed:
     def _part(self, events: list[Event]) -> None:
         self.parted = True
         events.append(PARTED)
+
+
+def standing(events: Iterable[Event]) -> list[Event]:
+    """Without the words that are taken back further on. A rewind never crosses a tool's event, and says all that is kept."""
+    kept: list[Event] = []
+    since = 0
+    for event in events:
+        match event:
+            case Rewound():
+                kept[since:] = [each for each in kept[since:] if not isinstance(each, Text | Rewound)]
+            case ToolAsked() | ToolStarted() | ToolFinished():
+                since = len(kept) + 1
+        kept.append(event)
+    return kept
