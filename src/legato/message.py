@@ -6,9 +6,6 @@ from msgspec import Struct
 
 Role = Literal["system", "user", "assistant", "tool"]
 
-Standing = Literal["owner", "member", "viewer"]
-"""What a participant may: the owner everything, members write, viewers read."""
-
 Status = Literal["streaming", "complete", "stopped", "interrupted"]
 """`stopped` by a person; `interrupted`: it broke, and the text so far is what there is."""
 
@@ -57,6 +54,11 @@ class ToolResultPart(Struct, frozen=True, tag_field="type", tag="tool_result"):
 
 
 Part = TextPart | ImagePart | AudioPart | ToolCallPart | ToolResultPart
+
+
+def attached_in(parts: tuple[Part, ...]) -> tuple[ImagePart | AudioPart, ...]:
+    """The pictures and recordings."""
+    return tuple(part for part in parts if isinstance(part, ImagePart | AudioPart))
 
 
 def words_of(parts: tuple[Part, ...]) -> str:

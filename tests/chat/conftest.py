@@ -27,6 +27,8 @@ class Heard:
         self.conversations: list[Conversation] = []
         self.deleted: list[str] = []
         self.logs: list[Log] = []
+        self.people = 0
+        self.typing: list[tuple[str, bool]] = []
         self._news = asyncio.Event()
 
     def on_message(self, message: Message) -> None:
@@ -43,6 +45,14 @@ class Heard:
 
     def on_stream(self, log: Log) -> None:
         self.logs.append(log)
+        self._news.set()
+
+    def on_people(self, conversation: str) -> None:
+        self.people += 1
+        self._news.set()
+
+    def on_typing(self, conversation: str, user: str, name: str | None, typing: bool) -> None:
+        self.typing.append((user, typing))
         self._news.set()
 
     async def until(self, condition: Callable[["Heard"], bool]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from legato.chat.audience import Audience, Watcher
 
-from .conftest import Heard
+from .conftest import ADA, Heard
 
 
 def said(what: str) -> Callable[[Watcher], None]:
@@ -16,7 +16,7 @@ def said(what: str) -> Callable[[Watcher], None]:
 
 async def test_what_is_put_off_comes_at_the_end_of_the_turn_in_its_order() -> None:
     audience, heard, turn = Audience(), Heard(), []
-    audience.add("c", heard)
+    audience.add("c", heard, ADA)
     asyncio.get_running_loop().call_soon(lambda: turn.append(list(heard.deleted)))
     audience.tell_soon("c", said("one"))
     audience.tell_soon("c", said("two"))
@@ -29,8 +29,8 @@ async def test_what_is_put_off_comes_at_the_end_of_the_turn_in_its_order() -> No
 async def test_what_comes_later_does_not_overtake_what_was_put_off() -> None:
     """A client that has seen a later revision would never ask for the earlier one again."""
     audience, heard, other = Audience(), Heard(), Heard()
-    audience.add("c", heard)
-    audience.add("other", other)
+    audience.add("c", heard, ADA)
+    audience.add("other", other, ADA)
     audience.tell_soon("c", said("one"))
     audience.tell_soon("other", said("three"))
     audience.tell("c", said("two"))
@@ -46,8 +46,8 @@ async def test_one_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> 
             raise ZeroDivisionError
 
     audience, heard = Audience(), Heard()
-    audience.add("c", Raising())
-    audience.add("c", heard)
+    audience.add("c", Raising(), ADA)
+    audience.add("c", heard, ADA)
     audience.tell_soon("c", said("one"))
     audience.tell("c", said("two"))
     assert heard.deleted == ["one", "two"]

@@ -12,7 +12,7 @@ from legato.chat.reply import Reply, Speaker
 from legato.chat.service import utc
 from legato.chat.trees import TREES, Trees
 from legato.message import TextPart
-from legato.storage.base import Conversation, Message
+from legato.storage.base import Conversation, Message, Participant
 from legato.stream import Finished, Log, Text
 from legato.testing.engine import ScriptedEngine
 
@@ -101,6 +101,9 @@ class Shelf:
 
     async def messages(self, conversation: str) -> list[Message]:
         return [message("m", conversation, self.text)]
+
+    async def participants(self, conversation: str) -> list[Participant]:
+        return []
 
 
 async def test_conversations_in_memory_are_bounded_by_number() -> None:

@@ -212,7 +212,7 @@ async def test_a_watcher_that_fails_harms_nobody(house: House, caplog: pytest.Lo
 
     _, first, _ = await ask(house)
     run = await house.engine.asked()
-    house.service.attend(first.conversation.id, Raising())
+    house.service.attend(ADA, first.conversation.id, Raising())
     heard, begun, _ = await ask(house, first.conversation.id)
     run.say("One")
     run.finish()

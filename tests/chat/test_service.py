@@ -28,7 +28,7 @@ async def exchange(house: House, text: str, answer: str, conversation: str | Non
     """A whole turn; the conversation and the reply's id."""
     heard = Heard()
     conversation, reply, run = await say(house, text, conversation)
-    house.service.attend(conversation, heard)
+    house.service.attend(ADA, conversation, heard)
     run.say(answer)
     run.finish()
     await heard.ended(reply)

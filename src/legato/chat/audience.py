@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from legato.chat.person import Person
 from legato.storage.base import Conversation, Message
 from legato.stream import Log
 
@@ -22,39 +23,55 @@ class Watcher(Protocol):
         """Title, head or revision changed."""
         ...
 
-    def on_deleted(self, conversation: str) -> None: ...
+    def on_deleted(self, conversation: str) -> None:
+        """It is gone, or the person takes part in it no more: nothing of it is told any more."""
+        ...
 
     def on_stream(self, log: Log) -> None:
         """A reply begins: its log, from offset 0."""
         ...
 
+    def on_people(self, conversation: str) -> None:
+        """Who takes part or who is here changed: `People.now` has all of it. Changes that come close together are one."""
+        ...
+
+    def on_typing(self, conversation: str, user: str, name: str | None, typing: bool) -> None:
+        """Somebody else begins to type, or types no more."""
+        ...
+
 
 class Audience:
-    """The watchers of every conversation. Adding one twice is adding it once.
+    """The watchers of every conversation, each on behalf of a person. Adding one twice is adding it once.
 
     What is told of one conversation is told in the order of the calls, also where `tell_soon` puts it off.
     """
 
     def __init__(self) -> None:
         self._soon: dict[str, list[Callable[[Watcher], None]]] = {}
-        self._watchers: dict[str, dict[Watcher, None]] = {}
+        self._watchers: dict[str, dict[Watcher, Person]] = {}
 
-    def add(self, conversation: str, watcher: Watcher) -> None:
-        self._watchers.setdefault(conversation, {})[watcher] = None
-
-    def remove(self, conversation: str, watcher: Watcher) -> bool:
-        """Take one out; whether nobody is left."""
-        watchers = self._watchers.get(conversation)
-        if watchers is None:
+    def add(self, conversation: str, watcher: Watcher, person: Person) -> bool:
+        """Whether it is new there."""
+        watchers = self._watchers.setdefault(conversation, {})
+        if watcher in watchers:
             return False
-        watchers.pop(watcher, None)
-        if watchers:
-            return False
-        del self._watchers[conversation]
+        watchers[watcher] = person
         return True
+
+    def remove(self, conversation: str, watcher: Watcher) -> Person | None:
+        """Take one out; on whose behalf it was there, None where it was not."""
+        watchers = self._watchers.get(conversation)
+        person = watchers.pop(watcher, None) if watchers is not None else None
+        if not watchers:
+            self._watchers.pop(conversation, None)
+        return person
 
     def watched(self, conversation: str) -> bool:
         return conversation in self._watchers
+
+    def of(self, conversation: str) -> dict[Watcher, Person]:
+        """Those who watch it now."""
+        return dict(self._watchers.get(conversation, ()))
 
     def tell(self, conversation: str, say: Callable[[Watcher], None]) -> None:
         """Let every watcher hear it. One that fails harms neither the others nor what is told."""

@@ -3,24 +3,38 @@
 from collections.abc import Iterable
 
 from legato.engines.base import Capabilities, Turn
-from legato.message import ImagePart, Part, TextPart, ToolCallPart, ToolResultPart
-from legato.storage.base import Conversation, Message
+from legato.message import AudioPart, ImagePart, Part, TextPart, ToolCallPart, ToolResultPart
+from legato.storage.base import Conversation, Message, Participant, Standing
 
 CHARACTERS_PER_TOKEN = 3.0
 """A cautious estimate for languages written in letters; a model reads fewer tokens than this says, rarely more."""
 
 TOKENS_PER_IMAGE = 1000
+TOKENS_PER_RECORDING = 1000
+TOKENS_PER_NOTE = 25
+"""What a model is told of a picture or a recording that it does not get."""
+
 REPLY_SHARE = 0.25
 """How much of the context is left for the answer, where its length is not set."""
 
 
 class Tree:
-    """A conversation and all its messages. Messages come in the order they were made; a later one of the same id replaces."""
+    """A conversation with all its messages and participants.
 
-    __slots__ = ("characters", "conversation", "messages")
+    Messages come in the order they were made; a later one of the same id replaces. `participants` are those who joined,
+    by user, and are written by `Trees` alone.
+    """
 
-    def __init__(self, conversation: Conversation, messages: Iterable[Message] = ()) -> None:
+    __slots__ = ("characters", "conversation", "messages", "participants")
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        messages: Iterable[Message] = (),
+        participants: Iterable[Participant] = (),
+    ) -> None:
         self.conversation = conversation
+        self.participants = {each.user: each for each in participants}
         self.messages: dict[str, Message] = {}
         self.characters = 0
         for message in messages:
@@ -31,6 +45,22 @@ class Tree:
         before = self.messages.get(message.id)
         self.messages[message.id] = message
         self.characters += weight(message) - (weight(before) if before is not None else 0)
+
+    def standing(self, user: str) -> Standing | None:
+        """What this user may do here; None for a stranger. Who owns is what the conversation says, and nothing else."""
+        if user == self.conversation.owner:
+            return "owner"
+        joined = self.participants.get(user)
+        if joined is None:
+            return None
+        return "member" if joined.standing == "owner" else joined.standing
+
+    def people(self) -> list[Participant]:
+        """The owner, then those who joined, in the order in which they came."""
+        mine = self.conversation
+        known = self.participants.get(mine.owner)
+        owner = Participant(mine.id, mine.owner, "owner", mine.created_at, known.name if known else None)
+        return [owner, *(each for each in self.participants.values() if each.user != mine.owner)]
 
     def path(self, leaf: str | None = None) -> list[Message]:
         """The branch that ends in `leaf` (None: the one that is shown), first message first."""
@@ -54,6 +84,8 @@ def weight(message: Message) -> int:
                 total += len(text)
             case ImagePart(data=data):
                 total += len(data)
+            case AudioPart(data=data, transcript=text):
+                total += len(data) + len(text or "")
             case ToolCallPart(arguments=text) | ToolResultPart(output=text):
                 total += len(text)
     return total + 500
@@ -66,8 +98,10 @@ def size(parts: tuple[Part, ...]) -> float:
         match part:
             case TextPart(text=text):
                 total += len(text) / CHARACTERS_PER_TOKEN
-            case ImagePart():
-                total += TOKENS_PER_IMAGE
+            case ImagePart(data=data):
+                total += TOKENS_PER_IMAGE if data else TOKENS_PER_NOTE
+            case AudioPart(data=data):
+                total += TOKENS_PER_RECORDING if data else TOKENS_PER_NOTE
             case ToolCallPart(arguments=text) | ToolResultPart(output=text):
                 total += len(text) / CHARACTERS_PER_TOKEN
     return total

@@ -3,11 +3,11 @@
 Everything outside (dialects, HTTP routes) talks to this and to nothing below it.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from uuid import uuid4
 
+from legato.chat.access import NOT_FOUND, Access
 from legato.chat.audience import Audience, Watcher
 from legato.chat.choices import SYSTEM_LENGTH, chosen
 from legato.chat.commands import Commands, make_commands
@@ -21,17 +21,17 @@ from legato.chat.ingress import (
     fingerprint,
     title_from,
 )
+from legato.chat.people import People
 from legato.chat.person import Person
 from legato.chat.reply import Reply, Speaker, stored_log
 from legato.chat.runner import Runner
 from legato.chat.tally import Tally
 from legato.chat.trees import Trees
-from legato.errors import BusyError, InvalidError, NotFoundError
+from legato.chat.unwatched import Unwatched
+from legato.errors import BusyError, ConflictError, InvalidError, NotFoundError
 from legato.message import Part, TextPart
 from legato.storage.base import Begun, Choice, Conversation, Exchange, Found, Message, Storage
 from legato.stream import Log
-
-NOT_FOUND = "There is no such conversation."
 
 
 def utc() -> datetime:
@@ -64,7 +64,18 @@ class ChatService:
             now=now,
             new_epoch=lambda: new_id()[:8],
         )
-        self._graces: dict[str, asyncio.TimerHandle] = {}
+        self._unwatched = Unwatched(self._audience, self._runner.replies)
+        self._access = Access(self._trees)
+        self.people = People(
+            storage,
+            self._trees,
+            self._access,
+            self._audience,
+            clock=clock,
+            now=now,
+            new_id=new_id,
+            unfollow=self.unfollow,
+        )
         self._draining = False
         self.commands: Commands = make_commands(self)
 
@@ -81,8 +92,8 @@ class ChatService:
         """Leave what still runs, with all it said in the journal."""
         self._draining = True
         await self._runner.close()
-        for grace in self._graces.values():
-            grace.cancel()
+        self._unwatched.close()
+        self.people.close()
 
     @property
     def speakers(self) -> Mapping[str, Speaker]:
@@ -93,6 +104,17 @@ class ChatService:
         """Who speaks in a conversation; `default` for one whose assistant is no longer set up."""
         base = self._speakers.get(conversation.assistant) or self._speakers["default"]
         return chosen(base, conversation.choices)
+
+    def speaker_named(self, assistant: str | None) -> Speaker:
+        """Who would speak in a new conversation.
+
+        :raises InvalidError: there is no such assistant.
+        """
+        name = assistant if assistant is not None else "default"
+        if name not in self._speakers:
+            known = ", ".join(sorted(self._speakers))
+            raise InvalidError(f"There is no assistant called {name[:80]!r}. There is: {known}.")
+        return self._speakers[name]
 
     @property
     def running(self) -> int:
@@ -113,11 +135,37 @@ class ChatService:
         return conversation
 
     async def conversation(self, person: Person, conversation: str) -> Tree:
-        """:raises NotFoundError: there is none of this id that is this person's."""
-        tree = await self._trees.get(conversation)
-        if tree is None or tree.conversation.owner != person.id:
-            raise NotFoundError(NOT_FOUND)
-        return tree
+        """:raises NotFoundError: there is none of this id in which this person takes part."""
+        return await self._access.reader(person, conversation)
+
+    async def enter(
+        self,
+        person: Person,
+        conversation: str,
+        *,
+        assistant: str | None = None,
+        create: bool = False,
+        join: bool = False,
+    ) -> Conversation:
+        """The conversation of this id, for a client that names one.
+
+        With `join` somebody else's is joined, as a member. With `create` one that nobody has is made under this very id,
+        of `assistant`, and is the person's.
+
+        :raises NotFoundError: there is none for this person. :raises InvalidError: none can be of this id, or there is no such assistant.
+        """
+        tree = await self._trees.get(check_id(conversation, "The conversation's id"))
+        if tree is None and create:
+            made = self._conversation(person, assistant, "", conversation)
+            try:
+                await self._storage.create_conversation(made)
+            except ConflictError:
+                tree = await self._trees.get(conversation)
+            else:
+                return made
+        if tree is not None and join and tree.standing(person.id) is None:
+            await self.people.admit(person, conversation)
+        return (await self._access.reader(person, conversation)).conversation
 
     async def conversations(
         self, person: Person, limit: int = 50, before: tuple[datetime, str] | None = None
@@ -128,9 +176,9 @@ class ChatService:
         return await self._storage.search(person.id, clean_text(query), limit)
 
     async def rename(self, person: Person, conversation: str, title: str) -> Conversation:
-        """:raises NotFoundError: as above. :raises InvalidError: the title is empty."""
+        """:raises NotFoundError: as above. :raises ForbiddenError: it is not the person's. :raises InvalidError: the title is empty."""
         title = clean_title(title)
-        await self.conversation(person, conversation)
+        await self._access.owner(person, conversation)
         return self._changed(await self._storage.rename_conversation(conversation, title, self._now()))
 
     async def choose(
@@ -138,27 +186,28 @@ class ChatService:
     ) -> Conversation:
         """Choose something for one conversation, or take the choice back with None. What it may be is the caller's to know.
 
-        :raises NotFoundError: as above. :raises InvalidError: it is too long.
+        :raises NotFoundError: as above. :raises ForbiddenError: it is not the person's. :raises InvalidError: it is too long.
         """
         if value is not None and len(value) > SYSTEM_LENGTH:
             raise InvalidError(f"It can have {SYSTEM_LENGTH:,} characters at most.")
-        await self.conversation(person, conversation)
+        await self._access.owner(person, conversation)
         return self._changed(await self._storage.choose(conversation, what, value, self._now()))
 
     async def show(self, person: Person, conversation: str, message: str) -> Conversation:
         """Show the branch that ends in `message`.
 
         :raises NotFoundError: there is no such conversation, or no such message in it.
+        :raises ForbiddenError: the person may only read.
         """
-        await self.conversation(person, conversation)
+        await self._access.writer(person, conversation)
         return self._changed(await self._storage.set_head(conversation, message, self._now()))
 
     async def delete(self, person: Person, conversation: str) -> None:
         """Delete it and stop what runs in it.
 
-        :raises NotFoundError: as above.
+        :raises NotFoundError: as above. :raises ForbiddenError: it is not the person's.
         """
-        await self.conversation(person, conversation)
+        await self._access.owner(person, conversation)
         await self._storage.delete_conversation(conversation)
         self._trees.drop(conversation)
         self._audience.tell(conversation, lambda watcher: watcher.on_deleted(conversation))
@@ -172,7 +221,7 @@ class ChatService:
 
         :raises InvalidError: there is nothing in the message, or something that cannot be.
         :raises NotFoundError: there is no such conversation, or no such parent in it.
-        :raises ConflictError: this `client_message_id` came before with something else.
+        :raises ConflictError: this `client_message_id` came before with something else. :raises ForbiddenError: the person may only read.
         """
         parts = clean_parts(submission)
         create: Conversation | None = None
@@ -180,7 +229,7 @@ class ChatService:
             create = self._conversation(person, submission.assistant, "")
             tree = Tree(create)
         else:
-            tree = await self.conversation(person, submission.conversation)
+            tree = await self._access.writer(person, submission.conversation)
         parent = submission.parent if submission.parent is not None else tree.conversation.head
         question = self._question(person, tree.conversation.id, parts, parent)
         return await self._begin(
@@ -206,7 +255,7 @@ class ChatService:
 
         :raises NotFoundError: there is no such conversation or message. :raises InvalidError: it is no reply.
         """
-        tree = await self.conversation(person, conversation)
+        tree = await self._access.writer(person, conversation)
         old = tree.messages.get(message)
         if old is None:
             raise NotFoundError("There is no such message in this conversation.")
@@ -228,7 +277,7 @@ class ChatService:
 
         :raises NotFoundError: there is no such conversation or message. :raises InvalidError: it is not a person's, or the text is empty.
         """
-        tree = await self.conversation(person, conversation)
+        tree = await self._access.writer(person, conversation)
         old = tree.messages.get(message)
         if old is None:
             raise NotFoundError("There is no such message in this conversation.")
@@ -248,11 +297,22 @@ class ChatService:
 
         :raises NotFoundError: there is no such conversation.
         """
-        await self.conversation(person, conversation)
+        await self._access.writer(person, conversation)
         running = self._runner.replies.of(conversation)
         meant = [reply for reply in running if message is None or reply.id == message]
         await self._end(meant)
         return [reply.id for reply in meant if reply.message.status == "stopped"]
+
+    async def approve(self, person: Person, conversation: str, reply: str, call: str, allow: bool) -> None:
+        """Say whether the tool of a running reply that waits for a word may run. Of two words the first counts.
+
+        :raises NotFoundError: there is no such conversation, or nothing waits there. :raises ForbiddenError: the person may only read.
+        """
+        await self._access.writer(person, conversation)
+        running = self._runner.replies.get(reply)
+        if running is None or running.message.conversation != conversation:
+            raise NotFoundError("This reply is not being written any more, so nothing of it waits for a word.")
+        running.approvals.decide(call, allow)
 
     @staticmethod
     async def _end(replies: list[Reply]) -> None:
@@ -272,36 +332,41 @@ class ChatService:
 
         :raises NotFoundError: there is no such conversation. Then nothing is followed.
         """
-        owned = await self.conversation(person, conversation)
-        self.attend(conversation, watcher)
-        tree = await self._trees.get(conversation)
-        if tree is None or tree.conversation.owner != owned.conversation.owner:
-            self._audience.remove(conversation, watcher)
-            raise NotFoundError(NOT_FOUND)
+        await self._access.reader(person, conversation)
+        self.attend(person, conversation, watcher)
+        try:
+            tree = await self._access.reader(person, conversation)
+        except BaseException:
+            self.unfollow(conversation, watcher)
+            raise
         return tree.conversation, [message for message in tree.messages.values() if message.revision >= since]
 
-    def attend(self, conversation: str, watcher: Watcher) -> None:
-        """Be told from now on, without what was before. The caller knows that its person may."""
-        self._audience.add(conversation, watcher)
-        if (grace := self._graces.pop(conversation, None)) is not None:
-            grace.cancel()
+    def attend(self, person: Person, conversation: str, watcher: Watcher) -> None:
+        """Be told from now on, without what was before. The caller has just asked whether its person may."""
+        if self._audience.add(conversation, watcher, person):
+            self.people.arrived(conversation, person)
+        self._unwatched.end(conversation)
 
     def unfollow(self, conversation: str, watcher: Watcher) -> None:
         """Be told no more. Where nobody is left, the assistant says what becomes of a running reply.
 
         Not while the server is about to stop: then it is the server that leaves, and its viewers come back to the next.
         """
-        if not self._audience.remove(conversation, watcher) or self._draining:
+        person = self._audience.remove(conversation, watcher)
+        if person is None:
             return
-        for reply in self._runner.replies.of(conversation):
-            assistant = reply.speaker.assistant
-            if assistant.on_unwatched == "cancel":
-                reply.end("unwatched")
-            elif assistant.on_unwatched == "grace" and conversation not in self._graces:
-                loop = asyncio.get_running_loop()
-                self._graces[conversation] = loop.call_later(
-                    assistant.grace_seconds, self._grace_over, conversation
-                )
+        self.people.departed(conversation, person)
+        if not self._draining and not self._audience.watched(conversation):
+            self._unwatched.begin(conversation)
+
+    def let_go(self, conversation: str) -> bool:
+        """Keep nothing of it in memory: whoever asks for it finds it in the database. False where somebody watches it, or
+        a reply is being written."""
+        if self._audience.watched(conversation) or self._runner.replies.of(conversation):
+            return False
+        self._trees.drop(conversation)
+        self._runner.replies.forget(conversation)
+        return True
 
     @property
     def draining(self) -> bool:
@@ -329,17 +394,16 @@ class ChatService:
                 raise NotFoundError("There is no such stream.")
             found = self._runner.replies.log(stream) or (message.conversation, stored_log(message))
         tree = await self._trees.get(found[0])
-        if tree is None or tree.conversation.owner != person.id:
+        if tree is None or tree.standing(person.id) is None:
             raise NotFoundError("There is no such stream.")
         return found
 
-    def _conversation(self, person: Person, assistant: str | None, title: str) -> Conversation:
-        name = assistant if assistant is not None else "default"
-        if name not in self._speakers:
-            known = ", ".join(sorted(self._speakers))
-            raise InvalidError(f"There is no assistant called {name[:80]!r}. There is: {known}.")
+    def _conversation(
+        self, person: Person, assistant: str | None, title: str, name: str | None = None
+    ) -> Conversation:
+        speaker = self.speaker_named(assistant).assistant.name
         now = self._now()
-        return Conversation(self._new_id(), person.id, title, name, now, now)
+        return Conversation(name or self._new_id(), person.id, title, speaker, now, now)
 
     def _question(
         self, person: Person, conversation: str, parts: tuple[Part, ...], parent: str | None
@@ -382,16 +446,26 @@ class ChatService:
             parent=parent,
         )
         exchange = Exchange(
-            conversation.id, person.id, question, reply, client_message_id, mark, title, create
+            conversation.id,
+            person.id,
+            question,
+            reply,
+            client_message_id,
+            mark,
+            title,
+            create,
         )
         begun = await self._storage.begin(exchange, self._now())
         if begun.duplicate:
+            # The first time may have been long ago, and in a conversation in which they take part no more.
+            await self._access.reader(person, begun.conversation.id)
             if acknowledged is not None:
                 acknowledged(begun)
             return begun
         running = self._runner.enter(begun.reply, self.speaker(begun.conversation), person.id)
         self.tally.messages += question is not None
-        self._trees.wrote(begun.conversation, begun.question, begun.reply)
+        self._trees.wrote(begun.conversation, begun.question, begun.reply, new=create is not None)
+        self.people.typed(conversation.id, person.id)
         # It is stored, so it runs, whatever becomes of those who are told; its first step is behind all they hear now.
         self._runner.run(running)
         if acknowledged is not None:
@@ -413,9 +487,3 @@ class ChatService:
         self._trees.wrote(conversation)
         self._audience.tell(conversation.id, lambda watcher: watcher.on_conversation(conversation))
         return conversation
-
-    def _grace_over(self, conversation: str) -> None:
-        self._graces.pop(conversation, None)
-        if not self._audience.watched(conversation):
-            for reply in self._runner.replies.of(conversation):
-                reply.end("unwatched")

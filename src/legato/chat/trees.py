@@ -3,7 +3,7 @@
 from collections import OrderedDict
 
 from legato.chat.conversation import Tree
-from legato.storage.base import Conversation, Message, Storage
+from legato.storage.base import Conversation, Message, Participant, Storage
 
 TREES = 1000
 """Conversations whose messages are kept in memory."""
@@ -12,30 +12,36 @@ CHARACTERS = 32 * 1024 * 1024
 """Characters that they may have together: a few long conversations take the room of many short ones."""
 
 REVISIONS = 20_000
-"""Conversations whose last written revision is remembered."""
+"""Conversations whose last written revision, and whose last change of participants, is remembered."""
 
 
 class Trees:
     """A cache that never shows less than this server has written.
 
-    A tree that was read while a write went on may lack it; revisions tell, and then it is read again.
+    A tree that was read while a write went on may lack it; revisions and counts of changes tell, and then it is read again.
     """
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._trees: OrderedDict[str, Tree] = OrderedDict()
         self._written: OrderedDict[str, int] = OrderedDict()
+        self._peopled: OrderedDict[str, int] = OrderedDict()
         self._characters = 0
 
     async def get(self, conversation: str) -> Tree | None:
-        """The conversation with all its messages, or None where there is none."""
+        """The conversation with all its messages and participants, or None where there is none."""
         while (tree := self._trees.get(conversation)) is None:
+            peopled = self._peopled.get(conversation, 0)
             found = await self._storage.conversation(conversation)
             if found is None:
                 return None
             messages = await self._storage.messages(conversation)
-            if self._written.get(conversation, 0) <= found.revision:
-                self._keep(Tree(found, messages))
+            participants = await self._storage.participants(conversation)
+            if (
+                self._written.get(conversation, 0) <= found.revision
+                and self._peopled.get(conversation, 0) == peopled
+            ):
+                self._keep(Tree(found, messages, participants))
         self._trees.move_to_end(conversation)
         return tree
 
@@ -43,11 +49,11 @@ class Trees:
         """The tree, where memory has it."""
         return self._trees.get(conversation)
 
-    def wrote(self, conversation: Conversation, *messages: Message | None) -> None:
-        """Carry a write over into memory, where memory has all that came before it."""
+    def wrote(self, conversation: Conversation, *messages: Message | None, new: bool = False) -> None:
+        """Carry a write over into memory, where memory has all that came before it. `new`: the write has made it."""
         self._remember(conversation.id, conversation.revision)
         tree = self._trees.get(conversation.id)
-        if tree is None and conversation.revision == 1:
+        if tree is None and new:
             tree = Tree(conversation)
             self._keep(tree)
         if tree is None:
@@ -62,6 +68,18 @@ class Trees:
                 tree.put(message)
         self._characters += tree.characters - before
         self._shrink()
+
+    def joined(self, participant: Participant) -> None:
+        """Somebody takes part now, or stands otherwise."""
+        self._people_changed(participant.conversation)
+        if (tree := self._trees.get(participant.conversation)) is not None:
+            tree.participants[participant.user] = participant
+
+    def left(self, conversation: str, user: str) -> None:
+        """Somebody takes part no more."""
+        self._people_changed(conversation)
+        if (tree := self._trees.get(conversation)) is not None:
+            tree.participants.pop(user, None)
 
     def outdated(self, conversation: str, revision: int) -> None:
         """A write made this revision, and memory does not have it: what is being read now may lack it too."""
@@ -78,6 +96,11 @@ class Trees:
         self._written[conversation] = max(self._written.pop(conversation, 0), revision)
         while len(self._written) > REVISIONS:
             self._written.popitem(last=False)
+
+    def _people_changed(self, conversation: str) -> None:
+        self._peopled[conversation] = self._peopled.pop(conversation, 0) + 1
+        while len(self._peopled) > REVISIONS:
+            self._peopled.popitem(last=False)
 
     def _keep(self, tree: Tree) -> None:
         self.drop(tree.conversation.id)

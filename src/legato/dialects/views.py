@@ -1,9 +1,11 @@
 """Conversations and messages as clients see them, in the native protocol and in REST alike."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from legato.message import text_of
-from legato.protocol.messages import ConversationView, MessageView
+from legato.chat.people import Somebody
+from legato.message import Standing, text_of
+from legato.protocol.messages import ConversationView, MessageView, PersonView
 from legato.storage.base import Conversation, Message
 
 
@@ -12,7 +14,8 @@ def timestamp(when: datetime) -> str:
     return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def conversation_view(conversation: Conversation) -> ConversationView:
+def conversation_view(conversation: Conversation, standing: Standing = "owner") -> ConversationView:
+    """`standing` is that of the person who is told."""
     return ConversationView(
         id=conversation.id,
         title=conversation.title,
@@ -21,7 +24,15 @@ def conversation_view(conversation: Conversation) -> ConversationView:
         created_at=timestamp(conversation.created_at),
         updated_at=timestamp(conversation.updated_at),
         head=conversation.head,
+        standing=standing,
     )
+
+
+def people_view(people: Iterable[Somebody]) -> list[PersonView]:
+    return [
+        PersonView(each.user, each.standing, each.name, each.connections > 0, each.typing, each.connections)
+        for each in people
+    ]
 
 
 def message_view(message: Message) -> MessageView:

@@ -5,7 +5,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from legato.engines.base import Model
-from legato.message import ImagePart, TextPart
+from legato.message import AudioPart, ImagePart, Standing, TextPart
 from legato.protocol.messages import ConversationView, MessageView
 
 
@@ -43,6 +43,7 @@ class ConversationHit(Struct, frozen=True, omit_defaults=True):
     created_at: str
     updated_at: str
     head: str | None = None
+    standing: Standing = "owner"
     snippet: str | None = None
     message: str | None = None
 
@@ -64,6 +65,7 @@ class ConversationWhole(Struct, frozen=True):
     created_at: str
     updated_at: str
     head: str | None
+    standing: Standing
     messages: list[MessageView]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from legato.chat.person import Person
 from legato.chat.service import ChatService
 from legato.dialects.native.codec import delta, encode
 from legato.gateway.events import Events, OpenEvents
@@ -27,7 +28,10 @@ def position_of(stream: str, shown: str) -> Position:
 
 
 class _Present:
-    """A watcher that only counts: a reply that is followed by SSE is not unwatched."""
+    """A watcher that only counts: a reply that is followed by SSE is not unwatched. `gone` ends what its person no longer may see."""
+
+    def __init__(self, gone: Callable[[], None]) -> None:
+        self._gone = gone
 
     def on_message(self, message: Message) -> None:
         """The stream itself tells."""
@@ -36,10 +40,16 @@ class _Present:
         """The stream itself tells."""
 
     def on_deleted(self, conversation: str) -> None:
-        """The stream ends by itself."""
+        self._gone()
 
     def on_stream(self, log: Log) -> None:
         """Another reply is another request."""
+
+    def on_people(self, conversation: str) -> None:
+        """A stream has no word for it."""
+
+    def on_typing(self, conversation: str, user: str, name: str | None, typing: bool) -> None:
+        """A stream has no word for it."""
 
 
 class EventStream(Events):
@@ -50,6 +60,7 @@ class EventStream(Events):
         open_events: OpenEvents,
         service: ChatService,
         flusher: Flusher,
+        person: Person,
         conversation: str,
         log: Log,
         offset: int,
@@ -58,6 +69,7 @@ class EventStream(Events):
         super().__init__(open_events)
         self._service = service
         self._flusher = flusher
+        self._person = person
         self._conversation = conversation
         self._log = log
         self._offset = offset
@@ -74,8 +86,8 @@ class EventStream(Events):
         """The task of the request sends when this turn of the loop is over."""
 
     def begin(self) -> Callable[[], None]:
-        present = _Present()
-        self._service.attend(self._conversation, present)
+        present = _Present(self.end)
+        self._service.attend(self._person, self._conversation, present)
         viewer = Viewer(self._log, self._offset, event, self, self._flusher, lambda _: self.end())
         self._viewer = viewer
 

@@ -227,6 +227,8 @@ class ConversationChanged(Answer, frozen=True, tag="conversation"):
 
 
 class ConversationDeleted(Answer, frozen=True, tag="deleted"):
+    """The conversation is gone for you: it was deleted, you left, or you were removed. You follow it no more."""
+
     conversation: str
 
 
@@ -259,17 +261,21 @@ class ResetStream(Struct, frozen=True, tag_field="type", tag="reset"):
 
 
 class PersonView(Struct, frozen=True, omit_defaults=True):
-    """A participant as clients see them. `present`: they have this conversation open somewhere."""
+    """A participant as clients see them. `present`: they have this conversation open somewhere, through so many `connections`."""
 
     user: str
     standing: Standing
     name: str | None = None
     present: bool = False
     typing: bool = False
+    connections: int = 0
 
 
 class People(Answer, frozen=True, tag="people"):
-    """Who takes part in a conversation, and who of them is here: behind `following`, and whenever it changes."""
+    """Everybody who takes part in a conversation, and who of them is here: behind `following`, and whenever it changes.
+
+    Changes that come close together are told as one.
+    """
 
     conversation: str
     people: list[PersonView]

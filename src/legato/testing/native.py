@@ -21,6 +21,8 @@ from legato.protocol.messages import (
     Hello,
     MessageChanged,
     MessageView,
+    People,
+    PersonView,
     Ping,
     Pong,
     Regenerate,
@@ -220,6 +222,9 @@ class Server:
             if each.conversation == view.id and each.revision >= command.since
         ]
         line.say(Following(re=command.id, conversation=view, messages=missed))
+        line.say(
+            People(conversation=view.id, people=[PersonView("ann", "owner", present=True, connections=1)])
+        )
         positions = {each.stream: each for each in command.positions}
         cursors = line.cursors[view.id] = {}
         for stream, log in self.logs.items():

@@ -2,17 +2,23 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
+from legato.chat.people import People
 from legato.dialects.base import Socket
 from legato.dialects.native.codec import encode
-from legato.dialects.views import conversation_view, message_view
+from legato.dialects.views import conversation_view, message_view, people_view
 from legato.dialects.watching import Change, Watching
+from legato.message import Standing
 from legato.protocol.messages import (
     ConversationChanged,
     ConversationDeleted,
+    ConversationView,
     MessageChanged,
+    PersonView,
     ResetStream,
+    TypingNow,
     Where,
 )
+from legato.protocol.messages import People as PeopleNow
 from legato.storage.base import Conversation, Message
 from legato.stream import Encoding, Flusher, Log, Position, Reset, Viewer, resume
 
@@ -25,7 +31,11 @@ class Followed(Watching):
         "_early",
         "_encoding",
         "_flusher",
+        "_people",
         "_socket",
+        "_standing",
+        "_told",
+        "_user",
         "conversation",
     )
 
@@ -35,6 +45,8 @@ class Followed(Watching):
         socket: Socket,
         flusher: Flusher,
         encoding: Encoding,
+        user: str,
+        people: People,
         deleted: Callable[[str], None],
     ) -> None:
         super().__init__()
@@ -42,17 +54,34 @@ class Followed(Watching):
         self._socket = socket
         self._flusher = flusher
         self._encoding = encoding
+        self._user = user
+        self._people = people
         self._deleted = deleted
+        self._standing: Standing = "owner"
+        self._told: list[PersonView] | None = None
         self._early: list[Change] | None = []
 
     def on_deleted(self, conversation: str) -> None:
         self._socket.send(encode(ConversationDeleted(conversation=conversation)))
         self._deleted(conversation)
 
+    def on_people(self, conversation: str) -> None:
+        if self._early is None and (people := people_view(self._people.now(conversation))) != self._told:
+            self._told = people
+            self._socket.send(encode(PeopleNow(conversation=conversation, people=people)))
+
+    def on_typing(self, conversation: str, user: str, name: str | None, typing: bool) -> None:
+        self._socket.send(encode(TypingNow(conversation=conversation, user=user, name=name, typing=typing)))
+
+    def view(self, conversation: Conversation) -> ConversationView:
+        """The conversation as the person of this socket sees it. What memory no longer has of their standing is as it was."""
+        self._standing = self._people.known(self._user, conversation.id) or self._standing
+        return conversation_view(conversation, self._standing)
+
     def again(self) -> None:
         """Start over: look at no stream, and keep what is heard until `ready`."""
         self.detach()
-        self._early = []
+        self._early, self._told = [], None
 
     def ready(self, revision: int, logs: Iterable[Log], positions: Mapping[str, Where]) -> None:
         """All up to `revision` was told: tell what came since, then the streams, each from its position."""
@@ -100,6 +129,6 @@ class Followed(Watching):
             case Message():
                 self._socket.send(encode(MessageChanged(message=message_view(change))))
             case Conversation():
-                self._socket.send(encode(ConversationChanged(conversation=conversation_view(change))))
+                self._socket.send(encode(ConversationChanged(conversation=self.view(change))))
             case Log():
                 self.watch(change, None)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from typing import Protocol, assert_never
 
+from legato.chat.commands import Asked, is_command, typed
 from legato.chat.ingress import Submission, check_id
 from legato.chat.person import Person
 from legato.chat.service import ChatService
@@ -17,8 +18,12 @@ from legato.message import ImagePart
 from legato.protocol.close import CloseCode
 from legato.protocol.messages import (
     Ack,
+    Approve,
+    Approved,
     ClientMessage,
+    CommandAnswer,
     ConversationChanged,
+    ConversationView,
     Edit,
     Error,
     Follow,
@@ -35,11 +40,12 @@ from legato.protocol.messages import (
     Show,
     Stop,
     Stopped,
+    Typing,
     Unfollow,
     Unfollowed,
     Welcome,
 )
-from legato.storage.base import Begun, Conversation, Message
+from legato.storage.base import Begun, Message
 from legato.stream import Flusher, Log
 
 logger = logging.getLogger(__name__)
@@ -185,14 +191,24 @@ class NativeSession:
             case Unfollow():
                 self._leave(command.conversation)
                 self._send(Unfollowed(re=command.id, conversation=command.conversation))
+            case Send() if (text := typed(command.text, command.parts)) is not None:
+                await self._obey(person, command, text)
+            case Edit(text=text) if is_command(text):
+                raise InvalidError("A command cannot stand in place of a message. Send it by itself.")
             case Send() | Regenerate() | Edit():
                 await self._begin(person, command)
             case Show():
                 shown = await service.show(person, command.conversation, command.message)
-                self._send(ConversationChanged(re=command.id, conversation=conversation_view(shown)))
+                view = conversation_view(shown, await service.people.standing(person, shown.id))
+                self._send(ConversationChanged(re=command.id, conversation=view))
             case Stop():
                 stopped = await service.stop(person, command.conversation, command.message)
                 self._send(Stopped(re=command.id, conversation=command.conversation, messages=stopped))
+            case Typing():
+                await service.people.typing(person, command.conversation, command.typing)
+            case Approve(conversation=conversation, message=message, call=call):
+                await service.approve(person, conversation, message, call, command.allow)
+                self._send(Approved(re=command.id, conversation=conversation, message=message, call=call))
             case Ping():
                 self._send(Pong(re=command.id))
             case _:
@@ -214,19 +230,20 @@ class NativeSession:
                 f"One follow can name {POSITIONS} positions; this one has {len(command.positions)}."
             )
         service = self._dialect.service
-        followed = self._followed_of(command.conversation)
+        followed = self._followed_of(person, command.conversation)
         followed.again()
         try:
             conversation, messages = await service.follow(
                 person, command.conversation, followed, command.since
             )
-            await self._tell_history(command.id, conversation, messages)
+            await self._tell_history(command.id, followed.view(conversation), messages)
             positions = {where.stream: where for where in command.positions}
             ended = [
                 log
                 for stream in positions.keys() - {log.stream for log in service.logs(command.conversation)}
                 if (log := await self._ended_log(person, command.conversation, stream)) is not None
             ]
+            await service.people.standing(person, command.conversation)
         except BaseException:
             self._leave(command.conversation)
             raise
@@ -237,6 +254,7 @@ class NativeSession:
         running = service.logs(command.conversation)
         logs = {log.stream: log for log in [*ended, *running]}
         followed.ready(conversation.revision, logs.values(), positions)
+        followed.on_people(command.conversation)
 
     async def _ended_log(self, person: Person, conversation: str, stream: str) -> Log | None:
         try:
@@ -249,13 +267,13 @@ class NativeSession:
         return None
 
     async def _tell_history(
-        self, re: str | None, conversation: Conversation, messages: list[Message]
+        self, re: str | None, conversation: ConversationView, messages: list[Message]
     ) -> None:
         pages = paged([message_view(message) for message in messages])
         self._send(
             Following(
                 re=re,
-                conversation=conversation_view(conversation),
+                conversation=conversation,
                 messages=pages[0],
                 more=len(pages) > 1,
             )
@@ -270,6 +288,27 @@ class NativeSession:
             self._room = asyncio.Event()
             await self._room.wait()
         self._room = None
+
+    async def _obey(self, person: Person, command: Send, text: str) -> None:
+        """Do what a command says. A reply that it begins is followed from its beginning."""
+        service = self._dialect.service
+        said = await service.commands.run(
+            Asked(person, text, command.conversation, command.assistant, command.client_message_id)
+        )
+        begun = said.begun
+        if begun is not None and not self._gone and begun.conversation.id not in (self._followed or {}):
+            followed = self._followed_of(person, begun.conversation.id)
+            service.attend(person, begun.conversation.id, followed)
+            followed.ready(0, service.logs(begun.conversation.id), {})
+        self._send(
+            CommandAnswer(
+                re=command.id,
+                name=said.name,
+                text=said.text,
+                failed=said.failed,
+                conversation=said.conversation,
+            )
+        )
 
     async def _begin(self, person: Person, command: Send | Regenerate | Edit) -> None:
         """Start a reply. `ack` goes out before anything of it is told, and this socket follows it from then on."""
@@ -290,9 +329,11 @@ class NativeSession:
                 )
             )
             if not self._gone and begun.conversation.id not in (self._followed or {}):
-                followed = self._followed_of(begun.conversation.id)
-                service.attend(begun.conversation.id, followed)
+                followed = self._followed_of(person, begun.conversation.id)
+                service.attend(person, begun.conversation.id, followed)
                 followed.ready(0, (), {})
+                if len(service.people.now(begun.conversation.id)) > 1:
+                    followed.on_people(begun.conversation.id)
 
         match command:
             case Send():
@@ -317,7 +358,7 @@ class NativeSession:
             if not self._gone:
                 followed_now.watch(log, None)
 
-    def _followed_of(self, conversation: str) -> Followed:
+    def _followed_of(self, person: Person, conversation: str) -> Followed:
         if self._followed is None:
             self._followed = {}
         followed = self._followed.get(conversation)
@@ -329,6 +370,8 @@ class NativeSession:
                 self.socket,
                 self._dialect.flusher,
                 framed(delta, self.socket.frame),
+                person.id,
+                self._dialect.service.people,
                 self._leave,
             )
             self._followed[conversation] = followed

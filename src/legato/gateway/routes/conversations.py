@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
+from legato.chat.conversation import Tree
+from legato.chat.commands import Asked, typed
 from legato.chat.export import as_markdown
 from legato.chat.ingress import Submission
 from legato.dialects.views import conversation_view, message_view
@@ -15,6 +17,7 @@ from legato.errors import InvalidError
 from legato.gateway.access import Asker
 from legato.gateway.body import answer, documented, read
 from legato.gateway.shapes import (
+    CommandDone,
     ConversationChange,
     ConversationHit,
     ConversationList,
@@ -26,7 +29,7 @@ from legato.gateway.shapes import (
     StoppedMessages,
     StopRequest,
 )
-from legato.message import TextPart
+from legato.message import Standing, TextPart
 from legato.protocol.messages import ConversationView, MessageView
 from legato.storage.base import Conversation, Message
 
@@ -56,11 +59,18 @@ async def every(
     """The person's conversations, last changed first; with `q`, those in whose title or messages its words occur."""
     if q is not None and q.strip():
         found = await asker.service.search(asker.person, q, limit)
-        hits = [_hit(each.conversation, each.snippet, each.message) for each in found]
+        standings = await asker.service.people.standings(asker.person, [each.conversation for each in found])
+        hits = [
+            _hit(each.conversation, standings[each.conversation.id], each.snippet, each.message)
+            for each in found
+            if each.conversation.id in standings
+        ]
         return answer(ConversationList(hits))
     page = await asker.service.conversations(asker.person, limit, _from_cursor(before))
     following = _cursor(page[-1]) if len(page) == limit else None
-    return answer(ConversationList([_hit(each) for each in page], following))
+    standings = await asker.service.people.standings(asker.person, page)
+    hits = [_hit(each, standings[each.id]) for each in page if each.id in standings]
+    return answer(ConversationList(hits, following))
 
 
 @router.get("/{conversation}", responses=documented.gives(ConversationWhole))
@@ -68,7 +78,7 @@ async def one(conversation: str, asker: Asker, branches: Literal["shown", "all"]
     """A conversation with its messages, in order."""
     tree = await asker.service.conversation(asker.person, conversation)
     messages = tree.path() if branches == "shown" else list(tree.messages.values())
-    view = msgspec.structs.asdict(conversation_view(tree.conversation))
+    view = msgspec.structs.asdict(_view(asker, tree))
     return answer(ConversationWhole(**view, messages=_views(asker, messages)))
 
 
@@ -82,14 +92,11 @@ async def change(conversation: str, request: Request, asker: Asker) -> Response:
     wish = await read(request, ConversationChange)
     if wish.title is None and wish.head is None:
         raise InvalidError("Say what to change: a title, or the head of the branch to show.")
-    changed: Conversation | None = None
     if wish.title is not None:
-        changed = await asker.service.rename(asker.person, conversation, wish.title)
+        await asker.service.rename(asker.person, conversation, wish.title)
     if wish.head is not None:
-        changed = await asker.service.show(asker.person, conversation, wish.head)
-    if changed is None:
-        changed = (await asker.service.conversation(asker.person, conversation)).conversation
-    return answer(conversation_view(changed))
+        await asker.service.show(asker.person, conversation, wish.head)
+    return answer(_view(asker, await asker.service.conversation(asker.person, conversation)))
 
 
 @router.delete("/{conversation}", status_code=204)
@@ -104,18 +111,24 @@ async def messages(conversation: str, asker: Asker, since: Annotated[int, Query(
     """Every message of every branch, or those written after revision `since`."""
     tree = await asker.service.conversation(asker.person, conversation)
     chosen = [message for message in tree.messages.values() if message.revision > since]
-    return answer(MessageList(conversation_view(tree.conversation), _views(asker, chosen)))
+    return answer(MessageList(_view(asker, tree), _views(asker, chosen)))
 
 
 @router.post(
     "/{conversation}/messages",
     status_code=201,
     openapi_extra=documented.takes(NewMessage),
-    responses=documented.gives(MessageTaken, 201, "It is stored, and the reply is under way"),
+    responses=documented.gives(MessageTaken, 201, "It is stored, and the reply is under way")
+    | documented.gives(CommandDone, 200, "It was a command: nothing of it is stored"),
 )
 async def send(conversation: str, request: Request, asker: Asker) -> Response:
-    """Send a message. The answer comes as the stream that `reply` names."""
+    """Send a message. The answer comes as the stream that `reply` names. One that came before is answered as then, with 200."""
     wish = await read(request, NewMessage)
+    if (text := typed(wish.text, wish.parts)) is not None:
+        asked = Asked(asker.person, text, conversation, None, wish.client_message_id)
+        done = await asker.service.commands.run(asked)
+        begun_by = done.begun.reply.id if done.begun is not None else None
+        return answer(CommandDone(done.name, done.text, done.failed, done.conversation, begun_by))
     submission = Submission(
         client_message_id=wish.client_message_id,
         conversation=conversation,
@@ -156,9 +169,13 @@ async def export(
     if as_ == "markdown":
         headers = {"content-disposition": f'attachment; filename="{name}.md"'}
         return Response(as_markdown(tree), headers=headers, media_type="text/markdown; charset=utf-8")
-    whole = msgspec.to_builtins(conversation_view(tree.conversation))
+    whole = msgspec.to_builtins(_view(asker, tree))
     whole["messages"] = msgspec.to_builtins(_views(asker, list(tree.messages.values())))
     return answer(whole, headers={"content-disposition": f'attachment; filename="{name}.json"'})
+
+
+def _view(asker: Asker, tree: Tree) -> ConversationView:
+    return conversation_view(tree.conversation, tree.standing(asker.person.id) or "viewer")
 
 
 def _views(asker: Asker, messages: list[Message]) -> list[MessageView]:
@@ -174,9 +191,12 @@ def _views(asker: Asker, messages: list[Message]) -> list[MessageView]:
 
 
 def _hit(
-    conversation: Conversation, snippet: str | None = None, message: str | None = None
+    conversation: Conversation,
+    standing: Standing,
+    snippet: str | None = None,
+    message: str | None = None,
 ) -> ConversationHit:
-    view = msgspec.structs.asdict(conversation_view(conversation))
+    view = msgspec.structs.asdict(conversation_view(conversation, standing))
     return ConversationHit(**view, snippet=snippet, message=message)
 
 

@@ -31,7 +31,7 @@ async def follow(
     """A reply as it is written. Each event's id is its position, `epoch:offset`; a browser sends the last one back by
     itself as `Last-Event-ID`, others may give it as `?position=`."""
     conversation, log = await asker.service.log(asker.person, stream)
-    tell = partial(EventStream, asker.events, asker.service, asker.flusher, conversation, log)
+    tell = partial(EventStream, asker.events, asker.service, asker.flusher, asker.person, conversation, log)
     shown = last_event_id if last_event_id is not None else position
     if not shown:
         return tell(0, None)

@@ -1,0 +1,53 @@
+"""Who may do what in a conversation. Every action asks here, and is answered from what is true now."""
+
+from legato.chat.conversation import Tree
+from legato.chat.person import Person
+from legato.chat.trees import Trees
+from legato.errors import ForbiddenError, NotFoundError
+from legato.storage.base import Standing
+
+NOT_FOUND = "There is no such conversation."
+
+
+class Access:
+    """To a stranger a conversation looks exactly like one that does not exist."""
+
+    def __init__(self, trees: Trees) -> None:
+        self._trees = trees
+
+    async def reader(self, person: Person, conversation: str) -> Tree:
+        """The conversation, for one who may read it: every participant.
+
+        :raises NotFoundError: there is none of this id that the person takes part in.
+        """
+        tree = await self._trees.get(conversation)
+        if tree is None or tree.standing(person.id) is None:
+            raise NotFoundError(NOT_FOUND)
+        return tree
+
+    async def writer(self, person: Person, conversation: str) -> Tree:
+        """The conversation, for one who may write in it: its owner and its members.
+
+        :raises NotFoundError: as above. :raises ForbiddenError: the person may only read.
+        """
+        tree = await self.reader(person, conversation)
+        if tree.standing(person.id) == "viewer":
+            raise ForbiddenError(
+                "You can read this conversation, but not write in it. Its owner can change that."
+            )
+        return tree
+
+    async def owner(self, person: Person, conversation: str) -> Tree:
+        """The conversation, for the one who may do everything with it.
+
+        :raises NotFoundError: as above. :raises ForbiddenError: it is somebody else's.
+        """
+        tree = await self.reader(person, conversation)
+        if tree.standing(person.id) != "owner":
+            raise ForbiddenError("Only the owner of this conversation can do that.")
+        return tree
+
+    def known(self, user: str, conversation: str) -> Standing | None:
+        """How somebody stands, as far as memory has it: right behind one of the above it has."""
+        tree = self._trees.seen(conversation)
+        return tree.standing(user) if tree is not None else None
