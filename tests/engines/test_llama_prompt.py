@@ -55,7 +55,7 @@ def test_every_part_is_plain_but_the_system_prompt_is_its_owners():
 
 
 @pytest.mark.parametrize(
-    "address", ["http://169.254.169.254/x.png", "file:///etc/passwd", "data:text/html,x", ""]
+    "address", ["http://169.254.169.254/x.png", "file:///etc/passwd", "data:text/html,x"]
 )
 def test_only_an_image_in_the_message_itself_is_passed_on(address):
     with pytest.raises(EngineRefusedError, match="data: URL"):

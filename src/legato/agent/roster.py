@@ -5,8 +5,10 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from legato.engines.base import Engine, Model, Out, Outcome, Request, ToolCall
+from legato.engines.history import fitted, perceives
 from legato.engines.llama.engine import LlamaEngine
 from legato.engines.ollama import OllamaEngine
 from legato.errors import EngineError, EngineUnavailableError, ModelNotFoundError
@@ -68,7 +70,11 @@ class Roster:
         :raises ModelNotFoundError: none has.
         :raises EngineError: as the engine does.
         """
-        return await self._engine(request.model).generate(request, out)
+        engine = self._engine(request.model)
+        if perceives(request.turns):
+            can = await engine.capabilities(request.model)
+            request = replace(request, turns=fitted(request.turns, can))
+        return await engine.generate(request, out)
 
     async def load(self, model: str) -> None:
         """Have a model loaded, where the engine can be told to.

@@ -9,13 +9,17 @@ import msgspec
 from msgspec import Struct
 
 from legato.errors import InvalidError
-from legato.message import ImagePart, Part, TextPart, text_of
+from legato.message import AudioPart, ImagePart, Part, TextPart, text_of
 
 ID_LENGTH = 128
 TITLE_LENGTH = 200
 TEXT_LENGTH = 200_000
 
+ATTACHED = 10
+"""Pictures and recordings that one message may have."""
+
 _IMAGE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,", re.ASCII)
+_AUDIO = re.compile(r"data:audio/[a-z0-9.+-]{1,40}(;codecs=[a-z0-9.,+-]{1,40})?;base64,", re.ASCII)
 _ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,128}")
 
 
@@ -28,7 +32,7 @@ class Submission(Struct, frozen=True):
     client_message_id: str | None = None
     conversation: str | None = None
     text: str = ""
-    parts: tuple[TextPart | ImagePart, ...] = ()
+    parts: tuple[TextPart | ImagePart | AudioPart, ...] = ()
     parent: str | None = None
     assistant: str | None = None
 
@@ -68,9 +72,9 @@ def clean_title(title: str) -> str:
 
 
 def clean_parts(submission: Submission) -> tuple[Part, ...]:
-    """The parts of a message: its text, then what came beside it.
+    """The parts of a message: its text, then what came beside it. A picture or recording has `data` or an `attachment`.
 
-    :raises InvalidError: there is nothing in it, it is too long, or an image is not a `data:` URL of a known type.
+    :raises InvalidError: there is nothing in it, it is too long, or an image is neither the name of an attachment nor a `data:` URL of a known type.
     """
     parts: list[Part] = []
     if submission.text:
@@ -79,27 +83,38 @@ def clean_parts(submission: Submission) -> tuple[Part, ...]:
         if isinstance(part, TextPart):
             if part.text:
                 parts.append(TextPart(clean_text(part.text)))
+        elif isinstance(part, ImagePart):
+            parts.append(ImagePart(*_source(part, "image", _IMAGE, "a PNG, JPEG, GIF or WebP")))
         else:
-            parts.append(_image(part))
+            parts.append(AudioPart(*_source(part, "recording", _AUDIO, "its sound")))
     text = text_of(tuple(parts))
     if len(text) > TEXT_LENGTH:
         raise InvalidError(
             f"A message can have {TEXT_LENGTH:,} characters at most; this one has {len(text):,}."
         )
-    if not text.strip() and not any(isinstance(part, ImagePart) for part in parts):
+    attached = sum(not isinstance(part, TextPart) for part in parts)
+    if attached > ATTACHED:
+        raise InvalidError(f"A message can have {ATTACHED} pictures and recordings; this one has {attached}.")
+    if not text.strip() and not attached:
         raise InvalidError("The message is empty. Write something and send it again.")
     return tuple(parts)
 
 
-def _image(part: ImagePart) -> ImagePart:
-    start = _IMAGE.match(part.data)
-    if start is None:
-        raise InvalidError("An image must be a data: URL of a PNG, JPEG, GIF or WebP, in base64.")
+def _source(
+    part: ImagePart | AudioPart, what: str, known: re.Pattern[str], kinds: str
+) -> tuple[str, str | None]:
+    """Where it is: its `data`, or the id of its attachment."""
+    if part.attachment is not None and not part.data:
+        return "", check_id(part.attachment, "The attachment's id")
+    start = known.match(part.data)
+    if start is None or part.attachment is not None:
+        a = "An" if what[0] in "aeiou" else "A"
+        raise InvalidError(f"{a} {what} must be an attachment, or a data: URL of {kinds}, in base64.")
     try:
         base64.b64decode(part.data[start.end() :], validate=True)
     except (binascii.Error, ValueError):
-        raise InvalidError("An image's base64 is broken. Send the picture again.") from None
-    return part
+        raise InvalidError(f"The base64 of the {what} is broken. Send it again.") from None
+    return part.data, None
 
 
 def fingerprint(kind: str, submission: Submission, target: str | None = None) -> str:
@@ -121,7 +136,11 @@ def title_from(parts: tuple[Part, ...], length: int = 60) -> str:
     lines = (line.strip().lstrip("#>*- ") for line in text_of(parts).splitlines())
     line = next((" ".join(line.split()) for line in lines if line and not line.startswith("```")), "")
     if not line:
-        return "A picture" if any(isinstance(part, ImagePart) for part in parts) else "New conversation"
+        kinds = (("A picture", ImagePart), ("A recording", AudioPart))
+        return next(
+            (title for title, kind in kinds if any(isinstance(part, kind) for part in parts)),
+            "New conversation",
+        )
     if len(line) <= length:
         return line
     cut = line[: length + 1].rsplit(" ", 1)[0] if " " in line[: length + 1] else line[:length]

@@ -51,7 +51,10 @@ class Speaker:
 
 
 class Reply:
-    """One running reply. It is its engine's `Out`: what the engine writes goes into the log in the same call."""
+    """One running reply. It is its engine's `Out`: what the engine writes goes into the log in the same call.
+
+    `notice` is a sentence for the person that stands before the detail of every state.
+    """
 
     __slots__ = (
         "_answering",
@@ -68,6 +71,7 @@ class Reply:
         "first",
         "log",
         "message",
+        "notice",
         "pieces",
         "recording",
         "running",
@@ -82,6 +86,7 @@ class Reply:
     ) -> None:
         self.message = message
         self.user = user
+        self.notice: str | None = None
         self.log = log
         self.speaker = speaker
         self.approvals = Approvals()
@@ -166,7 +171,10 @@ class Reply:
     def state(self, state: State) -> None:
         if not self.log.closed and self.ending is None:
             state = replace(
-                state, model=_cleaned(state.model), agent=_cleaned(state.agent), detail=_cleaned(state.detail)
+                state,
+                model=_cleaned(state.model),
+                agent=_cleaned(state.agent),
+                detail=_cleaned(" ".join(filter(None, (self.notice, state.detail))) or None),
             )
             self.log.append(state)
             self._state = state

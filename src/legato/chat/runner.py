@@ -8,14 +8,17 @@ from datetime import datetime
 import msgspec
 
 from legato.chat import turn
+from legato.chat.attachments import Attachments
 from legato.chat.audience import Audience, Watcher
 from legato.chat.choices import chosen, still_read
 from legato.chat.journal import INTERVAL, Journal
 from legato.chat.replies import Replies
 from legato.chat.reply import Reply, Speaker, finished_message, pieces
+from legato.chat.senses import Senses
 from legato.chat.tally import Tally
 from legato.chat.tooling import asker, before_and_tail, kept
 from legato.chat.trees import Trees
+from legato.engines.transcribe import Transcriber
 from legato.errors import StorageError
 from legato.storage.base import Conversation, Message, Storage, Unfinished
 from legato.stream import Failed, Finished, Log, Reasoning, Terminal, Text
@@ -43,6 +46,8 @@ class Runner:
         clock: Callable[[], float],
         now: Callable[[], datetime],
         new_epoch: Callable[[], str],
+        attachments: Attachments | None = None,
+        transcriber: Transcriber | None = None,
     ) -> None:
         self.replies = Replies(clock)
         self.tally = Tally()
@@ -53,6 +58,7 @@ class Runner:
         self._clock = clock
         self._now = now
         self._new_epoch = new_epoch
+        self._senses = Senses(attachments, transcriber, self._rewrite)
         self._ticker: asyncio.Task[None] | None = None
 
     async def start(self, speakers: Mapping[str, Speaker]) -> None:
@@ -155,7 +161,10 @@ class Runner:
 
     async def _history(self, reply: Reply) -> list[Message]:
         tree = await self._trees.get(reply.message.conversation)
-        return still_read(tree.path(reply.message.parent), tree.conversation.choices.cleared) if tree else []
+        if tree is None:
+            return []
+        branch = still_read(tree.path(reply.message.parent), tree.conversation.choices.cleared)
+        return await self._senses.perceive(reply, branch)
 
     async def _record(self, reply: Reply, message: Message, end: Terminal) -> None:
         """Store, then close the log, then tell. A database that fails is tried until it takes it."""
@@ -165,6 +174,20 @@ class Runner:
         if stored is None:
             return
         reply.message = stored
+        self._carry(stored)
+
+    async def _rewrite(self, message: Message) -> None:
+        """Write a person's message again. Where that fails, it is as it was."""
+        try:
+            stored = await self._storage.finish(message, self._now())
+        except StorageError as error:
+            logger.warning("Message %s could not be written again: %s", message.id, error.message)
+            return
+        if stored is not None:
+            self._carry(stored)
+
+    def _carry(self, stored: Message) -> None:
+        """Carry what was written into memory, and to those who watch."""
         conversation: Conversation | None = None
         tree = self._trees.seen(stored.conversation)
         if tree is not None and tree.conversation.revision == stored.revision - 1:

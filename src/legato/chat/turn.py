@@ -14,7 +14,7 @@ from legato.chat.tooling import before_and_tail, pending, unfinished
 from legato.chat.toolrun import ToolRun
 from legato.engines.base import Capabilities, Outcome, Request, Turn
 from legato.errors import LegatoError
-from legato.message import ImagePart
+from legato.message import AudioPart, ImagePart
 from legato.storage.base import Message
 from legato.stream import Failed, Finished, State, Terminal, Text, ToolFinished, Usage
 from legato.tools.base import Tool, offered
@@ -157,7 +157,7 @@ async def _request(reply: Reply, branch: list[Message], tools: Mapping[str, Tool
     done, prefix = before_and_tail(reply.log.fold())
     parts = [*(part for message in branch for part in message.parts), *done]
     characters = sum(len(getattr(part, "text", "")) + len(getattr(part, "output", "")) for part in parts)
-    pictures = any(isinstance(part, ImagePart) for part in parts)
+    pictures = any(isinstance(part, ImagePart | AudioPart) for part in parts)
     capabilities = Capabilities()
     if characters > SHORT or pictures:
         capabilities = await speaker.engine.capabilities(speaker.model)

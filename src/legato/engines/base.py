@@ -14,7 +14,11 @@ from legato.stream import State, Timings, Usage
 
 
 class Turn(Struct, frozen=True):
-    """One message of the history as an engine reads it."""
+    """One message of the history as an engine reads it.
+
+    A picture or a recording is here with its `data`. One without is not for this model, and the engine tells it that there
+    is one: a model that knows of none answers as if it had seen it.
+    """
 
     role: Role
     parts: tuple[Part, ...]
@@ -66,11 +70,12 @@ class Outcome(Struct, frozen=True):
 
 
 class Capabilities(Struct, frozen=True):
-    """What a model on an engine can do. `context` is in tokens; None where it does not tell."""
+    """What a model on an engine can do. `audio`: it hears recordings (WAV and MP3). `context` is in tokens; None where it does not tell."""
 
     continues: bool = False
     tools: bool = False
     images: bool = False
+    audio: bool = False
     thinks: bool = False
     context: int | None = None
 

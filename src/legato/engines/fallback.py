@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from legato.engines.base import Capabilities, Engine, Health, Model, Out, Outcome, Request
 from legato.engines.breaker import Breaker, Breakers, Pass
+from legato.engines.history import fitted, perceives
 from legato.engines.watch import Watch
 from legato.errors import (
     EngineError,
@@ -146,11 +147,13 @@ class FallbackEngine:
 
     @staticmethod
     async def _fitted(backend: "_Backend", request: Request, index: int) -> Request:
-        """The request as this backend can take it: a backup that cannot think answers without."""
-        think = request.think
-        if index and think and not (await backend.engine.capabilities(backend.model)).thinks:
-            think = None
-        return replace(request, model=backend.model, think=think)
+        """The request as this backend can take it: a backup that cannot think answers without, and one that cannot see or
+        hear is told that there was something."""
+        think, turns = request.think, request.turns
+        if index and (think or perceives(turns)):
+            can = await backend.engine.capabilities(backend.model)
+            think, turns = think if can.thinks else None, fitted(turns, can)
+        return replace(request, model=backend.model, turns=turns, think=think)
 
     async def _ask(
         self, backend: "_Backend", request: Request, out: Out, troubles: list["_Trouble"]

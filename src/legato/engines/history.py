@@ -6,17 +6,21 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from legato.engines.base import ToolSpec, Turn
-from legato.message import ImagePart, Role, TextPart, ToolCallPart, ToolResultPart
+from legato.engines.base import Capabilities, ToolSpec, Turn
+from legato.message import AudioPart, ImagePart, Part, Role, TextPart, ToolCallPart, ToolResultPart
+
+NOT_SHOWN = "[There is a picture here that is not shown to you. Do not guess what is in it.]"
+NOT_HEARD = "[There is a recording here that you cannot hear. Do not guess what is said in it.]"
 
 
 class Said(Struct, frozen=True):
-    """One message of somebody: text, images (`data:` URLs), and the tools that were asked for with it."""
+    """One message of somebody: text, images and recordings (`data:` URLs), and the tools that were asked for with it."""
 
     role: Role
     text: str
     images: tuple[str, ...] = ()
     calls: tuple[ToolCallPart, ...] = ()
+    recordings: tuple[str, ...] = ()
 
 
 def told(turns: Iterable[Turn]) -> Iterator[Said | ToolResultPart]:
@@ -27,27 +31,87 @@ def told(turns: Iterable[Turn]) -> Iterator[Said | ToolResultPart]:
     turns = tuple(turns)
     answered = {part.call for turn in turns for part in turn.parts if isinstance(part, ToolResultPart)}
     for turn in turns:
-        text: list[str] = []
-        images: list[str] = []
-        calls: list[ToolCallPart] = []
+        said = _Gathered(turn.role)
         results = False
         for part in turn.parts:
             match part:
-                case TextPart():
-                    text.append(part.text)
-                case ImagePart():
-                    images.append(part.data)
                 case ToolCallPart():
                     if part.call in answered:
-                        calls.append(part)
+                        said.calls.append(part)
                 case ToolResultPart():
-                    if text or images or calls:
-                        yield Said(turn.role, "".join(text), tuple(images), tuple(calls))
-                        text, images, calls = [], [], []
+                    if said.anything:
+                        yield said.told()
+                        said = _Gathered(turn.role)
                     results = True
                     yield part
-        if text or images or calls or not results:
-            yield Said(turn.role, "".join(text), tuple(images), tuple(calls))
+                case _:
+                    said.add(part)
+        if said.anything or not results:
+            yield said.told()
+
+
+class _Gathered:
+    def __init__(self, role: Role) -> None:
+        self._role = role
+        self._text: list[str] = []
+        self._images: list[str] = []
+        self._recordings: list[str] = []
+        self.calls: list[ToolCallPart] = []
+
+    @property
+    def anything(self) -> bool:
+        return bool(self._text or self._images or self._recordings or self.calls)
+
+    def add(self, part: TextPart | ImagePart | AudioPart) -> None:
+        match part:
+            case TextPart():
+                self._text.append(part.text)
+            case ImagePart(data=""):
+                self._note(NOT_SHOWN)
+            case AudioPart(data=""):
+                self._note(NOT_HEARD)
+            case ImagePart():
+                self._images.append(part.data)
+            case AudioPart():
+                self._recordings.append(part.data)
+
+    def _note(self, note: str) -> None:
+        self._text.append(f"\n\n{note}" if self._text else note)
+
+    def told(self) -> Said:
+        return Said(
+            self._role,
+            "".join(self._text),
+            tuple(self._images),
+            tuple(self.calls),
+            tuple(self._recordings),
+        )
+
+
+def fitted(turns: tuple[Turn, ...], can: Capabilities) -> tuple[Turn, ...]:
+    """The turns for a model that can do this: what it cannot see or hear is there without its `data`."""
+    if can.images and can.audio:
+        return turns
+    return tuple(
+        Turn(turn.role, tuple(_fitted(part, can) for part in turn.parts))
+        if any(isinstance(part, ImagePart | AudioPart) for part in turn.parts)
+        else turn
+        for turn in turns
+    )
+
+
+def _fitted(part: Part, can: Capabilities) -> Part:
+    match part:
+        case ImagePart() if not can.images:
+            return ImagePart()
+        case AudioPart() if not can.audio:
+            return AudioPart()
+    return part
+
+
+def perceives(turns: tuple[Turn, ...]) -> bool:
+    """Whether there is a picture or a recording to be perceived."""
+    return any(isinstance(part, ImagePart | AudioPart) and part.data for turn in turns for part in turn.parts)
 
 
 def functions(tools: Iterable[ToolSpec]) -> list[dict[str, Any]]:

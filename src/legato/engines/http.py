@@ -111,13 +111,15 @@ class HttpServer:
         self._session: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
-    async def request(self, method: str, path: str, body: bytes | None = None) -> AsyncIterator[Answer]:
+    async def request(
+        self, method: str, path: str, body: bytes | None = None, kind: str = "application/json"
+    ) -> AsyncIterator[Answer]:
         """Ask, and give the answer whatever its status. A body that is not read to its end closes the connection at
-        once, which is what makes a model stop.
+        once, which is what makes a model stop. `kind` is the content type of what is sent.
 
         :raises EngineUnavailableError: it cannot be reached, or went away before it answered.
         """
-        headers = None if body is None else {"Content-Type": "application/json"}
+        headers = None if body is None else {"Content-Type": kind}
         try:
             response = await self._ask(method, path, body, headers)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:

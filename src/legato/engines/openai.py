@@ -38,9 +38,9 @@ def base_url(url: str) -> str:
 class OpenAIEngine:
     """Speaks to the server at `url` (with or without `/v1`), or to one behind `unix_socket`.
 
-    `continues` says that a last message of the assistant is gone on with, as llama.cpp's server does. `name` is its word
-    in settings, `who` what a person reads. `extra_body` are fields for every completion, which the options of a request
-    override; a field that is None there is left out.
+    `continues` says that a last message of the assistant is gone on with, as llama.cpp's server does; `hears`, that its
+    models take recordings (`input_audio`). `name` is its word in settings, `who` what a person reads. `extra_body` are
+    fields for every completion, which the options of a request override; a field that is None there is left out.
 
     :raises SettingsError: the URL is none, or `ca_file` cannot be read.
     """
@@ -55,6 +55,7 @@ class OpenAIEngine:
         headers: Mapping[str, str] | None = None,
         connect_timeout: float = 5.0,
         continues: bool = False,
+        hears: bool = False,
         name: str = "openai",
         who: str = "The model server",
         extra_body: Mapping[str, Any] | None = None,
@@ -70,6 +71,7 @@ class OpenAIEngine:
         )
         self._name = name
         self._continues = continues
+        self._hears = hears
         self._extra = dict(extra_body or {})
         self._listed: tuple[float, dict[str, int | None]] = (float("-inf"), {})
 
@@ -109,7 +111,13 @@ class OpenAIEngine:
                 contexts = {}
             else:
                 self._listed = (now + _KNOWN_SECONDS, contexts)
-        return Capabilities(continues=self._continues, tools=True, images=True, context=contexts.get(model))
+        return Capabilities(
+            continues=self._continues,
+            tools=True,
+            images=True,
+            audio=self._hears,
+            context=contexts.get(model),
+        )
 
     async def models(self) -> tuple[Model, ...]:
         try:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from legato.engines.base import Out, Outcome, Request, ToolCall
-from legato.engines.history import Said, error_text, functions, told
+from legato.engines.history import Said, base64_of, error_text, functions, told
 from legato.engines.lines import TooLargeError
 from legato.engines.sse import Events
 from legato.errors import EngineBrokeError, EngineRefusedError
@@ -111,9 +111,9 @@ def _messages(request: Request) -> list[dict[str, Any]]:
     for item in told(request.turns):
         if isinstance(item, Said):
             message: dict[str, Any] = {"role": item.role, "content": item.text}
-            if item.images:
-                images = [{"type": "image_url", "image_url": {"url": image}} for image in item.images]
-                message["content"] = [{"type": "text", "text": item.text}, *images] if item.text else images
+            beside = [*map(_image, item.images), *map(_recording, item.recordings)]
+            if beside:
+                message["content"] = [{"type": "text", "text": item.text}, *beside] if item.text else beside
             if item.calls:
                 message["content"] = item.text or None
                 message["tool_calls"] = [
@@ -130,6 +130,15 @@ def _messages(request: Request) -> list[dict[str, Any]]:
     if request.prefix:
         messages.append({"role": "assistant", "content": request.prefix})
     return messages
+
+
+def _image(url: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def _recording(url: str) -> dict[str, Any]:
+    form = "mp3" if url.startswith("data:audio/mpeg") else "wav"
+    return {"type": "input_audio", "input_audio": {"data": base64_of(url), "format": form}}
 
 
 class CompletionReply:

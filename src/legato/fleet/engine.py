@@ -83,7 +83,9 @@ class FleetEngine:
         return Capabilities(
             continues=any(each.continues for each in known),
             tools=any(each.tools for each in known),
-            images=any(each.images for each in known),
+            # A job may go to any of them, and one that cannot see would answer as if there were nothing to be seen.
+            images=bool(facts) and all(each.can is not None and each.can.images for each in facts),
+            audio=bool(facts) and all(each.can is not None and each.can.audio for each in facts),
             thinks=any(each.thinks for each in known),
             context=min(contexts, default=None),
         )

@@ -3,8 +3,9 @@
 from typing import Any
 
 from legato.engines.base import Request
+from legato.engines.history import NOT_HEARD, NOT_SHOWN
 from legato.fleet.protocol import Job, PromptJob
-from legato.message import text_of
+from legato.message import AudioPart, ImagePart, Part, text_of
 
 SPEAKERS = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
 
@@ -16,10 +17,17 @@ OWN = frozenset(
 
 def prompt_of(request: Request) -> str:
     """One message as it is; a longer history as a plain transcript, with the answer to come at its end."""
-    said = [(SPEAKERS[turn.role], text_of(turn.parts)) for turn in request.turns]
+    said = [(SPEAKERS[turn.role], _text(turn.parts)) for turn in request.turns]
     if len(said) == 1:
         return said[0][1]
     return "\n\n".join([*(f"{speaker}: {text}" for speaker, text in said if text), "Assistant:"])
+
+
+def _text(parts: tuple[Part, ...]) -> str:
+    """The words, and a note for each picture and recording: agents of the first generation carry none."""
+    notes = [NOT_SHOWN for part in parts if isinstance(part, ImagePart)]
+    notes += [NOT_HEARD for part in parts if isinstance(part, AudioPart)]
+    return "\n\n".join(filter(None, [text_of(parts), *notes]))
 
 
 def prompt_job(job: str, request: Request, parameters: dict[str, Any] | None) -> PromptJob:

@@ -1,6 +1,6 @@
 """What the HTTP routes take and give, beside the views that they share with the native protocol."""
 
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct, field
 
@@ -78,7 +78,7 @@ class NewMessage(Struct, frozen=True):
     """As the `send` of the native protocol."""
 
     text: str = ""
-    parts: list[TextPart | ImagePart] = field(default_factory=list)
+    parts: list[TextPart | ImagePart | AudioPart] = field(default_factory=list)
     client_message_id: str | None = None
     parent: str | None = None
 
@@ -90,6 +90,27 @@ class MessageTaken(Struct, frozen=True):
     message: str | None
     reply: str
     duplicate: bool
+
+
+class AttachmentView(Struct, frozen=True, omit_defaults=True):
+    """A file that was uploaded. A message names it as `{"type": type, "attachment": id}`; `url` gives its bytes back."""
+
+    id: str
+    type: Literal["image", "audio"]
+    media_type: str
+    size: int
+    url: str
+    name: str | None = None
+
+
+class CommandDone(Struct, frozen=True):
+    """What a command says, in Markdown. `failed`: it did nothing. `conversation` is another one to be shown now, `reply` the stream that it began."""
+
+    name: str
+    text: str
+    failed: bool
+    conversation: str | None
+    reply: str | None
 
 
 class StopRequest(Struct, frozen=True):
@@ -108,10 +129,14 @@ class ModelList(Struct, frozen=True):
 
 
 class AssistantView(Struct, frozen=True, omit_defaults=True):
+    """`images`: its model takes pictures. `tools` are those that it may use."""
+
     name: str
     engine: str
     model: str
     disclaimer: str | None = None
+    images: bool = False
+    tools: tuple[str, ...] = ()
 
 
 class EngineView(Struct, frozen=True):

@@ -7,7 +7,7 @@ digest for a name is whole. Calls here block, and belong off the event loop.
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, BinaryIO, Self
@@ -25,6 +25,7 @@ class Incoming:
         self._file = file
         self._path = path
         self._hash = hashlib.sha256()
+        self._kept = False
         self.size = 0
 
     @classmethod
@@ -64,6 +65,9 @@ class Incoming:
         """
         place = _place(self._directory, self.digest)
         try:
+            if place.exists() and place.stat().st_size == self.size:
+                os.utime(place)
+                return
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
@@ -71,6 +75,7 @@ class Incoming:
             self._path.replace(place)
             for folder in (place.parent, self._directory):
                 _sync(folder)
+            self._kept = True
         except OSError as error:
             raise _failed(error) from error
 
@@ -78,7 +83,8 @@ class Incoming:
         """Take it away, unless it was kept."""
         with suppress(OSError):
             self._file.close()
-        self._path.unlink(missing_ok=True)
+        if not self._kept:
+            self._path.unlink(missing_ok=True)
 
 
 class Files:
@@ -114,11 +120,12 @@ class Files:
                         yield (None if folder.name == _INCOMING else entry.name), entry
 
     @staticmethod
-    def remove(path: Path, before: float) -> None:
-        """Take a file away, unless it was written again meanwhile."""
-        with suppress(FileNotFoundError):
-            if path.stat().st_mtime < before:
-                path.unlink()
+    def remove(paths: Iterable[Path], before: float) -> None:
+        """Take files away, but for those that were written again meanwhile."""
+        for path in paths:
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    path.unlink()
 
     def _folders(self) -> list[Path]:
         if not self.directory.is_dir():

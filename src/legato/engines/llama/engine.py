@@ -288,7 +288,7 @@ class LlamaEngine:
                 f"The engine llama has no model {request.model!r}; it runs {self._name!r}."
             )
         if self._mmproj is None and any(
-            isinstance(part, ImagePart) for turn in request.turns for part in turn.parts
+            isinstance(part, ImagePart) and part.data for turn in request.turns for part in turn.parts
         ):
             raise EngineRefusedError(
                 f"The model {self._name} cannot see images. Leave the image out, or set mmproj in [engines.llama]."

@@ -116,7 +116,7 @@ def _part(part: Part, without: Callable[[str], str]) -> Part:
             return msgspec.structs.replace(part, output=without(part.output))
         case ImagePart():
             # llama.cpp would fetch an address, from wherever this server can reach.
-            if not part.data.startswith("data:image/"):
+            if part.data and not part.data.startswith("data:image/"):
                 raise EngineRefusedError("An image must be sent in the message itself, as a data: URL.")
             return part
         case AudioPart():

@@ -1,0 +1,240 @@
+"""What people attach: taken in, checked by its content, kept once, and given to those who may have it."""
+
+import asyncio
+import base64
+import logging
+import time
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from itertools import islice
+from pathlib import Path
+
+from msgspec import Struct
+
+from legato.chat.ingress import check_id, clean_text
+from legato.chat.media import find_kind, looks_familiar
+from legato.chat.media.kind import HEAD, UNKNOWN
+from legato.chat.person import Person
+from legato.errors import BusyError, InvalidError, LegatoError, NotFoundError, TooLargeError, UnsupportedError
+from legato.message import AudioPart, ImagePart, Part
+from legato.storage.base import Attachment, Storage
+from legato.storage.files import Files, Incoming
+
+logger = logging.getLogger(__name__)
+
+NO_ATTACHMENT = "There is no such attachment. Upload it again."
+
+NAME_LENGTH = 200
+
+UNUSED = timedelta(hours=24)
+"""How long an upload waits for a message that uses it."""
+
+SWEEP_SECONDS = 3600.0
+"""How often what nobody needs any more is taken away."""
+
+SOON_SECONDS = 2.0
+"""How soon that is done where something was deleted."""
+
+SETTLED_SECONDS = 600.0
+"""Files written later than so long ago are left alone: their rows may be about to be written, by another server even."""
+
+_BLOCK = 256 * 1024
+_BATCH = 500
+
+
+class Rules(Struct, frozen=True):
+    """`file_bytes` is what one file may have, `person_bytes` all of a person's; `at_once` uploads of one person run at a time."""
+
+    file_bytes: int = 20 * 1024 * 1024
+    person_bytes: int = 1024 * 1024 * 1024
+    at_once: int = 4
+
+
+class Attachments:
+    """The attachments of a server. `now` is the time of day, `new_id` makes ids that nobody can guess."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        files: Files,
+        rules: Rules | None = None,
+        *,
+        now: Callable[[], datetime],
+        new_id: Callable[[], str],
+    ) -> None:
+        self.rules = rules or Rules()
+        self._storage = storage
+        self._files = files
+        self._now = now
+        self._new_id = new_id
+        self._uploads: dict[str, int] = {}
+        self._writing = asyncio.Lock()
+        self._sweeper: asyncio.Task[None] | None = None
+        self._swept = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin to take away what nobody needs."""
+        self._sweeper = asyncio.create_task(self._sweep_for_ever(), name="attachments")
+
+    async def close(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+
+    async def upload(
+        self, person: Person, chunks: AsyncIterable[bytes], name: str | None = None
+    ) -> Attachment:
+        """Take a file as it comes. No more of it than a block is in memory, and one that cannot be taken is refused as soon
+        as that is seen.
+
+        :raises UnsupportedError: it is none of the kinds that are taken. :raises InvalidError: it is broken.
+        :raises TooLargeError: it, or all that the person has, is too large. :raises BusyError: too many at once.
+        """
+        name = clean_name(name)
+        with self._one_more(person):
+            incoming = await asyncio.to_thread(self._files.begin)
+            try:
+                await self._receive(incoming, chunks)
+                return await self._keep(person, incoming, name)
+            finally:
+                incoming.discard()
+
+    async def get(self, person: Person, attachment: str) -> Attachment:
+        """:raises NotFoundError: there is none of this id that the person may have."""
+        found = await self._storage.attachment(check_id(attachment, "The attachment's id"), person.id)
+        if found is None:
+            raise NotFoundError(NO_ATTACHMENT)
+        return found
+
+    def path(self, attachment: Attachment) -> Path:
+        """Where its bytes are."""
+        return self._files.path(attachment.digest)
+
+    async def enclosed(self, person: Person, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        """The parts of a message as they are stored: each picture and recording by the id of its attachment.
+
+        :raises NotFoundError: an id is of none that the person may have.
+        :raises InvalidError: what is in a part is not what the part is, or cannot be taken.
+        """
+        return tuple([await self._enclosed(person, part) for part in parts])
+
+    async def find(self, ids: Iterable[str]) -> dict[str, Attachment]:
+        """Those of these ids that there are, whoever may read them."""
+        wanted = list(dict.fromkeys(ids))
+        found = await self._storage.attachments(wanted) if wanted else []
+        return {each.id: each for each in found}
+
+    async def read(self, attachment: Attachment) -> bytes:
+        """:raises StorageError: its bytes are gone, or are not what they were."""
+        return await asyncio.to_thread(self._files.read, attachment.digest)
+
+    def sweep_soon(self) -> None:
+        """Something was deleted."""
+        self._swept.set()
+
+    async def sweep(self) -> None:
+        """Take away uploads that no message used, and files that no attachment needs."""
+        await self._storage.drop_attachments(self._now() - UNUSED)
+        before = time.time() - SETTLED_SECONDS
+        old = await asyncio.to_thread(lambda: list(self._files.old(before)))
+        rest = iter(old)
+        while batch := list(islice(rest, _BATCH)):
+            async with self._writing:
+                known = await self._storage.known_digests([digest for digest, _ in batch if digest])
+                stale = [path for digest, path in batch if digest not in known]
+                await asyncio.to_thread(self._files.remove, stale, before)
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except LegatoError as error:
+                logger.warning("Attachments could not be swept: %s", error.message)
+            except Exception:
+                logger.exception("Attachments could not be swept")
+            self._swept.clear()
+            try:
+                async with asyncio.timeout(SWEEP_SECONDS):
+                    await self._swept.wait()
+            except TimeoutError:
+                continue
+            await asyncio.sleep(SOON_SECONDS)
+
+    @contextmanager
+    def _one_more(self, person: Person) -> Iterator[None]:
+        running = self._uploads.get(person.id, 0)
+        if running >= self.rules.at_once:
+            raise BusyError("You are uploading too many files at once. Wait until one of them is done.")
+        self._uploads[person.id] = running + 1
+        try:
+            yield
+        finally:
+            self._uploads[person.id] -= 1
+            if not self._uploads[person.id]:
+                del self._uploads[person.id]
+
+    async def _receive(self, incoming: Incoming, chunks: AsyncIterable[bytes]) -> None:
+        pending = bytearray()
+        known = False
+        async for chunk in chunks:
+            pending += chunk
+            if incoming.size + len(pending) > self.rules.file_bytes:
+                raise self._too_large()
+            if not known and len(pending) >= HEAD:
+                if not looks_familiar(bytes(pending[:HEAD])):
+                    raise UnsupportedError(UNKNOWN)
+                known = True
+            if len(pending) >= _BLOCK:
+                await asyncio.to_thread(incoming.write, bytes(pending))
+                pending.clear()
+        await asyncio.to_thread(incoming.write, bytes(pending))
+        if not incoming.size:
+            raise InvalidError("There is nothing in this file. Send the file itself as the body.")
+
+    async def _keep(self, person: Person, incoming: Incoming, name: str | None) -> Attachment:
+        kind = await asyncio.to_thread(find_kind, incoming.content)
+        attachment = Attachment(
+            self._new_id(), person.id, kind.media_type, incoming.size, incoming.digest, self._now(), name
+        )
+        async with self._writing:
+            await asyncio.to_thread(incoming.keep)
+            return await self._storage.add_attachment(attachment, self.rules.person_bytes)
+
+    async def _enclosed(self, person: Person, part: Part) -> Part:
+        if not isinstance(part, ImagePart | AudioPart):
+            return part
+        if part.data:
+            attachment = await self._inline(person, part.data)
+        else:
+            attachment = await self.get(person, part.attachment or "")
+        if attachment.media_type.startswith("image/") != isinstance(part, ImagePart):
+            is_, said = ("picture", "recording") if isinstance(part, AudioPart) else ("recording", "picture")
+            raise InvalidError(f"This is a {is_}, not a {said}. Send it as what it is.")
+        return type(part)(attachment=attachment.id)
+
+    async def _inline(self, person: Person, url: str) -> Attachment:
+        data = base64.b64decode(url.partition(",")[2])
+        if len(data) > self.rules.file_bytes:
+            raise self._too_large()
+        incoming = await asyncio.to_thread(self._files.begin)
+        try:
+            await asyncio.to_thread(incoming.write, data)
+            return await self._keep(person, incoming, None)
+        finally:
+            incoming.discard()
+
+    def _too_large(self) -> TooLargeError:
+        most = self.rules.file_bytes / (1024 * 1024)
+        return TooLargeError(
+            f"This file is too large: {most:.3g} MiB is the most. Make it smaller and send it again."
+        )
+
+
+def clean_name(name: str | None) -> str | None:
+    """What a file was called, to show to people: the last of its path, on one line. Nothing is ever stored under it."""
+    if name is None:
+        return None
+    last = clean_text(name).replace("\\", "/").rpartition("/")[2]
+    shown = "".join(" " if ord(character) < 32 or ord(character) == 127 else character for character in last)
+    return " ".join(shown.split())[:NAME_LENGTH] or None

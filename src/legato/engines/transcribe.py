@@ -1,0 +1,116 @@
+"""Putting recordings into words: the contract, and any server that has OpenAI's `/v1/audio/transcriptions`."""
+
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from legato.engines.http import Answer, HttpServer
+from legato.engines.openai import base_url
+from legato.engines.openai_codec import failure
+from legato.errors import EngineBrokeError, EngineError, EngineRefusedError, ModelNotFoundError
+
+SUFFIXES: Final = {
+    "audio/wav": "wav",
+    "audio/mpeg": "mp3",
+    "audio/ogg": "ogg",
+    "audio/flac": "flac",
+    "audio/mp4": "m4a",
+    "audio/aac": "aac",
+    "audio/webm": "webm",
+}
+"""What a recording is called: servers tell its kind by the end of its name."""
+
+
+class Transcriber(Protocol):
+    """Somebody who listens."""
+
+    async def transcribe(self, data: bytes, media_type: str) -> str:
+        """What is said in a recording; empty where nothing is.
+
+        :raises EngineError: it cannot be told, with a sentence that says why.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class _Heard(Struct):
+    text: str
+
+
+class OpenAITranscriber:
+    """Asks the server at `url` (with or without `/v1`) for `model`. `language` (ISO 639-1) helps it, where it is known.
+
+    :raises SettingsError: the URL is none, or `ca_file` cannot be read.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        api_key: str | None = None,
+        language: str | None = None,
+        ca_file: str | Path | None = None,
+    ) -> None:
+        self._server = HttpServer(
+            base_url(url),
+            who="The transcription server",
+            remedy="Check that it runs, and that its URL in [audio] is right.",
+            ca_file=ca_file,
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+        )
+        self._model = model
+        self._language = language
+
+    async def transcribe(self, data: bytes, media_type: str) -> str:
+        fields = {"model": self._model, "response_format": "json"}
+        if self._language is not None:
+            fields["language"] = self._language
+        boundary = secrets.token_hex(16)
+        body = form(boundary, fields, f"recording.{SUFFIXES.get(media_type, 'bin')}", media_type, data)
+        kind = f"multipart/form-data; boundary={boundary}"
+        async with self._server.request("POST", "audio/transcriptions", body, kind) as answer:
+            if answer.status != 200:
+                raise await self._refusal(answer)
+            said = await answer.read()
+        try:
+            return msgspec.json.decode(said, type=_Heard).text
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise EngineBrokeError(
+                f"{self._server.who} did not answer with a transcript. Check its URL."
+            ) from error
+
+    async def close(self) -> None:
+        await self._server.close()
+
+    async def _refusal(self, answer: Answer) -> EngineError:
+        status, who = answer.status, self._server.who
+        found = failure(await answer.complaint())
+        said = found.message if found else ""
+        if status in (401, 403):
+            return EngineRefusedError(f"{who} does not accept the key: set `api_key` in [audio].")
+        if status == 404 and "model" in said.lower():
+            return ModelNotFoundError(f"{who} has no model {self._model}: set another `model` in [audio].")
+        if status == 404:
+            return EngineRefusedError(f"{who} puts no recordings into words. Check the URL in [audio].")
+        if status in (400, 413, 415, 422):
+            return EngineRefusedError(f"{who} does not take this recording: {said or status}.")
+        return self._server.unexpected(status, answer.headers, said)
+
+
+def form(boundary: str, fields: Mapping[str, str], name: str, media_type: str, data: bytes) -> bytes:
+    """A `multipart/form-data` body (RFC 7578) of fields, and of one file. None of its texts holds a quote or a line's end."""
+    lines = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
+        for key, value in fields.items()
+    ]
+    head = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+        f"Content-Type: {media_type}\r\n\r\n"
+    )
+    return b"".join(["".join(lines).encode(), head.encode(), data, f"\r\n--{boundary}--\r\n".encode()])

@@ -1,0 +1,84 @@
+"""Putting recordings into words in this process, with faster-whisper (the extra `legato[audio]`)."""
+
+import asyncio
+import io
+import logging
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from legato.errors import EngineError, EngineRefusedError, EngineUnavailableError
+
+logger = logging.getLogger(__name__)
+
+MISSING = "The package faster-whisper is missing: install it with `pip install 'legato[audio]'`."
+
+
+class WhisperTranscriber:
+    """`model` is a size (`base`, `small` …), a repository of a model in CTranslate2's form, or a directory with one.
+
+    It is loaded with the first recording, from `directory` or, where it is not there, from the network. One recording is
+    listened to at a time, on a thread of its own; a call that is cancelled leaves its thread to come to its end. `threads`
+    None leaves their number to the library; `language` (ISO 639-1) helps it, where it is known.
+
+    :raises EngineUnavailableError: the package is missing.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        directory: Path,
+        language: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        if find_spec("faster_whisper") is None:
+            raise EngineUnavailableError(MISSING)
+        self._name = model
+        self._directory = directory
+        self._language = language
+        self._threads = threads
+        self._model: Any = None
+        self._one = threading.Lock()
+
+    async def transcribe(self, data: bytes, media_type: str) -> str:
+        return await asyncio.to_thread(self._transcribe, data)
+
+    async def close(self) -> None:
+        self._model = None
+
+    def _transcribe(self, data: bytes) -> str:
+        with self._one:
+            model = self._loaded()
+            try:
+                segments, _ = model.transcribe(io.BytesIO(data), language=self._language, vad_filter=True)
+                return "".join(segment.text for segment in segments).strip()
+            except Exception as error:
+                # What reads the sound is FFmpeg, and its errors are of many kinds.
+                logger.info("A recording could not be read", exc_info=error)
+                raise EngineRefusedError(
+                    "The recording cannot be read. Record it anew, or send it as a WAV."
+                ) from error
+
+    def _loaded(self) -> Any:
+        if self._model is None:
+            from faster_whisper import WhisperModel
+
+            try:
+                self._model = WhisperModel(
+                    self._name,
+                    device="auto",
+                    compute_type="default",
+                    cpu_threads=self._threads or 0,
+                    download_root=str(self._directory),
+                )
+            except Exception as error:
+                raise self._unloaded(error) from error
+        return self._model
+
+    def _unloaded(self, error: Exception) -> EngineError:
+        logger.warning("The whisper model %s cannot be loaded", self._name, exc_info=error)
+        return EngineUnavailableError(
+            f"The whisper model {self._name!r} cannot be loaded or fetched. Set `model` in [audio] to a directory with one."
+        )
