@@ -1,7 +1,27 @@
 """A conversation as text to keep."""
 
+import msgspec
+
 from legato.chat.conversation import Tree
 from legato.message import text_of
+
+
+def as_json(tree: Tree) -> str:
+    """Every message of every branch."""
+    conversation = tree.conversation
+    messages = [
+        {"text": text_of(message.parts), **msgspec.to_builtins(message)} for message in tree.messages.values()
+    ]
+    whole = {
+        "id": conversation.id,
+        "title": conversation.title,
+        "assistant": conversation.assistant,
+        "created_at": conversation.created_at,
+        "updated_at": conversation.updated_at,
+        "head": conversation.head,
+        "messages": messages,
+    }
+    return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode()
 
 
 def as_markdown(tree: Tree) -> str:

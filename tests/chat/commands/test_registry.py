@@ -95,7 +95,9 @@ class TestRunning:
             await asyncio.sleep(0)
             return call.answer(str(len(done)))
 
-        commands = Commands(house.service, [Command(name="count", help="Counts.", run=count)])
+        commands = Commands(
+            house.service, [Command(name="count", help="Counts.", run=count, needs="nothing")]
+        )
         answers = await asyncio.gather(*(commands.run(asked("/count", "1")) for _ in range(10)))
         assert {answer.text for answer in answers} == {"1"}
         assert (await commands.run(asked("/count", "2"))).text == "2"

@@ -2,18 +2,18 @@
 
 from typing import TYPE_CHECKING
 
-from legato.chat.commands import reading
+from legato.chat.commands import reading, writing
 from legato.chat.commands.base import Answered, Asked, Call, Command, code
-from legato.chat.commands.registry import Commands, is_command
+from legato.chat.commands.registry import Commands, is_command, typed
 
 if TYPE_CHECKING:
     from legato.chat.service import ChatService
 
-__all__ = ["Answered", "Asked", "Call", "Command", "Commands", "code", "is_command", "make_commands"]
+__all__ = ["Answered", "Asked", "Call", "Command", "Commands", "code", "is_command", "make_commands", "typed"]
 
 
 def make_commands(service: "ChatService") -> Commands:
     """The commands of a server: its own, then those of other packages."""
-    commands = Commands(service, reading.COMMANDS)
+    commands = Commands(service, [*reading.COMMANDS, *writing.COMMANDS])
     commands.load()
     return commands

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from legato.chat.conversation import Tree
 from legato.chat.person import Person
-from legato.errors import InvalidError
+from legato.errors import ForbiddenError, InvalidError
 from legato.storage.base import Begun
 
 if TYPE_CHECKING:
@@ -67,6 +67,18 @@ class Call(Struct, frozen=True):
     async def tree(self) -> Tree:
         """:raises NotFoundError: the conversation is not there, or not this person's."""
         return await self.service.conversation(self.person, self.conversation)
+
+    async def must(self, needs: Needs) -> None:
+        """:raises NotFoundError: it is not this person's conversation. :raises ForbiddenError: the person may not do that there."""
+        if needs == "nothing":
+            return
+        standing = await self.service.people.standing(self.person, self.conversation)
+        if needs == "own" and standing != "owner":
+            raise ForbiddenError("Only the owner of this conversation can do that.")
+        if needs == "write" and standing == "viewer":
+            raise ForbiddenError(
+                "You can read this conversation, but not write in it. Its owner can change that."
+            )
 
     def answer(self, text: str, *, conversation: str | None = None, begun: Begun | None = None) -> Answered:
         return Answered(self.command.name, text, False, conversation, begun)

@@ -1,7 +1,14 @@
 """Commands that change nothing."""
 
+import math
+
+from legato.chat.choices import eligible
 from legato.chat.commands.base import Answered, Call, Command, code
-from legato.errors import NotFoundError
+from legato.chat.export import as_json, as_markdown
+from legato.errors import LegatoError, NotFoundError
+
+EXPORTED = 60_000
+"""Characters of an export that an answer holds; a longer one is a file to fetch."""
 
 
 async def show_help(call: Call) -> Answered:
@@ -18,6 +25,103 @@ async def show_help(call: Call) -> Answered:
     return call.answer("\n".join(lines))
 
 
+async def show_state(call: Call) -> Answered:
+    service = call.service
+    lines: list[str] = []
+    if call.asked.conversation is None:
+        speaker = service.speaker_named(call.asked.assistant)
+    else:
+        tree = await call.tree()
+        conversation = tree.conversation
+        speaker = service.speaker(conversation)
+        path = tree.path()
+        usages = [message.usage for message in tree.messages.values() if message.usage is not None]
+        read = sum(usage.prompt_tokens or 0 for usage in usages)
+        written = sum(usage.completion_tokens or 0 for usage in usages)
+        here = service.people.present(conversation.id)
+        running = len(service.logs(conversation.id))
+        lines += [
+            f"- Conversation: {text(conversation.title) or 'New conversation'} ({code(conversation.id)})",
+            f"- Messages: {len(path):,}" + (f", {running} being written" if running else ""),
+            f"- People: {len(tree.people()):,}, {len(here):,} here",
+            f"- Tokens: {read:,} read, {written:,} written",
+        ]
+    health = await speaker.engine.health()
+    lines += [
+        f"- Assistant: {text(speaker.assistant.name)}",
+        f"- Model: {code(speaker.model) or 'whatever its engine brings'}",
+        f"- Engine: {speaker.engine.name}, {'well' if health.ok else 'not well'}. {text(health.detail)}",
+    ]
+    return call.answer("\n".join(lines))
+
+
+async def show_people(call: Call) -> Answered:
+    lines = []
+    for each in await call.service.people.everybody(call.person, call.conversation):
+        called = text(each.name or each.user)
+        here = ", here" if each.connections else ""
+        lines.append(f"- {called}: {each.standing}{here}{', typing' if each.typing else ''}")
+    return call.answer("\n".join(lines))
+
+
+async def list_models(call: Call) -> Answered:
+    """Without a name `/model` only reads."""
+    tree = await call.tree() if call.asked.conversation is not None else None
+    service = call.service
+    speaker = service.speaker(tree.conversation) if tree else service.speaker_named(call.asked.assistant)
+    lines = [f"{code(speaker.model) or 'A model of its agents'} answers here."]
+    try:
+        models = await eligible(speaker)
+    except LegatoError as error:
+        return call.answer("\n".join([*lines, "", f"The others are not known now: {error.message}"]))
+    others = [model for model in models if model.name != speaker.model]
+    if not others:
+        lines += ["", "There is no other to choose."]
+    else:
+        lines += ["", f"To choose another for this conversation, {code('/model NAME')}:", ""]
+        lines += [f"- {code(each.name)}{': ' + text(each.detail) if each.detail else ''}" for each in others]
+    return call.answer("\n".join(lines))
+
+
+async def export(call: Call) -> Answered:
+    kind = call.arguments.lower() or "markdown"
+    if kind not in ("markdown", "md", "json"):
+        raise call.usage()
+    tree = await call.tree()
+    markdown = kind != "json"
+    whole = as_markdown(tree) if markdown else as_json(tree)
+    if len(whole) > EXPORTED:
+        where = (
+            f"/api/conversations/{tree.conversation.id}/export?format={'markdown' if markdown else 'json'}"
+        )
+        return call.answer(f"It is too long to be shown here. Fetch it as a file: {code('GET ' + where)}")
+    return call.answer(whole if markdown else fenced(whole, "json"))
+
+
+def text(words: str) -> str:
+    """Somebody's words inside a line of Markdown: they stay on it, and mean nothing there."""
+    return "".join("\\" + each if each in "\\`*_[]<>#|~!" else each for each in " ".join(words.split()))
+
+
+def fenced(whole: str, language: str) -> str:
+    """A block of code that nothing inside of it can end."""
+    longest, run = 2, 0
+    for each in whole:
+        run = run + 1 if each == "`" else 0
+        longest = max(longest, run)
+    fence = "`" * (longest + 1)
+    return f"{fence}{language}\n{whole}\n{fence}"
+
+
+def span(seconds: float) -> str:
+    """A time in words, rounded up to whole minutes, hours or days."""
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            count = math.ceil(seconds / length)
+            return f"{count} {unit}{'s' if count > 1 else ''}"
+    return f"{math.ceil(seconds)} seconds"
+
+
 COMMANDS = [
     Command(
         name="help",
@@ -25,5 +129,19 @@ COMMANDS = [
         help="List the commands, or say more of one.",
         run=show_help,
         needs="nothing",
-    )
+    ),
+    Command(
+        name="stat",
+        aliases=("status",),
+        help="Say how this conversation, its model and its engine are.",
+        run=show_state,
+        needs="nothing",
+    ),
+    Command(name="who", aliases=("people",), help="Say who takes part, and who is here.", run=show_people),
+    Command(
+        name="export",
+        usage="[markdown|json]",
+        help="Show the whole conversation as text to keep.",
+        run=export,
+    ),
 ]

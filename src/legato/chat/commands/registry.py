@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from legato.chat.commands.base import Answered, Asked, Call, Command, code
 from legato.chat.ingress import clean_text
 from legato.errors import LegatoError
+from legato.message import Part, TextPart
 
 if TYPE_CHECKING:
     from legato.chat.service import ChatService
@@ -31,6 +32,13 @@ ANSWERS = 1000
 def is_command(text: str) -> bool:
     """Whether this is for the server and never for a model: it begins with `/`."""
     return text.startswith("/")
+
+
+def typed(text: str, parts: Iterable[Part] = ()) -> str | None:
+    """The command that a message is, wherever in it the text stands; None where it is none."""
+    texts = (text, *(part.text for part in parts if isinstance(part, TextPart)))
+    whole = next(filter(None, texts), "")
+    return "".join(texts) if is_command(whole) else None
 
 
 class Commands:
@@ -100,6 +108,7 @@ class Commands:
             return Answered(name, text, failed=True)
         try:
             call = Call(asked, command, "".join(rest).strip(), self._service, self)
+            await call.must(command.needs)
             return await command.run(call)
         except LegatoError as error:
             return Answered(command.name, error.message, failed=True)

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
-from legato.chat.conversation import Tree
 from legato.chat.commands import Asked, typed
+from legato.chat.conversation import Tree
 from legato.chat.export import as_markdown
 from legato.chat.ingress import Submission
 from legato.dialects.views import conversation_view, message_view

@@ -1,18 +1,23 @@
 """What the server says of itself: `/health`, `/ready`, `/api/info`, `/api/models`, and tickets for browsers."""
 
 import asyncio
+from contextlib import suppress
 
 import msgspec
 from fastapi import APIRouter, Response
 
 from legato import __version__
-from legato.engines.base import Model
+from legato.chat.reply import Speaker
+from legato.engines.base import Capabilities, Model
 from legato.errors import LegatoError, StorageError
 from legato.gateway.access import Asker, Here
 from legato.gateway.body import answer, documented
 from legato.gateway.shapes import Alive, AssistantView, EngineView, ModelList, Readiness, ServerInfo, Ticket
 
 router = APIRouter(tags=["server"])
+
+INFO_SECONDS = 1.0
+"""How long an engine may take to say what its model can do."""
 
 
 @router.get("/health", responses=documented.gives(Alive))
@@ -38,14 +43,22 @@ async def ready(here: Here) -> Response:
 @router.get("/api/info", responses=documented.gives(ServerInfo))
 async def info(here: Here) -> Response:
     """What this server is: needed before one can say who one is, so it is open to all."""
-    speakers = here.speakers.values()
-    assistants = [
-        AssistantView(each.assistant.name, each.engine.name, each.model, each.assistant.disclaimer)
-        for each in speakers
-    ]
+    assistants = await asyncio.gather(*map(_assistant, here.speakers.values()))
     default = here.speakers["default"]
     engine = EngineView(default.engine.name, default.model, "" if here.auth_required else here.why)
-    return answer(ServerInfo(__version__, here.auth_required, assistants, engine))
+    return answer(ServerInfo(__version__, here.auth_required, list(assistants), engine))
+
+
+async def _assistant(speaker: Speaker) -> AssistantView:
+    assistant = speaker.assistant
+    can = Capabilities()
+    # Asked of the engine, which may be away; nobody waits for long for the page.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(INFO_SECONDS):
+            can = await speaker.engine.capabilities(speaker.model)
+    return AssistantView(
+        assistant.name, speaker.engine.name, speaker.model, assistant.disclaimer, can.images, assistant.tools
+    )
 
 
 @router.get("/api/models", responses=documented.gives(ModelList))

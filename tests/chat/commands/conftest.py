@@ -1,0 +1,70 @@
+"""A conversation in which people type commands."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from tests.chat.conftest import ADA, Heard, House
+
+from legato.chat.assistant import Assistant
+from legato.chat.commands import Answered, Asked
+from legato.chat.ingress import Submission
+from legato.chat.person import Person
+from legato.stream import Usage
+from legato.testing.engine import Run, ScriptedEngine
+
+
+class Room:
+    """One conversation of Ada's, and those who type in it."""
+
+    def __init__(self, house: House, conversation: str) -> None:
+        self.house = house
+        self.service = house.service
+        self.id = conversation
+
+    async def restart(self) -> None:
+        """Another server on the same database."""
+        await self.house.stop()
+        await self.house.start()
+        self.service = self.house.service
+
+    async def offer(self, *models: str) -> None:
+        """Let the engine have these models."""
+        self.house.engine = ScriptedEngine(models=models, continues=True)
+        await self.restart()
+
+    async def type(self, text: str, person: Person = ADA, key: str | None = None) -> Answered:
+        """Give a command."""
+        return await self.service.commands.run(Asked(person, text, self.id, client_message_id=key))
+
+    async def ask(self, text: str = "Hello", person: Person = ADA) -> Run:
+        """Send a message; the run that the engine was asked for."""
+        await self.service.send(person, Submission(conversation=self.id, text=text))
+        return await self.house.engine.asked()
+
+    async def exchange(self, text: str = "Hello", answer: str = "Good day.") -> Run:
+        """A message and its whole reply."""
+        heard = Heard()
+        self.service.attend(ADA, self.id, heard)
+        run = await self.ask(text)
+        run.say(answer)
+        run.finish(usage=Usage(1000, 20))
+        await heard.ended(heard.logs[-1].stream)
+        self.service.unfollow(self.id, heard)
+        return run
+
+
+Open = Callable[..., Awaitable[Room]]
+
+
+@pytest.fixture
+def open_room(build: Callable[..., Awaitable[House]]) -> Open:
+    async def one(*assistants: Assistant) -> Room:
+        house = await build(*assistants)
+        return Room(house, (await house.service.create(ADA)).id)
+
+    return one
+
+
+@pytest.fixture
+async def room(open_room: Open) -> Room:
+    return await open_room()
