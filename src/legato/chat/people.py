@@ -4,14 +4,15 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
+from typing import Any
 
 from msgspec import Struct
 
 from legato.chat.access import NOT_FOUND, Access
 from legato.chat.audience import Audience, Watcher
-from legato.chat.ingress import check_id, clean_text
+from legato.chat.ingress import clean_text
 from legato.chat.person import Person
 from legato.chat.presence import Presence, Present, Typing
 from legato.chat.trees import Trees
@@ -83,7 +84,7 @@ class People:
         self._typing = Typing()
         self._lapsing: asyncio.TimerHandle | None = None
         self._due: dict[str, asyncio.TimerHandle] = {}
-        self._telling: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         # What the database did first must be known first, or one who was removed would come back by an older write.
         self._writing = asyncio.Lock()
 
@@ -91,7 +92,7 @@ class People:
         """Tell nothing more."""
         for timer in [*self._due.values(), *([self._lapsing] if self._lapsing is not None else [])]:
             timer.cancel()
-        for task in self._telling:
+        for task in self._tasks:
             task.cancel()
 
     async def standing(self, person: Person, conversation: str) -> Standing:
@@ -169,11 +170,18 @@ class People:
         if self._typing.end(conversation, user):
             self._tell_typing(conversation, user, self._presence.name(conversation, user), False)
 
-    def arrived(self, conversation: str, person: Person) -> None:
-        """A connection of the person watches. One who is alone there is told of nobody."""
+    def arrived(self, conversation: str, person: Person, watcher: Watcher) -> None:
+        """A connection of the person watches. One who is alone there is told of nobody.
+
+        Whether they may was asked before; they may have been removed while the database wrote what they came for.
+        """
         self._presence.enter(conversation, person.id, _named(person))
         if len(self._audience.of(conversation)) > 1:
             self._announce(conversation)
+        if self._trees.seen(conversation) is None:
+            self._soon(self._look_again(conversation, person, watcher))
+        elif self._access.known(person.id, conversation) is None:
+            self._shut_out(conversation, watcher)
 
     def departed(self, conversation: str, person: Person) -> None:
         """It watches no more."""
@@ -311,12 +319,23 @@ class People:
             raise NotFoundError(NOBODY)
         for watcher, person in self._audience.of(conversation).items():
             if person.id == user:
-                self._unfollow(conversation, watcher)
-                try:
-                    watcher.on_deleted(conversation)
-                except Exception:
-                    logger.exception("A watcher of conversation %s failed", conversation)
+                self._shut_out(conversation, watcher)
         self._announce(conversation)
+
+    def _shut_out(self, conversation: str, watcher: Watcher) -> None:
+        self._unfollow(conversation, watcher)
+        try:
+            watcher.on_deleted(conversation)
+        except Exception:
+            logger.exception("A watcher of conversation %s failed", conversation)
+
+    async def _look_again(self, conversation: str, person: Person, watcher: Watcher) -> None:
+        try:
+            await self._access.reader(person, conversation)
+        except NotFoundError:
+            self._shut_out(conversation, watcher)
+        except LegatoError as error:
+            logger.warning("Conversation %s could not be looked up again: %s", conversation, error.message)
 
     def _announce(self, conversation: str) -> None:
         """Have those who watch told, in a moment."""
@@ -329,9 +348,12 @@ class People:
         if self._trees.seen(conversation) is not None:
             self._tell_people(conversation)
         elif self._audience.watched(conversation):
-            task = asyncio.create_task(self._read_and_tell(conversation), name="people")
-            self._telling.add(task)
-            task.add_done_callback(self._telling.discard)
+            self._soon(self._read_and_tell(conversation))
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name="people")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _read_and_tell(self, conversation: str) -> None:
         try:
@@ -368,8 +390,3 @@ class People:
 def _named(person: Person) -> str | None:
     """How the person is called, as it can be kept."""
     return clean_text(person.name)[:NAME_LENGTH] if person.name else None
-
-
-def check_conversation(conversation: str) -> str:
-    """:raises InvalidError: a conversation cannot have this id."""
-    return check_id(conversation, "The conversation's id")

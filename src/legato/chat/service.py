@@ -342,9 +342,12 @@ class ChatService:
         return tree.conversation, [message for message in tree.messages.values() if message.revision >= since]
 
     def attend(self, person: Person, conversation: str, watcher: Watcher) -> None:
-        """Be told from now on, without what was before. The caller has just asked whether its person may."""
+        """Be told from now on, without what was before.
+
+        The caller has just asked whether its person may. Where they may no longer, `on_deleted` comes at once or soon.
+        """
         if self._audience.add(conversation, watcher, person):
-            self.people.arrived(conversation, person)
+            self.people.arrived(conversation, person, watcher)
         self._unwatched.end(conversation)
 
     def unfollow(self, conversation: str, watcher: Watcher) -> None:

@@ -12,7 +12,7 @@ from legato.gateway.metrics import Metrics
 from legato.gateway.openapi import document
 from legato.gateway.page import mount_page
 from legato.gateway.problems import HANDLERS
-from legato.gateway.routes import commands, conversations, fleet, metrics, server, streams
+from legato.gateway.routes import commands, conversations, fleet, metrics, people, server, streams
 from legato.gateway.websocket.origins import Origins
 
 
@@ -27,7 +27,7 @@ def make_app(parts: Parts, origins: Origins, sockets: Callable[[], int] = lambda
     )
     app.state.parts = parts
     app.state.metrics = Metrics(parts, sockets)
-    for routes in (conversations, commands, streams, server, metrics, fleet):
+    for routes in (conversations, people, commands, streams, server, metrics, fleet):
         app.include_router(routes.router)
     mount_page(app)
     for kind, handler in HANDLERS.items():

@@ -4,9 +4,10 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from legato.chat.people import WEEK
 from legato.engines.base import Model
 from legato.message import AudioPart, ImagePart, Standing, TextPart
-from legato.protocol.messages import ConversationView, MessageView
+from legato.protocol.messages import ConversationView, MessageView, PersonView
 
 
 class Problem(Struct, frozen=True, omit_defaults=True):
@@ -119,6 +120,38 @@ class StopRequest(Struct, frozen=True):
 
 class StoppedMessages(Struct, frozen=True):
     messages: list[str]
+
+
+class ParticipantList(Struct, frozen=True):
+    participants: list[PersonView]
+
+
+class NewStanding(Struct, frozen=True):
+    """`owner` hands the conversation over: who owned it stays as a member."""
+
+    standing: Standing
+
+
+class NewInvitation(Struct, frozen=True):
+    """`expires_in` is in seconds: a week, where nothing is said."""
+
+    standing: Standing = "member"
+    expires_in: float = WEEK
+
+
+class InvitationView(Struct, frozen=True, omit_defaults=True):
+    """`secret` and `link` (the page's address behind this server's own) are there when it is made, and never again."""
+
+    id: str
+    standing: Standing
+    created_at: str
+    expires_at: str
+    secret: str | None = None
+    link: str | None = None
+
+
+class InvitationList(Struct, frozen=True):
+    invitations: list[InvitationView]
 
 
 class ModelList(Struct, frozen=True):

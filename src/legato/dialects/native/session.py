@@ -331,9 +331,10 @@ class NativeSession:
             if not self._gone and begun.conversation.id not in (self._followed or {}):
                 followed = self._followed_of(person, begun.conversation.id)
                 service.attend(person, begun.conversation.id, followed)
-                followed.ready(0, (), {})
-                if len(service.people.now(begun.conversation.id)) > 1:
-                    followed.on_people(begun.conversation.id)
+                if begun.conversation.id in (self._followed or {}):
+                    followed.ready(0, (), {})
+                    if len(service.people.now(begun.conversation.id)) > 1:
+                        followed.on_people(begun.conversation.id)
 
         match command:
             case Send():

@@ -96,11 +96,12 @@ def everyone(connection: Connection, conversation: str) -> list[Participant]:
 
 def admit(connection: Connection, participant: Participant) -> Participant:
     """:raises NotFoundError: there is no such conversation."""
+    made = participant_row(participant)
     owned = connection.execute(_OWNER, {"conversation": participant.conversation}).mappings().first()
     if owned is None:
         raise NotFoundError("There is no such conversation.")
     try:
-        connection.execute(_ADMIT[connection.dialect.name], participant_row(participant))
+        connection.execute(_ADMIT[connection.dialect.name], made)
     except IntegrityError as error:
         raise NotFoundError("There is no such conversation.") from error
     key = {"of": participant.conversation, "who": participant.user}
@@ -154,11 +155,12 @@ def standings(connection: Connection, user: str, these: list[str]) -> dict[str, 
 
 def invite(connection: Connection, invitation: Invitation) -> None:
     """:raises NotFoundError: there is no such conversation. :raises ConflictError: there is such an invitation."""
+    made = invitation_row(invitation)
     connection.execute(_STALE, {"of": invitation.conversation, "now": micros(invitation.created_at)})
     if connection.execute(_OWNER, {"conversation": invitation.conversation}).first() is None:
         raise NotFoundError("There is no such conversation.")
     try:
-        connection.execute(_INVITE, invitation_row(invitation))
+        connection.execute(_INVITE, made)
     except IntegrityError as error:
         raise ConflictError("There is already an invitation of this id or secret.") from error
 
