@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.gateway.server import serving, settings_for
 
 from legato.chat.assistant import Assistant
 from legato.chat.person import Person
@@ -135,3 +136,17 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     yield Server(service, engine, storage)
     await service.close()
     await storage.close()
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
+    """What answers on whole servers, in the place of the demo engine."""
+    engine = ScriptedEngine("demo", models=(), continues=True)
+    monkeypatch.setattr("legato.gateway.engines.DemoEngine", lambda: engine)
+    return engine
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Callable[..., Any]:
+    """Serve with settings of the test's own; the demo engine answers, or the scripted one where a test has it."""
+    return lambda **sections: serving(settings_for(tmp_path, **sections))
