@@ -1,0 +1,296 @@
+"""The dialect `accumulating`, on `/ws/assistant`: a reply with typing before it, and all of its text in every frame.
+
+Its frames do not say which reply they belong to, so a socket is told one thing at a time. What Legato adds to it is in
+`docs/reference/dialects/accumulating.md`.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import ClassVar
+
+from legato.chat.commands import is_command
+from legato.chat.ingress import Submission
+from legato.chat.person import Person
+from legato.dialects.accumulating import frames
+from legato.dialects.accumulating.sessions import Sessions
+from legato.dialects.base import Handshake, Socket
+from legato.dialects.line import Line
+from legato.dialects.visit import Dialect, Frame, Host, Stamp, Visit, encode, id_in, text_in, unknown
+from legato.dialects.watching import Ear
+from legato.errors import LegatoError, NotFoundError
+from legato.message import text_of
+from legato.storage.base import Begun, Message
+from legato.stream import Batch, Log, Viewer
+
+DELETED = "This session was deleted, or you are no longer in it. Your next message begins a new one."
+
+Change = Callable[["Room"], None]
+
+
+class AccumulatingDialect(Dialect["AccumulatingVisit"]):
+    path: ClassVar[str] = "/ws/assistant"
+
+    def __init__(
+        self, host: Host, assistant: str = "default", *, clock: Callable[[], float] | None = None
+    ) -> None:
+        """`clock` gives seconds that only go forward; the loop's, unless told."""
+        super().__init__(host, assistant)
+        self.stamp = Stamp(host.now)
+        self._expecting: dict[AccumulatingVisit, str] = {}
+        self.kept = Sessions(clock or asyncio.get_running_loop().time, host.service.let_go)
+
+    def visit(self, handshake: Handshake, socket: Socket) -> "AccumulatingVisit":
+        return AccumulatingVisit(self, handshake, socket)
+
+    def frames(self, log: Log, batch: Batch) -> Iterable[bytes]:
+        return frames.said(log, batch, self.stamp())
+
+    def expect(self, visit: "AccumulatingVisit", session: str) -> None:
+        """It waits for a session that nobody has made yet."""
+        self._expecting[visit] = session
+
+    def forget(self, visit: "AccumulatingVisit") -> None:
+        self._expecting.pop(visit, None)
+
+    def expecting(self, session: str) -> list["AccumulatingVisit"]:
+        """Those that waited for a session which is there now."""
+        found = [visit for visit, awaited in self._expecting.items() if awaited == session]
+        for visit in found:
+            self.forget(visit)
+        return found
+
+    def expire(self, now: float) -> None:
+        super().expire(now)
+        self.kept.expire()
+
+
+class AccumulatingVisit(Visit):
+    """`here` is the session it is in; `named` the one it asked for, which may be refused, or not be there yet."""
+
+    def __init__(self, dialect: AccumulatingDialect, handshake: Handshake, socket: Socket) -> None:
+        super().__init__(dialect, handshake, socket)
+        self.stamp = dialect.stamp
+        self.kept = dialect.kept
+        self.accumulating = dialect
+        self._view = dialect.encoding(socket.frame)
+        self.here: str | None = None
+        self.named: str | None = None
+        self.rooms: dict[str, Room] = {}
+        self.line = Line(socket, self._viewer)
+
+    def complaint(self, message: str) -> bytes:
+        return encode(frames.Error(message, self.stamp()))
+
+    async def arrived(self, person: Person) -> None:
+        named = id_in(dict(self.handshake.query), "session_id")
+        if named is None:
+            return
+        self.named = named
+        try:
+            await self.enter(named, create=False)
+        except NotFoundError:
+            if self.host.anyone is None:
+                raise
+            # Nobody has it: the first message makes it, which may be another socket's.
+            if not self.gone:
+                self.accumulating.expect(self, named)
+            return
+        if not self.gone:
+            await self._come_back(person, self.settle(named))
+
+    async def take(self, person: Person, kind: str, frame: Frame) -> None:
+        match kind:
+            case "message":
+                text = text_in(frame, "content", "message")
+                self.named = id_in(frame, "session_id") or self.named
+                await self._hear(person, text)
+            case "ping":
+                self.send(encode(frames.Pong(self.stamp())))
+            case _:
+                raise unknown(kind)
+
+    def resumed(self) -> None:
+        self.line.mark()
+
+    def left(self) -> None:
+        self.line.close()
+        self.accumulating.forget(self)
+        for room in list(self.rooms.values()):
+            room.leave()
+
+    def settle(self, session: str) -> "Room":
+        """Be in this session, and in no other once its replies are told."""
+        before, self.here, self.named = self.here, session, session
+        room = self.rooms.get(session)
+        if room is None:
+            room = self.rooms[session] = Room(self, session, self.kept.come(session))
+            self.attend(session, room)
+        room.leaving = False
+        for visit in self.accumulating.expecting(session):
+            if visit.here is None and visit.named == session:
+                visit.settle(session)
+        if before is not None and before != session and before in self.rooms:
+            self.rooms[before].depart()
+        return room
+
+    async def _come_back(self, person: Person, room: "Room") -> None:
+        """What runs goes on here, and what ended while nobody was there is told."""
+        owed, room.owed = room.owed, []
+        if owed:
+            tree = await self.service.conversation(person, room.session)
+            for message in [tree.messages[reply] for reply in owed if reply in tree.messages]:
+                if message.status != "streaming":
+                    self.line.say(*frames.whole(message, self.stamp()))
+        for log in self.service.logs(room.session):
+            room.on_stream(log)
+
+    async def _hear(self, person: Person, text: str) -> None:
+        """A message that cannot be answered has an error for its answer, and the typing is over."""
+        try:
+            if self.named is not None and self.named != self.here:
+                await self.enter(self.named)
+                if self.gone:
+                    return
+                await self._come_back(person, self.settle(self.named))
+            if is_command(text):
+                await self._obey(text)
+            else:
+                await self._say(person, text)
+        except LegatoError as error:
+            now = self.stamp()
+            self.line.say(self.complaint(error.message), encode(frames.TypingStop(now)))
+
+    async def _say(self, person: Person, text: str) -> None:
+        def acknowledged(begun: Begun) -> None:
+            if not self.gone:
+                room = self.settle(begun.conversation.id)
+                room.receipts[begun.reply.id] = begun.question.id if begun.question is not None else None
+
+        submission = Submission(None, self.here, text, assistant=None if self.here else self.assistant)
+        await self.service.send(person, submission, acknowledged)
+
+    async def _obey(self, text: str) -> None:
+        """A command is done at once, and answered when its turn comes: before the reply that it may have begun."""
+        room = self.rooms.get(self.here or "")
+        if room is not None:
+            room.hold()
+        try:
+            answered = await self.command(text, self.here)
+            if self.gone:
+                return
+            if answered.conversation is not None:
+                self.settle(answered.conversation)
+            if answered.begun is not None and not answered.text and room is not None:
+                room.receipts[answered.begun.reply.id] = None
+            else:
+                said = frames.answered(answered, self.here, self.host.new_id(), self.stamp())
+                self.line.say(*said)
+        finally:
+            if room is not None:
+                room.go_on()
+
+    def _viewer(self, log: Log, ended: Callable[[Viewer], None]) -> Viewer:
+        """A reply's turn has come."""
+        room = next((room for room in self.rooms.values() if log.stream in room.streams), None)
+        session = room.session if room is not None else None
+        if room is not None and log.stream in room.receipts:
+            message = room.receipts.pop(log.stream)
+            self.send(encode(frames.MessageReceived(session, message, self.stamp())))
+        self.send(encode(frames.TypingStart(session, self.stamp())))
+        opening = Opening(self.socket, lambda: frames.start(log, session, self.stamp()))
+        opening.viewer = Viewer(log, 0, self._view, opening, self.host.flusher, ended)
+        return opening.viewer
+
+
+class Opening:
+    """The sink of a reply until its first words: `message_start` stands before them, and is made when they come."""
+
+    __slots__ = ("_socket", "_start", "viewer")
+
+    def __init__(self, socket: Socket, start: Callable[[], bytes]) -> None:
+        self._socket = socket
+        self._start = start
+        self.viewer: Viewer | None = None
+
+    @property
+    def writable(self) -> bool:
+        return self._socket.writable
+
+    def write(self, data: bytes) -> None:
+        if data:
+            if self.viewer is not None:
+                self.viewer.sink = self._socket
+            if start := self._start():
+                self._socket.write(self._socket.frame(start))
+            self._socket.write(data)
+
+    def flush(self) -> None:
+        self._socket.flush()
+
+
+class Room(Ear):
+    """A session that a socket is in. With `leaving` it hears of no new reply, and leaves once the last one is told."""
+
+    def __init__(self, visit: AccumulatingVisit, session: str, owed: list[str]) -> None:
+        self._visit = visit
+        self._held: list[Change] | None = None
+        self.session = session
+        self.owed = owed
+        self.receipts: dict[str, str | None] = {}
+        self.streams: dict[str, None] = {}
+        self.leaving = False
+
+    def hold(self) -> None:
+        """Hear, and tell it later."""
+        self._held = []
+
+    def go_on(self) -> None:
+        held, self._held = self._held or [], None
+        for change in held:
+            change(self)
+
+    def on_stream(self, log: Log) -> None:
+        if self._held is not None:
+            self._held.append(lambda room: room.on_stream(log))
+        elif not self.leaving and log.stream not in self.streams:
+            self.streams[log.stream] = None
+            self._visit.line.tell(log, over=lambda: self._over(log.stream))
+
+    def on_message(self, message: Message) -> None:
+        if message.role != "assistant" or message.status == "streaming":
+            return
+        if self._held is not None:
+            self._held.append(lambda room: room.on_message(message))
+            return
+        now = self._visit.stamp()
+        last = [frames.completed(message, now), encode(frames.TypingStop(now))]
+        if not text_of(message.parts):
+            last.insert(0, frames.started(message.model or "", self.session, message.id, now))
+        self._visit.line.end(message.id, *last)
+
+    def on_deleted(self, conversation: str) -> None:
+        visit = self._visit
+        for stream in self.streams:
+            visit.line.drop(stream)
+        visit.line.say(visit.complaint(DELETED), encode(frames.TypingStop(visit.stamp())))
+        self.streams.clear()
+        visit.named = None if visit.named == conversation else visit.named
+        self.leave()
+
+    def depart(self) -> None:
+        self.leaving = True
+        if not self.streams:
+            self.leave()
+
+    def leave(self) -> None:
+        visit = self._visit
+        visit.rooms.pop(self.session, None)
+        if visit.here == self.session:
+            visit.here = None
+        visit.service.unfollow(self.session, self)
+        visit.kept.leave(self.session, list(self.streams))
+
+    def _over(self, stream: str) -> None:
+        self.streams.pop(stream, None)
+        if self.leaving and not self.streams:
+            self.leave()
