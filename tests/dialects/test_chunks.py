@@ -277,6 +277,21 @@ async def test_a_command_is_answered_by_a_message_that_is_not_stored(
         assert engine.requests == []
 
 
+async def test_retry_is_answered_by_another_reply(serve: Serve, engine: ScriptedEngine) -> None:
+    async with serve() as server, thread(server.address, "c") as client:
+        run, reply = await begun(client, engine, "One")
+        run.finish()
+        await client.until("done")
+        for _ in range(2):
+            await client.say("/retry", client_message_id="m2")
+            if len(engine.runs) < 2:
+                finish(await engine.asked(), "Two")
+            done = await client.until("done")
+            assert done["messageId"] != reply
+            assert done["message"]["text"] == "Two"
+        assert len(engine.runs) == 2
+
+
 async def test_the_disclaimer_follows_behind_a_blank_line(serve: Serve, engine: ScriptedEngine) -> None:
     assistant = {"engine": "demo", "model": "demo:echo", "disclaimer": MEDICAL}
     async with serve(assistants={"default": assistant}) as server, thread(server.address, "c") as client:

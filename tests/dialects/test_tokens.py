@@ -315,6 +315,24 @@ async def test_commands_are_answered_in_turn_and_reach_no_model(serve: Serve, en
         assert len(engine.requests) == 1
 
 
+async def test_commands_that_begin_something(serve: Serve, engine: ScriptedEngine) -> None:
+    async with serve() as server, chat(server.address) as client:
+        await client.say("Hello", conversation_id="c")
+        finish(await engine.asked(), "Hi.")
+        await client.answer()
+        await client.say("/retry")
+        finish(await engine.asked(), "Good day.")
+        assert bubble(await client.answer()) == "Good day."
+        await client.say("/new")
+        await client.answer()
+        assert client.conversation != "c"
+        await client.say("Hello")
+        run = await engine.asked()
+        finish(run, "Hi.")
+        assert len(run.request.turns) == 1
+        assert bubble(await client.answer()) == "Hi."
+
+
 async def test_the_disclaimer_is_the_end_of_every_answer(serve: Serve, engine: ScriptedEngine) -> None:
     assistant = {"engine": "demo", "model": "demo:echo", "disclaimer": "No advice."}
     async with serve(assistants={"default": assistant}) as server, chat(server.address) as client:

@@ -18,7 +18,7 @@ from legato.dialects.views import message_view, timestamp
 from legato.dialects.visit import Dialect, Frame, Visit, encode, id_in, unknown
 from legato.dialects.watching import Change, Watching
 from legato.errors import InvalidError, LegatoError, NotFoundError
-from legato.message import AudioPart, ImagePart, TextPart
+from legato.message import AudioPart, ImagePart, TextPart, text_of
 from legato.protocol.close import CloseCode
 from legato.protocol.messages import MessageView
 from legato.storage.base import Begun, Message
@@ -132,9 +132,8 @@ class ChunksVisit(Visit):
 
     async def _say(self, person: Person, frame: Frame) -> None:
         submission = submission_of(self.conversation, frame)
-        if is_command(submission.text):
-            answered = await self.command(submission.text, self.conversation, submission.client_message_id)
-            self._answer_command(answered)
+        if is_command(text_of_all(submission)):
+            await self._obey(person, submission)
             return
 
         def acknowledged(begun: Begun) -> None:
@@ -142,15 +141,23 @@ class ChunksVisit(Visit):
                 self._mine.append(begun.reply.id)
 
         begun = await self.service.send(person, submission, acknowledged)
-        reply = begun.reply.id
-        if begun.duplicate and not self.room.looks_at(reply):
-            # Who sent it first may have been somebody else, and then all of the reply may have been told here by now.
-            if reply in self._mine or reply not in self.room.told:
-                await self._tell(person, reply, None)
-            self._mine.append(reply)
+        if begun.duplicate:
+            await self._tell_duplicate(person, begun.reply.id)
 
-    def _answer_command(self, answered: Answered) -> None:
-        if answered.begun is not None and not answered.text:
+    async def _tell_duplicate(self, person: Person, reply: str) -> None:
+        """Whoever sent it first may have been somebody else, and then all of the reply may have been told here by now."""
+        room = self.room
+        if not room.looks_at(reply) and (reply in self._mine or reply not in room.told):
+            await self._tell(person, reply, None)
+        self._mine.append(reply)
+
+    async def _obey(self, person: Person, submission: Submission) -> None:
+        answered = await self.command(
+            text_of_all(submission), self.conversation, submission.client_message_id
+        )
+        if answered.begun is not None:
+            # The reply that it began is the answer.
+            await self._tell_duplicate(person, answered.begun.reply.id)
             return
         now = timestamp(self.host.now())
         message = command_message(self.host.new_id(), self.conversation, answered, now)
@@ -240,6 +247,11 @@ def submission_of(conversation: str, frame: Frame) -> Submission:
     except msgspec.ValidationError as error:
         raise InvalidError(f"`parts` do not fit: {str(error)[:200]}.") from None
     return Submission(id_in(frame, "client_message_id"), conversation, text or "", tuple(parts))
+
+
+def text_of_all(submission: Submission) -> str:
+    """What was written, wherever it stands."""
+    return submission.text + text_of(submission.parts)
 
 
 def command_message(id_: str, conversation: str, answered: Answered, now: str) -> MessageView:

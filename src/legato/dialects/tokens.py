@@ -113,8 +113,9 @@ class TokensVisit(Visit):
         named = id_in(dict(self.handshake.query), "conversation_id")
         if named is not None:
             await self._go(named)
-            for log in self.service.logs(named):
-                self.rooms[named].on_stream(log)
+            if (room := self.rooms.get(named)) is not None:
+                for log in self.service.logs(named):
+                    room.on_stream(log)
 
     async def take(self, person: Person, kind: str, frame: Frame) -> None:
         match kind:
@@ -168,7 +169,7 @@ class TokensVisit(Visit):
         answered = await self.command(text, self.here, key)
         if answered.conversation is not None:
             self.settle(answered.conversation)
-        if answered.text or answered.begun is None:
+        if answered.begun is None:  # else the reply that it began is the answer
             self.line.say(encode(Token(self._stamp(), answered.text)), self.complete(self.here))
 
     async def _say(self, person: Person, text: str, key: str | None) -> None:
@@ -177,7 +178,9 @@ class TokensVisit(Visit):
         if begun.duplicate:
             conversation, log = await self.service.log(person, begun.reply.id)
             tree = await self.service.conversation(person, conversation)
-            self.rooms[conversation].again(log, tree.messages[begun.reply.id])
+            room, reply = self.rooms.get(conversation), tree.messages.get(begun.reply.id)
+            if room is not None and reply is not None:
+                room.again(log, reply)
 
 
 class Room(Ear):

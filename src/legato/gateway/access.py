@@ -14,6 +14,7 @@ from legato.errors import ForbiddenError, UnauthenticatedError
 from legato.fleet.engine import FleetEngine
 from legato.gateway.auth import Authenticator
 from legato.gateway.events import OpenEvents
+from legato.gateway.settings import DialectsSettings
 from legato.storage.base import Storage
 from legato.stream import Flusher
 
@@ -30,6 +31,7 @@ class Parts(Struct, frozen=True):
     flusher: Flusher
     events: OpenEvents
     why: str
+    dialects: DialectsSettings = DialectsSettings()
 
     @property
     def auth_required(self) -> bool:

@@ -11,7 +11,7 @@ from legato.chat.commands import Asked, is_command
 from legato.chat.ingress import Submission
 from legato.chat.person import Person
 from legato.chat.service import ChatService
-from legato.dialects.chunks import command_message
+from legato.dialects.chunks import command_message, text_of_all
 from legato.dialects.views import message_view, timestamp
 from legato.dialects.watching import Ear
 from legato.errors import NotFoundError
@@ -41,23 +41,26 @@ async def chat(conversation: str, request: Request, asker: Asker, assistant: str
     """Send a message and wait for the reply. The same `client_message_id` is answered with the same reply."""
     wish = await read(request, ChatMessage)
     person, service = asker.person, asker.service
+    assistant = assistant or asker.here.dialects.chunks
     await service.enter(person, conversation, assistant=assistant, create=not asker.here.auth_required)
-    if is_command(wish.text):
-        asked = Asked(person, wish.text, conversation, assistant, wish.client_message_id)
-        answered = await service.commands.run(asked)
-        if answered.begun is None:
-            now = timestamp(datetime.now(UTC))
-            return answer(command_message(str(uuid4()), conversation, answered, now))
-        return answer(message_view(await Ending(service, person, conversation).of(answered.begun.reply)))
+    submission = Submission(wish.client_message_id, conversation, wish.text, tuple(wish.parts))
     ending = Ending(service, person, conversation)
     try:
-        begun = await service.send(
-            person, Submission(wish.client_message_id, conversation, wish.text, tuple(wish.parts))
-        )
+        if is_command(text_of_all(submission)):
+            answered = await service.commands.run(
+                Asked(person, text_of_all(submission), conversation, assistant, wish.client_message_id)
+            )
+            begun = answered.begun
+            if begun is None:
+                ending.leave()
+                now = timestamp(datetime.now(UTC))
+                return answer(command_message(str(uuid4()), conversation, answered, now))
+        else:
+            begun = await service.send(person, submission)
     except BaseException:
         ending.leave()
         raise
-    return answer(message_view(await ending.of(begun.reply)))
+    return answer(message_view(await ending.of(begun.reply.id)))
 
 
 class Ending(Ear):
@@ -65,20 +68,23 @@ class Ending(Ear):
 
     def __init__(self, service: ChatService, person: Person, conversation: str) -> None:
         self._service = service
+        self._person = person
         self._conversation = conversation
         self._wanted: str | None = None
         self._ended: dict[str, Message] = {}
         self._end: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         service.attend(person, conversation, self)
 
-    async def of(self, reply: Message) -> Message:
+    async def of(self, reply: str) -> Message:
         """The reply as it was stored in the end.
 
         :raises NotFoundError: its conversation was deleted, or the person was removed from it.
         """
-        self._wanted = reply.id
-        for message in (reply, *self._ended.values()):
-            self.on_message(message)
+        self._wanted = reply
+        tree = await self._service.conversation(self._person, self._conversation)
+        for message in (tree.messages.get(reply), self._ended.get(reply)):
+            if message is not None:
+                self.on_message(message)
         return await self._end
 
     def leave(self) -> None:
