@@ -121,7 +121,11 @@ async def test_everything_of_somebody_else_is_answered_as_what_is_not(
         run = await engine.asked()
         run.say("Another")
         mine = {"c": ack["conversation"], "q": ack["message"], "r": ack["reply"]}
-        nobodys = {name: "00000000-0000-4000-8000-00000000000" + name for name in "cqr"}
+        async with http.post(
+            f"/api/conversations/{mine['c']}/invitations", headers=bearer["ada"], json={}
+        ) as response:
+            mine["i"] = (await response.json())["id"]
+        nobodys = {name: "00000000-0000-4000-8000-00000000000" + name for name in "cqri"}
 
         async def tried(of: dict[str, str]) -> list[str]:
             position = {"stream": of["r"], "epoch": "e", "offset": 1}
@@ -136,6 +140,9 @@ async def test_everything_of_somebody_else_is_answered_as_what_is_not(
                 {"type": "show", "conversation": of["c"], "message": of["r"]},
                 {"type": "stop", "conversation": of["c"]},
                 {"type": "stop", "conversation": of["c"], "message": of["r"]},
+                {"type": "approve", "conversation": of["c"], "message": of["r"], "call": "c"},
+                {"type": "typing", "conversation": of["c"]},
+                {"type": "typing", "conversation": of["c"], "typing": False},
             ]
             routes = [
                 ("GET", "/api/conversations/{c}", None),
@@ -148,6 +155,16 @@ async def test_everything_of_somebody_else_is_answered_as_what_is_not(
                 ("POST", "/api/conversations/{c}/stop", {}),
                 ("GET", "/api/conversations/{c}/export", None),
                 ("GET", "/api/conversations/{c}/export?format=markdown", None),
+                ("GET", "/api/conversations/{c}/participants", None),
+                ("PATCH", "/api/conversations/{c}/participants/ada", {"standing": "viewer"}),
+                ("PATCH", "/api/conversations/{c}/participants/bob", {"standing": "owner"}),
+                ("DELETE", "/api/conversations/{c}/participants/ada", None),
+                ("DELETE", "/api/conversations/{c}/participants/bob", None),
+                ("GET", "/api/conversations/{c}/invitations", None),
+                ("POST", "/api/conversations/{c}/invitations", {}),
+                ("POST", "/api/conversations/{c}/invitations", {"standing": "viewer", "expires_in": 60}),
+                ("DELETE", "/api/conversations/{c}/invitations/{i}", None),
+                ("POST", "/api/invitations/{i}", None),
                 ("GET", "/api/streams/{r}", None),
                 ("GET", "/api/streams/{r}?position=e:1", None),
                 ("GET", "/api/streams/{q}", None),
