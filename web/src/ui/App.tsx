@@ -86,7 +86,7 @@ function House() {
 
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
-      if (event.key === "Escape" && !keys) {
+      if (event.key === "Escape" && !document.querySelector("dialog[open]")) {
         if (drawer) closeDrawer();
         else if (session.busy && !session.stopping) client.stop();
       } else if (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey) {

@@ -1,4 +1,4 @@
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { CommandHelp } from "../live/rest";
 import { useClient } from "./hooks";
 
@@ -30,11 +30,14 @@ export function useMenu(draft: string): Menu | null {
 }
 
 export function CommandMenu({ menu, onPick }: { menu: Menu; onPick: (command: CommandHelp) => void }) {
+  const chosen = useRef<HTMLLIElement>(null);
+  useLayoutEffect(() => chosen.current?.scrollIntoView({ block: "nearest" }), [menu.at]);
   return (
     <ul class="commands" id="commands" role="listbox" aria-label="Commands">
       {menu.items.map((each, at) => (
         <li
           key={each.name}
+          ref={at === menu.at ? chosen : null}
           id={`command-${at}`}
           role="option"
           aria-selected={at === menu.at}

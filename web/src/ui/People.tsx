@@ -38,6 +38,8 @@ function Circle({ onClose }: { onClose: () => void }) {
   const [trouble, setTrouble] = useState<string | null>(null);
   useEffect(() => dialog.current?.showModal(), []);
   const owner = thread?.view?.standing !== "member" && thread?.view?.standing !== "viewer";
+  const alone: PersonView[] = user ? [{ user, standing: thread?.view?.standing ?? "owner", present: true }] : [];
+  const people = thread?.people.length ? thread.people : alone;
   const dismiss = (who: string) => {
     client.dismiss(who).catch((error: unknown) => setTrouble(error instanceof Error ? error.message : "That did not work."));
   };
@@ -45,7 +47,7 @@ function Circle({ onClose }: { onClose: () => void }) {
     <dialog ref={dialog} class="keys people" aria-labelledby="people-title" onClose={onClose} onClick={(event) => event.target === dialog.current && dialog.current?.close()}>
       <h2 id="people-title">People</h2>
       <ul>
-        {(thread?.people ?? []).map((each) => (
+        {people.map((each) => (
           <li key={each.user}>
             <span class={each.present ? "dot" : "dot away"} aria-hidden="true" />
             <span class="name">

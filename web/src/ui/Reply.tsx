@@ -56,6 +56,7 @@ export class Reply extends Component<Props> {
     const thinking = running && reasoning !== "" && text === "";
     const aside = fold ? fold.state?.detail : message.status !== "interrupted" && message.detail;
     const broke = fold?.end?.type === "failed" ? fold.end.message : message.status === "interrupted" && (message.detail || "The reply broke off here.");
+    const stopped = (this.props.client.session.thread?.people.length ?? 0) > 1 ? "It was stopped" : "You stopped it";
     const waits = running && !thinking && !asks && !BEGUN.test(end.text);
     const answer = (call: string, allow: boolean) => this.props.client.approve(message.id, call, allow);
     return (
@@ -71,13 +72,20 @@ export class Reply extends Component<Props> {
           each.text && !(waits && at === last) && <Prose key={`prose ${at}`} text={each.text} live={running && at === last} />,
         ])}
         {waits && <Waiting key="waits" words={stopping ? "Stopping" : waiting(fold?.state ?? null, reply ? performance.now() - reply.since : 0)} />}
-        {!running && <Ending key="ending" message={message} broke={broke} again={again} />}
+        {!running && <Ending key="ending" message={message} broke={broke} again={again} stopped={stopped} />}
       </>
     );
   }
 }
 
-function Ending({ message, broke, again }: { message: MessageView; broke: string | false | undefined; again: (() => void) | null }) {
+interface EndingProps {
+  message: MessageView;
+  broke: string | false | undefined;
+  again: (() => void) | null;
+  stopped: string;
+}
+
+function Ending({ message, broke, again, stopped }: EndingProps) {
   if (broke) {
     return (
       <p class="trouble">
@@ -90,7 +98,7 @@ function Ending({ message, broke, again }: { message: MessageView; broke: string
       </p>
     );
   }
-  if (message.status === "stopped") return <p class="aside">{message.text ? "You stopped it here." : "You stopped it before it began."}</p>;
+  if (message.status === "stopped") return <p class="aside">{stopped} {message.text ? "here." : "before it began."}</p>;
   if (message.status === "complete" && !message.text) return <p class="aside">It ended without a word.</p>;
   return null;
 }
