@@ -3,14 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from legato.chat.assistant import Assistant
+from legato.chat.attachments import Attachments
 from legato.chat.person import Person
 from legato.chat.reply import Speaker
-from legato.chat.service import ChatService
+from legato.chat.service import ChatService, utc
+from legato.engines.transcribe import Transcriber
 from legato.storage.base import Conversation, Message, Storage
+from legato.storage.files import Files
 from legato.storage.sql import open_storage
 from legato.stream import Log
 from legato.testing.engine import ScriptedEngine
@@ -75,6 +79,9 @@ class House:
         self.url = url
         self.engine = ScriptedEngine(continues=True)
         self.assistants = assistants or (Assistant(name="default"),)
+        self.transcriber: Transcriber | None = None
+        self.files = Files(Path(url.removeprefix("sqlite:///")).parent / "attachments")
+        self.attachments: Attachments
         self.storage: Storage
         self.service: ChatService
 
@@ -82,7 +89,14 @@ class House:
         self.storage = open_storage(self.url)
         await self.storage.open()
         speakers = {each.name: Speaker(each, self.engine, "scripted") for each in self.assistants}
-        self.service = ChatService(self.storage, speakers, clock=asyncio.get_running_loop().time)
+        self.attachments = Attachments(self.storage, self.files, now=utc, new_id=lambda: str(uuid4()))
+        self.service = ChatService(
+            self.storage,
+            speakers,
+            clock=asyncio.get_running_loop().time,
+            attachments=self.attachments,
+            transcriber=self.transcriber,
+        )
         await self.service.start()
 
     async def stop(self) -> None:

@@ -17,7 +17,7 @@ from legato.errors import (
     EngineUnavailableError,
     ModelNotFoundError,
 )
-from legato.message import TextPart
+from legato.message import AudioPart, ImagePart, TextPart
 from legato.stream import State, Text, Usage
 from legato.testing.clock import virtual_time
 from legato.testing.engine import Recorder, Run, ScriptedEngine
@@ -629,3 +629,20 @@ class TestAsOneEngine:
     def test_it_needs_a_candidate(self) -> None:
         with pytest.raises(ValueError, match="candidate"):
             FallbackEngine([])
+
+
+async def test_a_backup_that_cannot_see_is_told_so_and_so_is_the_person() -> None:
+    house = House(engines=2)
+    house.backup.can = Capabilities(audio=True)
+    picture, sound = ImagePart("data:image/png;base64,AAAA"), AudioPart("data:audio/wav;base64,AAAA")
+    asked = house.ask(Request("llama3", (Turn("user", (TextPart("look"), picture, sound)),)))
+    await house.fail(ModelNotFoundError("There is no llama3."))
+    run = await house.backup.asked()
+    assert run.request.turns[0].parts == (TextPart("look"), ImagePart(), sound)
+    run.say("What?")
+    run.finish()
+    await asked
+    assert any(
+        "phi3 answers instead without what it cannot see" in (state.detail or "")
+        for state in house.out.states
+    )

@@ -1,6 +1,16 @@
-from legato.engines.base import Turn
-from legato.engines.history import Said, base64_of, error_text, object_of, told
-from legato.message import ImagePart, TextPart, ToolCallPart, ToolResultPart
+from legato.engines.base import Capabilities, Turn
+from legato.engines.history import (
+    NOT_HEARD,
+    NOT_SHOWN,
+    Said,
+    base64_of,
+    error_text,
+    fitted,
+    object_of,
+    perceives,
+    told,
+)
+from legato.message import AudioPart, ImagePart, TextPart, ToolCallPart, ToolResultPart
 
 CALL = ToolCallPart("c1", "weather", '{"city":"Paris"}')
 OTHER = ToolCallPart("c2", "weather", '{"city":"Rome"}')
@@ -66,3 +76,30 @@ def test_an_error_is_told_whatever_its_shape() -> None:
     assert error_text({"error": "no room"}) == "no room"
     assert error_text({"why": 1}) == '{"why":1}'
     assert error_text(7) == "7"
+
+
+PICTURE = ImagePart("data:image/png;base64,iVBO")
+SOUND = AudioPart("data:audio/wav;base64,UklG")
+
+
+def test_a_recording_stands_beside_the_text() -> None:
+    assert list(told([Turn("user", (TextPart("hear"), SOUND))])) == [
+        Said("user", "hear", recordings=(SOUND.data,))
+    ]
+
+
+def test_of_what_is_not_for_a_model_it_is_told_that_it_is_there() -> None:
+    assert list(told([Turn("user", (TextPart("look"), ImagePart(), AudioPart()))])) == [
+        Said("user", f"look\n\n{NOT_SHOWN}\n\n{NOT_HEARD}")
+    ]
+    assert list(told([Turn("user", (ImagePart(),))])) == [Said("user", NOT_SHOWN)]
+
+
+def test_turns_are_fitted_to_what_a_model_can_do() -> None:
+    turns = (Turn("user", (TextPart("look"), PICTURE, SOUND)), Turn("assistant", (TextPart("yes"),)))
+    assert fitted(turns, Capabilities(images=True, audio=True)) == turns
+    assert fitted(turns, Capabilities(images=True))[0].parts == (TextPart("look"), PICTURE, AudioPart())
+    blind = fitted(turns, Capabilities())
+    assert blind[0].parts == (TextPart("look"), ImagePart(), AudioPart())
+    assert perceives(turns)
+    assert not perceives(blind)

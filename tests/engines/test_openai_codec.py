@@ -10,7 +10,7 @@ from legato.engines.base import Request, ToolCall, ToolSpec, Turn
 from legato.engines.lines import LARGEST
 from legato.engines.openai_codec import CompletionReply, Failure, Listed, completion, failure
 from legato.errors import EngineBrokeError, EngineRefusedError
-from legato.message import ImagePart, TextPart, ToolCallPart, ToolResultPart
+from legato.message import AudioPart, ImagePart, TextPart, ToolCallPart, ToolResultPart
 from legato.stream import State, Timings, Usage
 from legato.testing.engine import Recorder
 
@@ -80,6 +80,21 @@ def test_ollamas_options_are_said_in_this_protocols_words_or_not_at_all() -> Non
 @pytest.mark.parametrize(("think", "effort"), [("low", "low"), (False, "none"), (True, None), (None, None)])
 def test_thinking_is_an_effort(think: bool | str | None, effort: str | None) -> None:
     assert asked(think=think).get("reasoning_effort") == effort
+
+
+@pytest.mark.parametrize(("kind", "form"), [("audio/wav", "wav"), ("audio/mpeg", "mp3")])
+def test_a_recording_is_told_in_this_protocols_words(kind: str, form: str) -> None:
+    turn = Turn("user", (TextPart("hear"), AudioPart(f"data:{kind};base64,UklG")))
+    body = json.loads(completion(Request("m", (turn,)), {}))
+    assert body["messages"] == [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "hear"},
+                {"type": "input_audio", "input_audio": {"data": "UklG", "format": form}},
+            ],
+        }
+    ]
 
 
 def test_a_history_with_images_and_tools_is_told_in_this_protocols_words() -> None:

@@ -3,7 +3,7 @@
 import msgspec
 
 from legato.chat.conversation import Tree
-from legato.message import text_of
+from legato.message import AudioPart, ImagePart, Part, TextPart, text_of
 
 
 def as_json(tree: Tree) -> str:
@@ -30,5 +30,20 @@ def as_markdown(tree: Tree) -> str:
     for message in tree.path():
         who = {"user": "You", "assistant": message.model or "Assistant"}.get(message.role, message.role)
         note = "" if message.status == "complete" else f" ({message.status})"
-        lines += [f"## {who}{note}", "", text_of(message.parts), ""]
+        lines += [f"## {who}{note}", "", _text(message.parts), ""]
     return "\n".join(lines)
+
+
+def _text(parts: tuple[Part, ...]) -> str:
+    pieces: list[str] = []
+    for part in parts:
+        match part:
+            case TextPart():
+                pieces.append(part.text)
+            case ImagePart():
+                pieces.append("\n\n*(a picture)*\n\n")
+            case AudioPart(transcript=None):
+                pieces.append("\n\n*(a recording)*\n\n")
+            case AudioPart():
+                pieces.append(f"\n\n*(a recording)* {part.transcript}\n\n")
+    return "".join(pieces).strip("\n")

@@ -93,8 +93,8 @@ class Senses:
                     heard[n], shown = await self._recording(look, part)
                 case _:
                     shown = part
-            if isinstance(shown, TextPart) and parts and isinstance(parts[-1], TextPart):
-                shown = TextPart(f"\n\n{shown.text}" if isinstance(part, AudioPart) else shown.text)
+            if isinstance(part, AudioPart) and isinstance(shown, TextPart) and text_of(tuple(parts)):
+                shown = TextPart(f"\n\n{shown.text}")
             parts.append(shown)
             if last and look.trouble and look.trouble not in look.troubles:
                 look.troubles.append(look.trouble)
@@ -129,7 +129,7 @@ class Senses:
 
     async def _listened(self, look: "_Look", part: AudioPart, attachment: Attachment | None) -> AudioPart:
         if attachment is None or self._attachments is None:
-            look.trouble = "the recording is gone"
+            look.trouble = "The recording is gone"
         elif self._transcriber is None:
             why = "cannot hear this kind of recording" if look.can.audio else "cannot hear recordings"
             look.trouble = (
@@ -150,14 +150,14 @@ class Senses:
                 look.failure = error
             except LegatoError as error:
                 look.failure = EngineUnavailableError(error.message)
-            look.trouble = f"the recording could not be put into words: {look.failure.message.rstrip('.')}"
+            look.trouble = f"The recording could not be put into words: {look.failure.message.rstrip('.')}"
         return part
 
     async def _data(self, look: "_Look", attachment: str | None) -> str:
         """Its `data:` URL; empty where it is gone, or too large beside the others."""
         found = look.found.get(attachment or "")
         if found is None or self._attachments is None:
-            look.trouble = "it is gone"
+            look.trouble = "What was sent is gone"
             return ""
         if found.size > look.bytes:
             look.trouble = f"{look.model} is shown {BYTES // (1024 * 1024)} MiB at once, and no more"
@@ -166,7 +166,7 @@ class Senses:
             data = await self._attachments.read(found)
         except LegatoError as error:
             logger.warning("Attachment %s: %s", found.id, error.message)
-            look.trouble = "its file is gone"
+            look.trouble = "The file of what was sent is gone"
             return ""
         look.bytes -= found.size
         encoded = await asyncio.to_thread(base64.b64encode, data)
@@ -174,11 +174,10 @@ class Senses:
 
     async def _tell(self, look: "_Look", asked: Message, perceived: Message) -> None:
         """Tell what of the last message the model does not get; where that is all of it, there is nothing to answer."""
-        because = "; ".join(look.troubles)
-        because = because[:1].upper() + because[1:]
+        because = ". ".join(look.troubles)
         some = any(isinstance(part, ImagePart | AudioPart) and part.data for part in perceived.parts)
         if text_of(perceived.parts).strip() or some:
-            look.reply.notice = f"{because}. It answers without {_what(asked.parts)}."
+            look.reply.notice = f"{because}. The answer is without {_what(asked.parts)}."
             return
         if look.failure is not None:
             raise look.failure
@@ -206,4 +205,4 @@ class _Look:
 def _what(parts: Sequence[Part]) -> str:
     pictures = any(isinstance(part, ImagePart) for part in parts)
     recordings = any(isinstance(part, AudioPart) for part in parts)
-    return "some of what was sent" if pictures and recordings else "it" if pictures or recordings else "that"
+    return "some of it" if pictures and recordings else "a picture" if pictures else "a recording"

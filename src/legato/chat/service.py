@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from legato.chat.access import NOT_FOUND, Access
+from legato.chat.attachments import Attachments
 from legato.chat.audience import Audience, Watcher
 from legato.chat.choices import SYSTEM_LENGTH, chosen
 from legato.chat.commands import Commands, make_commands
@@ -28,8 +29,9 @@ from legato.chat.runner import Runner
 from legato.chat.tally import Tally
 from legato.chat.trees import Trees
 from legato.chat.unwatched import Unwatched
+from legato.engines.transcribe import Transcriber
 from legato.errors import BusyError, ConflictError, InvalidError, NotFoundError
-from legato.message import Part, TextPart
+from legato.message import Part, TextPart, attached_in
 from legato.storage.base import Begun, Choice, Conversation, Exchange, Found, Message, Storage
 from legato.stream import Log
 
@@ -49,6 +51,8 @@ class ChatService:
         clock: Callable[[], float],
         now: Callable[[], datetime] = utc,
         new_id: Callable[[], str] = lambda: str(uuid4()),
+        attachments: Attachments | None = None,
+        transcriber: Transcriber | None = None,
     ) -> None:
         self._storage = storage
         self._speakers = speakers
@@ -63,6 +67,8 @@ class ChatService:
             clock=clock,
             now=now,
             new_epoch=lambda: new_id()[:8],
+            attachments=attachments,
+            transcriber=transcriber,
         )
         self._unwatched = Unwatched(self._audience, self._runner.replies)
         self._access = Access(self._trees)
@@ -76,6 +82,7 @@ class ChatService:
             new_id=new_id,
             unfollow=self.unfollow,
         )
+        self._attachments = attachments
         self._draining = False
         self.commands: Commands = make_commands(self)
 
@@ -94,6 +101,13 @@ class ChatService:
         await self._runner.close()
         self._unwatched.close()
         self.people.close()
+
+    @property
+    def attachments(self) -> Attachments:
+        """:raises InvalidError: none are taken here."""
+        if self._attachments is None:
+            raise InvalidError("This server takes no pictures and no recordings.")
+        return self._attachments
 
     @property
     def speakers(self) -> Mapping[str, Speaker]:
@@ -209,6 +223,8 @@ class ChatService:
         """
         await self._access.owner(person, conversation)
         await self._storage.delete_conversation(conversation)
+        if self._attachments is not None:
+            self._attachments.sweep_soon()
         self._trees.drop(conversation)
         self._audience.tell(conversation, lambda watcher: watcher.on_deleted(conversation))
         await self._end(self._runner.replies.of(conversation))
@@ -230,6 +246,8 @@ class ChatService:
             tree = Tree(create)
         else:
             tree = await self._access.writer(person, submission.conversation)
+        if attached_in(parts):
+            parts = await self.attachments.enclosed(person, parts)
         parent = submission.parent if submission.parent is not None else tree.conversation.head
         question = self._question(person, tree.conversation.id, parts, parent)
         return await self._begin(
@@ -311,7 +329,9 @@ class ChatService:
         await self._access.writer(person, conversation)
         running = self._runner.replies.get(reply)
         if running is None or running.message.conversation != conversation:
-            raise NotFoundError("This reply is not being written any more, so nothing of it waits for a word.")
+            raise NotFoundError(
+                "This reply is not being written any more, so nothing of it waits for a word."
+            )
         running.approvals.decide(call, allow)
 
     @staticmethod
@@ -448,6 +468,7 @@ class ChatService:
             created_at=self._now(),
             parent=parent,
         )
+        enclosed = attached_in(question.parts) if question is not None else ()
         exchange = Exchange(
             conversation.id,
             person.id,
@@ -457,6 +478,7 @@ class ChatService:
             mark,
             title,
             create,
+            tuple(dict.fromkeys(part.attachment for part in enclosed if part.attachment)),
         )
         begun = await self._storage.begin(exchange, self._now())
         if begun.duplicate:

@@ -97,7 +97,11 @@ class FallbackEngine:
             backend = self._backend(candidate, request)
             if any(not trouble.allows(backend) for trouble in troubles):
                 continue
-            answer = await self._ask(backend, await self._fitted(backend, request, index), out, troubles)
+            fit = await self._fitted(backend, request, index)
+            without = " without what it cannot see or hear" if fit.turns != request.turns else ""
+            answer = await self._ask(
+                backend, fit, out, troubles, f"{backend.label} answers instead{without}."
+            )
             if isinstance(answer, Outcome):
                 return answer
             troubles.append(answer)
@@ -156,14 +160,12 @@ class FallbackEngine:
         return replace(request, model=backend.model, turns=turns, think=think)
 
     async def _ask(
-        self, backend: "_Backend", request: Request, out: Out, troubles: list["_Trouble"]
+        self, backend: "_Backend", request: Request, out: Out, troubles: list["_Trouble"], instead: str
     ) -> "Outcome | _Trouble":
         """Try one backend until it speaks. Returns what went wrong while nothing was shown, and raises afterwards."""
         clock, patience = asyncio.get_running_loop().time, self._patience
         first = patience.timeout if patience.first_token_timeout is None else patience.first_token_timeout
-        notice = " ".join(
-            [*(trouble.sentence() for trouble in troubles), f"{backend.label} answers instead."]
-        )
+        notice = " ".join([*(trouble.sentence() for trouble in troubles), instead])
         failure: EngineError | None = None
         begun = clock()
         for attempt in range(ATTEMPTS):

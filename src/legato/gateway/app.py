@@ -12,7 +12,17 @@ from legato.gateway.metrics import Metrics
 from legato.gateway.openapi import document
 from legato.gateway.page import mount_page
 from legato.gateway.problems import HANDLERS
-from legato.gateway.routes import commands, conversations, fleet, metrics, people, server, streams
+from legato.gateway.routes import (
+    attachments,
+    chat,
+    commands,
+    conversations,
+    fleet,
+    metrics,
+    people,
+    server,
+    streams,
+)
 from legato.gateway.websocket.origins import Origins
 
 
@@ -27,12 +37,17 @@ def make_app(parts: Parts, origins: Origins, sockets: Callable[[], int] = lambda
     )
     app.state.parts = parts
     app.state.metrics = Metrics(parts, sockets)
-    for routes in (conversations, people, commands, streams, server, metrics, fleet):
+    for routes in (conversations, attachments, people, chat, commands, streams, server, metrics, fleet):
         app.include_router(routes.router)
     mount_page(app)
     for kind, handler in HANDLERS.items():
         app.add_exception_handler(kind, handler)
-    app.add_middleware(Guard, origins=origins, shared=() if origins.allowed else fleet.SHARED)
+    app.add_middleware(
+        Guard,
+        origins=origins,
+        shared=() if origins.allowed else fleet.SHARED,
+        larger={attachments.PATH: parts.service.attachments.rules.file_bytes + attachments.ROOM},
+    )
     if origins.allowed:
         app.add_middleware(
             CORSMiddleware,

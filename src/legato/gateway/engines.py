@@ -105,7 +105,13 @@ class Engines:
     def _openai(self) -> Engine:
         settings = self._settings.engines.openai
         key = settings.api_key.get_secret_value() if settings.api_key is not None else None
-        return OpenAIEngine(settings.url, api_key=key, ca_file=settings.ca_file, continues=settings.continues)
+        return OpenAIEngine(
+            settings.url,
+            api_key=key,
+            ca_file=settings.ca_file,
+            continues=settings.continues,
+            hears=settings.hears,
+        )
 
     async def _pick(self, model: str | None) -> Choice:
         """Decide what `auto` is, once for every model."""

@@ -1,6 +1,6 @@
 """What every HTTP request passes before a route sees it: whose page it comes from, how large it is; and the headers of every answer."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,7 +24,7 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 CONTENT_POLICY = (
     "default-src 'self'; script-src 'self'; style-src-elem 'self'; style-src-attr 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'none'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'"
 )
 
@@ -43,7 +43,7 @@ class Guard:
     """Pure ASGI, so that it costs a stream nothing.
 
     A page of another site may not change anything here: browsers send such requests without asking, with `Origin`. The
-    paths in `shared` are open to pages of every site.
+    paths in `shared` are open to pages of every site. `larger` are the paths whose bodies may have more than `body_bytes`.
     """
 
     def __init__(
@@ -52,11 +52,13 @@ class Guard:
         origins: Origins,
         body_bytes: int = BODY_BYTES,
         shared: Collection[str] = (),
+        larger: Mapping[str, int] | None = None,
     ) -> None:
         self._app = app
         self._shared = shared
         self._origins = origins
         self._body_bytes = body_bytes
+        self._larger = larger or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -74,10 +76,10 @@ class Guard:
             await send({"type": "http.response.body"})
             return
         length = headers.get(b"content-length", "0")
-        if not length.isdigit() or int(length) > self._body_bytes:
-            await _refuse(
-                send, 413, "too_large", f"A request can have {self._body_bytes // 1024} KiB at most."
-            )
+        most = self._larger.get(scope["path"], self._body_bytes)
+        too_large = f"A request can have {most // 1024} KiB at most."
+        if not length.isdigit() or int(length) > most:
+            await _refuse(send, 413, "too_large", too_large)
             return
         seen = 0
         started = False
@@ -86,7 +88,7 @@ class Guard:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._body_bytes:
+            if seen > most:
                 raise TooLargeError
             return message
 
@@ -95,16 +97,16 @@ class Guard:
             if message["type"] == "http.response.start":
                 started = True
                 open_to = ANYONE if shared else ()
-                message["headers"] = [*message.get("headers", ()), *HEADERS, *open_to]
+                own = list(message.get("headers", ()))
+                names = {name for name, _ in own}
+                message["headers"] = [*own, *(each for each in HEADERS if each[0] not in names), *open_to]
             await send(message)
 
         try:
             await self._app(scope, counted, dressed)
         except TooLargeError:
             if not started:
-                await _refuse(
-                    send, 413, "too_large", f"A request can have {self._body_bytes // 1024} KiB at most."
-                )
+                await _refuse(send, 413, "too_large", too_large)
 
 
 async def _refuse(send: Send, status: int, code: str, message: str) -> None:

@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr, SecretStr, model_validator
 from legato.chat.assistant import Assistant, OnUnwatched
 from legato.errors import SettingsError
 from legato.fleet.decisions import Rules
+from legato.gateway.media_settings import AttachmentsSettings, AudioSettings
 from legato.gateway.section import Secret, Secrets, Section, Words
 from legato.gateway.tool_settings import ToolSettings
 
@@ -97,12 +98,13 @@ class OllamaSettings(Section):
 
 
 class OpenAISettings(Section):
-    """`[engines.openai]`: any server that speaks the OpenAI API. `continues`: it goes on behind a last assistant message."""
+    """`[engines.openai]`: any server that speaks the OpenAI API. `continues`: it goes on behind a last assistant message; `hears`: its models take recordings."""
 
     url: Annotated[str, Field(pattern=r"^https?://\S+$")] = "https://api.openai.com/v1"
     api_key: Annotated[SecretStr | None, Field(min_length=1)] = None
     ca_file: Path | None = None
     continues: bool = False
+    hears: bool = False
 
 
 class LlamaSettings(Section):
@@ -207,6 +209,8 @@ class Settings(Section):
     rooms: RoomsSettings = RoomsSettings()
     tools: dict[str, ToolSettings] = Field(default_factory=dict)
     storage: StorageSettings = StorageSettings()
+    attachments: AttachmentsSettings = AttachmentsSettings()
+    audio: AudioSettings = AudioSettings()
     fleet: FleetSettings = FleetSettings()
     _config_file: Path | None = PrivateAttr(None)
 

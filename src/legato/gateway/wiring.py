@@ -18,6 +18,7 @@ from legato.gateway.auth import Authenticator
 from legato.gateway.engines import Engines
 from legato.gateway.events import OpenEvents
 from legato.gateway.lock import only_server_of
+from legato.gateway.media import make_attachments, make_transcriber
 from legato.gateway.settings import Settings
 from legato.gateway.toolbox import Toolbox
 from legato.storage.sql import SqlStorage, open_storage
@@ -61,9 +62,17 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
         }
         logger.info("%s", engines.why or _said(speakers["default"]))
         loop = asyncio.get_running_loop()
-        service = ChatService(storage, speakers, clock=loop.time)
+        attachments = make_attachments(settings, storage)
+        stack.push_async_callback(attachments.close)
+        transcriber = make_transcriber(settings)
+        if transcriber is not None:
+            stack.push_async_callback(transcriber.close)
+        service = ChatService(
+            storage, speakers, clock=loop.time, attachments=attachments, transcriber=transcriber
+        )
         stack.push_async_callback(service.close)
         await service.start()
+        attachments.start()
         yield Wired(
             Parts(
                 service=service,
@@ -75,6 +84,7 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
                 flusher=Flusher(loop.call_soon),
                 events=OpenEvents(),
                 why=engines.why or _said(speakers["default"]),
+                dialects=settings.dialects,
             )
         )
 

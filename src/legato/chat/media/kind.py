@@ -49,6 +49,12 @@ BROKEN = "This picture is broken or cut off. Save it anew and send it again."
 TOO_LARGE = f"This picture is too large: it may have {PIXELS // 1_000_000} megapixels, and {SIDE:,} on a side. Scale it down and send it again."
 
 
+def suffix_of(media_type: str) -> str:
+    """What files of one of these kinds are called by."""
+    kinds = [*(kind for kind, _ in _PICTURES.values()), _WEBP, _WAV, _MP3, _AAC, _OGG, _FLAC, _M4A, _WEBM]
+    return next((kind.suffix for kind in kinds if kind.media_type == media_type), "bin")
+
+
 def looks_familiar(head: bytes) -> bool:
     """Whether a file that begins so may be one of the kinds: what is not can be refused before the rest of it has come."""
     return (

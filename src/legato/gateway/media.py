@@ -1,0 +1,47 @@
+"""What keeps attachments and what listens to them, made from the settings."""
+
+from uuid import uuid4
+
+from legato.chat.attachments import Attachments, Rules
+from legato.chat.service import utc
+from legato.engines.transcribe import OpenAITranscriber, Transcriber
+from legato.engines.whisper import WhisperTranscriber
+from legato.errors import EngineUnavailableError, SettingsError
+from legato.gateway.settings import Settings
+from legato.storage.base import Storage
+from legato.storage.files import Files
+
+FOLDER = "attachments"
+
+
+def make_attachments(settings: Settings, storage: Storage) -> Attachments:
+    """:raises SettingsError: there is no place for the files."""
+    directory = settings.attachments.directory or settings.make_data_dir() / FOLDER
+    rules = Rules(settings.attachments.max_bytes, settings.attachments.quota_bytes)
+    return Attachments(storage, Files(directory), rules, now=utc, new_id=lambda: str(uuid4()))
+
+
+def make_transcriber(settings: Settings) -> Transcriber | None:
+    """:raises SettingsError: the engine in `[audio]` cannot be had."""
+    audio = settings.audio
+    match audio.engine:
+        case "openai":
+            return OpenAITranscriber(
+                audio.url,
+                audio.model or "whisper-1",
+                api_key=audio.api_key.get_secret_value() if audio.api_key is not None else None,
+                language=audio.language,
+                ca_file=audio.ca_file,
+            )
+        case "whisper":
+            try:
+                return WhisperTranscriber(
+                    audio.model or "base",
+                    directory=settings.make_data_dir() / "models" / "whisper",
+                    language=audio.language,
+                    threads=audio.threads,
+                )
+            except EngineUnavailableError as error:
+                raise SettingsError(f"[audio] asks for the engine whisper. {error.message}") from None
+        case None:
+            return None

@@ -1,0 +1,33 @@
+"""`[attachments]` and `[audio]`: what people may send beside text, and who puts recordings into words."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from legato.gateway.section import Secret, Section
+
+
+class AttachmentsSettings(Section):
+    """`[attachments]`. One file may have `max_bytes`, all of a person's `quota_bytes` together. `directory` None means
+    `attachments` in the data directory."""
+
+    max_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = 20 * 1024 * 1024
+    quota_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024 * 1024
+    directory: Path | None = None
+
+
+class AudioSettings(Section):
+    """`[audio]`. Without an `engine` recordings go only to models that hear. `openai` is any server that has
+    `/v1/audio/transcriptions`; `whisper` runs in the server, with the extra `legato[audio]`.
+
+    `model` None means `whisper-1`, or `base`. `language` (such as `de`) helps, where everybody speaks the same.
+    """
+
+    engine: Literal["openai", "whisper"] | None = None
+    url: Annotated[str, Field(pattern=r"^https?://\S+$")] = "https://api.openai.com/v1"
+    api_key: Secret | None = None
+    ca_file: Path | None = None
+    model: Annotated[str | None, Field(min_length=1)] = None
+    language: Annotated[str | None, Field(pattern=r"^[a-z]{2,3}$")] = None
+    threads: Annotated[int | None, Field(ge=1, le=1024)] = None

@@ -1,0 +1,290 @@
+"""What people attach is taken in whole or not at all, and only those have it who may."""
+
+import asyncio
+import hashlib
+import os
+import stat
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from msgspec.structs import replace
+from tests.chat.conftest import ADA, BOB, House
+from tests.chat.media.files import OTHER_PICTURE, PICTURE, SOUND, SPOKEN, data_url
+
+from legato.chat import attachments as module
+from legato.chat.attachments import Attachments, Rules, clean_name
+from legato.chat.ingress import Submission
+from legato.chat.service import utc
+from legato.errors import (
+    BusyError,
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    TooLargeError,
+    UnsupportedError,
+)
+from legato.message import AudioPart, ImagePart, TextPart, attached_in
+from legato.storage.base import Begun
+
+
+async def pieces(data: bytes, size: int = 1000) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+def files_of(house: House) -> list[str]:
+    return sorted(path.name for path in house.files.directory.rglob("*") if path.is_file())
+
+
+def aged(house: House) -> None:
+    """Make all files old enough to be swept."""
+    for path in house.files.directory.rglob("*"):
+        if path.is_file():
+            os.utime(path, (1, 1))
+
+
+async def sent(house: House, *parts: ImagePart | AudioPart, **more: object) -> Begun:
+    begun = await house.service.send(ADA, Submission(text="Look:", parts=parts, **more))
+    (await house.engine.asked()).finish()
+    return begun
+
+
+async def test_an_upload_is_kept_under_its_digest_for_its_owner_alone(house):
+    kept = await house.attachments.upload(ADA, pieces(PICTURE), "../../etc/my cat.png")
+    assert (kept.media_type, kept.size, kept.name) == ("image/png", len(PICTURE), "my cat.png")
+    assert kept.digest == hashlib.sha256(PICTURE).hexdigest()
+    path = house.attachments.path(kept)
+    assert path == house.files.directory / kept.digest[:2] / kept.digest
+    assert path.read_bytes() == PICTURE
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(house.files.directory.stat().st_mode) == 0o700
+    assert files_of(house) == [kept.digest]
+    assert await house.attachments.get(ADA, kept.id) == kept
+
+
+async def test_the_same_bytes_are_kept_once_and_both_have_them(house):
+    one = await house.attachments.upload(ADA, pieces(PICTURE))
+    other = await house.attachments.upload(BOB, pieces(PICTURE))
+    assert one.id != other.id
+    assert len(files_of(house)) == 1
+
+
+async def test_what_is_not_there_and_what_is_anothers_look_the_same(house):
+    kept = await house.attachments.upload(ADA, pieces(PICTURE))
+    with pytest.raises(NotFoundError) as foreign:
+        await house.attachments.get(BOB, kept.id)
+    with pytest.raises(NotFoundError) as none:
+        await house.attachments.get(BOB, "nothing")
+    assert foreign.value.message == none.value.message
+
+
+async def test_what_is_of_no_known_kind_is_refused_before_the_rest_of_it_has_come(house):
+    asked = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal asked
+        while True:
+            asked += 1
+            yield b"<html>" + bytes(100)
+
+    with pytest.raises(UnsupportedError):
+        await house.attachments.upload(ADA, endless())
+    assert asked == 1
+    assert files_of(house) == []
+
+
+async def test_an_upload_that_never_ends_is_refused_at_the_limit(house):
+    house.attachments.rules = Rules(file_bytes=100_000)
+    given = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal given
+        yield PICTURE
+        while True:
+            given += 10_000
+            yield bytes(10_000)
+
+    with pytest.raises(TooLargeError, match="too large"):
+        await house.attachments.upload(ADA, endless())
+    assert given <= 110_000
+    assert files_of(house) == []
+
+
+async def test_an_upload_that_breaks_off_leaves_nothing_behind(house):
+    async def broken() -> AsyncIterator[bytes]:
+        yield PICTURE[:200]
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await house.attachments.upload(ADA, broken())
+    with pytest.raises(InvalidError, match="cut off"):
+        await house.attachments.upload(ADA, pieces(PICTURE[:200]))
+    with pytest.raises(InvalidError, match="nothing in this file"):
+        await house.attachments.upload(ADA, pieces(b""))
+    assert files_of(house) == []
+
+
+async def test_one_person_uploads_a_few_files_at_a_time(house):
+    house.attachments.rules = Rules(at_once=1)
+    go = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        await go.wait()
+        yield PICTURE
+
+    first = asyncio.create_task(house.attachments.upload(ADA, slow()))
+    await asyncio.sleep(0)
+    with pytest.raises(BusyError):
+        await house.attachments.upload(ADA, pieces(PICTURE))
+    await house.attachments.upload(BOB, pieces(PICTURE))
+    go.set()
+    await first
+    await house.attachments.upload(ADA, pieces(PICTURE))
+
+
+async def test_a_person_has_so_much_room(house):
+    house.attachments.rules = Rules(person_bytes=len(PICTURE) + 10)
+    await house.attachments.upload(ADA, pieces(PICTURE))
+    with pytest.raises(TooLargeError, match="no room"):
+        await house.attachments.upload(ADA, pieces(OTHER_PICTURE))
+    await house.attachments.upload(BOB, pieces(OTHER_PICTURE))
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (None, None),
+        ("", None),
+        ("C:\\pictures\\cat.png", "cat.png"),
+        ("a/b/../c\r\nSet-Cookie: x", "c Set-Cookie: x"),
+        ("\ud800", "\ufffd"),
+        ("x" * 999, "x" * 200),
+    ],
+)
+def test_a_name_is_one_short_line_and_no_path(name, shown):
+    assert clean_name(name) == shown
+
+
+async def test_an_inline_picture_becomes_an_attachment(house):
+    begun = await sent(
+        house, ImagePart(data_url(PICTURE, "image/png")), AudioPart(data_url(SOUND, "audio/wav"))
+    )
+    text, picture, sound = begun.question.parts
+    assert text == TextPart("Look:")
+    assert picture.data == sound.data == ""
+    kept = await house.attachments.get(ADA, picture.attachment)
+    assert (kept.media_type, await house.attachments.read(kept)) == ("image/png", PICTURE)
+    assert (await house.attachments.get(ADA, sound.attachment)).media_type == "audio/wav"
+
+
+@pytest.mark.parametrize(
+    ("part", "error"),
+    [
+        (ImagePart(data_url(b"<svg/>", "image/png")), UnsupportedError),
+        (ImagePart(data_url(PICTURE[:100], "image/png")), InvalidError),
+        (ImagePart(data_url(SOUND, "image/png")), InvalidError),
+        (AudioPart(data_url(PICTURE, "audio/wav")), InvalidError),
+        (ImagePart(attachment="nothing"), NotFoundError),
+        (ImagePart(attachment=""), InvalidError),
+        (ImagePart(attachment="a\0b"), InvalidError),
+        (ImagePart(data_url(PICTURE, "image/png"), attachment="x"), InvalidError),
+        (ImagePart("http://169.254.169.254/"), InvalidError),
+        (AudioPart("data:audio/wav;base64,!!"), InvalidError),
+        (AudioPart(), InvalidError),
+    ],
+)
+async def test_a_part_that_is_not_what_it_says_is_refused_and_nothing_is_stored(house, part, error):
+    with pytest.raises(error):
+        await house.service.send(ADA, Submission(text="Look:", parts=(part,)))
+    assert await house.service.conversations(ADA) == []
+
+
+async def test_too_many_pictures_in_one_message_are_refused(house):
+    with pytest.raises(InvalidError, match="10 pictures"):
+        await house.service.send(ADA, Submission(parts=(ImagePart(attachment="x"),) * 11))
+
+
+async def test_an_attachment_named_by_one_who_may_not_have_it_is_as_if_it_were_not_there(house):
+    kept = await house.attachments.upload(BOB, pieces(PICTURE))
+    with pytest.raises(NotFoundError, match="no such attachment"):
+        await house.service.send(ADA, Submission(parts=(ImagePart(attachment=kept.id),)))
+
+
+async def test_a_message_sent_again_and_again_at_once_is_one_message(house):
+    parts = (ImagePart(data_url(PICTURE, "image/png")),)
+    submission = Submission("once", text="Look:", parts=parts)
+    begun = await asyncio.gather(*(house.service.send(ADA, submission) for _ in range(20)))
+    (await house.engine.asked()).finish()
+    assert len({each.question.id for each in begun}) == 1
+    assert sum(not each.duplicate for each in begun) == 1
+    other = replace(submission, parts=(ImagePart(data_url(OTHER_PICTURE, "image/webp")),))
+    with pytest.raises(ConflictError):
+        await house.service.send(ADA, other)
+
+
+async def test_a_sent_picture_is_taken_along_when_its_text_is_edited(house):
+    begun = await sent(house, ImagePart(data_url(PICTURE, "image/png")))
+    edited = await house.service.edit(ADA, begun.conversation.id, begun.question.id, "Look again:")
+    (await house.engine.asked()).finish()
+    assert attached_in(edited.question.parts) == attached_in(begun.question.parts)
+
+
+async def test_what_no_message_used_is_swept_away_after_a_day(house, tmp_path):
+    kept = await house.attachments.upload(ADA, pieces(PICTURE))
+    used = await sent(house, ImagePart(data_url(OTHER_PICTURE, "image/webp")))
+    aged(house)
+    await house.attachments.sweep()
+    assert len(files_of(house)) == 2
+    tomorrow = Attachments(
+        house.storage, house.files, now=lambda: utc() + timedelta(hours=25), new_id=lambda: "x"
+    )
+    await tomorrow.sweep()
+    with pytest.raises(NotFoundError):
+        await house.attachments.get(ADA, kept.id)
+    picture = used.question.parts[1]
+    assert await house.attachments.read(await house.attachments.get(ADA, picture.attachment)) == OTHER_PICTURE
+    assert len(files_of(house)) == 1
+
+
+async def test_bytes_that_several_share_live_until_the_last_of_them_goes(house):
+    mine = await sent(house, ImagePart(data_url(PICTURE, "image/png")))
+    his = await house.attachments.upload(BOB, pieces(PICTURE))
+    await house.service.delete(ADA, mine.conversation.id)
+    aged(house)
+    await house.attachments.sweep()
+    assert await house.attachments.read(his) == PICTURE
+    with pytest.raises(NotFoundError):
+        await house.attachments.get(ADA, mine.question.parts[1].attachment)
+
+
+async def test_a_deleted_conversation_takes_its_pictures_along_by_itself(house, monkeypatch):
+    monkeypatch.setattr(module, "SOON_SECONDS", 0.0)
+    begun = await sent(house, ImagePart(data_url(PICTURE, "image/png")))
+    aged(house)
+    house.attachments.start()
+    try:
+        await house.service.delete(ADA, begun.conversation.id)
+        while files_of(house):
+            await asyncio.sleep(0.01)
+    finally:
+        await house.attachments.close()
+
+
+async def test_a_file_that_was_just_written_is_left_alone(house):
+    (house.files.directory / "ab").mkdir(parents=True)
+    lone = house.files.directory / "ab" / ("ab" * 32)
+    lone.write_bytes(b"x")
+    await house.attachments.sweep()
+    assert lone.exists()
+    aged(house)
+    await house.attachments.sweep()
+    assert not lone.exists()
+
+
+async def test_a_recording_of_a_browser_is_taken(house):
+    kept = await house.attachments.upload(ADA, pieces(SPOKEN))
+    assert kept.media_type == "audio/webm"
+    part = AudioPart(f"data:audio/webm;codecs=opus;base64,{data_url(SPOKEN, 'x').partition(',')[2]}")
+    begun = await sent(house, part)
+    assert begun.question.parts[1].attachment == kept.id
