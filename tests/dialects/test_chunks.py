@@ -129,6 +129,8 @@ async def test_a_reply_is_resumed_from_another_server_too(serve: Serve, engine: 
         # A number alone may be of a text that was lost: the reply is told from its beginning.
         for where in ({"position": 2}, {"position": 2, "epoch": epoch}):
             await client.resume("c", reply, **where)
+            first = await client.next()
+            assert (first["from"], first["data"]) == (0, "")
             await client.until("done")
             assert client.bubbles.pop(reply) == "One two"
 
@@ -460,6 +462,17 @@ class TestPosting:
             async with http.post(self.URL, json={"text": "/help"}) as answer:
                 assert (await answer.json())["role"] == "system"
             assert await stored(server) == []
+
+    async def test_a_command_that_begins_a_reply_is_answered_by_it(self, serve: Serve) -> None:
+        async with serve() as server, calling(server) as http:
+            await http.post(self.URL, json={"text": "one two"})
+            replies = []
+            for _ in range(2):
+                body = {"text": "/retry", "client_message_id": "m2"}
+                async with http.post(self.URL, json=body) as answer:
+                    replies.append(await answer.json())
+            assert replies[0] == replies[1] == (await stored(server))[-1]
+            assert replies[0]["text"] == "one two"
 
     async def test_a_conversation_deleted_meanwhile_is_not_there(
         self, serve: Serve, engine: ScriptedEngine

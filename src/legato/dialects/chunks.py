@@ -187,6 +187,9 @@ class ChunksVisit(Visit):
             raise NotFoundError("There is no such reply in this conversation.")
         offset = offset_in(log, where) if where is not None else 0
         if not self.gone:
+            if offset is None:
+                offset = 0
+                self.send(encode(Chunk(log.stream, "", 0, 0, log.epoch)))
             self.room.watch(log, offset)
             message = tree.messages.get(reply)
             if message is not None and message.status != "streaming":
@@ -262,8 +265,8 @@ def command_message(id_: str, conversation: str, answered: Answered, now: str) -
     )
 
 
-def offset_in(log: Log, frame: Frame) -> int:
-    """Where a `resume` goes on: at its `position`, or at the beginning where that cannot be.
+def offset_in(log: Log, frame: Frame) -> int | None:
+    """Where a `resume` goes on: at its `position`, or at the beginning where it has none; None where it cannot go on there.
 
     A position that names no epoch is taken where there was never another incarnation of the log.
 
@@ -277,4 +280,5 @@ def offset_in(log: Log, frame: Frame) -> int:
     if epoch is None and not log.again:
         epoch = log.epoch
     answer = resume(log, Position(log.stream, epoch if isinstance(epoch, str) else "", position))
-    return 0 if isinstance(answer, Reset) or log.rewinds else answer.offset
+    # What was shown up to a position in a log that was rewound is not known.
+    return None if isinstance(answer, Reset) or log.rewinds else answer.offset
