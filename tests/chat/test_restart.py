@@ -10,7 +10,7 @@ from legato.chat.ingress import Submission
 from legato.engines.base import Capabilities
 from legato.errors import StorageError
 from legato.message import text_of
-from legato.stream import Fold, Span, State
+from legato.stream import Fold, Span, State, Text
 
 from .conftest import ADA, Heard, House
 
@@ -96,7 +96,9 @@ async def test_killed_again_and_again_nothing_is_doubled(build: Build) -> None:
 async def test_a_reply_that_stood_at_its_disclaimer_is_complete(build: Build) -> None:
     careful = Assistant(name="default", disclaimer="Ask a doctor.")
     first = await build(careful)
-    conversation, reply = await half_said(first, "Rest.", "\n\nAsk a doctor.")
+    conversation, reply = await half_said(first, "Rest.")
+    (log,) = first.service.logs(conversation)
+    log.append(Text("\n\nAsk a doctor."))
     await first.service.close()
     second = await build(careful)
     heard = Heard()

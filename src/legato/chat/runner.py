@@ -11,6 +11,7 @@ from legato.chat import turn
 from legato.chat.attachments import Attachments
 from legato.chat.audience import Audience, Watcher
 from legato.chat.choices import chosen, still_read
+from legato.chat.disclaimer import disclaim, disclaimed, undisclaimed
 from legato.chat.journal import INTERVAL, Journal
 from legato.chat.replies import Replies
 from legato.chat.reply import Reply, Speaker, finished_message, pieces
@@ -143,7 +144,8 @@ class Runner:
             return
         reply.recording = True
         try:
-            await self._record(reply, finished_message(reply.message, reply.log.fold(), BUG, None, None), BUG)
+            fold = disclaim(reply.log, reply.speaker.assistant.disclaimer)
+            await self._record(reply, finished_message(reply.message, fold, BUG, None, None), BUG)
         except Exception:
             logger.exception("Reply %s could not be stored", reply.id)
         finally:
@@ -164,6 +166,7 @@ class Runner:
         if tree is None:
             return []
         branch = still_read(tree.path(reply.message.parent), tree.conversation.choices.cleared)
+        branch = [undisclaimed(message, reply.speaker.assistant.disclaimer) for message in branch]
         return await self._senses.perceive(reply, branch)
 
     async def _record(self, reply: Reply, message: Message, end: Terminal) -> None:
@@ -247,11 +250,11 @@ class Runner:
 
 async def _cut_off(reply: Reply) -> Terminal | None:
     speaker, fold = reply.speaker, reply.log.fold()
-    disclaimer = speaker.assistant.disclaimer
-    if disclaimer and fold.text.endswith("\n\n" + disclaimer):
+    if disclaimed(fold.text, speaker.assistant.disclaimer):
         return Finished("stop")
     _, tail = before_and_tail(fold)
     if tail and not (await speaker.engine.capabilities(speaker.model)).continues:
+        disclaim(reply.log, speaker.assistant.disclaimer)
         return Failed(
             "interrupted",
             "The server was restarted while this was being written. Ask again to have it whole.",

@@ -8,6 +8,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from legato.chat.conversation import budget, size, window
+from legato.chat.disclaimer import Voice, disclaim
 from legato.chat.ingress import clean_text
 from legato.chat.reply import Reply, finished_message
 from legato.chat.tooling import before_and_tail, pending, unfinished
@@ -16,7 +17,7 @@ from legato.engines.base import Capabilities, Outcome, Request, Turn
 from legato.errors import LegatoError
 from legato.message import AudioPart, ImagePart
 from legato.storage.base import Message
-from legato.stream import Failed, Finished, State, Terminal, Text, ToolFinished, Usage
+from legato.stream import Failed, Finished, State, Terminal, ToolFinished, Usage
 from legato.tools.base import Tool, offered
 
 logger = logging.getLogger(__name__)
@@ -74,11 +75,12 @@ async def run(reply: Reply, history: History, clock: Callable[[], float]) -> tup
     :raises asyncio.CancelledError: where the reply is left for another server to go on with.
     """
     spent = Spent()
+    voice = Voice(reply, reply.speaker.assistant.disclaimer)
     end: Terminal
     try:
         if reply.ending is not None:
             raise asyncio.CancelledError
-        end = await _write(reply, await history(reply), spent, clock)
+        end = await _write(reply, voice, await history(reply), spent, clock)
         if reply.ending == "stopped" or reply.ending == "unwatched":
             end = _stopped()
     except asyncio.CancelledError:
@@ -100,10 +102,10 @@ async def run(reply: Reply, history: History, clock: Callable[[], float]) -> tup
     fold = reply.log.fold()
     for call, last_word in unfinished(pending(fold)):
         reply.log.append(ToolFinished(call, last_word, failed=True))
-    if isinstance(end, Finished) and end.reason != "stopped" and not fold.text.strip():
+    silent = not fold.text.strip() and not voice.withheld
+    if isinstance(end, Finished) and end.reason != "stopped" and silent:
         end = Failed("empty", SILENT_WITH_TOOLS if fold.tools else SILENT)
-    _disclaim(reply, fold.text)
-    fold = reply.log.fold()
+    fold = disclaim(reply.log, reply.speaker.assistant.disclaimer, voice.withheld)
     state: State | None = fold.state
     outcome = spent.outcome
     model = outcome.model if outcome else (state.model if state else None)
@@ -121,7 +123,7 @@ async def run(reply: Reply, history: History, clock: Callable[[], float]) -> tup
 
 
 async def _write(
-    reply: Reply, branch: list[Message], spent: Spent, clock: Callable[[], float]
+    reply: Reply, voice: Voice, branch: list[Message], spent: Spent, clock: Callable[[], float]
 ) -> Finished | Failed:
     """Ask the engine, run the tools that it asks for, ask it again …, until it asks for none, or may ask for no more."""
     speaker = reply.speaker
@@ -134,7 +136,10 @@ async def _write(
         reply.step()
         request = await _request(reply, branch, {} if enough else tools)
         reply.state(State("reading", model=speaker.model, detail=ENOUGH if enough else None))
-        outcome = await speaker.engine.generate(request, reply)
+        try:
+            outcome = await speaker.engine.generate(request, voice if speaker.assistant.disclaimer else reply)
+        finally:
+            voice.flush()
         spent.add(outcome)
         if not reply.calls or reply.ending is not None:
             return Finished("length" if outcome.reason == "length" else "stop")
@@ -180,10 +185,3 @@ async def _request(reply: Reply, branch: list[Message], tools: Mapping[str, Tool
 
 def _sum(one: int | None, other: int | None) -> int | None:
     return other if one is None else one if other is None else one + other
-
-
-def _disclaim(reply: Reply, text: str) -> None:
-    """Append the assistant's disclaimer behind what was said, once, also where the reply was resumed behind it."""
-    disclaimer = reply.speaker.assistant.disclaimer
-    if disclaimer and text and not text.endswith("\n\n" + disclaimer):
-        reply.log.append(Text("\n\n" + disclaimer))
