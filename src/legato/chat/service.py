@@ -10,37 +10,35 @@ from uuid import uuid4
 from legato.chat.access import NOT_FOUND, Access
 from legato.chat.attachments import Attachments
 from legato.chat.audience import Audience, Watcher
-from legato.chat.choices import SYSTEM_LENGTH, chosen
+from legato.chat.choices import SYSTEM_LENGTH
 from legato.chat.commands import Commands, make_commands
 from legato.chat.conversation import Tree
 from legato.chat.ingress import (
     Submission,
     check_id,
     clean_parts,
-    clean_text,
     clean_title,
     fingerprint,
     title_from,
 )
 from legato.chat.people import People
 from legato.chat.person import Person
-from legato.chat.reply import Reply, Speaker, stored_log
+from legato.chat.reading import Reading
+from legato.chat.reply import Reply, Speaker
 from legato.chat.runner import Runner
-from legato.chat.tally import Tally
 from legato.chat.trees import Trees
 from legato.chat.unwatched import Unwatched
 from legato.engines.transcribe import Transcriber
 from legato.errors import BusyError, ConflictError, InvalidError, NotFoundError
 from legato.message import Part, TextPart, attached_in
-from legato.storage.base import Begun, Choice, Conversation, Exchange, Found, Message, Storage
-from legato.stream import Log
+from legato.storage.base import Begun, Choice, Conversation, Exchange, Message, Storage
 
 
 def utc() -> datetime:
     return datetime.now(UTC)
 
 
-class ChatService:
+class ChatService(Reading):
     """The one core that all dialects and routes share. One object a server; all calls on the event loop's thread."""
 
     def __init__(
@@ -109,37 +107,6 @@ class ChatService:
             raise InvalidError("This server takes no pictures and no recordings.")
         return self._attachments
 
-    @property
-    def speakers(self) -> Mapping[str, Speaker]:
-        """Who speaks for each assistant."""
-        return self._speakers
-
-    def speaker(self, conversation: Conversation) -> Speaker:
-        """Who speaks in a conversation; `default` for one whose assistant is no longer set up."""
-        base = self._speakers.get(conversation.assistant) or self._speakers["default"]
-        return chosen(base, conversation.choices)
-
-    def speaker_named(self, assistant: str | None) -> Speaker:
-        """Who would speak in a new conversation.
-
-        :raises InvalidError: there is no such assistant.
-        """
-        name = assistant if assistant is not None else "default"
-        if name not in self._speakers:
-            known = ", ".join(sorted(self._speakers))
-            raise InvalidError(f"There is no assistant called {name[:80]!r}. There is: {known}.")
-        return self._speakers[name]
-
-    @property
-    def running(self) -> int:
-        """How many replies are being written or wait in line."""
-        return len(self._runner.replies)
-
-    @property
-    def tally(self) -> Tally:
-        """What was counted since the start."""
-        return self._runner.tally
-
     async def create(
         self, person: Person, assistant: str | None = None, title: str | None = None
     ) -> Conversation:
@@ -147,10 +114,6 @@ class ChatService:
         conversation = self._conversation(person, assistant, clean_title(title) if title is not None else "")
         await self._storage.create_conversation(conversation)
         return conversation
-
-    async def conversation(self, person: Person, conversation: str) -> Tree:
-        """:raises NotFoundError: there is none of this id in which this person takes part."""
-        return await self._access.reader(person, conversation)
 
     async def enter(
         self,
@@ -180,14 +143,6 @@ class ChatService:
         if tree is not None and join and tree.standing(person.id) is None:
             await self.people.admit(person, conversation)
         return (await self._access.reader(person, conversation)).conversation
-
-    async def conversations(
-        self, person: Person, limit: int = 50, before: tuple[datetime, str] | None = None
-    ) -> list[Conversation]:
-        return await self._storage.conversations(person.id, limit, before)
-
-    async def search(self, person: Person, query: str, limit: int = 20) -> list[Found]:
-        return await self._storage.search(person.id, clean_text(query), limit)
 
     async def rename(self, person: Person, conversation: str, title: str) -> Conversation:
         """:raises NotFoundError: as above. :raises ForbiddenError: it is not the person's. :raises InvalidError: the title is empty."""
@@ -341,85 +296,6 @@ class ChatService:
             reply.end("stopped")
         for reply in replies:
             await reply.done.wait()
-
-    async def follow(
-        self, person: Person, conversation: str, watcher: Watcher, since: int = 0
-    ) -> tuple[Conversation, list[Message]]:
-        """Be told of what happens from now on, and get what was written at revision `since` and after it.
-
-        The watcher hears of changes before this returns; what it hears and what is returned may overlap (compare
-        revisions), and leaves no gap. One revision may be several messages, of which the asker may have one only.
-
-        :raises NotFoundError: there is no such conversation. Then nothing is followed.
-        """
-        await self._access.reader(person, conversation)
-        self.attend(person, conversation, watcher)
-        try:
-            tree = await self._access.reader(person, conversation)
-        except BaseException:
-            self.unfollow(conversation, watcher)
-            raise
-        return tree.conversation, [message for message in tree.messages.values() if message.revision >= since]
-
-    def attend(self, person: Person, conversation: str, watcher: Watcher) -> None:
-        """Be told from now on, without what was before.
-
-        The caller has just asked whether its person may. Where they may no longer, `on_deleted` comes at once or soon.
-        """
-        if self._audience.add(conversation, watcher, person):
-            self.people.arrived(conversation, person, watcher)
-        self._unwatched.end(conversation)
-
-    def unfollow(self, conversation: str, watcher: Watcher) -> None:
-        """Be told no more. Where nobody is left, the assistant says what becomes of a running reply.
-
-        Not while the server is about to stop: then it is the server that leaves, and its viewers come back to the next.
-        """
-        person = self._audience.remove(conversation, watcher)
-        if person is None:
-            return
-        self.people.departed(conversation, person)
-        if not self._draining and not self._audience.watched(conversation):
-            self._unwatched.begin(conversation)
-
-    def let_go(self, conversation: str) -> bool:
-        """Keep nothing of it in memory: whoever asks for it finds it in the database. False where somebody watches it, or
-        a reply is being written."""
-        if self._audience.watched(conversation) or self._runner.replies.of(conversation):
-            return False
-        self._trees.drop(conversation)
-        self._runner.replies.forget(conversation)
-        return True
-
-    @property
-    def draining(self) -> bool:
-        """Whether no more messages are taken, because the server is about to stop."""
-        return self._draining
-
-    def running_log(self, reply: str) -> Log | None:
-        """The log of a reply that is being written."""
-        running = self._runner.replies.get(reply)
-        return running.log if running is not None else None
-
-    def logs(self, conversation: str) -> list[Log]:
-        """The logs of the running replies of a conversation, in their order."""
-        return [reply.log for reply in self._runner.replies.of(conversation)]
-
-    async def log(self, person: Person, stream: str) -> tuple[str, Log]:
-        """The conversation and the log of any reply: running, ended lately, or told again from its message.
-
-        :raises NotFoundError: there is no such stream that is this person's.
-        """
-        found = self._runner.replies.log(stream)
-        if found is None:
-            message = await self._storage.message(stream)
-            if message is None or message.role != "assistant":
-                raise NotFoundError("There is no such stream.")
-            found = self._runner.replies.log(stream) or (message.conversation, stored_log(message))
-        tree = await self._trees.get(found[0])
-        if tree is None or tree.standing(person.id) is None:
-            raise NotFoundError("There is no such stream.")
-        return found
 
     def _conversation(
         self, person: Person, assistant: str | None, title: str, name: str | None = None
