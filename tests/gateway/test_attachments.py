@@ -1,6 +1,7 @@
 """Pictures and recordings over HTTP: uploaded, named in messages, given back, and refused."""
 
 import asyncio
+import io
 import json
 import re
 import time
@@ -48,7 +49,7 @@ async def bob(server: Server) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 async def uploaded(http: aiohttp.ClientSession, data: bytes, name: str = "") -> dict[str, Any]:
-    async with http.post("/api/attachments", data=data, params={"name": name}) as response:
+    async with http.post("/api/attachments", data=io.BytesIO(data), params={"name": name}) as response:
         assert response.status == 201, await response.text()
         return await response.json()  # type: ignore[no-any-return]
 

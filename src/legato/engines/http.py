@@ -1,6 +1,7 @@
 """One HTTP server that writes replies: a pool of connections to it, and its failures as the errors of engines."""
 
 import asyncio
+import io
 import ipaddress
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -17,6 +18,7 @@ from legato.errors import EngineBrokeError, EngineUnavailableError, SettingsErro
 
 _ERROR_BYTES = 64 * 1024
 _DRAIN_SECONDS = 0.1
+_LARGE = 256 * 1024
 
 
 class ConnectionBrokeError(EngineBrokeError):
@@ -138,11 +140,15 @@ class HttpServer:
         promised to keep, and the next request runs into that."""
         session, url = self._opened(), self.url.joinpath(path)
         try:
-            return await session.request(method, url, data=body, headers=headers, allow_redirects=False)
+            return await session.request(
+                method, url, data=_in_pieces(body), headers=headers, allow_redirects=False
+            )
         except aiohttp.ClientConnectorError:
             raise
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            return await session.request(method, url, data=body, headers=headers, allow_redirects=False)
+            return await session.request(
+                method, url, data=_in_pieces(body), headers=headers, allow_redirects=False
+            )
 
     async def fetch(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         """The status and the body of a short answer.
@@ -213,6 +219,11 @@ class HttpServer:
             case _:
                 why = "it closed the connection before it answered"
         return EngineUnavailableError(f"{self.who} cannot be reached ({why}). {self._remedy}")
+
+
+def _in_pieces(body: bytes | None) -> bytes | io.BytesIO | None:
+    """A large body (a picture is in it) is written piece by piece, so that nothing else waits for it."""
+    return body if body is None or len(body) < _LARGE else io.BytesIO(body)
 
 
 def _parsed(url: str) -> URL:

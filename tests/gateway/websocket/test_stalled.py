@@ -146,6 +146,16 @@ async def test_a_long_message_is_not_held_against_a_client_that_reads(transport:
             assert [len(await reader.recv()) for _ in range(3)] == [len(long), 10, 10]
 
 
+async def test_nor_are_several_at_once(transport: Transport) -> None:
+    sizes = [3 * MIB, 10, 4 * MIB, 3 * MIB, 10]
+    async with house(transport) as here, here.connect(max_size=None) as reader:
+        await until(lambda: here.talks)
+        for size in sizes:
+            here.talks[0].socket.send(b"m" * size)
+            await asyncio.sleep(0)
+        assert [len(await reader.recv()) for _ in sizes] == sizes
+
+
 async def test_a_viewer_that_was_slow_catches_up_with_joined_frames(transport: Transport) -> None:
     stage = Stage()
     async with house(transport, stage.door) as here:

@@ -90,7 +90,7 @@ class AsgiSocket:
                 self.close(CloseCode.SLOW, words.TOO_SLOW)
                 return
             if len(payload) > limit:
-                self._long = max(self._long, len(payload))
+                self._long += len(payload)
             self._out.append(payload)
             self._owed += len(payload)
             if self.writable and self._owed > self._limits.high_water:

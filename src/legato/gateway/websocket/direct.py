@@ -231,7 +231,7 @@ class DirectSocket(Reader, asyncio.Protocol):
                 self.close(CloseCode.SLOW, words.TOO_SLOW)
                 return
             if len(data) > limit:
-                self._long = max(self._long, len(data))
+                self._long += len(data)
         self._transport.write(data)
 
     def send(self, payload: bytes) -> None:

@@ -23,7 +23,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     owed_bytes: int = 512 * 1024
     """A client that owes more than this when the next thing is sent to it is closed with `CloseCode.SLOW`.
 
-    One message that is longer than this by itself does not count: no client could have taken it before the next one.
+    A message that is longer than this by itself does not count: no client could have taken it before the next one.
     """
 
     unsent_bytes: int = 128 * 1024
