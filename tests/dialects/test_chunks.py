@@ -135,6 +135,24 @@ async def test_a_reply_is_resumed_from_another_server_too(serve: Serve, engine: 
             assert client.bubbles.pop(reply) == "One two"
 
 
+@pytest.mark.parametrize("with_epoch", [True, False])
+async def test_a_reply_that_outlives_its_server_is_told_anew(
+    serve: Serve, engine: ScriptedEngine, with_epoch: bool
+) -> None:
+    async with serve() as server, thread(server.address, "c") as client:
+        _, reply = await begun(client, engine, "One ")
+        last = client.chunks[-1]
+    async with serve() as server, thread(server.address, "c") as client:
+        run = await engine.asked()
+        where = {"position": last["to"]} | ({"epoch": last["epoch"]} if with_epoch else {})
+        await client.resume("c", reply, **where)
+        first = await client.next()
+        assert (first["from"], first["data"]) == (0, "")
+        finish(run, "two")
+        assert (await client.until("done"))["message"]["text"] == "One two"
+        assert client.bubbles[reply] == "One two"
+
+
 @pytest.mark.parametrize(
     ("frame", "said"),
     [

@@ -68,7 +68,10 @@ class TokensDialect(Dialect["TokensVisit"]):
         return TokensVisit(self, handshake, socket)
 
     def frames(self, log: Log, batch: Batch) -> list[bytes]:
-        return [encode(frame) for event in batch.events if (frame := self._frame(log, event)) is not None]
+        events = batch.events
+        if len(events) == 1 and type(events[0]) is Text:
+            return [encode(Token(self.stamp(), events[0].text))]
+        return [encode(frame) for event in events if (frame := self._frame(log, event)) is not None]
 
     def _frame(self, log: Log, event: Event) -> Out | None:
         match event:

@@ -355,13 +355,13 @@ class Stamp:
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
-        self._second: datetime | None = None
         self._said = ""
+        self._second = datetime.min.replace(tzinfo=UTC)
 
     def __call__(self) -> str:
         now = self._now()
-        second = now.replace(microsecond=0)
-        if second != self._second:
-            self._second = second
-            self._said = second.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.")
+        since = now - self._second
+        if since.days or since.seconds:
+            self._second = now.replace(microsecond=0)
+            self._said = self._second.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.")
         return f"{self._said}{now.microsecond // 1000:03d}Z"
