@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 from legato.errors import EngineBrokeError
 from legato.gateway.server import Server
+from legato.message import ImagePart, TextPart
 from legato.testing.engine import Run, ScriptedEngine
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -22,6 +23,8 @@ MEDICAL = (
     "⚠️ **Medical Disclaimer**: This information is for educational purposes only and should not replace professional "
     "medical advice. Please consult with a healthcare provider for medical concerns."
 )
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 Serve = Callable[..., Any]
 
@@ -273,6 +276,18 @@ async def test_an_error_while_the_reply_is_told(serve: Serve, engine: ScriptedEn
         async with thread(server.address, "c") as client:
             await client.resume("c", reply)
             assert (await client.until("done"))["message"] == broken
+
+
+async def test_a_picture_beside_the_text_reaches_the_model(serve: Serve, engine: ScriptedEngine) -> None:
+    picture = f"data:image/png;base64,{PIXEL}"
+    async with serve() as server, thread(server.address, "c") as client:
+        await client.say("What is this?", parts=[{"type": "image", "data": picture}])
+        run = await engine.asked()
+        finish(run, "A dot.")
+        await client.until("done")
+        text, image = run.request.turns[-1].parts
+        assert (text, image) == (TextPart("What is this?"), ImagePart(picture, image.attachment))
+        assert [part["type"] for part in (await stored(server))[0]["parts"]] == ["text", "image"]
 
 
 async def test_stop_is_a_command(serve: Serve, engine: ScriptedEngine) -> None:
