@@ -19,10 +19,15 @@ class Approvals:
         """The calls that wait, in the order in which they were asked for."""
         return list(self._asked)
 
+    def expect(self, call: str) -> "asyncio.Future[bool]":
+        """A word on `call` counts from now on."""
+        if call not in self._asked:
+            self._asked[call] = asyncio.get_running_loop().create_future()
+        return self._asked[call]
+
     async def ask(self, call: str) -> bool:
         """Wait for the word on `call`."""
-        word: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._asked[call] = word
+        word = self.expect(call)
         try:
             return await word
         finally:

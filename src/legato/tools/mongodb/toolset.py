@@ -18,6 +18,7 @@ from pymongo.errors import (
     ConfigurationError,
     ConnectionFailure,
     ExecutionTimeout,
+    InvalidName,
     InvalidURI,
     OperationFailure,
     PyMongoError,
@@ -109,12 +110,11 @@ class MongoTools:
                 unicode_decode_error_handler="replace",
                 datetime_conversion=DatetimeConversion.DATETIME_AUTO,
             )
-            self._database = self._client.get_default_database(self._database_name).with_options(
-                codec_options=options
-            )
             if self._database_name is not None:
-                self._database = self._client.get_database(self._database_name, codec_options=options)
-        except (InvalidURI, ConfigurationError, ValueError) as error:
+                self._database = self._client.get_database(self._database_name, options)
+            else:
+                self._database = self._client.get_default_database().with_options(options)
+        except (InvalidName, InvalidURI, ConfigurationError, ValueError) as error:
             await self.close()
             said = str(error).rstrip(".")
             raise SettingsError(

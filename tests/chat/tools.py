@@ -1,0 +1,127 @@
+"""A chat service whose assistant has tools that do as a test says."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from legato.chat.ingress import Submission
+from legato.chat.reply import Speaker
+from legato.chat.service import ChatService
+from legato.engines.base import ToolSpec
+from legato.message import Part, TextPart, ToolCallPart, ToolResultPart
+from legato.storage.sql import open_storage
+from legato.stream import Fold, Log, ToolUse
+from legato.testing.engine import Run
+from legato.tools.base import Context
+
+from .conftest import ADA, House
+
+
+class Bench:
+    """A tool and its toolset in one. Each run is kept; it says `answer`, or waits for `release` where it `holds`."""
+
+    def __init__(self, name: str = "look", *, answer: str | Exception = "42", approval: bool = False) -> None:
+        self.name = "bench"
+        self.spec = ToolSpec(name, "Looks.", {"type": "object", "properties": {}})
+        self.approval = approval
+        self.seconds = 30.0
+        self.answer = answer
+        self.runs: list[tuple[dict[str, Any], Context]] = []
+        self.cancelled = 0
+        self.stubborn = False
+        self.began = asyncio.Event()
+        self._may_end = asyncio.Event()
+        self._may_end.set()
+
+    @property
+    def tools(self) -> Sequence["Bench"]:
+        return (self,)
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def hold(self) -> None:
+        self._may_end.clear()
+
+    def release(self) -> None:
+        self._may_end.set()
+
+    async def run(self, arguments: dict[str, Any], context: Context) -> str:
+        self.runs.append((arguments, context))
+        self.began.set()
+        try:
+            await self._may_end.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            if not self.stubborn:
+                raise
+            await self._may_end.wait()
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+class Workshop(House):
+    """A house whose assistants have the tools `benches`."""
+
+    benches: tuple[Bench, ...] = ()
+
+    async def start(self) -> None:
+        self.storage = open_storage(self.url)
+        await self.storage.open()
+        speakers = {
+            each.name: Speaker(each, self.engine, "scripted", self.benches) for each in self.assistants
+        }
+        self.service = ChatService(self.storage, speakers, clock=asyncio.get_running_loop().time)
+        await self.service.start()
+
+    async def ask(self, text: str = "How many?") -> tuple[str, str, Log, Run]:
+        """Send a message; its conversation, reply, log, and the first step of its engine."""
+        begun = await self.service.send(ADA, Submission(None, None, text))
+        run = await self.engine.asked()
+        log = self.service.running_log(begun.reply.id)
+        assert log is not None
+        return begun.conversation.id, begun.reply.id, log, run
+
+
+def call_and_finish(run: Run, *calls: tuple[str, str] | tuple[str, str, str]) -> None:
+    """The model asks for tools: (id, name) or (id, name, arguments)."""
+    for each in calls:
+        run.call(*each)
+    run.finish("tool_calls")
+
+
+async def until(log: Log, condition: Callable[[Fold], bool]) -> Fold:
+    """The log's fold once `condition` holds of it."""
+    news = asyncio.Event()
+    log.subscribe(news.set)
+    try:
+        while not condition(fold := log.fold()):
+            news.clear()
+            await news.wait()
+        return fold
+    finally:
+        log.unsubscribe(news.set)
+
+
+async def asking(log: Log) -> ToolUse:
+    """The tool that waits for a person's word."""
+    fold = await until(log, lambda fold: any(tool.asking for tool in fold.tools))
+    return next(tool for tool in fold.tools if tool.asking)
+
+
+def short(parts: Sequence[Part]) -> list[str]:
+    """The parts in a form that is easy to compare."""
+    said = []
+    for part in parts:
+        match part:
+            case TextPart(text):
+                said.append(text)
+            case ToolCallPart(call, name, arguments):
+                said.append(f"{call}: {name}({arguments})")
+            case ToolResultPart(call, output=output, failed=failed):
+                said.append(f"{call}{'!' if failed else '='}{output}")
+            case _:
+                raise AssertionError(part)
+    return said
