@@ -49,6 +49,14 @@ class TestOneQuestion:
         assert forged.returncode == 1
         assert token[:20] not in forged.stderr
 
+    def test_a_command_is_answered_by_the_server(self, legato: Any, server: str) -> None:
+        shown = legato("chat", "--server", server, "/help", "stat")
+        assert (shown.returncode, shown.stderr) == (0, "")
+        assert shown.stdout.startswith("`/stat`\n")
+        refused = legato("chat", "--server", server, "/hepl")
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "Did you mean `/help`?" in refused.stderr
+
     def test_on_a_terminal_it_is_shown_while_it_is_written(self, terminal: Any, server: str) -> None:
         person = terminal("chat", "--server", server, "--assistant", "slow", "one two three")
         person.see("one")
@@ -76,6 +84,10 @@ class TestConversation:
         person.see("> ")
         person.type("/help\r")
         person.see("/new")
+        person.see("Here too")
+        person.see("> ")
+        person.type("/title Tides\r")
+        person.see("It is called Tides.")
         person.see("> ")
         person.type("two\\\r")
         person.see(". ")
@@ -94,6 +106,24 @@ class TestConversation:
         again.see("two lines")
         again.type("/exit\r")
         assert again.ended() == 0
+
+    def test_retry_goes_on_where_another_time_ended(self, legato: Any, terminal: Any, server: str) -> None:
+        person = terminal("chat", "--server", server)
+        person.see("> ")
+        person.type("/new\r")
+        person.see("Here is a new conversation.")
+        person.see("> ")
+        person.type("hello there\r")
+        person.see("hello there")
+        person.see("hello there")
+        person.see("> ")
+        person.type("\x04")
+        person.see("To go on: ")
+        assert person.ended() == 0
+        found = re.search(r"--conversation (\S+)", person.text)
+        assert found is not None
+        shown = legato("chat", "--server", server, "--conversation", found[1], "/retry")
+        assert (shown.returncode, shown.stdout) == (0, "hello there\n")
 
     def test_ctrl_c_stops_the_reply_and_not_the_talk(self, terminal: Any, server: str) -> None:
         person = terminal("chat", "--server", server, "--assistant", "slow")

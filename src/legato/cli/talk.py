@@ -11,7 +11,8 @@ from rich.console import Console
 from legato.cli.backstage import Backstage
 from legato.cli.screen import Look, Screen, look_of
 from legato.client import Away, Client, Connected, Reply, Watch
-from legato.errors import LegatoError, UnauthenticatedError, UnreachableError
+from legato.errors import InvalidError, LegatoError, UnauthenticatedError, UnreachableError
+from legato.protocol.messages import CommandAnswer
 from legato.stream import Failed, Finished
 
 INTERRUPTED = 130
@@ -21,10 +22,11 @@ BEFORE = 6
 """Messages that are shown of a conversation that goes on."""
 
 HELP = """\
-/new      begin another conversation
-/again    another reply to the last message
-/exit     leave (Ctrl-D does too)
-A line that ends in \\ goes on in the next. Ctrl-C stops a reply."""
+Here too: `/exit` leaves, as Ctrl-D does. A line that ends in `\\` goes on in the next. Ctrl-C stops a reply."""
+
+LEAVE = ("/exit", "/quit")
+AGAIN = ("/retry", "/again")
+"""Commands of the server's, whose reply is to be shown."""
 
 
 @contextmanager
@@ -70,9 +72,11 @@ class Talk:
 
     def ask(self, question: str) -> int:
         """Print the reply once it is whole: before, it might still start over."""
+        if is_command(question) and question.strip() not in AGAIN:
+            return self._print(question)
         reply: Reply | None = None
         try:
-            reply = self._backstage.call(self._send(question))
+            reply = self._backstage.call(self._asked(question))
             self._backstage.call(reply.wait())
         except KeyboardInterrupt:
             if reply is None:
@@ -89,7 +93,9 @@ class Talk:
     def ask_aloud(self, question: str) -> int:
         """Show the reply while it is written."""
         try:
-            return _status(self._play(self._backstage.start(self._send(question))))
+            if is_command(question) and question.strip() not in AGAIN:
+                return self._command(question)
+            return _status(self._play(self._backstage.start(self._asked(question))))
         except KeyboardInterrupt:
             return INTERRUPTED
 
@@ -99,7 +105,7 @@ class Talk:
             if self.conversation is not None:
                 self._go_on(self.conversation)
             self._screen.say("Ctrl-C stops a reply, Ctrl-D leaves, /help says more.")
-            while (line := read()) is not None and line.strip() not in ("/exit", "/quit"):
+            while (line := read()) is not None and line.strip() not in LEAVE:
                 try:
                     self._do(line)
                 except LegatoError as error:
@@ -113,23 +119,49 @@ class Talk:
         return 0
 
     def _do(self, line: str) -> None:
-        match line.strip():
-            case "":
-                pass
-            case "/help":
-                self._screen.say(HELP)
-            case "/new":
-                self.conversation = self._last = None
-            case "/again":
-                self._again()
-            case _:
-                self._play(self._backstage.start(self._send(line)))
-
-    def _again(self) -> None:
-        if self.conversation is None or self._last is None:
-            self._screen.say("There is no reply yet that could be another.")
+        if not line.strip():
+            return
+        if is_command(line) and line.strip() not in AGAIN:
+            self._command(line)
+            if line.strip() == "/help":
+                self._screen.reply(HELP)
         else:
-            self._play(self._backstage.start(self.client.regenerate(self.conversation, self._last)))
+            self._play(self._backstage.start(self._asked(line)))
+
+    def _command(self, line: str) -> int:
+        """Show what the server says to it."""
+        answer = self._backstage.call(self._told(line))
+        if answer.failed:
+            self._screen.say(answer.text, "red")
+        else:
+            self._screen.reply(answer.text)
+        return int(answer.failed)
+
+    def _print(self, line: str) -> int:
+        """Print what the server says to it, where nobody sees a screen."""
+        answer = self._backstage.call(self._told(line))
+        out = sys.stderr if answer.failed else sys.stdout
+        out.write(f"legato: {answer.text}\n" if answer.failed else f"{answer.text}\n")
+        out.flush()
+        return int(answer.failed)
+
+    async def _told(self, line: str) -> CommandAnswer:
+        answer = await self.client.command(line, self.conversation, assistant=self.assistant)
+        if answer.conversation is not None:
+            self.conversation, self._last = answer.conversation, None
+        return answer
+
+    async def _asked(self, text: str) -> Reply:
+        """The reply to a message, or another one to the last."""
+        if text.strip() not in AGAIN:
+            return await self._send(text)
+        if self.conversation is not None and self._last is None:
+            watch = await self.client.follow(self.conversation)
+            self._last = next((each.id for each in reversed(watch.shown) if each.role == "assistant"), None)
+            watch.close()
+        if self.conversation is None or self._last is None:
+            raise InvalidError("There is no reply yet that could be another.")
+        return await self.client.regenerate(self.conversation, self._last)
 
     def _go_on(self, conversation: str) -> None:
         """Show what was said last. A reply that is still being written is shown to its end."""
@@ -182,6 +214,11 @@ class Talk:
         reply = sending.result()
         self.conversation, self._last = reply.conversation, reply.id
         return reply
+
+
+def is_command(line: str) -> bool:
+    """Whether the server answers it, and no model."""
+    return line.startswith("/")
 
 
 def read() -> str | None:

@@ -24,6 +24,7 @@ from legato.protocol.messages import (
     PROTOCOL,
     Answer,
     ClientMessage,
+    CommandAnswer,
     ConversationChanged,
     ConversationView,
     Edit,
@@ -37,6 +38,7 @@ from legato.protocol.messages import (
     Show,
     Stop,
     Stopped,
+    Typing,
 )
 
 logger = logging.getLogger(__name__)
@@ -181,6 +183,23 @@ class Client:
             )
         )
 
+    async def command(
+        self, text: str, conversation: str | None = None, *, assistant: str | None = None
+    ) -> CommandAnswer:
+        """Give a command, which begins with `/`. What it says is for the person, also where it `failed`.
+
+        :raises InvalidError: it does not begin so, and would be a message.
+        """
+        if not text.startswith("/"):
+            raise InvalidError("A command begins with /.")
+        send = Send(
+            client_message_id=secrets.token_hex(16),
+            conversation=conversation,
+            text=text,
+            assistant=assistant,
+        )
+        return await self._ask(send, CommandAnswer)
+
     async def stop(self, conversation: str, message: str | None = None) -> list[str]:
         """Stop a reply, or all that run in a conversation. Returns the ids of those that were stopped."""
         answer = await self._ask(Stop(conversation=conversation, message=message), Stopped)
@@ -190,6 +209,15 @@ class Client:
         """Show the branch that ends in `message`."""
         answer = await self._ask(Show(conversation=conversation, message=message), ConversationChanged)
         return answer.conversation
+
+    def typing(self, conversation: str, typing: bool = True) -> None:
+        """Let the others know that somebody types here: again every few seconds while they go on, and False when they stop.
+
+        It ends by itself when a message is sent.
+        """
+        self._check(Typing(conversation=conversation))
+        self._state.typing(conversation, typing)
+        self._wake.set()
 
     async def follow(self, conversation: str) -> Watch:
         """Watch a conversation. It returns when all of it is there.
