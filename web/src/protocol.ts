@@ -335,6 +335,7 @@ export interface ConversationChanged {
   re?: string | null;
 }
 
+/** The conversation is gone for you: it was deleted, you left, or you were removed. You follow it no more. */
 export interface ConversationDeleted {
   type: "deleted";
   conversation: string;
@@ -455,7 +456,11 @@ export interface ResetStream {
   epoch?: string | null;
 }
 
-/** Who takes part in a conversation, and who of them is here: behind `following`, and whenever it changes. */
+/**
+ * Everybody who takes part in a conversation, and who of them is here: behind `following`, and whenever it changes.
+ *
+ * Changes that come close together are told as one.
+ */
 export interface People {
   type: "people";
   conversation: string;
@@ -463,13 +468,14 @@ export interface People {
   re?: string | null;
 }
 
-/** A participant as clients see them. `present`: they have this conversation open somewhere. */
+/** A participant as clients see them. `present`: they have this conversation open somewhere, through so many `connections`. */
 export interface PersonView {
   user: string;
   standing: "member" | "owner" | "viewer";
   name?: string | null;
   present?: boolean;
   typing?: boolean;
+  connections?: number;
 }
 
 /** Somebody else writes, or no longer does. */

@@ -108,7 +108,7 @@ function House() {
   const speaker = assistants.find((each) => each.name === (thread ? thread.view?.assistant : session.assistant)) ?? assistants.find((each) => each.name === "default") ?? assistants[0];
   const model = speaker?.model ?? client.info?.engine.model ?? "";
   const who = speaker && speaker.name !== "default" ? [speaker.name, model].filter(Boolean).join(" · ") : model;
-  const gone = thread?.missing ? "There is no such conversation" : thread?.deleted ? "This conversation was deleted" : null;
+  const gone = thread?.missing ? "There is no such conversation" : thread?.deleted ? "This conversation was deleted, or you are no longer in it" : null;
   const empty = !thread && !session.pending && !session.answer;
   return (
     <div class={drawer ? "house open" : "house"}>

@@ -1,0 +1,214 @@
+"""People in one conversation, commands, and tools that ask: as somebody with a browser meets them."""
+
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import jwt
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, WebSocketRoute, expect
+
+from .conftest import SECRET, Server, ended, opened, say, with_assistant
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+Visit = Callable[..., Awaitable[Page]]
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def visit(browser: Browser, locked_server: Server) -> AsyncIterator[Visit]:
+    """A page of a person of one's own, with a browser of their own."""
+    contexts = []
+
+    async def visit(user: str, fragment: str = "") -> Page:
+        context = await browser.new_context(base_url=locked_server.address, reduced_motion="reduce")
+        contexts.append(context)
+        page = await context.new_page()
+        claims = {"sub": user, "name": user.title(), "exp": time.time() + 600}
+        token = jwt.encode(claims, SECRET, algorithm="HS256")
+        await opened(page, f"/#token={token}")
+        if fragment:
+            await page.goto(f"/{fragment}")
+            await page.reload()
+            await page.wait_for_selector("[data-phase=live]")
+        return page
+
+    yield visit
+    for context in contexts:
+        await context.close()
+
+
+async def invitation(page: Page, which: str) -> str:
+    """A link made in the dialog, as far as it goes behind the address."""
+    await page.get_by_role("button", name="People").click()
+    await page.get_by_role("button", name=which).click()
+    link = await page.get_by_label("Invitation").input_value()
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("dialog")).to_have_count(0)
+    return link[link.index("#") :]
+
+
+async def test_whoever_has_the_link_takes_part_and_both_see_all(visit: Visit) -> None:
+    ada = await visit("ada")
+    await say(ada, "Hello from Ada")
+    await ended(ada)
+    ben = await visit("ben", await invitation(ada, "Link for writing along"))
+    await expect(ben.locator(".said")).to_have_text("Hello from Ada")
+    await expect(ben.locator(".author")).to_have_text("Ada")
+    assert "join" not in ben.url
+    await expect(ada.locator(".people-button")).to_contain_text("Ben is here")
+
+    await ben.get_by_label("Message", exact=True).press_sequentially("Hello from Ben")
+    await expect(ada.locator(".notice")).to_have_text("Ben is writing")
+    await ben.keyboard.press("Enter")
+    assert await ended(ada, 2) == await ended(ben, 2) == "Hello from Ben"
+    await expect(ada.locator(".notice")).to_have_text("")
+
+    await ben.close()
+    await expect(ada.locator(".people-button")).not_to_contain_text("is here")
+
+
+async def test_whoever_may_only_read_is_told_so_and_can_be_sent_away(visit: Visit) -> None:
+    ada = await visit("ada")
+    await say(ada, "Read this")
+    await ended(ada)
+    eve = await visit("eve", await invitation(ada, "Link for reading along"))
+    await expect(eve.locator(".said")).to_have_text("Read this")
+    await expect(eve.get_by_label("Message", exact=True)).to_be_disabled()
+    await expect(eve.get_by_placeholder("You can read along here")).to_be_visible()
+
+    await expect(ada.locator(".people-button")).to_contain_text("Eve is here")
+    await ada.locator(".people-button").click()
+    await ada.get_by_role("button", name="Remove").click()
+    await expect(eve.get_by_role("heading", name="you are no longer in it")).to_be_visible()
+    await expect(eve.locator(".said")).to_have_count(0)
+    await expect(ada.get_by_role("dialog").get_by_text("Eve")).to_have_count(0)
+
+
+async def test_an_invitation_that_is_none_says_so(visit: Visit) -> None:
+    page = await visit("ada", "#/join/nothing")
+    await expect(page.locator(".notice")).not_to_be_empty()
+    assert page.url.endswith("/")
+
+
+async def test_a_slash_opens_the_commands_and_their_answer_is_nobodys_message(page: Page) -> None:
+    await opened(page)
+    await say(page, "Hello")
+    await ended(page)
+    field = page.get_by_label("Message", exact=True)
+    await field.press_sequentially("/he")
+    await expect(page.get_by_role("option")).to_have_count(1)
+    await page.keyboard.press("Enter")
+    await expect(field).to_have_value("/help ")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_label("Answer to /help")).to_contain_text("/stop")
+    assert await page.locator(".said").all_inner_texts() == ["Hello"]
+    await say(page, "Again")
+    await ended(page, 2)
+    await expect(page.get_by_label("Answer to /help")).to_have_count(0)
+
+
+async def test_a_command_is_taken_while_a_reply_is_written(page: Page, server: Server) -> None:
+    await with_assistant(page, server, "patient")
+    await say(page, " ".join(["word"] * 400))
+    await page.wait_for_selector(".prose.live")
+    await say(page, "/stop")
+    await expect(page.get_by_text("You stopped it here.")).to_be_visible()
+
+
+async def test_the_commands_can_be_left_with_escape(page: Page) -> None:
+    await opened(page)
+    field = page.get_by_label("Message", exact=True)
+    await field.press_sequentially("/")
+    await page.keyboard.press("ArrowDown")
+    await expect(page.get_by_role("option").nth(1)).to_have_attribute("aria-selected", "true")
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("listbox")).to_have_count(0)
+    await expect(field).to_have_value("/")
+
+
+async def test_a_tool_stands_where_it_was_used_unfolds_and_asks(page: Page) -> None:
+    """The server's part is played here, in the words of the protocol: what matters is what the page makes of it."""
+    said: list[dict[str, object]] = []
+    at = "2026-01-01T00:00:00.000Z"
+    view = {"id": "c", "title": "Rooms", "assistant": "default", "revision": 2, "created_at": at, "updated_at": at, "head": "r"}  # fmt: skip
+    common = {"conversation": "c", "created_at": at}
+    messages = [
+        {"id": "q", "role": "user", "status": "complete", "text": "Which rooms?", "revision": 1, **common},
+        {"id": "r", "role": "assistant", "status": "streaming", "parent": "q", "revision": 2, **common},
+    ]
+    offset = 0
+
+    def play(socket: WebSocketRoute) -> None:
+        def tell(*events: dict[str, object]) -> None:
+            nonlocal offset
+            frame = {"type": "delta", "stream": "r", "epoch": "e", "from": offset, "to": offset + len(events)}
+            offset += len(events)
+            socket.send(json.dumps({**frame, "events": events}))
+
+        def hear(message: str | bytes) -> None:
+            command = json.loads(message)
+            said.append(command)
+            if command["type"] == "follow":
+                socket.send(
+                    json.dumps(
+                        {
+                            "type": "following",
+                            "re": command["id"],
+                            "conversation": view,
+                            "messages": messages,
+                        }
+                    )
+                )
+                tell(
+                    {"type": "text", "text": "Let me look."},
+                    {"type": "tool_started", "call": "1", "name": "find_documents", "arguments": '{"n":3}'},
+                    {"type": "tool_finished", "call": "1", "output": "three rooms"},
+                    {"type": "text", "text": "There are three. I shall book one."},
+                    {"type": "tool_asked", "call": "2", "name": "book", "arguments": "{}"},
+                )
+            if command["type"] == "approve":
+                tell(
+                    {"type": "tool_started", "call": "2", "name": "book", "arguments": "{}"},
+                    {"type": "tool_finished", "call": "2", "output": "no room is free", "failed": True},
+                    {"type": "text", "text": "It did not work."},
+                    {"type": "finished", "reason": "stop"},
+                )
+
+        socket.on_message(hear)
+        socket.send(json.dumps({"type": "welcome", "user": "local", "server": "0"}))
+
+    await page.route_web_socket("**/ws", play)
+    await opened(page, "/c/c")
+    first, second = page.locator(".tool-card").nth(0), page.locator(".tool-card").nth(1)
+    await expect(first).to_contain_text("find_documents answered")
+    await expect(first.get_by_text("three rooms")).to_be_hidden()
+    await first.locator("summary").click()
+    await expect(first.get_by_text("three rooms")).to_be_visible()
+    await expect(second).to_contain_text("asks to run")
+    order = await page.locator(".reply .prose, .reply .tool-card").evaluate_all(
+        "all => all.map(each => each.className.split(' ')[0])"
+    )
+    assert order == ["prose", "tool-card", "prose", "tool-card"]
+    await second.get_by_role("button", name="Allow").click()
+    await expect(second).to_contain_text("failed")
+    await expect(page.get_by_text("It did not work.")).to_be_visible()
+    assert [each for each in said if each["type"] == "approve"] == [
+        {
+            "type": "approve",
+            "id": said[-1]["id"],
+            "conversation": "c",
+            "message": "r",
+            "call": "2",
+            "allow": True,
+        }
+    ]
+
+
+async def test_a_new_conversation_can_be_with_another_assistant(page: Page) -> None:
+    await opened(page)
+    await page.locator(".assistants").get_by_text("slow").click()
+    await say(page, "Hello there")
+    await ended(page)
+    await expect(page.locator(".who")).to_contain_text("slow")
