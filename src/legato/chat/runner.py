@@ -17,7 +17,7 @@ from legato.chat.replies import Replies
 from legato.chat.reply import Reply, Speaker, finished_message, pieces
 from legato.chat.senses import Senses
 from legato.chat.tally import Tally
-from legato.chat.tooling import asker, before_and_tail, kept
+from legato.chat.tooling import asker, before_and_tail, kept, pending
 from legato.chat.trees import Trees
 from legato.engines.transcribe import Transcriber
 from legato.errors import StorageError
@@ -235,6 +235,9 @@ class Runner:
                         reply.log.append(type(event)(piece))
                 case _:
                     reply.log.append(event)
+        for tool in pending(reply.log.fold()):
+            if tool.asking:
+                reply.approvals.expect(tool.call)
         self.run(reply, _cut_off if speaker is not None else _nobody)
 
     async def _tick(self) -> None:
