@@ -121,6 +121,7 @@ async def test_the_commands_can_be_left_with_escape(page: Page) -> None:
     await opened(page)
     field = page.get_by_label("Message", exact=True)
     await field.press_sequentially("/")
+    await expect(page.get_by_role("option").nth(1)).to_be_visible()
     await page.keyboard.press("ArrowDown")
     await expect(page.get_by_role("option").nth(1)).to_have_attribute("aria-selected", "true")
     await page.keyboard.press("Escape")
