@@ -14,8 +14,10 @@ from legato.client.happenings import (
     ConversationTold,
     Happening,
     MessageTold,
+    PeopleTold,
     StartedOver,
     Streamed,
+    TypingTold,
 )
 from legato.client.reply import Reply, Watch
 
@@ -27,8 +29,10 @@ __all__ = [
     "ConversationTold",
     "Happening",
     "MessageTold",
+    "PeopleTold",
     "Reply",
     "StartedOver",
     "Streamed",
+    "TypingTold",
     "Watch",
 ]

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from legato.protocol.messages import Answer, ConversationView, Error, MessageView
+from legato.protocol.messages import Answer, ConversationView, Error, MessageView, PersonView
 from legato.stream import Event
 
 
@@ -31,6 +31,22 @@ class ConversationTold(Struct, frozen=True):
     conversation: ConversationView
 
 
+class PeopleTold(Struct, frozen=True):
+    """Everybody who takes part in a conversation, and who of them is here."""
+
+    conversation: str
+    people: list[PersonView]
+
+
+class TypingTold(Struct, frozen=True):
+    """Somebody else begins to type, or types no more."""
+
+    conversation: str
+    user: str
+    name: str | None
+    typing: bool
+
+
 class ConversationGone(Struct, frozen=True):
     """It was deleted, or is no longer this person's to see. Nothing more comes of it."""
 
@@ -50,4 +66,14 @@ class Complained(Struct, frozen=True):
     error: Error
 
 
-Happening = Streamed | StartedOver | MessageTold | ConversationTold | ConversationGone | Answered | Complained
+Happening = (
+    Streamed
+    | StartedOver
+    | MessageTold
+    | ConversationTold
+    | PeopleTold
+    | TypingTold
+    | ConversationGone
+    | Answered
+    | Complained
+)

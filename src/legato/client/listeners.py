@@ -12,8 +12,10 @@ from legato.client.happenings import (
     ConversationTold,
     Happening,
     MessageTold,
+    PeopleTold,
     StartedOver,
     Streamed,
+    TypingTold,
 )
 from legato.client.reply import Reply, Watch
 from legato.client.state import State
@@ -73,8 +75,10 @@ class Listeners:
                     self._release(first.conversation)
             case MessageTold(message=message):
                 self._tell_watches(message.conversation, happening)
-            case ConversationTold(conversation=conversation):
-                self._tell_watches(conversation.id, happening)
+            case ConversationTold(conversation=view):
+                self._tell_watches(view.id, happening)
+            case PeopleTold(conversation=conversation) | TypingTold(conversation=conversation):
+                self._tell_watches(conversation, happening)
             case ConversationGone(conversation=gone):
                 self._tell_watches(gone, happening)
                 for watch in self._watches.pop(gone, []):

@@ -9,7 +9,7 @@ from legato.client.inbox import Inbox
 from legato.client.state import Followed
 from legato.client.stream import Stream
 from legato.errors import LegatoError
-from legato.protocol.messages import ConversationView, MessageView
+from legato.protocol.messages import ConversationView, MessageView, PersonView
 from legato.stream import Event, Fold, Reasoning, State, Terminal, Text
 
 
@@ -138,6 +138,11 @@ class Watch:
     def messages(self) -> list[MessageView]:
         """The messages of all branches, in the order they were told; one that is being written has no text here."""
         return list(self._followed.messages.values())
+
+    @property
+    def people(self) -> list[PersonView]:
+        """Everybody who takes part, and who of them is here; nobody, until the server has told it."""
+        return self._followed.people
 
     def text(self, message: MessageView) -> str:
         """What a message says, or says so far."""

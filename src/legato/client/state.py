@@ -18,8 +18,10 @@ from legato.client.happenings import (
     ConversationTold,
     Happening,
     MessageTold,
+    PeopleTold,
     StartedOver,
     Streamed,
+    TypingTold,
 )
 from legato.client.stream import Fit, Stream
 from legato.protocol.messages import (
@@ -40,12 +42,14 @@ from legato.protocol.messages import (
     Messages,
     MessageView,
     People,
+    PersonView,
     Ping,
     Pong,
     ResetStream,
     Send,
     ServerMessage,
     Stopped,
+    Typing,
     TypingNow,
     Unfollow,
     Unfollowed,
@@ -74,6 +78,7 @@ class Followed(Struct):
     seen: int = 0
     view: ConversationView | None = None
     messages: dict[str, MessageView] = field(default_factory=dict)
+    people: list[PersonView] = field(default_factory=list)
 
     @property
     def since(self) -> int:
@@ -130,6 +135,11 @@ class State:
         if self._forget(conversation) and self.welcomed is not None:
             self._outgoing.append(Unfollow(conversation=conversation))
 
+    def typing(self, conversation: str, typing: bool) -> None:
+        """Say that somebody types; a server that is away need not know."""
+        if self.welcomed is not None:
+            self._outgoing.append(Typing(conversation=conversation, typing=typing))
+
     def ping(self) -> None:
         self._outgoing.append(Ping())
 
@@ -154,15 +164,25 @@ class State:
                 self._history(message.conversation, message.messages, message.more)
             case Ack():
                 self._acknowledged(message)
-            case People() | TypingNow():
-                return
+            case People(conversation=conversation, people=people):
+                if (followed := self.conversations.get(conversation)) is not None:
+                    followed.people = people
+                    self._happened.append(PeopleTold(conversation, people))
+            case TypingNow(conversation=conversation):
+                if conversation in self.conversations:
+                    self._happened.append(
+                        TypingTold(conversation, message.user, message.name, message.typing)
+                    )
             case Stopped() | Unfollowed() | CommandAnswer() | Approved() | Pong():
                 self._answered(message)
             case ConversationChanged():
                 self._conversation(message.conversation)
                 self._answered(message)
             case ConversationDeleted():
-                self._gone(message.conversation, "The conversation was deleted.")
+                self._gone(
+                    message.conversation,
+                    "The conversation is gone: it was deleted, or you take part in it no more.",
+                )
             case MessageChanged():
                 self._message(message.message)
             case Delta():
