@@ -3,9 +3,11 @@
 Everything outside (dialects, HTTP routes) talks to this and to nothing below it.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 from legato.chat.access import NOT_FOUND, Access
 from legato.chat.attachments import Attachments
@@ -81,6 +83,7 @@ class ChatService(Reading):
             unfollow=self.unfollow,
         )
         self._attachments = attachments
+        self._speaking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._draining = False
         self.commands: Commands = make_commands(self)
 
@@ -195,12 +198,24 @@ class ChatService(Reading):
         :raises ConflictError: this `client_message_id` came before with something else. :raises ForbiddenError: the person may only read.
         """
         parts = clean_parts(submission)
-        create: Conversation | None = None
         if submission.conversation is None:
-            create = self._conversation(person, submission.assistant, "")
-            tree = Tree(create)
-        else:
+            made = self._conversation(person, submission.assistant, "")
+            return await self._send(person, Tree(made), parts, submission, made, acknowledged)
+        # It stands behind the last message: two people who speak at once would else be two branches.
+        speaking = self._speaking.setdefault(submission.conversation, asyncio.Lock())
+        async with speaking:
             tree = await self._access.writer(person, submission.conversation)
+            return await self._send(person, tree, parts, submission, None, acknowledged)
+
+    async def _send(
+        self,
+        person: Person,
+        tree: Tree,
+        parts: tuple[Part, ...],
+        submission: Submission,
+        create: Conversation | None,
+        acknowledged: Callable[[Begun], None] | None,
+    ) -> Begun:
         if attached_in(parts):
             parts = await self.attachments.enclosed(person, parts)
         parent = submission.parent if submission.parent is not None else tree.conversation.head
