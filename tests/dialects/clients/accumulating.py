@@ -96,5 +96,5 @@ async def accumulating(
 ) -> AsyncIterator[AccumulatingClient]:
     asked = {**query, **({"token": token} if token else {})}
     url = address.replace("http", "ws", 1) + path + (f"?{urlencode(asked)}" if asked else "")
-    async with connect(url, compression=None, proxy=None, max_size=None) as socket:
+    async with connect(url, compression=None, proxy=None, max_size=None, max_queue=None) as socket:
         yield AccumulatingClient(socket)

@@ -1,0 +1,96 @@
+"""The frames of `/ws/sessions`, field by field in their order."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from legato.dialects.views import timestamp
+from legato.message import Role, Status, text_of
+from legato.storage.base import Message, Standing
+
+
+class Someone(Struct, frozen=True):
+    """A participant. `present` says whether they are here now."""
+
+    user: str
+    name: str
+    standing: Standing
+    present: bool
+
+
+class ConnectionEstablished(Struct, frozen=True, tag_field="type", tag="connection_established"):
+    connection_id: str
+    user: str
+    name: str
+    timestamp: str
+
+
+class Said(Struct, frozen=True, tag_field="type", tag="message"):
+    """A whole message. `status` is `complete`, `stopped` by a person, or `interrupted`: it broke, and this is what there is."""
+
+    role: Role
+    id: str
+    session_id: str
+    content: str
+    timestamp: str
+    sender: str
+    status: Status = "complete"
+
+
+class SessionJoined(Struct, frozen=True, tag_field="type", tag="session_joined"):
+    """`messages` are the last ones of the session, oldest first."""
+
+    session_id: str
+    title: str
+    assistant: str
+    participants: list[Someone]
+    messages: list[Said]
+    timestamp: str
+
+
+class MessageChunk(Struct, frozen=True, tag_field="type", tag="message_chunk"):
+    role: Literal["assistant"]
+    content: str
+    model_used: str
+    timestamp: str
+    id: str
+
+
+class Typing(Struct, frozen=True, tag_field="type", tag="typing"):
+    typing: bool
+    session_id: str
+    sender: str
+
+
+class CommandResponse(Struct, frozen=True, tag_field="type", tag="command_response"):
+    """`success` is false where nothing was done. `content` is Markdown."""
+
+    command: str
+    success: bool
+    content: str
+    session_id: str | None
+    timestamp: str
+
+
+class Error(Struct, frozen=True, tag_field="type", tag="error"):
+    message: str
+    timestamp: str
+
+
+class Pong(Struct, frozen=True, tag_field="type", tag="pong"):
+    timestamp: str
+
+
+Out = ConnectionEstablished | SessionJoined | Said | MessageChunk | Typing | CommandResponse | Error | Pong
+
+
+def said(message: Message, sender: str) -> Said:
+    return Said(
+        message.role,
+        message.id,
+        message.conversation,
+        text_of(message.parts),
+        timestamp(message.created_at),
+        sender,
+        message.status,
+    )
