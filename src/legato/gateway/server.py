@@ -15,13 +15,12 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from legato import __version__
-from legato.dialects.native import NativeDialect
 from legato.errors import SettingsError
 from legato.gateway.access import Parts
 from legato.gateway.agents import ANY_PATH, AgentDoors, AgentKeys
 from legato.gateway.app import make_app
 from legato.gateway.auth import known_hosts
+from legato.gateway.dialects import Dialects
 from legato.gateway.logs import set_up_logs
 from legato.gateway.loop import new_loop
 from legato.gateway.settings import Settings, http_address
@@ -102,19 +101,17 @@ class Server:
     async def _serve(self, wired: Wired, listening: socket.socket, second: socket.socket | None) -> None:
         settings = self.settings.server
         origins = Origins(settings.cors_origins, known_hosts(self.settings))
-        native = NativeDialect(
-            wired.parts.service,
-            wired.parts.flusher,
-            wired.parts.authenticator,
-            anyone=wired.parts.authenticator.open_to_all,
-            server=__version__,
-            max_frame_bytes=settings.max_frame_bytes,
+        dialects = Dialects(self.settings, wired.parts)
+        app = make_app(
+            wired.parts,
+            origins,
+            lambda: dialects.sockets,
+            upload_bytes=self.settings.attachments.max_bytes,
         )
-        app = make_app(wired.parts, origins, lambda: len(native.sessions))
         agents = AgentDoors(wired.parts.fleet, AgentKeys.from_settings(self.settings))
         doors = open_doors(
             app,
-            [native.door(), agents.door()],
+            [*dialects.doors(), agents.door()],
             transport=settings.websocket,
             limits=Limits(frame_bytes=settings.max_frame_bytes),
             origins=origins,
@@ -125,7 +122,7 @@ class Server:
             with suppress(NotImplementedError, RuntimeError, ValueError):
                 loop.add_signal_handler(number, self.stop)
         self.address = http_address(settings.host, listening.getsockname()[1])
-        expiring = asyncio.create_task(_expire(native), name="token expiry")
+        expiring = asyncio.create_task(_expire(dialects), name="token expiry")
         beside: asyncio.Task[None] | None = None
         if second is not None:
             self.agents_address = http_address(settings.host, second.getsockname()[1]).replace(
@@ -218,10 +215,10 @@ def _uvicorn(
     return _Uvicorn(config, ready, ending)
 
 
-async def _expire(native: NativeDialect) -> None:
+async def _expire(dialects: Dialects) -> None:
     while True:
         await asyncio.sleep(EXPIRY_SECONDS)
-        native.expire(time.time())
+        dialects.expire(time.time())
 
 
 def _listen(host: str, port: int, flag: str = "--port") -> socket.socket:
