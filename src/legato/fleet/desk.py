@@ -32,6 +32,9 @@ ACK_SECONDS = 1.0
 """How long an agent keeps what it was not told to have arrived. Each job it writes costs a frame in this time, which at
 twenty tokens a second and a tenth of a second was every third frame that the server handled."""
 
+PLACES_SECONDS = 0.25
+"""Seconds between two tellings of who waits where, at least: with each job that is done everybody moves."""
+
 INTRODUCTION = 10.0
 """Seconds that an agent may take to register."""
 
@@ -56,10 +59,12 @@ class Desk:
         self._runs: dict[str, Run] = {}
         self._stopping: dict[str, asyncio.Future[None]] = {}
         self._dirty: set[Link] = set()
+        self._moved: set[str] = set()
         self._looked = 0.0
         self._due: float | None = None
         self._waking: asyncio.TimerHandle | None = None
         self._ticking: asyncio.TimerHandle | None = None
+        self._placing: asyncio.TimerHandle | None = None
 
     # Replies.
 
@@ -118,10 +123,10 @@ class Desk:
 
     def close(self) -> None:
         """Hang up. Agents come back to the next server."""
-        for timer in (self._waking, self._ticking):
+        for timer in (self._waking, self._ticking, self._placing):
             if timer is not None:
                 timer.cancel()
-        self._waking = self._ticking = self._due = None
+        self._waking = self._ticking = self._placing = self._due = None
         for link in list(self._links):
             link.hang_up(GOING_AWAY, "The server is going away: connect again.")
 
@@ -262,12 +267,16 @@ class Desk:
 
     def _do(self, decisions: Iterable[Decision]) -> None:
         left = deque(decisions)
+        told = False
         while left:
             match left.popleft():
                 case Assign(job, agent, attempt) if self.scheduler.stands(job, agent, attempt):
                     left += self._assign(job, self.members[agent], attempt)
-                case Placed(job, place):
+                case Placed(job, place) if self._placing is None:
                     self._runs[job].placed(place)
+                    told = True
+                case Placed(job):
+                    self._moved.add(job)
                 case Refuse() as refusal:
                     self._refuse(self._runs[refusal.job], refusal)
                 case Cancel(job, agent, attempt):
@@ -276,8 +285,19 @@ class Desk:
                         link.cancel(job, attempt)
                 case HangUp(agent):
                     left += self._hang_up(self.members[agent])
+        if told:
+            self._placing = asyncio.get_running_loop().call_later(PLACES_SECONDS, self._place)
         self._plan()
         self._tell()
+
+    def _place(self) -> None:
+        """Tell those who moved since the last time where they are now."""
+        moved, self._moved = self._moved, set()
+        for job in moved:
+            entry, run = self.scheduler.jobs.get(job), self._runs.get(job)
+            if entry is not None and run is not None and entry.seat is None:
+                run.placed(entry.place)
+        self._placing = asyncio.get_running_loop().call_later(PLACES_SECONDS, self._place) if moved else None
 
     def _assign(self, job: str, member: Member, attempt: int) -> list[Decision]:
         run, link = self._runs[job], member.link
