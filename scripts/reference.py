@@ -56,6 +56,17 @@ MEANINGS: Mapping[str, str] = {
     "engines.llama.context": "Tokens for each slot. Not set: what the model was trained for, 4,096 at most.",
     "engines.llama.threads": "Threads that calculate. Not set: one fewer than there are cores.",
     "engines.llama.mmproj": "The file through which the model sees images.",
+    "engines.openai.hears": "Its models take recordings (`input_audio`, WAV and MP3). The protocol has no way to ask.",
+    "attachments.max_bytes": "The largest picture or recording.",
+    "attachments.quota_bytes": "What all files of one person may have together.",
+    "attachments.directory": "Where their bytes are. Not set: `attachments` in `data_dir`. Several servers on one database share it.",
+    "audio.engine": "Who puts recordings into words for models that do not hear: a server (`openai`), or `whisper` in this process. Not set: nobody.",
+    "audio.url": "The server with `/v1/audio/transcriptions`.",
+    "audio.api_key": "Its key, where it wants one.",
+    "audio.ca_file": "PEM file of certificates to trust beside the system's.",
+    "audio.model": "The model that listens; for `whisper` a size, or a directory. Not set: `whisper-1`, or `base`.",
+    "audio.language": "The language that is spoken, such as `de`, where it is always the same.",
+    "audio.threads": "Threads that `whisper` calculates with. Not set: its own choice.",
     "fleet.queue_seconds": "How long a request waits for a free agent. 0: it is refused at once.",
     "fleet.queue_size": "How many requests wait at most; beyond, the one who has most of them waiting is refused.",
     "fleet.lease_seconds": "How long an agent that was cut off, or fell silent, has to go on with its jobs.",
@@ -118,6 +129,8 @@ SECTIONS: Mapping[str, str] = {
     "rooms": "",
     "tools.NAME": "What `tools` of an assistant name. See [the how-to](../how-to/tools.md).",
     "storage": "",
+    "attachments": "Pictures and recordings that people send. See [the how-to](../how-to/pictures-and-audio.md).",
+    "audio": "Who listens to recordings for models that do not hear.",
     "fleet": "Agents beside models on other machines: `--engine fleet` here, `legato agent` there.",
     "fleet.keys.NAME": "Beside `agent_keys`.",
 }
@@ -277,7 +290,7 @@ def http_page() -> str:
         "# HTTP\n",
         "The whole OpenAPI document is at `/openapi.json` of a running server, and readable at `/docs`. Bodies are JSON. Where the",
         "server asks who you are, send `Authorization: Bearer TOKEN`; a browser that cannot may send `?ticket=` from",
-        f"`POST /api/tickets`. A request can have {BODY_BYTES // 1024:,} KiB at most (else 413). The live side is the socket at `/ws`: see",
+        f"`POST /api/tickets`. A request can have {BODY_BYTES // 1024:,} KiB at most (else 413), but for uploads. The live side is the socket at `/ws`: see",
         "[the protocol](../protocol.md).\n",
         "An error is a `ProblemAnswer` with one of these statuses:\n",
         *_table(
@@ -308,13 +321,15 @@ def _operation(method: str, path: str, operation: Schema) -> list[str]:
             where = "header" if parameter["in"] == "header" else "query"
             out.append(f"- {where} `{parameter['name']}`: {_kind(schema)}{told}")
     if (body := operation.get("requestBody")) is not None:
-        out.append(f"- body: {_link(body['content']['application/json']['schema'])}")
+        shape = body["content"].get("application/json", {}).get("schema")
+        kinds = ", ".join(f"`{kind}`" for kind in body["content"])
+        out.append(f"- body: {_link(shape) if shape else kinds}")
     for status, answer in operation["responses"].items():
         if status != "422":
             # FastAPI lists JSON for every route; what really is JSON has a schema.
             content = {kind: each.get("schema") for kind, each in answer.get("content", {}).items()}
             shape = ", ".join(
-                _link(schema) if schema else f"`{kind}`"
+                _link(schema) if "$ref" in (schema or {}) else f"`{kind}`"
                 for kind, schema in content.items()
                 if schema or kind != "application/json"
             )

@@ -141,6 +141,13 @@ async def test_where_nothing_is_known_of_the_model_because_it_is_away_that_is_wh
     assert (await refused(house, PNG)).detail == "scripted does not answer."
 
 
+async def test_a_kind_of_picture_that_a_model_cannot_read_is_not_shown_to_it(house):
+    house.engine.can = Capabilities(images=True, image_types=("image/png",))
+    begun, run = await ask(house, "Look:", PNG, WEBP)
+    assert last(run)[1:] == (PNG, ImagePart())
+    assert (await answered(house, begun, run)).detail.startswith("scripted cannot read WebP pictures.")
+
+
 async def test_a_model_that_hears_gets_the_recording(house):
     house.engine.can = HEARS
     begun, run = await ask(house, "", WAV)

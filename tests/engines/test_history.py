@@ -101,5 +101,8 @@ def test_turns_are_fitted_to_what_a_model_can_do() -> None:
     assert fitted(turns, Capabilities(images=True))[0].parts == (TextPart("look"), PICTURE, AudioPart())
     blind = fitted(turns, Capabilities())
     assert blind[0].parts == (TextPart("look"), ImagePart(), AudioPart())
+    webp = Turn("user", (PICTURE, ImagePart("data:image/webp;base64,UklG")))
+    only_png = Capabilities(images=True, audio=True, image_types=("image/png",))
+    assert fitted((webp,), only_png)[0].parts == (PICTURE, ImagePart())
     assert perceives(turns)
     assert not perceives(blind)

@@ -11,6 +11,7 @@ from legato.chat.attachments import Attachments
 from legato.chat.ingress import TEXT_LENGTH, clean_text
 from legato.chat.reply import Reply
 from legato.engines.base import Capabilities
+from legato.engines.history import media_type_of
 from legato.engines.transcribe import Transcriber
 from legato.errors import (
     EngineError,
@@ -36,6 +37,8 @@ LISTEN_SECONDS = 300.0
 
 HEARD = frozenset({"audio/wav", "audio/mpeg"})
 """Recordings as models take them (`input_audio` of OpenAI's protocol)."""
+
+NAMES = {"image/png": "PNG", "image/jpeg": "JPEG", "image/gif": "GIF", "image/webp": "WebP"}
 
 NOTHING_SAID = "[A recording in which nothing is said.]"
 
@@ -105,6 +108,10 @@ class Senses:
     async def _picture(self, look: "_Look", part: ImagePart) -> Part:
         if not look.can.images:
             look.trouble = f"{look.model} cannot see pictures"
+            return ImagePart()
+        kind = look.kind(part)
+        if kind and not look.can.sees(kind):
+            look.trouble = f"{look.model} cannot read {NAMES.get(kind, 'such')} pictures"
             return ImagePart()
         if not look.pictures:
             look.trouble = f"{look.model} is shown {PICTURES} pictures at once, and no more"
@@ -200,6 +207,13 @@ class _Look:
         self.trouble = ""
         self.troubles: list[str] = []
         self.failure: EngineError | None = None
+
+    def kind(self, part: ImagePart) -> str:
+        """The media type of a picture; empty where it is gone, which is found out when it is read."""
+        if part.data:
+            return media_type_of(part.data)
+        found = self.found.get(part.attachment or "")
+        return found.media_type if found is not None else ""
 
 
 def _what(parts: Sequence[Part]) -> str:

@@ -70,7 +70,11 @@ class Outcome(Struct, frozen=True):
 
 
 class Capabilities(Struct, frozen=True):
-    """What a model on an engine can do. `audio`: it hears recordings (WAV and MP3). `context` is in tokens; None where it does not tell."""
+    """What a model on an engine can do.
+
+    `audio`: it hears recordings (WAV and MP3). `context` is in tokens; None where it does not tell. `image_types` are the
+    only media types of pictures that it takes; empty: all of them.
+    """
 
     continues: bool = False
     tools: bool = False
@@ -78,6 +82,11 @@ class Capabilities(Struct, frozen=True):
     audio: bool = False
     thinks: bool = False
     context: int | None = None
+    image_types: tuple[str, ...] = ()
+
+    def sees(self, media_type: str) -> bool:
+        """Whether it takes a picture of this kind."""
+        return self.images and (not self.image_types or media_type in self.image_types)
 
 
 class Model(Struct, frozen=True, omit_defaults=True):

@@ -90,7 +90,7 @@ class _Gathered:
 
 def fitted(turns: tuple[Turn, ...], can: Capabilities) -> tuple[Turn, ...]:
     """The turns for a model that can do this: what it cannot see or hear is there without its `data`."""
-    if can.images and can.audio:
+    if can.images and can.audio and not can.image_types:
         return turns
     return tuple(
         Turn(turn.role, tuple(_fitted(part, can) for part in turn.parts))
@@ -102,7 +102,7 @@ def fitted(turns: tuple[Turn, ...], can: Capabilities) -> tuple[Turn, ...]:
 
 def _fitted(part: Part, can: Capabilities) -> Part:
     match part:
-        case ImagePart() if not can.images:
+        case ImagePart() if part.data and not can.sees(media_type_of(part.data)):
             return ImagePart()
         case AudioPart() if not can.audio:
             return AudioPart()
@@ -123,6 +123,11 @@ def functions(tools: Iterable[ToolSpec]) -> list[dict[str, Any]]:
         }
         for tool in tools
     ]
+
+
+def media_type_of(url: str) -> str:
+    """The media type of a `data:` URL."""
+    return url.removeprefix("data:").partition(";")[0]
 
 
 def base64_of(url: str) -> str:

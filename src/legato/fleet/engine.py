@@ -80,6 +80,7 @@ class FleetEngine:
         known = [each.can for each in facts if each.can is not None]
         contexts = [each.context for each in facts if each.context is not None]
         contexts += [each.context for each in known if each.context is not None]
+        kinds = [set(each.image_types) for each in known if each.image_types]
         return Capabilities(
             continues=any(each.continues for each in known),
             tools=any(each.tools for each in known),
@@ -88,6 +89,7 @@ class FleetEngine:
             audio=bool(facts) and all(each.can is not None and each.can.audio for each in facts),
             thinks=any(each.thinks for each in known),
             context=min(contexts, default=None),
+            image_types=tuple(sorted(set.intersection(*kinds))) if kinds else (),
         )
 
     async def models(self) -> tuple[Model, ...]:

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from legato import __version__
+from legato.chat.attachments import Rules
 from legato.gateway.access import Parts
 from legato.gateway.guard import Guard
 from legato.gateway.metrics import Metrics
@@ -26,8 +27,15 @@ from legato.gateway.routes import (
 from legato.gateway.websocket.origins import Origins
 
 
-def make_app(parts: Parts, origins: Origins, sockets: Callable[[], int] = lambda: 0) -> FastAPI:
-    """The application. Its parts are started and stopped by whoever made them. `sockets` says how many are open."""
+def make_app(
+    parts: Parts,
+    origins: Origins,
+    sockets: Callable[[], int] = lambda: 0,
+    *,
+    upload_bytes: int = Rules().file_bytes,
+) -> FastAPI:
+    """The application. Its parts are started and stopped by whoever made them. `sockets` says how many are open,
+    `upload_bytes` how large a file may be."""
     app = FastAPI(
         title="Legato",
         version=__version__,
@@ -46,7 +54,7 @@ def make_app(parts: Parts, origins: Origins, sockets: Callable[[], int] = lambda
         Guard,
         origins=origins,
         shared=() if origins.allowed else fleet.SHARED,
-        larger={attachments.PATH: parts.service.attachments.rules.file_bytes + attachments.ROOM},
+        larger={attachments.PATH: upload_bytes + attachments.ROOM},
     )
     if origins.allowed:
         app.add_middleware(

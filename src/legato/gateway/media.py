@@ -15,8 +15,8 @@ FOLDER = "attachments"
 
 
 def make_attachments(settings: Settings, storage: Storage) -> Attachments:
-    """:raises SettingsError: there is no place for the files."""
-    directory = settings.attachments.directory or settings.make_data_dir() / FOLDER
+    """Their directory is made when the first of them comes."""
+    directory = settings.attachments.directory or settings.server.data_dir / FOLDER
     rules = Rules(settings.attachments.max_bytes, settings.attachments.quota_bytes)
     return Attachments(storage, Files(directory), rules, now=utc, new_id=lambda: str(uuid4()))
 
@@ -37,7 +37,7 @@ def make_transcriber(settings: Settings) -> Transcriber | None:
             try:
                 return WhisperTranscriber(
                     audio.model or "base",
-                    directory=settings.make_data_dir() / "models" / "whisper",
+                    directory=settings.server.data_dir / "models" / "whisper",
                     language=audio.language,
                     threads=audio.threads,
                 )

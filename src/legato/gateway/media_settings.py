@@ -29,5 +29,5 @@ class AudioSettings(Section):
     api_key: Secret | None = None
     ca_file: Path | None = None
     model: Annotated[str | None, Field(min_length=1)] = None
-    language: Annotated[str | None, Field(pattern=r"^[a-z]{2,3}$")] = None
+    language: Annotated[str | None, Field(min_length=2, max_length=3)] = None
     threads: Annotated[int | None, Field(ge=1, le=1024)] = None

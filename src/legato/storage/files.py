@@ -33,7 +33,8 @@ class Incoming:
         """:raises StorageError: there is no place for it."""
         folder = directory / _INCOMING
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, exist_ok=True)
             folder.mkdir(mode=0o700, exist_ok=True)
             number, path = tempfile.mkstemp(dir=folder)  # for its owner alone
         except OSError as error:

@@ -31,6 +31,9 @@ from legato.stream import State, Timings
 CONTEXT: Final = 4096
 """Tokens for each slot, where nothing else is set and the model was trained for as many."""
 
+_PICTURES: Final = ("image/gif", "image/jpeg", "image/png")
+"""What its reader of pictures (stb_image) reads; of a GIF the first frame."""
+
 _RESTARTS: Final = 2
 _DEATH_SECONDS: Final = 1.0
 _CAPABILITIES_SECONDS: Final = 5.0
@@ -143,6 +146,7 @@ class LlamaEngine:
             continues=True,
             tools=metadata.tools,
             images=self._mmproj is not None,
+            image_types=_PICTURES if self._mmproj is not None else (),
             thinks=metadata.thinks,
             context=self._context_of(metadata),
         )
