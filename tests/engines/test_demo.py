@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from legato.engines.base import Engine, Outcome, Request, Turn
+from legato.engines.base import Engine, Outcome, Request, ToolSpec, Turn
 from legato.engines.demo import DEFAULT_MODEL, DemoEngine
 from legato.engines.demo_texts import ANSWERS, CODE, CORPUS, LIST, TABLE, WELCOME
 from legato.errors import EngineRefusedError, ModelNotFoundError
-from legato.message import TextPart
+from legato.message import TextPart, ToolResultPart
 from legato.stream import Usage
 from legato.testing.clock import VirtualLoop, virtual_time
 from legato.testing.engine import Recorder
@@ -275,3 +276,45 @@ class TestPace:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             out, _ = runner.run(say(request("one two three", tokens_per_second=700)))
         assert out.words == ["one ", "two ", "three"]
+
+
+class TestTools:
+    """A line `!tool NAME {…}` asks for one."""
+
+    LOOK = ToolSpec("look", "Looks.", {"type": "object"})
+
+    async def test_echo_asks_for_what_the_message_names_and_says_what_came_back(self) -> None:
+        asked = Request(
+            "demo:echo",
+            (Turn("user", (TextPart('Please\n!tool look {"at": "it"}\n!tool find'),)),),
+            tools=(self.LOOK,),
+        )
+        out = Recorder()
+        outcome = await DemoEngine().generate(asked, out)
+        assert outcome.reason == "tool_calls"
+        assert [(call.name, call.arguments) for call in out.calls] == [
+            ("look", '{"at": "it"}'),
+            ("find", "{}"),
+        ]
+        assert out.said == ""
+        results = tuple(ToolResultPart(call.call, call.name, f"seen by {call.name}") for call in out.calls)
+        out = Recorder()
+        again = replace(asked, turns=(*asked.turns, Turn("assistant", results)))
+        assert (await DemoEngine().generate(again, out)).reason == "stop"
+        assert out.said == "seen by look\n\nseen by find"
+
+    async def test_what_tools_said_to_an_earlier_message_is_not_said_again(self) -> None:
+        earlier = (
+            Turn("user", (TextPart("!tool look"),)),
+            Turn("assistant", (ToolResultPart("c", "look", "old"),)),
+        )
+        out = Recorder()
+        await DemoEngine().generate(
+            Request("demo:echo", (*earlier, Turn("user", (TextPart("Hello"),))), tools=(self.LOOK,)), out
+        )
+        assert out.said == "Hello"
+
+    async def test_without_tools_such_a_line_is_a_line_like_any_other(self) -> None:
+        out = Recorder()
+        await DemoEngine().generate(Request("demo:echo", (Turn("user", (TextPart("!tool look"),)),)), out)
+        assert out.said == "!tool look"

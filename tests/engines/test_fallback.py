@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from legato.engines.base import Capabilities, Engine, Outcome, Request, Turn
+from legato.engines.base import Capabilities, Engine, Outcome, Request, ToolSpec, Turn
 from legato.engines.breaker import Breakers
 from legato.engines.fallback import Candidate, FallbackEngine, Patience
 from legato.errors import (
@@ -646,3 +646,13 @@ async def test_a_backup_that_cannot_see_is_told_so_and_so_is_the_person() -> Non
         "phi3 answers instead without what it cannot see" in (state.detail or "")
         for state in house.out.states
     )
+
+
+async def test_a_backup_that_cannot_use_tools_answers_without_and_says_so() -> None:
+    first = ScriptedEngine("a", models=("gone",))
+    second = ScriptedEngine("b", models=("m",), capabilities=Capabilities(tools=False), reply=("Hello.",))
+    fallback = FallbackEngine([Candidate(first, "m"), Candidate(second, "m")])
+    out = Recorder()
+    await fallback.generate(Request("m", (), tools=(ToolSpec("look", "Looks.", {}),)), out)
+    assert second.requests[0].tools == ()
+    assert any("answers instead without tools." in (state.detail or "") for state in out.states)

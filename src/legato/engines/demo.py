@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
-from legato.engines import demo_texts
+from legato.engines import demo_texts, demo_tools
 from legato.engines.base import Capabilities, Health, Model, Out, Outcome, Request
 from legato.errors import EngineRefusedError, ModelNotFoundError
 from legato.message import text_of
@@ -38,7 +38,8 @@ class DemoEngine:
 
     Options: `tokens_per_second` (0: as fast as it can), `first_token_ms`, and `num_predict`, the most tokens of a reply,
     its prefix included (no limit below 1). Those of other engines are ignored. What it says depends on the messages
-    alone, so it continues its own text, and no other.
+    alone, so it continues its own text, and no other. `demo:echo` uses the tools it is offered: a line `!tool NAME {…}` of the
+    last message asks for one, and then it says back what they said.
     """
 
     name = "demo"
@@ -48,6 +49,11 @@ class DemoEngine:
         pace = _number(request.options, "tokens_per_second", _PACES[model])
         delay = _number(request.options, "first_token_ms", 0.0) / 1000
         limit = _limit(request.options)
+        calls = demo_tools.calls_of(request) if _is_echo(model) else []
+        if calls:
+            for call in calls:
+                out.tool_call(call)
+            return Outcome("tool_calls", model, Usage(_words(request), len(calls)))
         text = _compose(model, request)
         if not text.startswith(request.prefix):
             raise EngineRefusedError("The demo engine cannot continue a text that is not its own.")
@@ -59,12 +65,12 @@ class DemoEngine:
         return Outcome(
             "stop" if len(text) == whole else "length",
             model,
-            Usage(sum(len(text_of(turn.parts).split()) for turn in request.turns), reply.count),
+            Usage(_words(request), reply.count),
             reply.timings(),
         )
 
     async def capabilities(self, model: str) -> Capabilities:
-        return Capabilities(continues=True)
+        return Capabilities(continues=True, tools=_is_echo(model))
 
     async def models(self) -> tuple[Model, ...]:
         return tuple(Model(name, self.name, loaded=True, detail=detail) for name, detail in _DETAILS.items())
@@ -170,6 +176,10 @@ def full_name(model: str) -> str:
     return name
 
 
+def _is_echo(model: str) -> bool:
+    return model in ("demo:echo", "echo")
+
+
 def _compose(model: str, request: Request) -> str:
     prompt = next((text_of(turn.parts) for turn in reversed(request.turns) if turn.role == "user"), "")
     match model:
@@ -178,9 +188,14 @@ def _compose(model: str, request: Request) -> str:
         case "demo:markov":
             return demo_texts.markov(prompt)
         case _:
+            prompt = demo_tools.results_of(request) or prompt
             if not prompt:
                 raise EngineRefusedError("demo:echo has nothing to say back: the last message has no text.")
             return prompt
+
+
+def _words(request: Request) -> int:
+    return sum(len(text_of(turn.parts).split()) for turn in request.turns)
 
 
 def _number(options: dict[str, Any], name: str, default: float) -> float:

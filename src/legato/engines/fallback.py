@@ -99,6 +99,8 @@ class FallbackEngine:
                 continue
             fit = await self._fitted(backend, request, index)
             without = " without what it cannot see or hear" if fit.turns != request.turns else ""
+            if fit.tools != request.tools:
+                without += (" and" if without else "") + " without tools"
             answer = await self._ask(
                 backend, fit, out, troubles, f"{backend.label} answers instead{without}."
             )
@@ -151,13 +153,14 @@ class FallbackEngine:
 
     @staticmethod
     async def _fitted(backend: "_Backend", request: Request, index: int) -> Request:
-        """The request as this backend can take it: a backup that cannot think answers without, and one that cannot see or
-        hear is told that there was something."""
-        think, turns = request.think, request.turns
-        if index and (think or perceives(turns)):
+        """The request as this backend can take it: a backup that cannot think, or use tools, answers without, and one that
+        cannot see or hear is told that there was something."""
+        think, turns, tools = request.think, request.turns, request.tools
+        if index and (think or tools or perceives(turns)):
             can = await backend.engine.capabilities(backend.model)
             think, turns = think if can.thinks else None, fitted(turns, can)
-        return replace(request, model=backend.model, turns=turns, think=think)
+            tools = tools if can.tools else ()
+        return replace(request, model=backend.model, turns=turns, think=think, tools=tools)
 
     async def _ask(
         self, backend: "_Backend", request: Request, out: Out, troubles: list["_Trouble"], instead: str

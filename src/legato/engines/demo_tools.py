@@ -1,0 +1,29 @@
+"""How `demo:echo` uses tools without a model: a line `!tool NAME {…}` of the last message asks for one."""
+
+import re
+
+from legato.engines.base import Request, ToolCall
+from legato.message import ToolResultPart, text_of
+
+_LINE = re.compile(r"^!tool +(\S+)[ \t]*(.*)$", re.MULTILINE)
+
+
+def calls_of(request: Request) -> list[ToolCall]:
+    """What the last message asks for, a call for each such line, in their order; nothing where no tools are offered."""
+    if not request.tools or results_of(request) is not None:
+        return []
+    prompt = next((text_of(turn.parts) for turn in reversed(request.turns) if turn.role == "user"), "")
+    return [
+        ToolCall(f"call_{number}", found[1], found[2].strip() or "{}")
+        for number, found in enumerate(_LINE.finditer(prompt), start=1)
+    ]
+
+
+def results_of(request: Request) -> str | None:
+    """What the tools said behind the last message, a paragraph each; None where none has spoken."""
+    said: list[str] = []
+    for turn in reversed(request.turns):
+        if turn.role == "user":
+            break
+        said = [part.output for part in turn.parts if isinstance(part, ToolResultPart)] + said
+    return "\n\n".join(said) if said else None
