@@ -151,7 +151,10 @@ class AccumulatingVisit(Visit):
                 await self.enter(self.named)
                 if self.gone:
                     return
-                await self._come_back(person, self.settle(self.named))
+                room = self.settle(self.named)
+                # What ended before would be taken for the answer to this message.
+                room.owed.clear()
+                await self._come_back(person, room)
             if is_command(text):
                 await self._obey(text)
             else:
