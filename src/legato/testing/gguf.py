@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 MARKUP = ("<think>", "</think>", "<tool_call>", "</tool_call>")
@@ -57,6 +57,20 @@ For each function call, return a json object within <tool_call></tool_call> tags
 _SPACE = "\u2581"
 
 
+class Shape(NamedTuple):
+    """The size of a model. `quantized`: its layers are kept in eight bits a weight (Q8_0), as most files for CPUs are."""
+
+    dim: int = 128
+    layers: int = 1
+    heads: int = 2
+    feed: int = 256
+    quantized: bool = False
+
+
+SMALL = Shape(dim=1024, layers=28, heads=8, feed=4096, quantized=True)
+"""About as much to calculate for a token as a model of 0.5 billion weights, its vocabulary aside."""
+
+
 def scripted_model(
     path: Path,
     text: str,
@@ -66,6 +80,7 @@ def scripted_model(
     inside: bool = False,
     context: int = 32768,
     name: str | None = None,
+    shape: "Shape | None" = None,
 ) -> Path:
     """Write a model to `path` that answers whatever it is asked with `text`, byte for byte, at temperature 0.
 
@@ -73,7 +88,8 @@ def scripted_model(
     characters in `split` come as single bytes instead, as a rare emoji does in a real vocabulary. `<think>` and
     `<tool_call>` blocks are written as they stand. With `loop` the end leads back to the second word, for ever. With
     `inside` the model also goes on from the middle of a word, if no other word begins with the same two letters or
-    more; that makes its vocabulary twice as large.
+    more; that makes its vocabulary twice as large. `shape` makes it as slow as a model of that size is: to multiply
+    by nothing takes as long.
 
     :raises ValueError: a word occurs twice, or there is none.
     """
@@ -106,13 +122,13 @@ def scripted_model(
 
     import numpy as np
 
-    embedding = _unit_vectors(len(vocabulary.texts), dim := 128)
+    shape = shape or Shape()
+    embedding = _unit_vectors(len(vocabulary.texts), shape.dim)
     output = np.zeros_like(embedding)
     for token, following in follows.items():
         output[following] += 3.0 * embedding[token]
-    return _write(
-        path, vocabulary, embedding, output, lambda *shape: np.zeros(shape, np.float32), dim, 1, context, name
-    )
+    matrix = _nothing if shape.quantized else lambda *size: np.zeros(size, np.float32)
+    return _write(path, vocabulary, embedding, output, matrix, shape, context, name)
 
 
 def random_model(path: Path, *, dim: int = 64, layers: int = 2, context: int = 4096, seed: int = 0) -> Path:
@@ -127,7 +143,8 @@ def random_model(path: Path, *, dim: int = 64, layers: int = 2, context: int = 4
 
     size = len(vocabulary.texts)
     embedding = rng.standard_normal((size, dim)).astype(np.float32)
-    return _write(path, vocabulary, embedding, 4 * matrix(size, dim), matrix, dim, layers, context, None)
+    shape = Shape(dim, layers, heads=2, feed=2 * dim)
+    return _write(path, vocabulary, embedding, 4 * matrix(size, dim), matrix, shape, context, None)
 
 
 def projector(path: Path, *, dim: int = 128, seed: int = 0) -> Path:
@@ -301,6 +318,13 @@ class _Vocabulary:
         return fixed + [int(gguf.TokenType.NORMAL)] * (len(self.texts) - self.fixed)
 
 
+def _nothing(rows: int, columns: int) -> Any:
+    """A matrix of zeros in Q8_0: blocks of 32 weights, a scale of two bytes before each."""
+    import numpy as np
+
+    return np.zeros((rows, columns // 32 * 34), np.uint8)
+
+
 def _unit_vectors(count: int, dim: int) -> Any:
     import numpy as np
 
@@ -314,21 +338,21 @@ def _write(
     embedding: Any,
     output: Any,
     matrix: Callable[..., Any],
-    dim: int,
-    layers: int,
+    shape: "Shape",
     context: int,
     name: str | None,
 ) -> Path:
     import gguf
     import numpy as np
 
-    heads, feed = 2, 2 * dim
+    dim, heads, feed = shape.dim, shape.heads, shape.feed
+    raw = gguf.GGMLQuantizationType.Q8_0 if shape.quantized else None
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(name or path.stem)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     writer.add_context_length(context)
     writer.add_embedding_length(dim)
-    writer.add_block_count(layers)
+    writer.add_block_count(shape.layers)
     writer.add_feed_forward_length(feed)
     writer.add_head_count(heads)
     writer.add_head_count_kv(heads)
@@ -349,14 +373,14 @@ def _write(
     writer.add_chat_template(CHAT_TEMPLATE)
     writer.add_tensor("token_embd.weight", embedding)
     ones = np.ones(dim, np.float32)
-    for layer in range(layers):
+    for layer in range(shape.layers):
         block = f"blk.{layer}"
         for norm in ("attn_norm", "ffn_norm"):
             writer.add_tensor(f"{block}.{norm}.weight", ones)
         for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
-            writer.add_tensor(f"{block}.{part}.weight", matrix(dim, dim))
+            writer.add_tensor(f"{block}.{part}.weight", matrix(dim, dim), raw_dtype=raw)
         for part, rows, columns in (("ffn_gate", feed, dim), ("ffn_up", feed, dim), ("ffn_down", dim, feed)):
-            writer.add_tensor(f"{block}.{part}.weight", matrix(rows, columns))
+            writer.add_tensor(f"{block}.{part}.weight", matrix(rows, columns), raw_dtype=raw)
     writer.add_tensor("output_norm.weight", ones)
     writer.add_tensor("output.weight", output)
     _finish(writer)

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from legato.engines.llama.launch import Launch, Ready, Unable, Word, decode_launch, encode
 
@@ -93,8 +93,7 @@ def _serve(launch: Launch) -> object:
     params.api_keys = [launch.key]
     params.n_parallel = launch.slots
     params.n_ctx = launch.context * launch.slots
-    # A long prompt is read in steps; between two of them the other slots write a token.
-    params.n_batch = params.n_ubatch = 128
+    params.n_batch = params.n_ubatch = _step(xllamacpp.get_device_info())
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = launch.threads
     params.cache_ram_mib = launch.cache_mib
     params.ui = False
@@ -102,6 +101,14 @@ def _serve(launch: Launch) -> object:
     params.offline = True
     params.verbosity = _WARNINGS
     return xllamacpp.Server(params)
+
+
+def _step(devices: list[dict[str, Any]]) -> int:
+    """How many tokens of a prompt are read at once: between two steps the other slots write a token, and a stop is heard.
+
+    On a CPU, half a billion weights take 0.4 s for 32 tokens and four times that for 128, which reads 8 % faster.
+    """
+    return 128 if any(device["type"].name.endswith("GPU") for device in devices) else 32
 
 
 def _die_with(guard: int, guard_gone: int) -> None:
