@@ -56,6 +56,7 @@ MEANINGS: Mapping[str, str] = {
     "engines.llama.context": "Tokens for each slot. Not set: what the model was trained for, 4,096 at most.",
     "engines.llama.threads": "Threads that calculate. Not set: one fewer than there are cores.",
     "engines.llama.mmproj": "The file through which the model sees images.",
+    "engines.openai.sees": "Its models take pictures. The protocol has no way to ask, and one that does not refuses the request.",
     "engines.openai.hears": "Its models take recordings (`input_audio`, WAV and MP3). The protocol has no way to ask.",
     "attachments.max_bytes": "The largest picture or recording.",
     "attachments.quota_bytes": "What all files of one person may have together.",

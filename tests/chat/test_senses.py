@@ -7,6 +7,7 @@ from tests.chat.conftest import ADA, Heard, House
 from tests.chat.media.files import OTHER_PICTURE, PICTURE, SOUND, SPOKEN, data_url
 
 from legato.chat import senses
+from legato.chat.assistant import Assistant
 from legato.chat.ingress import Submission
 from legato.engines.base import Capabilities
 from legato.engines.history import NOT_HEARD, NOT_SHOWN, told
@@ -94,6 +95,18 @@ async def test_it_is_shown_again_with_what_is_asked_next(house):
         (TextPart("And now?"), WEBP),
     ]
     run.finish()
+
+
+async def test_replies_without_a_word_take_no_room_in_the_history(tmp_path):
+    house = House(f"sqlite:///{tmp_path / 'legato.db'}", Assistant(name="default", history=2))
+    await house.start()
+    begun, run = await ask(house, "One", PNG)
+    run.fail(EngineUnavailableError("It is away."))
+    await run.left()
+    _, run = await ask(house, "Two", of=begun.conversation.id)
+    assert [turn.parts for turn in run.request.turns] == [(TextPart("One"), PNG), (TextPart("Two"),)]
+    run.finish()
+    await house.stop()
 
 
 async def test_of_many_pictures_the_last_are_shown(house, monkeypatch):

@@ -62,17 +62,19 @@ async def refused(http: aiohttp.ClientSession, data: Any, status: int, **more: A
         return error["message"]  # type: ignore[no-any-return]
 
 
-async def talked(http: aiohttp.ClientSession, *parts: dict[str, Any], text: str = "Look:") -> dict[str, Any]:
+async def talked(
+    http: aiohttp.ClientSession, *parts: dict[str, Any], text: str = "Look:", **conversation: str
+) -> dict[str, Any]:
     """The conversation after its first reply, to a message with these parts."""
-    async with http.post("/api/conversations", json={}) as response:
-        conversation = (await response.json())["id"]
+    async with http.post("/api/conversations", json=conversation) as response:
+        conversation_id = (await response.json())["id"]
     body = {"text": text, "parts": parts}
-    async with http.post(f"/api/conversations/{conversation}/messages", json=body) as response:
+    async with http.post(f"/api/conversations/{conversation_id}/messages", json=body) as response:
         assert response.status == 201, await response.text()
         reply = (await response.json())["reply"]
     async with http.get(f"/api/streams/{reply}") as response:
         await response.read()
-    async with http.get(f"/api/conversations/{conversation}") as response:
+    async with http.get(f"/api/conversations/{conversation_id}") as response:
         return await response.json()  # type: ignore[no-any-return]
 
 

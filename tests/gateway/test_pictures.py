@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.chat.media.files import PICTURE, data_url
 from tests.chat.media.test_kind import png
+from tests.doubles.ollama import OllamaDouble, Scripted, words
 from tests.doubles.openai import OpenAIDouble
 from tests.doubles.openai import said as saying
 
@@ -95,6 +96,33 @@ async def test_an_agent_of_the_first_generation_is_told_that_there_is_a_picture(
         job = await old.jobs.get()
     assert job["prompt"] == f"Look:\n\n{NOT_SHOWN}"
     assert "cannot see pictures" in whole["messages"][-1]["detail"]
+
+
+async def test_an_ollama_gets_pictures_for_its_models_that_see_and_a_word_of_them_for_the_others(tmp_path):
+    models = {"eyes": Scripted(words("A fox."), sees=True), "plain": Scripted(words("What fox?"))}
+    assistants = {
+        "default": {"engine": "ollama", "model": "eyes", "backup_model": "plain"},
+        "blind": {"engine": "ollama", "model": "plain"},
+    }
+    async with OllamaDouble(models) as ollama:
+        settings = settings_for(tmp_path, engines={"ollama": {"url": ollama.url}}, assistants=assistants)
+        part = {"type": "image", "data": data_url(PICTURE, "image/png")}
+        async with serving(settings) as server, calling(server) as http:
+            seen = await talked(http, part)
+            blind = await talked(http, part, assistant="blind")
+            alone = await talked(http, part, assistant="blind", text="")
+            del ollama.models["eyes"]
+            backup = await talked(http, part)
+        said = [chat["messages"][-1] for chat in ollama.chats]
+    base64 = data_url(PICTURE, "").partition(",")[2]
+    note = {"role": "user", "content": f"Look:\n\n{NOT_SHOWN}"}
+    picture = {"role": "user", "content": "Look:", "images": [base64]}
+    assert said[:2] == [picture, note]
+    assert said[-1] == note
+    assert seen["messages"][-1]["detail"] is None
+    assert blind["messages"][-1]["detail"] == "plain cannot see pictures. The answer is without a picture."
+    assert alone["messages"][-1]["status"] == "interrupted"
+    assert "plain answers instead without what it cannot see or hear" in backup["messages"][-1]["detail"]
 
 
 @pytest.mark.llama

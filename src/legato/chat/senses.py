@@ -64,7 +64,7 @@ class Senses:
 
         :raises EngineRefusedError: the last message is nothing but what cannot be perceived.
         """
-        branch = branch[-reply.speaker.assistant.history :]
+        branch = [message for message in branch if message.parts][-reply.speaker.assistant.history :]
         if not any(isinstance(part, ImagePart | AudioPart) for message in branch for part in message.parts):
             return branch
         can = await reply.speaker.engine.capabilities(reply.speaker.model)

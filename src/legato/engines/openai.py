@@ -38,9 +38,10 @@ def base_url(url: str) -> str:
 class OpenAIEngine:
     """Speaks to the server at `url` (with or without `/v1`), or to one behind `unix_socket`.
 
-    `continues` says that a last message of the assistant is gone on with, as llama.cpp's server does; `hears`, that its
-    models take recordings (`input_audio`). `name` is its word in settings, `who` what a person reads. `extra_body` are
-    fields for every completion, which the options of a request override; a field that is None there is left out.
+    `continues` says that a last message of the assistant is gone on with, as llama.cpp's server does; `sees`, that its
+    models take pictures; `hears`, that they take recordings (`input_audio`). `name` is its word in settings, `who` what a
+    person reads. `extra_body` are fields for every completion, which the options of a request override; a field that is
+    None there is left out.
 
     :raises SettingsError: the URL is none, or `ca_file` cannot be read.
     """
@@ -55,6 +56,7 @@ class OpenAIEngine:
         headers: Mapping[str, str] | None = None,
         connect_timeout: float = 5.0,
         continues: bool = False,
+        sees: bool = True,
         hears: bool = False,
         name: str = "openai",
         who: str = "The model server",
@@ -71,6 +73,7 @@ class OpenAIEngine:
         )
         self._name = name
         self._continues = continues
+        self._sees = sees
         self._hears = hears
         self._extra = dict(extra_body or {})
         self._listed: tuple[float, dict[str, int | None]] = (float("-inf"), {})
@@ -100,7 +103,7 @@ class OpenAIEngine:
         return outcome if outcome.model else msgspec.structs.replace(outcome, model=request.model)
 
     async def capabilities(self, model: str) -> Capabilities:
-        """The protocol has no way to ask. Tools and images are part of it, and a model that lacks them refuses them."""
+        """The protocol has no way to ask. Tools are part of it, and a model that lacks them refuses them."""
         now = asyncio.get_running_loop().time()
         until, contexts = self._listed
         if now >= until:
@@ -114,7 +117,7 @@ class OpenAIEngine:
         return Capabilities(
             continues=self._continues,
             tools=True,
-            images=True,
+            images=self._sees,
             audio=self._hears,
             context=contexts.get(model),
         )

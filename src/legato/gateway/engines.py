@@ -110,6 +110,7 @@ class Engines:
             api_key=key,
             ca_file=settings.ca_file,
             continues=settings.continues,
+            sees=settings.sees,
             hears=settings.hears,
         )
 

@@ -98,12 +98,15 @@ class OllamaSettings(Section):
 
 
 class OpenAISettings(Section):
-    """`[engines.openai]`: any server that speaks the OpenAI API. `continues`: it goes on behind a last assistant message; `hears`: its models take recordings."""
+    """`[engines.openai]`: any server that speaks the OpenAI API. `continues`: it goes on behind a last assistant message;
+    `sees` and `hears`: its models take pictures, and recordings.
+    """
 
     url: Annotated[str, Field(pattern=r"^https?://\S+$")] = "https://api.openai.com/v1"
     api_key: Annotated[SecretStr | None, Field(min_length=1)] = None
     ca_file: Path | None = None
     continues: bool = False
+    sees: bool = True
     hears: bool = False
 
 
