@@ -294,3 +294,37 @@ async def test_an_export_says_where_pictures_were(ada):
         assert "*(a picture)*" in await response.text()
     async with ada.get(f"/api/conversations/{whole['id']}/export") as response:
         assert made["id"] in json.dumps(await response.json(content_type=None))
+
+
+async def test_the_dialect_chunks_takes_them_as_well(ada):
+    sound = await uploaded(ada, SPOKEN)
+    async with ada.post("/api/conversations", json={}) as response:
+        conversation = (await response.json())["id"]
+    parts = [
+        {"type": "image", "data": data_url(PICTURE, "image/png")},
+        {"type": "audio", "attachment": sound["id"]},
+    ]
+    async with ada.ws_connect(f"/ws/conversations/{conversation}?token={token('ada')}") as socket:
+        await socket.send_json({"type": "message", "text": "Look:", "client_message_id": "1", "parts": parts})
+        while (frame := await socket.receive_json())["type"] != "done":
+            assert frame["type"] == "chunk", frame
+        assert "cannot see pictures. demo:echo cannot hear recordings" in frame["message"]["detail"]
+        await socket.send_json({"type": "message", "text": "", "client_message_id": "2", "parts": parts[:1]})
+        frame = await socket.receive_json()
+        assert (frame["type"], frame["error"].startswith("demo:echo cannot see pictures.")) == ("error", True)
+        foreign = [{"type": "audio", "attachment": "not-mine"}]
+        await socket.send_json({"type": "message", "text": "?", "client_message_id": "3", "parts": foreign})
+        assert "no such attachment" in (await socket.receive_json())["error"]
+    async with ada.get(f"/api/conversations/{conversation}") as response:
+        question = (await response.json())["messages"][0]
+    assert [part["type"] for part in question["parts"]] == ["text", "image", "audio"]
+    assert question["parts"][2] == {"type": "audio", "attachment": sound["id"]}
+
+
+async def test_what_was_sent_outlives_the_server(tmp_path):
+    settings = settings_for(tmp_path)
+    async with serving(settings) as server, calling(server) as http:
+        made = await uploaded(http, PICTURE)
+        await talked(http, {"type": "image", "attachment": made["id"]})
+    async with serving(settings) as server, calling(server) as http, http.get(made["url"]) as response:
+        assert await response.read() == PICTURE
