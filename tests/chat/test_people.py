@@ -194,6 +194,25 @@ class TestEnter:
         assert sorted(each.user for each in here) == sorted(each.id for each in people)
         assert [each.standing for each in here].count("owner") == 1
 
+    async def test_one_that_was_deleted_is_made_anew(self, house: House) -> None:
+        await house.service.enter(ADA, "room", create=True)
+        await house.service.send(ADA, Submission(None, "room", "Hello"))
+        (await house.engine.asked()).finish()
+        await house.service.people.admit(EVE, "room")
+        await house.service.delete(ADA, "room")
+        with pytest.raises(NotFoundError):
+            await house.service.enter(EVE, "room", join=True)
+        made = await house.service.enter(BOB, "room", create=True)
+        assert (made.owner, made.revision) == ("bob", 0)
+        tree = await house.service.conversation(BOB, "room")
+        assert (tree.messages, [each.user for each in tree.people()]) == ({}, ["bob"])
+        for stranger in (ADA, EVE):
+            with pytest.raises(NotFoundError):
+                await house.service.conversation(stranger, "room")
+        begun = await house.service.send(BOB, Submission(None, "room", "Mine"))
+        assert begun.conversation.revision == 1
+        assert len((await house.service.conversation(BOB, "room")).messages) == 2
+
 
 class TestInvitations:
     async def test_of_a_secret_only_the_digest_is_kept(self, house: House, shared: str) -> None:

@@ -69,6 +69,10 @@ class Audience:
     def watched(self, conversation: str) -> bool:
         return conversation in self._watchers
 
+    def count(self, conversation: str) -> int:
+        """How many watch it."""
+        return len(self._watchers.get(conversation, ()))
+
     def of(self, conversation: str) -> dict[Watcher, Person]:
         """Those who watch it now."""
         return dict(self._watchers.get(conversation, ()))

@@ -85,11 +85,13 @@ class People:
         self._lapsing: asyncio.TimerHandle | None = None
         self._due: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
         # What the database did first must be known first, or one who was removed would come back by an older write.
         self._writing = asyncio.Lock()
 
     def close(self) -> None:
         """Tell nothing more."""
+        self._closed = True
         for timer in [*self._due.values(), *([self._lapsing] if self._lapsing is not None else [])]:
             timer.cancel()
         for task in self._tasks:
@@ -176,7 +178,7 @@ class People:
         Whether they may was asked before; they may have been removed while the database wrote what they came for.
         """
         self._presence.enter(conversation, person.id, _named(person))
-        if len(self._audience.of(conversation)) > 1:
+        if self._audience.count(conversation) > 1:
             self._announce(conversation)
         if self._trees.seen(conversation) is None:
             self._soon(self._look_again(conversation, person, watcher))
@@ -339,7 +341,7 @@ class People:
 
     def _announce(self, conversation: str) -> None:
         """Have those who watch told, in a moment."""
-        if conversation not in self._due and self._audience.watched(conversation):
+        if not self._closed and conversation not in self._due and self._audience.watched(conversation):
             loop = asyncio.get_running_loop()
             self._due[conversation] = loop.call_later(ANNOUNCED_SECONDS, self._moment, conversation)
 

@@ -183,7 +183,7 @@ class ChatService(Reading):
         await self._storage.delete_conversation(conversation)
         if self._attachments is not None:
             self._attachments.sweep_soon()
-        self._trees.drop(conversation)
+        self._trees.deleted(conversation)
         self._audience.tell(conversation, lambda watcher: watcher.on_deleted(conversation))
         await self._end(self._runner.replies.of(conversation))
         self._runner.replies.forget(conversation)

@@ -31,16 +31,16 @@ class Trees:
     async def get(self, conversation: str) -> Tree | None:
         """The conversation with all its messages and participants, or None where there is none."""
         while (tree := self._trees.get(conversation)) is None:
-            peopled = self._peopled.get(conversation, 0)
+            written, peopled = self._written.get(conversation, 0), self._peopled.get(conversation, 0)
             found = await self._storage.conversation(conversation)
             if found is None:
                 return None
             messages = await self._storage.messages(conversation)
             participants = await self._storage.participants(conversation)
-            if (
-                self._written.get(conversation, 0) <= found.revision
-                and self._peopled.get(conversation, 0) == peopled
-            ):
+            # What was written before the read began is in it, whatever its number: one that was deleted may be made anew.
+            now = self._written.get(conversation, 0)
+            whole = now == written or now <= found.revision
+            if whole and self._peopled.get(conversation, 0) == peopled:
                 self._keep(Tree(found, messages, participants))
         self._trees.move_to_end(conversation)
         return tree
@@ -86,8 +86,13 @@ class Trees:
         self._remember(conversation, revision)
         self.drop(conversation)
 
+    def deleted(self, conversation: str) -> None:
+        """There is no such conversation any more: what is being read of it does not count."""
+        self._people_changed(conversation)
+        self.drop(conversation)
+
     def drop(self, conversation: str) -> None:
-        """It was deleted."""
+        """Keep nothing of it."""
         tree = self._trees.pop(conversation, None)
         if tree is not None:
             self._characters -= tree.characters
