@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 CONNECT_SECONDS = 10.0
 """How long a server may take to come up and tell its tools."""
 
+LEAVE_SECONDS = 8.0
+"""How long a server may take to let itself be left; the SDK ends a program that does not within 6."""
+
 TOOLS = 128
 """Tools of one server, at most."""
 
@@ -201,7 +204,9 @@ class _Connection:
         if self._task is not None:
             if not self._ready.done():
                 self._task.cancel()
-            await asyncio.wait((self._task,))
+            _, late = await asyncio.wait((self._task,), timeout=LEAVE_SECONDS)
+            for task in late:
+                task.cancel()
         if self._ready.done() and not self._ready.cancelled():
             self._ready.exception()
 
