@@ -1,5 +1,6 @@
 """A whole server whose assistants have tools: from the settings to what a client of the native protocol sees."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,9 @@ from tests.gateway.server import serving, settings_for
 from tests.services import MongoServer, mongo_server
 from websockets.asyncio.client import ClientConnection, connect
 
+from legato.agent.agent import Agent
+from legato.agent.roster import Roster, Source
+from legato.engines.demo import DemoEngine
 from legato.errors import SettingsError
 from legato.testing.gguf import scripted_model
 
@@ -106,6 +110,24 @@ async def test_a_tool_that_cannot_be_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"\[tools.mongodb\] needs `collections`"):
         async with serving(settings):
             raise AssertionError
+
+
+@pytest.mark.mongodb
+async def test_a_model_on_another_machine_uses_the_tools_of_the_server(
+    tmp_path: Path, mongodb: MongoServer
+) -> None:
+    assistant = {**ECHO, "engine": "fleet"}
+    settings = settings_for(tmp_path, assistants={"default": assistant}, tools=of(mongodb))
+    async with serving(settings) as server, talking(server.address) as socket:
+        url = server.address.replace("http", "ws") + "/ws/agents"
+        agent = Agent(url, Roster([Source(DemoEngine())]))
+        running = asyncio.create_task(agent.run())
+        await say(socket, "!tool count_documents")
+        assert json.loads((await first(socket, "tool_finished"))["output"]) == {"count": 1}
+        message = (await first(socket, "message"))["message"]
+        assert (message["status"], message["text"]) == ("complete", '{"count": 1}')
+        agent.stop()
+        await running
 
 
 @pytest.mark.llama
