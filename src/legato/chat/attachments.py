@@ -48,7 +48,7 @@ class Rules(Struct, frozen=True):
 
     file_bytes: int = 20 * 1024 * 1024
     person_bytes: int = 1024 * 1024 * 1024
-    at_once: int = 4
+    at_once: int = 10
 
 
 class Attachments:
