@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 from tests.chat.commands.conftest import Open, Room
 from tests.chat.conftest import ADA, BOB, Heard
+from tests.chat.tools import Bench, Workshop, asking, call_and_finish
 
 from legato.chat.assistant import Assistant
 from legato.chat.commands import Asked
@@ -186,6 +189,21 @@ class TestInvite:
 
 
 class TestApprove:
+    @pytest.mark.parametrize("word", ["approve", "deny", "approve look", "deny a"])
+    async def test_a_tool_that_waits_may_run_or_not(self, tmp_path: Path, word: str) -> None:
+        bench = Bench(approval=True)
+        shop = Workshop(f"sqlite:///{tmp_path / 'legato.db'}")
+        shop.benches = (bench,)
+        await shop.start()
+        conversation, _, log, run = await shop.ask()
+        call_and_finish(run, ("a", "look"))
+        await asking(log)
+        answer = await shop.service.commands.run(Asked(ADA, f"/{word}", conversation))
+        assert answer.text == ("look may run." if "approve" in word else "look may not run.")
+        await shop.engine.asked()
+        assert len(bench.runs) == ("approve" in word)
+        await shop.stop()
+
     async def test_there_must_be_a_tool_that_waits(self, room: Room) -> None:
         assert (await room.type("/approve")).text == "No tool waits for a word."
         assert (await room.type("/deny")).failed
