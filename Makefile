@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= auto
 
-.PHONY: setup run test check coverage bench soak autobahn docs lock clean
+.PHONY: setup run test check coverage bench bench-fleet soak autobahn docs lock clean
 
 setup: .venv/.ready
 
@@ -35,6 +35,9 @@ coverage: setup
 
 bench: setup
 	$(BIN)/python bench/relay.py $(ARGS)
+
+bench-fleet: setup
+	$(BIN)/python bench/fleet.py $(ARGS)
 
 soak: setup
 	@scripts/services

@@ -22,7 +22,7 @@ def main() -> int:
         {
             "server": {"port": port, "data_dir": directory, "websocket": websocket},
             "auth": {"jwt_secret": os.environ["LEGATO_JWT_SECRET"]},
-            "assistants": {"default": {"engine": "demo", "model": "feed"}},
+            "assistants": {"default": {"engine": "demo", "model": "demo:echo"}},
         }
     )
     return serve(settings)

@@ -34,14 +34,20 @@ class FailedRunError(Exception):
     """A server did not start, or the load generator gave up. The message is what they said."""
 
 
+class SkippedError(Exception):
+    """What was to be measured is not on this machine. The message says what, and how to get it."""
+
+
 @dataclass
 class Peer:
-    """A server under test. `{port}`, `{feed}` and `{dir}` in the command stand for its ports and a directory of its own."""
+    """A server under test. `{port}`, `{feed}` and `{dir}` in the command stand for its ports and a directory of its own,
+    where `config` is found as `{dir}/legato.toml`."""
 
     name: str
     command: list[str]
     authenticated: bool = False
     env: dict[str, str] = field(default_factory=dict)
+    config: str = ""
 
     def openings(self, streams: int, viewers: int) -> list[str]:
         """The first words of every viewer, as `load.c` reads them. Every stream is a user and a conversation of its own."""
@@ -82,6 +88,22 @@ LEGATO_ASGI = Peer(
     authenticated=True,
     env={"LEGATO_JWT_SECRET": SECRET},
 )
+FLEET_CONFIG = """
+[assistants.default]
+engine = "fleet"
+model = "m"
+"""
+FLEET = Peer(
+    "Legato, fleet",
+    [
+        *(PYTHON, "-m", "legato", "serve", "--port", "{port}"),
+        *("--data-dir", "{dir}", "--config", "{dir}/legato.toml"),
+    ],
+    authenticated=True,
+    env={"LEGATO_JWT_SECRET": SECRET, "LEGATO_AGENT_KEYS": "bench"},
+    config=FLEET_CONFIG,
+)
+"""`legato serve` with nothing but its fleet. Its agents' key is `bench`, their model `m`."""
 
 
 def build() -> None:
@@ -90,10 +112,10 @@ def build() -> None:
     :raises FailedRunError: where there is no C compiler, or it does not like them.
     """
     BIN.mkdir(exist_ok=True)
-    header = BENCH / "wire.h"
+    headers = max(header.stat().st_mtime for header in BENCH.glob("*.h"))
     for name in ("load", "relay"):
         source, program = BENCH / f"{name}.c", BIN / name
-        newest = max(source.stat().st_mtime, header.stat().st_mtime)
+        newest = max(source.stat().st_mtime, headers)
         if program.exists() and program.stat().st_mtime > newest:
             continue
         made = BIN / f"{name}.{os.getpid()}"
@@ -125,6 +147,7 @@ class Running:
     pid: int
     port: int
     feed: int
+    directory: Path
 
 
 @contextmanager
@@ -132,6 +155,7 @@ def serving(peer: Peer, prepare: Callable[[Path], None] = lambda _: None) -> Ite
     """The server of a peer, from when it says a first line until the block ends. `prepare` fills its directory before."""
     port, feed = free_port(), free_port()
     with tempfile.TemporaryDirectory(prefix="legato-bench-") as directory:
+        (Path(directory) / "legato.toml").write_text(peer.config)
         prepare(Path(directory))
         command = [part.format(port=port, feed=feed, dir=directory) for part in peer.command]
         log = Path(directory) / "log"
@@ -147,7 +171,7 @@ def serving(peer: Peer, prepare: Callable[[Path], None] = lambda _: None) -> Ite
         try:
             if not process.stdout.readline():
                 raise FailedRunError(f"{peer.name} did not start:\n{log.read_text()}")
-            yield Running(process.pid, port, feed)
+            yield Running(process.pid, port, feed, Path(directory))
         finally:
             process.terminate()
             try:
@@ -186,6 +210,11 @@ def run(peer: Peer, streams: int, viewers: int = 0, **options: Any) -> Result:
             f"{peer.name} lost {result['lost']:.0f} tokens and sent {result['wrong']:.0f} out of order"
         )
     return result
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has spent so far, all its threads. The clock of another process is `~pid << 3 | 2` on Linux."""
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 def machine() -> dict[str, Any]:

@@ -12,12 +12,15 @@
  *    latency. What is measured begins after the warm-up.
  * 4. It ends every stream (`{"job":N,"type":"finished"}`) and waits until every viewer was told; not with --finish 0.
  *
+ * With --agents 1 the feeds are agents of a fleet: each is a WebSocket at the server's /ws/agents, and a token an event of
+ * the job that it was given.
+ *
  * With --hold it stops after 1, says so, and keeps the sockets open until its standard input ends.
  * The result is one JSON object on standard output.
  */
-#include "wire.h"
+#include "agents.h"
 
-enum { READ_SIZE = 1 << 18, AT_ONCE = 32, MAX_FEEDS = 64 };
+enum { READ_SIZE = 1 << 18, AT_ONCE = 32, MAX_FEEDS = 256 };
 enum { VIEWER, FEED };
 enum { UPGRADING, ASKED, OPEN };
 
@@ -32,10 +35,11 @@ static struct {
     const char *clients, *subprotocol;
     int server, feed, streams, viewers, feeds, window, pad, pid;
     double rate, warm, seconds;
-    bool hold, finish;
+    bool hold, finish, agents;
 } options = {.finish = true, .subprotocol = "legato.v1", .streams = 1, .feeds = 4, .window = 1000, .pad = 40, .warm = 1, .seconds = 4};
 
 static Connection *viewers, feeds[MAX_FEEDS];
+static Lease *leases;
 static char **openings, conversation[80], padding[4096];
 static int ep, opened, open_count, jobs_wanted, finished_count;
 static int64_t *next_number, sent, delivered, frames, wrong;
@@ -149,12 +153,16 @@ static void told(Connection *c, const Frame *f) {
     }
 }
 
+static void answer(Connection *c, const Frame *ping) {
+    uint8_t head[14];
+    append(&c->out, head, frame_header(head, OP_PONG, ping->len, true));
+    append(&c->out, ping->payload, ping->len);
+    flush(c->fd, &c->out);
+}
+
 static void understand(Connection *c, const Frame *f, int64_t now) {
     if (f->opcode == OP_PING) {
-        uint8_t head[14];
-        append(&c->out, head, frame_header(head, OP_PONG, f->len, true));
-        append(&c->out, f->payload, f->len);
-        flush(c->fd, &c->out);
+        answer(c, f);
     } else if (f->opcode == OP_CLOSE) {
         int code = f->len >= 2 ? f->payload[0] << 8 | f->payload[1] : 0;
         fprintf(stderr, "viewer %td was closed with %d %.*s\n", c - viewers, code, f->len > 2 ? (int)f->len - 2 : 0,
@@ -191,6 +199,43 @@ static size_t read_handshake(Connection *c, uint8_t *data, size_t len) {
     return end + 4 - data;
 }
 
+/* What an agent is told; acknowledgements are passed over. */
+static void hear(Connection *c, const Frame *f) {
+    char id[MAX_JOB_ID];
+    int job = f->opcode == OP_TEXT ? job_in(f, id) : -1;
+    if (job >= 0 && job < options.streams) {
+        Lease *lease = &leases[job];
+        strcpy(lease->id, id);
+        lease->agent = c - feeds;
+        jobs_wanted++;
+    } else if (f->opcode == OP_CLOSE || frame_has(f, "{\"type\":\"error\"")) {
+        fprintf(stderr, "agent %td was sent away: %.*s\n", c - feeds, (int)f->len, f->payload);
+        exit(3);
+    } else if (frame_has(f, "{\"type\":\"registered\"")) {
+        open_count++;
+    }
+}
+
+static size_t read_agent(Connection *c, uint8_t *data, size_t len) {
+    size_t offset = 0, used;
+    if (c->state == UPGRADING) {
+        uint8_t *end = memmem(data, len, "\r\n\r\n", 4);
+        if (!end) return 0;
+        if (memcmp(data, "HTTP/1.1 101", 12)) fail("the agents' door does not open");
+        offset = end + 4 - data;
+        c->state = OPEN;
+        register_agent(&c->out, c - feeds, (options.streams + options.feeds - 1) / options.feeds);
+        flush(c->fd, &c->out);
+    }
+    Frame frame;
+    while ((used = read_frame(data + offset, len - offset, &frame))) {
+        if (frame.opcode == OP_PING) answer(c, &frame);
+        else hear(c, &frame);
+        offset += used;
+    }
+    return offset;
+}
+
 /* The server asks for a stream: {"job":N} */
 static size_t read_feed(uint8_t *data, size_t len) {
     uint8_t *start = data, *newline;
@@ -215,7 +260,7 @@ static void receive(Connection *c) {
     int64_t now = now_ns();
     size_t len = whole ? (size_t)n : c->in.len + n, used = 0;
     if (c->kind == FEED) {
-        used = read_feed(data, len);
+        used = options.agents ? read_agent(c, data, len) : read_feed(data, len);
     } else {
         if (c->state == UPGRADING) used = read_handshake(c, data, len);
         if (c->state != UPGRADING) used += read_frames(c, data + used, len - used, now);
@@ -236,14 +281,20 @@ static void poll_all(int milliseconds) {
 
 /* ---- the feed ---- */
 
-static Connection *feed_of(int job) { return &feeds[job % options.feeds]; }
+static Connection *feed_of(int job) { return &feeds[options.agents ? leases[job].agent : job % options.feeds]; }
 
 static void feed_token(int job, int64_t stamp) {
     char line[4400];
+    sent++;
+    if (options.agents) {
+        sprintf(line, "{\"type\":\"text\",\"text\":\"%s~%lld:%lld~\"}", padding, (long long)next_number[job]++,
+                (long long)stamp);
+        write_event(&feed_of(job)->out, &leases[job], line);
+        return;
+    }
     int len = sprintf(line, "{\"job\":%d,\"token\":\"%s~%lld:%lld~\"}\n", job, padding, (long long)next_number[job]++,
                       (long long)stamp);
     append(&feed_of(job)->out, line, len);
-    sent++;
 }
 
 static void flush_feeds(void) {
@@ -316,6 +367,19 @@ static double open_all(void) {
     return (now_ns() - start) / 1e9;
 }
 
+static void open_agents(void) {
+    int64_t start = now_ns();
+    for (int i = 0; i < options.feeds; i++) {
+        upgrade_agent(&feeds[i].out, options.server);
+        flush(feeds[i].fd, &feeds[i].out);
+    }
+    while (open_count < options.feeds) {
+        poll_all(100);
+        patience(start, 30, "the agents", open_count, options.feeds);
+    }
+    open_count = 0;
+}
+
 static void read_clients(void) {
     FILE *f = fopen(options.clients, "r");
     if (!f) fail(options.clients);
@@ -358,6 +422,10 @@ static double finish(void) {
     int64_t start = now_ns();
     for (int job = 0; job < options.streams; job++) {
         char line[60];
+        if (options.agents) {
+            write_event(&feed_of(job)->out, &leases[job], "{\"type\":\"ended\",\"reason\":\"stop\",\"model\":\"m\"}");
+            continue;
+        }
         append(&feed_of(job)->out, line, sprintf(line, "{\"job\":%d,\"type\":\"finished\"}\n", job));
     }
     while (finished_count < options.viewers) {
@@ -386,6 +454,7 @@ static void parse(int argc, char **argv) {
         else if (!strcmp(name, "--seconds")) options.seconds = atof(value);
         else if (!strcmp(name, "--hold")) options.hold = atoi(value);
         else if (!strcmp(name, "--finish")) options.finish = atoi(value);
+        else if (!strcmp(name, "--agents")) options.agents = atoi(value);
         else fail(name);
     }
     if (!options.viewers) options.viewers = options.streams;
@@ -402,14 +471,16 @@ int main(int argc, char **argv) {
     read_clients();
     viewers = calloc(options.viewers, sizeof *viewers);
     next_number = calloc(options.streams, sizeof *next_number);
+    leases = calloc(options.streams, sizeof *leases);
     latency_room = 1 << 24;
     latencies = malloc(latency_room * sizeof *latencies);
     if (!options.hold)
         for (int i = 0; i < options.feeds; i++) {
             feeds[i].kind = FEED;
-            feeds[i].fd = connect_to(options.feed);
+            feeds[i].fd = connect_to(options.agents ? options.server : options.feed);
             add(&feeds[i]);
         }
+    if (options.agents) open_agents();
     double opening = open_all();
     if (options.hold) {
         printf("{\"open\": %d, \"opening_s\": %.3f}\n", open_count, opening);

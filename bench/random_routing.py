@@ -1,0 +1,23 @@
+"""`legato`, with a fleet that gives each job to any agent that is able: what affinity is to be compared with.
+
+random_routing.py serve …
+"""
+
+import random
+import sys
+from collections.abc import Iterable
+
+import legato.fleet.scheduler
+from legato.cli.main import main
+from legato.fleet.places import Entry
+from legato.fleet.roster import Homes, Seat
+
+
+def any_of(_entry: Entry, seats: Iterable[Seat], _home: str | None, _lead: int) -> Seat | None:
+    return random.choice(list(seats) or [None])
+
+
+if __name__ == "__main__":
+    vars(legato.fleet.scheduler)["best"] = any_of
+    Homes.of = lambda _self, _entry: None  # type: ignore[method-assign]
+    sys.exit(main())
