@@ -98,7 +98,7 @@ class Client:
                 case "delta":
                     self._delta(frame)
                 case kind:
-                    assert kind in ("welcome", "stopped"), frame
+                    assert kind in ("welcome", "stopped", "people"), frame
 
     def positions(self) -> list[dict[str, Any]]:
         return [{"stream": name, "epoch": epoch, "offset": at} for name, (epoch, at) in self._at.items()]
