@@ -424,31 +424,41 @@ def somebody(user: str, connections: int, name: str | None = None) -> Somebody:
     return Somebody(user, name, "member", connections, False)
 
 
+class Told:
+    def __init__(self) -> None:
+        self.notices: list[tuple[str, str]] = []
+
+    def hear(self, id_: str, notice: str) -> None:
+        self.notices.append((id_, notice))
+
+
 class TestGathering:
     def test_people_count_and_not_their_connections(self) -> None:
-        told: list[str] = []
-        gatherings = Gatherings(each_connection=False)
-        gathering = gatherings.enter("s", told.append, lambda _: [somebody("ada", 0, "Ada")])
+        ada, bob = Told(), Told()
+        gatherings = Gatherings(iter("12345").__next__, each_connection=False)
+        gathering = gatherings.enter("s", ada.hear, lambda _: [somebody("ada", 0, "Ada")])
+        gathering.sockets[bob.hear] = None
         gathering.look([somebody("ada", 1), somebody("bob", 2)])
         gathering.look([somebody("ada", 3), somebody("bob", 1)])
-        assert told == ["Ada joined.", "bob joined."]
+        assert ada.notices == [("1", "Ada joined."), ("2", "bob joined.")]
         gathering.look([somebody("bob", 1)])
-        assert told[2:] == ["Ada left."]
+        assert ada.notices[2:] == [("3", "Ada left.")]
+        assert bob.notices == ada.notices
 
     def test_where_nobody_has_a_name_every_connection_counts(self) -> None:
-        told: list[str] = []
-        gathering = Gathering(True, [somebody("local", 1)])
-        gathering.sockets[told.append] = None
+        told = Told()
+        gathering = Gathering(iter("12345").__next__, True, [somebody("local", 1)])
+        gathering.sockets[told.hear] = None
         gathering.look([somebody("local", 2)])
         gathering.look([somebody("local", 1)])
-        assert told == ["local joined.", "local left."]
+        assert [text for _, text in told.notices] == ["local joined.", "local left."]
 
     def test_it_is_gone_with_its_last_socket(self) -> None:
-        told: list[str] = []
-        gatherings = Gatherings(each_connection=False)
-        first = gatherings.enter("s", told.append, lambda _: [])
+        told = Told()
+        gatherings = Gatherings(str, each_connection=False)
+        first = gatherings.enter("s", told.hear, lambda _: [])
         assert gatherings.enter("s", print, lambda _: []) is first
-        gatherings.leave("s", told.append)
+        gatherings.leave("s", told.hear)
         gatherings.leave("s", print)
         gatherings.leave("s", print)
         assert gatherings.enter("s", print, lambda _: []) is not first

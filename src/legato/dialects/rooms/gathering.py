@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 
 from legato.chat.people import Somebody
 
-Tell = Callable[[str], None]
-"""Says a sentence about the session to one socket."""
+Tell = Callable[[str, str], None]
+"""Says a sentence about the session to one socket, under an id that is the same for all of them."""
 
 
 class Gathering:
@@ -14,7 +14,8 @@ class Gathering:
     Where nobody has a name (auth is off), every connection counts as somebody who comes and goes.
     """
 
-    def __init__(self, each_connection: bool, people: Iterable[Somebody]) -> None:
+    def __init__(self, new_id: Callable[[], str], each_connection: bool, people: Iterable[Somebody]) -> None:
+        self._new_id = new_id
         self._each_connection = each_connection
         self._names: dict[str, str] = {}
         self._here = self._counted(people)
@@ -31,8 +32,9 @@ class Gathering:
         for notice in [f"{self.name(user)} left." for user in left] + [
             f"{self.name(user)} joined." for user in came
         ]:
+            id_ = self._new_id()
             for tell in list(self.sockets):
-                tell(notice)
+                tell(id_, notice)
 
     def _counted(self, people: Iterable[Somebody]) -> dict[str, int]:
         counted: dict[str, int] = {}
@@ -47,7 +49,8 @@ class Gathering:
 class Gatherings:
     """The gatherings of a dialect. One is there while a socket is in it."""
 
-    def __init__(self, each_connection: bool) -> None:
+    def __init__(self, new_id: Callable[[], str], each_connection: bool) -> None:
+        self._new_id = new_id
         self._each_connection = each_connection
         self._all: dict[str, Gathering] = {}
 
@@ -55,7 +58,7 @@ class Gatherings:
         """Come in, before one counts as here. `people` says who takes part."""
         gathering = self._all.get(session)
         if gathering is None:
-            gathering = self._all[session] = Gathering(self._each_connection, people(session))
+            gathering = self._all[session] = Gathering(self._new_id, self._each_connection, people(session))
         gathering.sockets[tell] = None
         return gathering
 

@@ -42,7 +42,7 @@ class RoomsDialect(Dialect["RoomsVisit"]):
         super().__init__(host, assistant)
         self.stamp = Stamp(host.now)
         self.anyone_joins = join == "anyone"
-        self.gatherings = Gatherings(each_connection=host.anyone is not None)
+        self.gatherings = Gatherings(host.new_id, each_connection=host.anyone is not None)
 
     def doors(self) -> list[Door]:
         by_name = Door(f"{self.path}/{{session}}", self.open, (), self.door().max_frame_bytes)
@@ -192,10 +192,9 @@ class Room(Watching):
         visit.service.unfollow(self.session, self)
         self.on_people(self.session)
 
-    def notice(self, text: str) -> None:
+    def notice(self, id_: str, text: str) -> None:
         """The server says something about the session. It is not kept."""
-        visit = self._visit
-        self._send(frames.Said("system", visit.host.new_id(), self.session, text, visit.stamp(), "system"))
+        self._send(frames.Said("system", id_, self.session, text, self._visit.stamp(), "system"))
 
     def on_people(self, conversation: str) -> None:
         self._gathering.look(self._visit.service.people.now(conversation))
