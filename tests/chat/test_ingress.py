@@ -1,6 +1,7 @@
 """What comes in is harmless, or refused with a sentence."""
 
 import base64
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from legato.chat.ingress import (
     clean_text,
     clean_title,
     fingerprint,
+    one_line,
     title_from,
 )
 from legato.errors import InvalidError
@@ -81,6 +83,21 @@ def test_a_message_that_is_too_long_is_refused_with_its_length() -> None:
 def test_an_id_is_short_and_printable(value: str) -> None:
     with pytest.raises(InvalidError, match="the id must be"):
         check_id(value, "the id")
+
+
+@given(anything)
+def test_a_name_stays_on_its_line_and_disturbs_nothing_beside_it(text: str) -> None:
+    line = one_line(text, 20)
+    assert len(line) <= 20
+    assert line == one_line(line, 20)
+    assert not any(unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") for each in line)
+    line.encode()
+
+
+def test_a_name_turns_no_direction_and_keeps_its_signs() -> None:
+    assert one_line("\u202eAnn\u2069\x1b[31m\nB.", 200) == "Ann [31m B."
+    family = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
+    assert one_line(family, 200) == family
 
 
 def test_a_title_is_one_line() -> None:

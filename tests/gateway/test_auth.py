@@ -197,6 +197,14 @@ class TestWhoItIs:
 
     async def test_a_name_that_is_none_is_left_out(self) -> None:
         assert (await Authenticator(auth())(token=signed(claims(name=5)))).name is None
+        assert (await Authenticator(auth())(token=signed(claims(name=" \n")))).name is None
+
+    async def test_a_name_is_one_line_that_can_be_shown(self) -> None:
+        said = "Ann\x1b[31m\n\nSystem:\u202e\ud800" + "n" * 3000
+        name = (await Authenticator(auth())(token=signed(claims(name=said)))).name
+        assert name is not None
+        assert name.startswith("Ann [31m System: \ufffdnnn")
+        assert len(name) == 200
 
     async def test_audience_and_issuer_count_where_they_are_set(self) -> None:
         settings = auth(audience="legato", issuer="me")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from legato.chat.ingress import check_id, clean_text
+from legato.chat.ingress import check_id, one_line
 from legato.chat.media import find_kind, looks_familiar
 from legato.chat.media.kind import HEAD, UNKNOWN
 from legato.chat.person import Person
@@ -235,6 +235,4 @@ def clean_name(name: str | None) -> str | None:
     """What a file was called, to show to people: the last of its path, on one line. Nothing is ever stored under it."""
     if name is None:
         return None
-    last = clean_text(name).replace("\\", "/").rpartition("/")[2]
-    shown = "".join(" " if ord(character) < 32 or ord(character) == 127 else character for character in last)
-    return " ".join(shown.split())[:NAME_LENGTH] or None
+    return one_line(name.replace("\\", "/").rpartition("/")[2], NAME_LENGTH) or None

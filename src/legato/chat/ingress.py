@@ -22,6 +22,9 @@ _IMAGE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,", re.ASCII)
 _AUDIO = re.compile(r"data:audio/[a-z0-9.+-]{1,40}(;codecs=[a-z0-9.,+-]{1,40})?;base64,", re.ASCII)
 _ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,128}")
 
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and those that turn the direction of what stands behind them."""
+
 
 class Submission(Struct, frozen=True):
     """What a person sends, in whatever dialect.
@@ -60,12 +63,17 @@ def check_id(value: str, what: str) -> str:
     return value
 
 
+def one_line(text: str, length: int) -> str:
+    """Somebody's words as a name for something: one line of so many characters at most, which disturbs nothing beside it."""
+    return " ".join(_UNSEEN.sub(" ", clean_text(text)).split())[:length].rstrip()
+
+
 def clean_title(title: str) -> str:
     """One line of at most 200 characters.
 
     :raises InvalidError: nothing is left of it.
     """
-    title = " ".join(clean_text(title).split())[:TITLE_LENGTH]
+    title = one_line(title, TITLE_LENGTH)
     if not title:
         raise InvalidError("A title needs at least one character.")
     return title

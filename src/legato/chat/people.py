@@ -12,8 +12,8 @@ from msgspec import Struct
 
 from legato.chat.access import NOT_FOUND, Access
 from legato.chat.audience import Audience, Watcher
-from legato.chat.ingress import clean_text
-from legato.chat.person import Person
+from legato.chat.ingress import one_line
+from legato.chat.person import NAME_LENGTH, Person
 from legato.chat.presence import Presence, Present, Typing
 from legato.chat.trees import Trees
 from legato.errors import ConflictError, InvalidError, LegatoError, NotFoundError
@@ -29,8 +29,6 @@ YEAR = 366 * 24 * 3600.0
 
 INVITATIONS = 100
 """Invitations of one conversation that can be open at once."""
-
-NAME_LENGTH = 200
 
 ANNOUNCED_SECONDS = 0.05
 """Changes of who is here that come within it are told as one: of fifty who come at once, nobody hears fifty times."""
@@ -391,4 +389,4 @@ class People:
 
 def _named(person: Person) -> str | None:
     """How the person is called, as it can be kept."""
-    return clean_text(person.name)[:NAME_LENGTH] if person.name else None
+    return one_line(person.name, NAME_LENGTH) or None if person.name else None

@@ -10,8 +10,8 @@ from typing import Any
 import jwt
 from jwt.algorithms import HMACAlgorithm
 
-from legato.chat.ingress import check_id
-from legato.chat.person import Person
+from legato.chat.ingress import check_id, one_line
+from legato.chat.person import NAME_LENGTH, Person
 from legato.errors import InvalidError, SettingsError, UnauthenticatedError
 from legato.gateway.jwks import ALGORITHMS, KeySet
 from legato.gateway.settings import AuthSettings, Settings, is_loopback
@@ -172,7 +172,7 @@ class Authenticator:
             scopes = frozenset(word for word in words if isinstance(word, str))
         return Person(
             user,
-            name if isinstance(name, str) and name else None,
+            one_line(name, NAME_LENGTH) or None if isinstance(name, str) else None,
             scopes,
             min(int(claims["exp"]), 2**53) + settings.leeway,
         )
