@@ -7,7 +7,8 @@ import pytest
 
 from legato.fleet.lease import MAX_CHARACTERS, Lease
 from legato.fleet.link import Link
-from legato.fleet.protocol import Broke, Ended, Facts, Job, Register, Registered
+from legato.fleet.prompt import first_name
+from legato.fleet.protocol import Broke, Ended, Facts, Job, PromptJob, Register, Registered
 from legato.testing.engine import Recorder
 
 
@@ -286,6 +287,23 @@ def test_garbage_is_refused(garbage: bytes) -> None:
     line = Line()
     line.link.received(garbage, 0)
     assert "not a message of an agent" in line.refusal
+
+
+def test_what_the_first_generation_still_says_of_an_earlier_attempt_is_dropped() -> None:
+    line = Line(1)
+    lease = Lease("j", 2, "m", line.out)
+    line.link.start(lease, PromptJob(first_name("j", 2), "m", "Hello", {}))
+    again = line.said[-1]["jobId"]
+    assert again != "j"
+    line.hear(
+        {"type": "token", "jobId": "j", "token": "old ", "done": True},
+        {"type": "token", "jobId": again, "token": "new", "done": False},
+        {"type": "job_complete", "jobId": "j"},
+        {"type": "job_error", "jobId": "j", "error": "old"},
+    )
+    assert (line.out.said, line.link.stale, line.desk.told) == ("new", 1, [])
+    line.hear({"type": "job_complete", "jobId": again})
+    assert [kind for kind, _ in line.desk.told] == ["ended"]
 
 
 def test_a_kind_of_message_that_is_not_known_yet_is_passed_over() -> None:

@@ -17,7 +17,7 @@ from legato.fleet.member import Member
 from legato.fleet.members import Members
 from legato.fleet.names import short
 from legato.fleet.places import Ticket
-from legato.fleet.prompt import job_of, prompt_job
+from legato.fleet.prompt import first_name, job_of, prompt_job
 from legato.fleet.protocol import HEARTBEAT, Broke, Ended, Facts, Register, Registered, ResumeAt
 from legato.fleet.run import Run
 from legato.fleet.scheduler import Scheduler
@@ -318,7 +318,9 @@ class Desk:
         lease = Lease(job, attempt, request.model, run, request.options if second else None)
         link.start(
             lease,
-            job_of(job, attempt, request, prefix) if second else prompt_job(job, request, run.parameters),
+            job_of(job, attempt, request, prefix)
+            if second
+            else prompt_job(first_name(job, attempt), request, run.parameters),
         )
         return []
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from legato.fleet.lease import Lease
 from legato.fleet.names import MODELS, NAME_LENGTH, by_name, short
+from legato.fleet.prompt import first_name
 from legato.fleet.protocol import (
     Acknowledged,
     Broke,
@@ -223,6 +224,8 @@ class Link:
 
     def _token(self, message: Token) -> None:
         lease = self.leases.get(message.job_id)
+        if lease is None or lease.attempt > 1:
+            lease = self._again(message.job_id)
         if lease is None:
             self.stale += 1
             return
@@ -289,10 +292,10 @@ class Link:
             case Register():
                 self._register(message)
             case JobComplete(job_id):
-                if self.generation == 1 and (lease := self.leases.get(job_id)) is not None:
+                if (lease := self._first(job_id)) is not None:
                     self._complete(lease)
             case JobError(job_id, error):
-                if self.generation == 1 and (lease := self.leases.get(job_id)) is not None:
+                if (lease := self._first(job_id)) is not None:
                     self._last(
                         lease, Broke("engine_broke", error or "The agent failed, and does not say why.")
                     )
@@ -353,6 +356,19 @@ class Link:
         del self.leases[lease.job]
         self.remember(lease.job, lease.attempt)
         self._host.ended(self, lease, end)
+
+    def _first(self, name: str) -> Lease | None:
+        """The lease that an agent of the first generation means."""
+        if self.generation != 1:
+            return None
+        lease = self.leases.get(name)
+        return lease if lease is not None and lease.attempt == 1 else self._again(name)
+
+    def _again(self, name: str) -> Lease | None:
+        """Likewise where it is another attempt of a job. It bears a name of its own, because an agent that was cut off may
+        still say what it had to say of the one before."""
+        lease = self.leases.get(name.partition(".")[0])
+        return lease if lease is not None and name == first_name(lease.job, lease.attempt) else None
 
     def _mine(self, job: str, attempt: int) -> Lease | None:
         lease = self.leases.get(job)

@@ -30,6 +30,11 @@ def _text(parts: tuple[Part, ...]) -> str:
     return "\n\n".join(filter(None, [text_of(parts), *notes]))
 
 
+def first_name(job: str, attempt: int) -> str:
+    """What the first generation calls an attempt of a job: it knows none, and tells jobs apart by their ids alone."""
+    return job if attempt == 1 else f"{job}.{attempt}"
+
+
 def prompt_job(job: str, request: Request, parameters: dict[str, Any] | None) -> PromptJob:
     """`parameters` are those of a browser of the first generation; None makes them from the request."""
     if parameters is None:
