@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from legato.dialects.line import Line
+from legato.dialects.line import WAITING, WAITING_BYTES, Line
+from legato.protocol.close import CloseCode
 from legato.stream import Batch, Failed, Finished, Flusher, Log, Text, Viewer
 from legato.testing.sink import Turns
 
@@ -15,6 +16,7 @@ class Paper:
         self.writable = True
         self.said: list[bytes] = []
         self.at_fault = False
+        self.closed: int | None = None
 
     @staticmethod
     def frame(payload: bytes) -> bytes:
@@ -29,7 +31,8 @@ class Paper:
 
     def flush(self) -> None: ...
 
-    def close(self, code: int, reason: str = "") -> None: ...
+    def close(self, code: int, reason: str = "") -> None:
+        self.closed = code
 
 
 def words(log: Log, batch: Batch) -> bytes:
@@ -71,6 +74,57 @@ def test_what_comes_waits_for_the_end_of_the_reply_that_is_told() -> None:
     scene.line.end("1", b"1>")
     assert scene.settle() == b"<1a1><2b2>hello"
     assert scene.over == ["1", "2"]
+
+
+def test_what_waits_behind_a_reply_has_an_end() -> None:
+    scene = Scene()
+    one = scene.begin("1")
+    said = 0
+    while scene.paper.closed is None:
+        scene.line.say(b"x" * 50_000)
+        said += 50_000
+        assert said < 2 * WAITING_BYTES
+    assert scene.paper.closed == CloseCode.SLOW
+    one.append(Text("a"))
+    scene.line.end("1", b"1>")
+    scene.line.say(b"hello")
+    assert not scene.line.tell(Log("2", "e"))
+    assert scene.settle() == b"<1"
+
+
+def test_the_ends_of_replies_in_line_count_too() -> None:
+    scene = Scene()
+    for name in range(10):
+        scene.begin(str(name))
+    for name in range(1, 10):
+        scene.line.end(str(name), b"x" * (WAITING_BYTES // 4))
+    assert scene.paper.closed == CloseCode.SLOW
+
+
+def test_what_has_left_the_line_counts_no_more() -> None:
+    scene = Scene()
+    for name in range(20):
+        log = scene.begin(str(name))
+        for _ in range(3):
+            scene.line.say(b"x" * (WAITING_BYTES // 4))
+        log.append(Finished("stop"))
+        scene.line.end(str(name), b">")
+        scene.settle()
+    for _ in range(20, 40):
+        scene.begin("-")
+        scene.begin("gone")
+        scene.line.end("gone", b"x" * (WAITING_BYTES // 2))
+        scene.line.drop("gone")
+        scene.line.drop("-")
+    assert scene.paper.closed is None
+
+
+def test_the_replies_in_line_have_an_end_too() -> None:
+    scene = Scene()
+    for name in range(WAITING + 1):
+        scene.begin(str(name))
+    assert not scene.line.tell(Log("more", "e"))
+    assert scene.paper.closed == CloseCode.SLOW
 
 
 def test_a_reply_that_failed_has_said_its_end() -> None:

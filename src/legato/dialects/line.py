@@ -7,7 +7,14 @@ from msgspec import Struct
 
 from legato.dialects.base import Socket
 from legato.dialects.onward import OnwardViewer
+from legato.protocol.close import CloseCode
 from legato.stream import Failed, Log, Viewer
+
+WAITING = 1000
+"""Replies and frames that may wait in one line."""
+
+WAITING_BYTES = 1024 * 1024
+"""What the frames among them may have together; one more of any size is taken up to there."""
 
 View = Callable[[Log, Callable[[Viewer], None]], Viewer]
 """Makes a viewer of a log from its beginning, and what it calls when the log was told to the end."""
@@ -26,9 +33,10 @@ class Line:
     """Replies and single frames in their order. Whatever comes waits until the reply that is being told has its end.
 
     A reply that ends well is over when `end` said its last frames; one that failed says so in its stream.
+    Where too much waits, the socket is closed as one that is too slow.
     """
 
-    __slots__ = ("_now", "_socket", "_view", "_viewer", "_waiting")
+    __slots__ = ("_bytes", "_full", "_now", "_socket", "_view", "_viewer", "_waiting")
 
     def __init__(self, socket: Socket, view: View) -> None:
         self._socket = socket
@@ -36,15 +44,19 @@ class Line:
         self._waiting: deque[Told | bytes] = deque()
         self._now: Told | None = None
         self._viewer: Viewer | None = None
+        self._bytes = 0
+        self._full = False
 
     def say(self, *frames: bytes) -> None:
         """Frames that belong to no stream."""
-        self._waiting.extend(frames)
-        self._go_on()
+        if self._room():
+            self._waiting.extend(frames)
+            self._bytes += sum(map(len, frames))
+            self._go_on()
 
     def tell(self, log: Log, *first: bytes, over: Callable[[], None] | None = None) -> bool:
-        """A reply, from its beginning; False where it is in line already."""
-        if self._find(log.stream) is not None:
+        """A reply, from its beginning; False where it is in line already, or there is no room."""
+        if self._find(log.stream) is not None or not self._room():
             return False
         self._waiting.append(Told(log, first, over))
         self._go_on()
@@ -53,10 +65,13 @@ class Line:
     def end(self, stream: str, *last: bytes) -> None:
         """How the reply ended, once its stream was told. Unknown where it has failed, which was said, or is not in line."""
         told = self._find(stream)
-        if told is not None:
+        if told is self._now and told is not None:
             told.last = last
-            if told is self._now and self._viewer is None:
+            if self._viewer is None:
                 self._finish()
+        elif told is not None and self._room():
+            self._bytes += sum(map(len, last)) - sum(map(len, told.last or ()))
+            told.last = last
 
     def drop(self, stream: str) -> None:
         """Say no more of a reply: its conversation is gone."""
@@ -70,6 +85,7 @@ class Line:
             self._go_on()
         else:
             self._waiting.remove(told)
+            self._bytes -= sum(map(len, told.last or ()))
 
     def mark(self) -> None:
         """The socket takes more again."""
@@ -78,10 +94,18 @@ class Line:
 
     def close(self) -> None:
         self._waiting.clear()
+        self._bytes = 0
         self._now = None
         if self._viewer is not None:
             self._viewer.detach()
             self._viewer = None
+
+    def _room(self) -> bool:
+        if not self._full and (len(self._waiting) >= WAITING or self._bytes > WAITING_BYTES):
+            self._full = True
+            self.close()
+            self._socket.close(CloseCode.SLOW, "too much waits for its turn")
+        return not self._full
 
     def _find(self, stream: str) -> Told | None:
         if self._now is not None and self._now.log.stream == stream:
@@ -94,8 +118,10 @@ class Line:
         while self._now is None and self._waiting:
             turn = self._waiting.popleft()
             if isinstance(turn, bytes):
+                self._bytes -= len(turn)
                 self._socket.send(turn)
                 continue
+            self._bytes -= sum(map(len, turn.last or ()))
             self._now = turn
             for frame in turn.first:
                 self._socket.send(frame)

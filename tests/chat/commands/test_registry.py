@@ -6,6 +6,7 @@ import pytest
 from tests.chat.conftest import ADA, BOB, House
 
 from legato.chat.commands import Answered, Asked, Call, Command, Commands, is_command
+from legato.chat.commands.registry import ANSWER_LENGTH
 from legato.errors import ConflictError
 
 
@@ -102,6 +103,20 @@ class TestRunning:
         assert {answer.text for answer in answers} == {"1"}
         assert (await commands.run(asked("/count", "2"))).text == "2"
         assert (await commands.run(Asked(BOB, "/count", client_message_id="1"))).text == "3"
+        elsewhere = [
+            Asked(ADA, "/count", place, client_message_id="1") for place in ("here", "there", "here")
+        ]
+        assert [(await commands.run(each)).text for each in elsewhere] == ["4", "5", "4"]
+
+    async def test_what_is_long_is_not_kept_for_one_who_asks_again(self, house: House) -> None:
+        texts = iter(["x" * (ANSWER_LENGTH + 1), "short", "again"])
+
+        async def show(call: Call) -> Answered:
+            return call.answer(next(texts))
+
+        commands = Commands(house.service, [Command(name="show", help="Shows.", run=show, needs="nothing")])
+        said = [(await commands.run(asked("/show", "1"))).text for _ in range(3)]
+        assert said == ["x" * (ANSWER_LENGTH + 1), "short", "short"]
 
 
 class TestThoseOfOtherPackages:

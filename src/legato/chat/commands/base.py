@@ -21,7 +21,7 @@ Needs = Literal["nothing", "read", "write", "own"]
 class Asked(Struct, frozen=True):
     """A command as it came in. `conversation` is where it was typed, `assistant` whom a new conversation would be with.
 
-    A `client_message_id` that came before with the same text, from the same person, is answered as it was then.
+    A `client_message_id` that came before with the same text, from the same person and the same place, is answered as it was then.
     """
 
     person: Person

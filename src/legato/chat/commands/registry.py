@@ -28,6 +28,11 @@ SHOWN = 40
 ANSWERS = 1000
 """Answers that are kept for clients that ask again."""
 
+ANSWER_LENGTH = 2000
+"""Characters of an answer that is kept. A longer one shows what there is, and may as well be made anew."""
+
+_Key = tuple[str, str, str | None, str]
+
 
 def is_command(text: str) -> bool:
     """Whether this is for the server and never for a model: it begins with `/`."""
@@ -48,7 +53,7 @@ class Commands:
         self._service = service
         self._commands: dict[str, Command] = {}
         self._named: dict[str, Command] = {}
-        self._answers: OrderedDict[tuple[str, str, str], asyncio.Future[Answered]] = OrderedDict()
+        self._answers: OrderedDict[_Key, asyncio.Future[Answered]] = OrderedDict()
         for command in commands:
             self.add(command)
 
@@ -90,14 +95,19 @@ class Commands:
         """Do what was typed. It raises nothing: what went wrong is said in the answer."""
         if asked.client_message_id is None:
             return await self._run(asked)
-        key = (asked.person.id, asked.client_message_id, asked.text)
+        key = (asked.person.id, asked.client_message_id, asked.conversation, asked.text)
         answer = self._answers.get(key)
         if answer is None:
             answer = self._answers[key] = asyncio.ensure_future(self._run(asked))
+            answer.add_done_callback(lambda made: self._made(key, made))
             while len(self._answers) > ANSWERS:
                 self._answers.popitem(last=False)
         # Shielded: one of several who asked may go away.
         return await asyncio.shield(answer)
+
+    def _made(self, key: _Key, answer: asyncio.Future[Answered]) -> None:
+        if answer.cancelled() or len(answer.result().text) > ANSWER_LENGTH:
+            self._answers.pop(key, None)
 
     async def _run(self, asked: Asked) -> Answered:
         typed, *rest = re.split(r"\s", clean_text(asked.text).removeprefix("/"), maxsplit=1)
