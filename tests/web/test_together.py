@@ -1,5 +1,6 @@
 """People in one conversation, commands, and tools that ask: as somebody with a browser meets them."""
 
+import base64
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -213,3 +214,47 @@ async def test_a_new_conversation_can_be_with_another_assistant(page: Page) -> N
     await say(page, "Hello there")
     await ended(page)
     await expect(page.locator(".who")).to_contain_text("slow")
+
+
+PICTURE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
+
+
+async def test_a_picture_is_picked_sent_and_shown_again(page: Page) -> None:
+    await opened(page)
+    file = {"name": "dot.png", "mimeType": "image/png", "buffer": PICTURE}
+    await page.locator("input[type=file]").set_input_files([file])  # type: ignore[list-item]
+    await expect(page.get_by_label("Files for this message")).to_contain_text("dot.png")
+    await expect(page.get_by_label("is being sent")).to_have_count(0)
+    await say(page, "What is this?")
+    await expect(page.get_by_label("Files for this message")).to_have_count(0)
+    picture = page.get_by_alt_text("A picture that was sent")
+    await expect(picture).to_be_visible()
+    await page.reload()
+    await expect(picture).to_be_visible()
+    assert await picture.evaluate("each => each.naturalWidth") == 1
+
+
+async def test_a_picture_is_pasted(page: Page) -> None:
+    await opened(page)
+    await page.get_by_label("Message", exact=True).evaluate(
+        """(field, bytes) => {
+            const data = new DataTransfer();
+            data.items.add(new File([Uint8Array.from(atob(bytes), c => c.charCodeAt(0))], "pasted.png", { type: "image/png" }));
+            field.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true }));
+        }""",
+        base64.b64encode(PICTURE).decode(),
+    )
+    await expect(page.get_by_label("Files for this message")).to_contain_text("pasted.png")
+    await expect(page.get_by_role("button", name="Send")).to_be_enabled()
+
+
+async def test_a_file_that_is_no_picture_is_refused_with_a_reason_and_can_be_left_out(page: Page) -> None:
+    await opened(page)
+    file = {"name": "virus.png", "mimeType": "image/png", "buffer": b"MZ this is no picture"}
+    await page.locator("input[type=file]").set_input_files([file])  # type: ignore[list-item]
+    await expect(page.locator(".enclosure .trouble")).not_to_be_empty()
+    await expect(page.get_by_role("button", name="Send")).to_be_disabled()
+    await page.get_by_role("button", name="Leave virus.png out").click()
+    await expect(page.get_by_label("Files for this message")).to_have_count(0)
