@@ -325,7 +325,7 @@ def measure(given: argparse.Namespace) -> tuple[dict[str, Any], list[Goal]]:
         goals.append(
             Goal(
                 f"{name}: a token through the gateway: {ways:.0f} µs at p50 (goal ≤{TOKEN_GOAL:g} µs), "
-                f"{found['token_ratio']:.0f}× sooner than by POST, for 1/{relay['cpu_us'] / found['cpu_us']:.0f} of the CPU",
+                f"{found['token_ratio']:.1f}× sooner than by POST, for 1/{relay['cpu_us'] / found['cpu_us']:.0f} of the CPU",
                 ways <= TOKEN_GOAL,
             )
         )
