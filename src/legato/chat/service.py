@@ -184,8 +184,8 @@ class ChatService(Reading):
         if self._attachments is not None:
             self._attachments.sweep_soon()
         self._trees.deleted(conversation)
-        self._audience.tell(conversation, lambda watcher: watcher.on_deleted(conversation))
         await self._end(self._runner.replies.of(conversation))
+        self._audience.tell(conversation, lambda watcher: watcher.on_deleted(conversation))
         self._runner.replies.forget(conversation)
 
     async def send(
