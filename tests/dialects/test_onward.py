@@ -115,9 +115,7 @@ def test_whoever_comes_after_a_rewind_sees_what_stands() -> None:
 
 
 word = st.text("ab", min_size=1, max_size=3)
-deed = st.one_of(
-    word, st.integers(0, 20), st.sampled_from(["turn", "stall", "go on", "compact", "state"])
-)
+deed = st.one_of(word, st.integers(0, 20), st.sampled_from(["turn", "stall", "go on", "compact", "state"]))
 
 
 @given(st.lists(deed, max_size=40))

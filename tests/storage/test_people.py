@@ -45,6 +45,22 @@ async def test_coming_again_raises_and_never_lowers(storage: SqlStorage) -> None
     assert await stands(storage) == [("ada", "owner"), ("bob", "member")]
 
 
+async def test_a_conversation_takes_so_many_people_and_no_more(
+    storage: SqlStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("legato.storage.sql.people.PARTICIPANTS", 2)
+    await conversed(storage)
+    await storage.invite(invitation())
+    await storage.admit(bob("viewer"))
+    assert await storage.join("digest of i", "eve", None, NOW) is not None
+    with pytest.raises(ConflictError, match="2 people"):
+        await storage.join("digest of i", "dan", None, NOW)
+    await storage.admit(bob("member"))
+    await storage.admit(Participant("c", "ada", "owner", NOW, "Ada"))
+    await storage.hand_over("c", "bob", NOW)
+    assert await stands(storage) == [("bob", "owner"), ("eve", "member"), ("ada", "member")]
+
+
 async def test_a_row_of_the_owner_says_only_the_name(storage: SqlStorage) -> None:
     await conversed(storage)
     for standing in ("viewer", "member", "owner"):

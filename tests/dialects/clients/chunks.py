@@ -65,5 +65,7 @@ async def thread(
 ) -> AsyncIterator[ChunksClient]:
     path = f"/ws/conversations/{conversation}" + (f"?{urlencode(query)}" if query else "")
     url = address.replace("http", "ws", 1) + path
-    async with connect(url, additional_headers=headers, compression=None, proxy=None, max_size=None) as socket:
+    async with connect(
+        url, additional_headers=headers, compression=None, proxy=None, max_size=None
+    ) as socket:
         yield ChunksClient(socket)

@@ -71,5 +71,7 @@ async def raw_chat(
     address: str, headers: dict[str, str] | None = None, **query: str
 ) -> AsyncIterator[TokensClient]:
     url = address.replace("http", "ws", 1) + "/ws/chat" + (f"?{urlencode(query)}" if query else "")
-    async with connect(url, additional_headers=headers, compression=None, proxy=None, max_size=None) as socket:
+    async with connect(
+        url, additional_headers=headers, compression=None, proxy=None, max_size=None
+    ) as socket:
         yield TokensClient(socket)
