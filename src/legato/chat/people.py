@@ -229,7 +229,7 @@ class People:
     async def join(self, person: Person, secret: str) -> Conversation:
         """Take part in what this secret invites to. Doing it again changes nothing, and never lowers a standing.
 
-        :raises NotFoundError: there is no such invitation, or it is over.
+        :raises NotFoundError: there is no such invitation, or it is over. :raises ConflictError: nobody else fits in.
         """
         async with self._writing:
             joined = await self._storage.join(digest_of(secret), person.id, _named(person), self._now())
@@ -243,7 +243,7 @@ class People:
     async def admit(self, person: Person, conversation: str) -> None:
         """Let somebody in as a member who came without a link, where that is how the server is set up.
 
-        :raises NotFoundError: there is no such conversation.
+        :raises NotFoundError: there is no such conversation. :raises ConflictError: nobody else fits in.
         """
         await self._admit(Participant(conversation, person.id, "member", self._now(), _named(person)))
 

@@ -44,6 +44,10 @@ class Conversation(Struct, frozen=True):
     choices: Choices = Choices()
 
 
+PARTICIPANTS = 500
+"""People beside the owner who can take part in one conversation: each of them is told of all the others."""
+
+
 class Participant(Struct, frozen=True):
     """A person in a conversation. `name` is how they are called, where it is known."""
 
@@ -251,12 +255,15 @@ class Storage(Protocol):
     async def admit(self, participant: Participant) -> Participant:
         """Let somebody take part. Doing it again never lowers a standing, and never makes an owner; a name becomes known by it.
 
-        :raises NotFoundError: there is no such conversation.
+        :raises NotFoundError: there is no such conversation. :raises ConflictError: `PARTICIPANTS` take part already.
         """
         ...
 
     async def join(self, digest: str, user: str, name: str | None, now: datetime) -> Participant | None:
-        """`admit` whom the invitation of this digest lets in; None where there is none, or it is over."""
+        """`admit` whom the invitation of this digest lets in; None where there is none, or it is over.
+
+        :raises ConflictError: as above.
+        """
         ...
 
     async def change_standing(self, conversation: str, user: str, standing: Standing) -> Participant | None:

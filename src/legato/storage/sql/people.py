@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from legato.errors import ConflictError, NotFoundError
-from legato.storage.base import Conversation, Invitation, Participant, Standing
+from legato.storage.base import PARTICIPANTS, Conversation, Invitation, Participant, Standing
 from legato.storage.sql import conversations as of_conversations
 from legato.storage.sql.codec import (
     conversation_of,
@@ -31,6 +31,7 @@ _BY_CONVERSATION = (
 )
 _THIS = and_(participants.c.conversation == bindparam("of"), participants.c.user == bindparam("who"))
 _ONE = select(participants).where(_THIS)
+_COUNT = select(func.count()).select_from(participants).where(participants.c.conversation == bindparam("of"))
 _KEY = [participants.c.conversation, participants.c.user]
 
 
@@ -95,8 +96,17 @@ def everyone(connection: Connection, conversation: str) -> list[Participant]:
 
 
 def admit(connection: Connection, participant: Participant) -> Participant:
-    """:raises NotFoundError: there is no such conversation."""
+    """:raises NotFoundError: there is no such conversation. :raises ConflictError: it has `PARTICIPANTS`, and this is one more."""
     made = participant_row(participant)
+    of = participant.conversation
+    known = connection.execute(_ONE, {"of": of, "who": participant.user}).first()
+    new = known is None and participant.standing != "owner"
+    if new and connection.execute(_COUNT, {"of": of}).scalar_one() >= PARTICIPANTS:
+        raise ConflictError(f"{PARTICIPANTS} people take part in this conversation, and it takes no more.")
+    return _admit(connection, participant, made)
+
+
+def _admit(connection: Connection, participant: Participant, made: dict[str, Any]) -> Participant:
     owned = connection.execute(_OWNER, {"conversation": participant.conversation}).mappings().first()
     if owned is None:
         raise NotFoundError("There is no such conversation.")
@@ -142,7 +152,8 @@ def hand_over(connection: Connection, conversation: str, user: str, now: datetim
     row = connection.execute(_HAND_OVER, parameters).mappings().first()
     if row is None:
         return None
-    admit(connection, Participant(conversation, before, "member", now))
+    former = Participant(conversation, before, "member", now)
+    _admit(connection, former, participant_row(former))
     # The rows of both say `member` or `owner` as it falls; who owns is what the conversation says.
     connection.execute(_CHANGE, {"of": conversation, "who": before, "becomes": "member"})
     return conversation_of(row)
