@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from legato.chat.ingress import (
+    PARTS,
     TEXT_LENGTH,
     Submission,
     check_id,
@@ -83,6 +84,12 @@ def test_a_message_that_is_too_long_is_refused_with_its_length() -> None:
 def test_an_id_is_short_and_printable(value: str) -> None:
     with pytest.raises(InvalidError, match="the id must be"):
         check_id(value, "the id")
+
+
+def test_a_message_has_no_more_parts_than_anybody_writes() -> None:
+    assert len(clean_parts(Submission(parts=(TextPart("a"),) * PARTS))) == PARTS
+    with pytest.raises(InvalidError, match="100 parts"):
+        clean_parts(Submission(parts=(TextPart("a"),) * (PARTS + 1)))
 
 
 @given(anything)

@@ -18,6 +18,9 @@ TEXT_LENGTH = 200_000
 ATTACHED = 10
 """Pictures and recordings that one message may have."""
 
+PARTS = 100
+"""Parts that one message may have, of all kinds."""
+
 _IMAGE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,", re.ASCII)
 _AUDIO = re.compile(r"data:audio/[a-z0-9.+-]{1,40}(;codecs=[a-z0-9.,+-]{1,40})?;base64,", re.ASCII)
 _ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,128}")
@@ -84,6 +87,8 @@ def clean_parts(submission: Submission) -> tuple[Part, ...]:
 
     :raises InvalidError: there is nothing in it, it is too long, or an image is neither the name of an attachment nor a `data:` URL of a known type.
     """
+    if len(submission.parts) > PARTS:
+        raise InvalidError(f"A message can have {PARTS} parts; this one has {len(submission.parts):,}.")
     parts: list[Part] = []
     if submission.text:
         parts.append(TextPart(clean_text(submission.text)))
