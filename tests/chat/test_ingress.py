@@ -12,6 +12,7 @@ from legato.chat.ingress import (
     TEXT_LENGTH,
     Submission,
     check_id,
+    check_new_id,
     clean_parts,
     clean_text,
     clean_title,
@@ -84,6 +85,16 @@ def test_a_message_that_is_too_long_is_refused_with_its_length() -> None:
 def test_an_id_is_short_and_printable(value: str) -> None:
     with pytest.raises(InvalidError, match="the id must be"):
         check_id(value, "the id")
+
+
+@pytest.mark.parametrize("value", ["a/b", "/", ".", "..", "", "a\n"])
+def test_what_cannot_stand_in_an_address_is_no_id_for_something_new(value: str) -> None:
+    with pytest.raises(InvalidError):
+        check_new_id(value, "It")
+
+
+def test_other_ids_may_be_chosen() -> None:
+    assert [check_new_id(value, "It") for value in ("room 1", "...", "a?b#c")] == ["room 1", "...", "a?b#c"]
 
 
 def test_a_message_has_no_more_parts_than_anybody_writes() -> None:

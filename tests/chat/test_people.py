@@ -165,6 +165,8 @@ class TestEnter:
             await house.service.enter(ADA, "room", join=True)
         with pytest.raises(InvalidError):
             await house.service.enter(ADA, "a\nb", create=True)
+        with pytest.raises(InvalidError):
+            await house.service.enter(ADA, "a/b", create=True)
         with pytest.raises(InvalidError, match="assistant"):
             await house.service.enter(ADA, "room", create=True, assistant="nobody")
         made = await house.service.enter(ADA, "room", create=True)

@@ -66,6 +66,16 @@ def check_id(value: str, what: str) -> str:
     return value
 
 
+def check_new_id(value: str, what: str) -> str:
+    """An id that somebody chose for something new: it has an address of its own as well.
+
+    :raises InvalidError: as above, or it cannot stand in a path.
+    """
+    if "/" in value or value in (".", ".."):
+        raise InvalidError(f"{what} must stand in an address: it cannot have a slash, nor be only dots.")
+    return check_id(value, what)
+
+
 def one_line(text: str, length: int) -> str:
     """Somebody's words as a name for something: one line of so many characters at most, which disturbs nothing beside it."""
     return " ".join(_UNSEEN.sub(" ", clean_text(text)).split())[:length].rstrip()

@@ -1,0 +1,123 @@
+"""The keeping half of the service: conversations are begun, entered, named, arranged and deleted."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from legato.chat.access import NOT_FOUND
+from legato.chat.attachments import Attachments
+from legato.chat.choices import SYSTEM_LENGTH
+from legato.chat.ingress import check_id, check_new_id, clean_title
+from legato.chat.person import Person
+from legato.chat.reading import Reading
+from legato.chat.reply import Reply
+from legato.errors import ConflictError, InvalidError, NotFoundError
+from legato.storage.base import Choice, Conversation
+
+
+class Keeping(Reading):
+    """What is done with a conversation as a whole."""
+
+    _attachments: Attachments | None
+    _new_id: Callable[[], str]
+    _now: Callable[[], datetime]
+
+    async def create(
+        self, person: Person, assistant: str | None = None, title: str | None = None
+    ) -> Conversation:
+        """:raises InvalidError: there is no such assistant, or the title is empty."""
+        conversation = self._conversation(person, assistant, clean_title(title) if title is not None else "")
+        await self._storage.create_conversation(conversation)
+        return conversation
+
+    async def enter(
+        self,
+        person: Person,
+        conversation: str,
+        *,
+        assistant: str | None = None,
+        create: bool = False,
+        join: bool = False,
+    ) -> Conversation:
+        """The conversation of this id, for a client that names one.
+
+        With `join` somebody else's is joined, as a member. With `create` one that nobody has is made under this very id,
+        of `assistant`, and is the person's.
+
+        :raises NotFoundError: there is none for this person. :raises InvalidError: none can be of this id, or there is no such assistant.
+        """
+        tree = await self._trees.get(check_id(conversation, "The conversation's id"))
+        if tree is None and create:
+            check_new_id(conversation, "The id of a new conversation")
+            made = self._conversation(person, assistant, "", conversation)
+            try:
+                await self._storage.create_conversation(made)
+            except ConflictError:
+                tree = await self._trees.get(conversation)
+            else:
+                return made
+        if tree is not None and join and tree.standing(person.id) is None:
+            await self.people.admit(person, conversation)
+        return (await self._access.reader(person, conversation)).conversation
+
+    async def rename(self, person: Person, conversation: str, title: str) -> Conversation:
+        """:raises NotFoundError: as above. :raises ForbiddenError: it is not the person's. :raises InvalidError: the title is empty."""
+        title = clean_title(title)
+        await self._access.owner(person, conversation)
+        return self._changed(await self._storage.rename_conversation(conversation, title, self._now()))
+
+    async def choose(
+        self, person: Person, conversation: str, what: Choice, value: str | None
+    ) -> Conversation:
+        """Choose something for one conversation, or take the choice back with None. What it may be is the caller's to know.
+
+        :raises NotFoundError: as above. :raises ForbiddenError: it is not the person's. :raises InvalidError: it is too long.
+        """
+        if value is not None and len(value) > SYSTEM_LENGTH:
+            raise InvalidError(f"It can have {SYSTEM_LENGTH:,} characters at most.")
+        await self._access.owner(person, conversation)
+        return self._changed(await self._storage.choose(conversation, what, value, self._now()))
+
+    async def show(self, person: Person, conversation: str, message: str) -> Conversation:
+        """Show the branch that ends in `message`.
+
+        :raises NotFoundError: there is no such conversation, or no such message in it.
+        :raises ForbiddenError: the person may only read.
+        """
+        await self._access.writer(person, conversation)
+        return self._changed(await self._storage.set_head(conversation, message, self._now()))
+
+    async def delete(self, person: Person, conversation: str) -> None:
+        """Delete it and stop what runs in it.
+
+        :raises NotFoundError: as above. :raises ForbiddenError: it is not the person's.
+        """
+        await self._access.owner(person, conversation)
+        await self._storage.delete_conversation(conversation)
+        if self._attachments is not None:
+            self._attachments.sweep_soon()
+        self._trees.deleted(conversation)
+        await self._end(self._runner.replies.of(conversation))
+        self._audience.tell(conversation, lambda watcher: watcher.on_deleted(conversation))
+        self._runner.replies.forget(conversation)
+
+    @staticmethod
+    async def _end(replies: list[Reply]) -> None:
+        """Stop them and wait until that is stored. All are told first: none may begin because the one before it ended."""
+        for reply in reversed(replies):
+            reply.end("stopped")
+        for reply in replies:
+            await reply.done.wait()
+
+    def _conversation(
+        self, person: Person, assistant: str | None, title: str, name: str | None = None
+    ) -> Conversation:
+        speaker = self.speaker_named(assistant).assistant.name
+        now = self._now()
+        return Conversation(name or self._new_id(), person.id, title, speaker, now, now)
+
+    def _changed(self, conversation: Conversation | None) -> Conversation:
+        if conversation is None:
+            raise NotFoundError(NOT_FOUND)
+        self._trees.wrote(conversation)
+        self._audience.tell(conversation.id, lambda watcher: watcher.on_conversation(conversation))
+        return conversation
