@@ -10,7 +10,7 @@ from typing import ClassVar
 import msgspec
 from msgspec import Struct, field
 
-from legato.chat.commands import Answered, is_command
+from legato.chat.commands import Answered, typed
 from legato.chat.ingress import Submission
 from legato.chat.person import Person
 from legato.dialects.base import Handshake, Socket
@@ -18,7 +18,7 @@ from legato.dialects.views import message_view, timestamp
 from legato.dialects.visit import Dialect, Frame, Visit, encode, id_in, unknown
 from legato.dialects.watching import Change, Watching
 from legato.errors import InvalidError, LegatoError, NotFoundError
-from legato.message import AudioPart, ImagePart, TextPart, text_of
+from legato.message import AudioPart, ImagePart, TextPart
 from legato.protocol.close import CloseCode
 from legato.protocol.messages import MessageView
 from legato.storage.base import Begun, Message
@@ -132,8 +132,8 @@ class ChunksVisit(Visit):
 
     async def _say(self, person: Person, frame: Frame) -> None:
         submission = submission_of(self.conversation, frame)
-        if is_command(text_of_all(submission)):
-            await self._obey(person, submission)
+        if (text := typed(submission.text, submission.parts)) is not None:
+            await self._obey(person, text, submission.client_message_id)
             return
 
         def acknowledged(begun: Begun) -> None:
@@ -151,10 +151,8 @@ class ChunksVisit(Visit):
             await self._tell(person, reply, None)
         self._mine.append(reply)
 
-    async def _obey(self, person: Person, submission: Submission) -> None:
-        answered = await self.command(
-            text_of_all(submission), self.conversation, submission.client_message_id
-        )
+    async def _obey(self, person: Person, text: str, key: str | None) -> None:
+        answered = await self.command(text, self.conversation, key)
         if answered.begun is not None:
             # The reply that it began is the answer.
             await self._tell_duplicate(person, answered.begun.reply.id)
@@ -250,11 +248,6 @@ def submission_of(conversation: str, frame: Frame) -> Submission:
     except msgspec.ValidationError as error:
         raise InvalidError(f"`parts` do not fit: {str(error)[:200]}.") from None
     return Submission(id_in(frame, "client_message_id"), conversation, text or "", tuple(parts))
-
-
-def text_of_all(submission: Submission) -> str:
-    """What was written, wherever it stands."""
-    return submission.text + text_of(submission.parts)
 
 
 def command_message(id_: str, conversation: str, answered: Answered, now: str) -> MessageView:

@@ -7,11 +7,11 @@ from uuid import uuid4
 from fastapi import APIRouter, Request, Response
 from msgspec import Struct, field
 
-from legato.chat.commands import Asked, is_command
+from legato.chat.commands import Asked, typed
 from legato.chat.ingress import Submission
 from legato.chat.person import Person
 from legato.chat.service import ChatService
-from legato.dialects.chunks import command_message, text_of_all
+from legato.dialects.chunks import command_message
 from legato.dialects.views import message_view, timestamp
 from legato.dialects.watching import Ear
 from legato.errors import NotFoundError
@@ -46,21 +46,18 @@ async def chat(conversation: str, request: Request, asker: Asker, assistant: str
     submission = Submission(wish.client_message_id, conversation, wish.text, tuple(wish.parts))
     ending = Ending(service, person, conversation)
     try:
-        if is_command(text_of_all(submission)):
-            answered = await service.commands.run(
-                Asked(person, text_of_all(submission), conversation, assistant, wish.client_message_id)
-            )
+        if (text := typed(wish.text, wish.parts)) is not None:
+            asked = Asked(person, text, conversation, assistant, wish.client_message_id)
+            answered = await service.commands.run(asked)
             begun = answered.begun
             if begun is None:
-                ending.leave()
                 now = timestamp(datetime.now(UTC))
                 return answer(command_message(str(uuid4()), conversation, answered, now))
         else:
             begun = await service.send(person, submission)
-    except BaseException:
+        return answer(message_view(await ending.of(begun.reply.id)))
+    finally:
         ending.leave()
-        raise
-    return answer(message_view(await ending.of(begun.reply.id)))
 
 
 class Ending(Ear):
@@ -78,10 +75,12 @@ class Ending(Ear):
     async def of(self, reply: str) -> Message:
         """The reply as it was stored in the end.
 
-        :raises NotFoundError: its conversation was deleted, or the person was removed from it.
+        :raises NotFoundError: its conversation was deleted, or the person was removed from it; or it is of another one.
         """
         self._wanted = reply
         tree = await self._service.conversation(self._person, self._conversation)
+        if reply not in tree.messages:
+            raise NotFoundError("There is no such reply in this conversation.")
         for message in (tree.messages.get(reply), self._ended.get(reply)):
             if message is not None:
                 self.on_message(message)
