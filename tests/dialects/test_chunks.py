@@ -507,15 +507,17 @@ class TestPosting:
             assert replies[0] == replies[1] == (await stored(server))[-1]
             assert replies[0]["text"] == "one two"
 
-    async def test_the_same_key_in_another_conversation_is_another_command(self, serve: Serve) -> None:
+    async def test_a_key_that_was_used_in_another_conversation_is_refused_there(self, serve: Serve) -> None:
         async with serve() as server, calling(server) as http:
             body = {"text": "/retry", "client_message_id": "m3"}
+            said = []
             for conversation in ("c", "d"):
                 url = self.URL.replace("/c/", f"/{conversation}/")
-                await http.post(url, json={"text": f"in {conversation}"})
+                await http.post(url, json={"text": "one two"})
                 async with http.post(url, json=body) as answer:
-                    said = await answer.json()
-                assert (said["conversation"], said["text"]) == (conversation, f"in {conversation}")
+                    said.append(await answer.json())
+            assert [each["role"] for each in said] == ["assistant", "system"]
+            assert "client_message_id" in said[1]["text"]
 
     async def test_a_conversation_deleted_meanwhile_is_not_there(
         self, serve: Serve, engine: ScriptedEngine
