@@ -142,7 +142,7 @@ class McpTools:
                     described = await connection.open()
                 except Exception as error:
                     await connection.close()
-                    logger.info("The server of [tools.%s] cannot be reached", self._name, exc_info=error)
+                    logger.debug("The server of [tools.%s] cannot be reached", self._name, exc_info=error)
                     raise ToolError(
                         f"The server of the tool ({self._name}) cannot be reached: {_why(error)}."
                     ) from None
@@ -230,7 +230,7 @@ class _Connection:
             if not self._ready.done():
                 self._ready.set_exception(error)
             elif not self._leave.is_set():
-                logger.warning("An MCP server was lost", exc_info=error)
+                logger.warning("An MCP server was lost: %s", _why(error))
 
 
 def text_of(result: CallToolResult) -> str:
