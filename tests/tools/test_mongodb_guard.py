@@ -1,7 +1,9 @@
 """What a model may ask of documents: every hostile argument is refused before a database hears of it."""
 
+import contextlib
 import re
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,8 +14,15 @@ from hypothesis import strategies as st
 from legato.errors import ToolError
 from legato.tools.mongodb.guard import Guard
 from legato.tools.mongodb.pattern import check_pattern
-from legato.tools.mongodb.pipeline import pipeline_of
-from legato.tools.mongodb.query import filter_of
+from legato.tools.mongodb.pipeline import (
+    _ACCUMULATORS,
+    _OF_LISTS,
+    _OF_OBJECTS,
+    _OF_ONE,
+    _STAGES,
+    pipeline_of,
+)
+from legato.tools.mongodb.query import _OPERATORS, filter_of
 
 GUARD = Guard(["bookings"], "owner", 10)
 
@@ -48,6 +57,8 @@ HOSTILE_FILTERS: list[Any] = [
     {"a": {"$size": True}},
     {"a": {"$exists": "yes"}},
     {"a": {"$type": "javascript"}},
+    {"a": {"$type": {"x": 1}}},
+    {"a": {"$type": [["string"]]}},
     {"a": {"$mod": [0, 1]}},
     {"a": {"$oid": "xyz"}},
     {"a": {"$date": "soon"}},
@@ -354,3 +365,53 @@ def test_a_pattern_that_is_taken_comes_to_an_end_even_for_a_backtracking_matcher
     # One that takes for ever runs into the time limit of the tests.
     found = compiled.search("a" * 200 + "!")
     assert found is None or found.end() <= 201
+
+
+NAMES = st.sampled_from(
+    [
+        *_OPERATORS,
+        *_STAGES,
+        *_OF_LISTS,
+        *_OF_ONE,
+        *_OF_OBJECTS,
+        *_ACCUMULATORS,
+        "$and",
+        "$or",
+        "$nor",
+        "$oid",
+        "$date",
+        "collection",
+        "filter",
+        "pipeline",
+        "projection",
+        "sort",
+        "skip",
+        "limit",
+        "_id",
+        "path",
+        "a",
+        "a.b",
+        "$$ROOT",
+        "",
+    ]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | NAMES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(JSON, JSON, JSON)
+def test_whatever_a_model_writes_is_taken_or_refused(one: Any, two: Any, three: Any) -> None:
+    guard = Guard(["bookings"], "owner", 10)
+    asked: list[tuple[Callable[..., Any], dict[str, Any]]] = [
+        (guard.find, {"filter": one, "projection": two, "sort": three}),
+        (guard.find, {"collection": one, "skip": two, "limit": three}),
+        (guard.count, {"filter": {"a": one}}),
+        (guard.aggregate, {"pipeline": [one, {"$match": {"a": two}}, {"$group": {"_id": three}}]}),
+        (guard.aggregate, {"pipeline": one}),
+    ]
+    for verb, arguments in asked:
+        with contextlib.suppress(ToolError):
+            verb(arguments, "ada")

@@ -135,6 +135,41 @@ def test_a_camera_writes_more_behind_the_end_of_a_jpeg():
     assert kind_of(data + bytes(200_000)) == "image/jpeg"
 
 
+def element(name: bytes, content: bytes) -> bytes:
+    return name + (0x10000000 | len(content)).to_bytes(4, "big") + content
+
+
+def box(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), name) + content
+
+
+class Counting(io.BytesIO):
+    reads = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.reads += 1
+        return super().read(size)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GIF89a" + struct.pack("<HHBxx", 1, 1, 0) + (b"\x21\xfe" + b"\x01a" * 700_000 + b"\0") * 3,
+        element(b"\x1a\x45\xdf\xa3", element(b"\x42\x82", b"webm"))
+        + element(
+            b"\x18\x53\x80\x67", element(b"\x16\x54\xae\x6b", element(b"\xae", b"\x84\x80" * 900) * 900)
+        ),
+        box(b"ftyp", b"M4A ") + box(b"moov", box(b"trak", box(b"mdia", box(b"hdlr", b"") * 900) * 90) * 3),
+    ],
+    ids=["gif", "webm", "mp4"],
+)
+def test_a_file_of_tiny_pieces_costs_no_more_than_an_honest_one(data):
+    file = Counting(data)
+    with pytest.raises(InvalidError):
+        find_kind(file)
+    assert file.reads < (2_100_000 if data.startswith(b"GIF") else 110_000)
+
+
 @given(st.binary(max_size=400))
 def test_no_bytes_do_any_harm(data):
     with contextlib.suppress(InvalidError):

@@ -8,8 +8,8 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-STEPS = 2000
-"""Boxes and elements that are looked at in one file."""
+STEPS = 20_000
+"""Boxes and elements that are looked at in one file, on all levels together."""
 
 
 class Piece(NamedTuple):
@@ -23,24 +23,25 @@ class Piece(NamedTuple):
 def is_mp4_audio(file: BinaryIO) -> bool:
     """Whether its tracks are sound, and nothing else that is seen."""
     kinds: set[bytes] = set()
-    for movie in _boxes(file, 0, file.seek(0, os.SEEK_END)):
+    steps = iter(range(STEPS))
+    for movie in _boxes(file, 0, file.seek(0, os.SEEK_END), steps):
         if movie.name != b"moov":
             continue
-        for track in _boxes(file, movie.start, movie.end):
+        for track in _boxes(file, movie.start, movie.end, steps):
             if track.name != b"trak":
                 continue
-            for media in _boxes(file, track.start, track.end):
+            for media in _boxes(file, track.start, track.end, steps):
                 if media.name != b"mdia":
                     continue
-                for handler in _boxes(file, media.start, media.end):
+                for handler in _boxes(file, media.start, media.end, steps):
                     if handler.name == b"hdlr":
                         file.seek(handler.start + 8)
                         kinds.add(file.read(4))
     return b"soun" in kinds and b"vide" not in kinds
 
 
-def _boxes(file: BinaryIO, at: int, end: int) -> Iterator[Piece]:
-    for _ in range(STEPS):
+def _boxes(file: BinaryIO, at: int, end: int, steps: Iterator[int]) -> Iterator[Piece]:
+    for _ in steps:
         if at + 8 > end:
             return
         file.seek(at)
@@ -71,33 +72,34 @@ def is_webm_audio(file: BinaryIO) -> bool:
     """Whether it calls itself WebM, and its tracks are sound and nothing else."""
     kinds: set[int] = set()
     named = False
-    for outer in _elements(file, 0, file.seek(0, os.SEEK_END)):
+    steps = iter(range(STEPS))
+    for outer in _elements(file, 0, file.seek(0, os.SEEK_END), steps):
         if outer.name == _HEADER:
-            named = _text(file, outer, _DOCUMENT) == b"webm"
+            named = _text(file, outer, _DOCUMENT, steps) == b"webm"
         elif outer.name == _SEGMENT:
-            for inner in _elements(file, outer.start, outer.end):
+            for inner in _elements(file, outer.start, outer.end, steps):
                 if inner.name == _CLUSTER:
                     break
                 if inner.name != _TRACKS:
                     continue
-                for entry in _elements(file, inner.start, inner.end):
+                for entry in _elements(file, inner.start, inner.end, steps):
                     if entry.name == _ENTRY:
-                        kinds.add(int.from_bytes(_text(file, entry, _KIND)))
+                        kinds.add(int.from_bytes(_text(file, entry, _KIND, steps)))
             break
     return named and kinds == {2}
 
 
-def _text(file: BinaryIO, around: Piece, name: bytes) -> bytes:
+def _text(file: BinaryIO, around: Piece, name: bytes, steps: Iterator[int]) -> bytes:
     """The content of the first element of this name, without padding."""
-    for piece in _elements(file, around.start, around.end):
+    for piece in _elements(file, around.start, around.end, steps):
         if piece.name == name:
             file.seek(piece.start)
             return file.read(min(piece.end - piece.start, 64)).rstrip(b"\0")
     return b""
 
 
-def _elements(file: BinaryIO, at: int, end: int) -> Iterator[Piece]:
-    for _ in range(STEPS):
+def _elements(file: BinaryIO, at: int, end: int, steps: Iterator[int]) -> Iterator[Piece]:
+    for _ in steps:
         if at >= end:
             return
         file.seek(at)

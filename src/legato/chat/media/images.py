@@ -90,7 +90,8 @@ def gif(file: BinaryIO) -> tuple[int, int]:
     width, height, flags = struct.unpack("<HHBxx", _read(file, 7))
     _skip_colours(file, flags)
     frames = 0
-    for _ in range(STEPS):
+    pieces = iter(range(STEPS * 10))
+    for _ in pieces:
         (block,) = _read(file, 1)
         match block:
             case 0x3B:
@@ -107,7 +108,7 @@ def gif(file: BinaryIO) -> tuple[int, int]:
                 _read(file, 1)
             case _:
                 raise ValueError("no such block")
-        for _ in range(STEPS * 10):
+        for _ in pieces:
             (size,) = _read(file, 1)
             if not size:
                 break

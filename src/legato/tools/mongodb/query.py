@@ -188,7 +188,7 @@ def _options(value: object) -> str:
 
 def _type(value: object) -> Any:
     names = value if isinstance(value, list) else [value]
-    if not names or any(name not in _TYPES for name in names):
+    if not names or any(not isinstance(name, str) or name not in _TYPES for name in names):
         raise ToolError(f"$type is one of {', '.join(sorted(_TYPES))}.")
     return value
 
