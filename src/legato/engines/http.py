@@ -25,6 +25,11 @@ class ConnectionBrokeError(EngineBrokeError):
     """The connection ended before the answer did."""
 
 
+def inside(who: str) -> str:
+    """What a server is called where a sentence does not begin with it."""
+    return f"the{who[3:]}" if who.startswith("The ") else who
+
+
 class Answer:
     """An answer whose headers are there. Its body is read once, with `more` or `read`."""
 
@@ -43,7 +48,7 @@ class Answer:
             return await self._response.content.readany()
         except (aiohttp.ClientError, OSError) as error:
             raise ConnectionBrokeError(
-                f"The connection to {self._who} broke in the middle of the reply. Try again."
+                f"The connection to {inside(self._who)} broke in the middle of the reply. Try again."
             ) from error
 
     async def read(self, limit: int = LARGEST) -> bytes:

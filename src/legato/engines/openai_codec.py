@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from legato.engines.base import Out, Outcome, Request, ToolCall
 from legato.engines.history import Said, base64_of, error_text, functions, told
+from legato.engines.http import inside
 from legato.engines.lines import TooLargeError
 from legato.engines.sse import Events
 from legato.errors import EngineBrokeError, EngineRefusedError
@@ -259,7 +260,7 @@ class CompletionReply:
             case None | "":
                 pass
             case "content_filter":
-                raise EngineRefusedError(f"The content filter of {self._who} stopped the reply.")
+                raise EngineRefusedError(f"The content filter of {inside(self._who)} stopped the reply.")
             case "error" | "abort":
                 raise EngineBrokeError(f"{self._who} broke off in the middle of the reply. Try again.")
             case reason:
