@@ -221,7 +221,7 @@ describe("sending", () => {
     expect(follow).toMatchObject({ type: "follow", conversation: "other" });
     say(session, { type: "ack", re: send!.id!, conversation: "c", reply: "r", message: "q" });
     expect(session.thread?.id).toBe("other");
-    expect(session.outbox).toEqual([]);
+    expect(session.outbox.items).toEqual([]);
   });
 
   test("another wording stands where the old one stood", () => {
@@ -229,7 +229,7 @@ describe("sending", () => {
     say(session, { type: "message", message: { ...REPLY, status: "complete", text: "x" } });
     session.edit(session.thread!.messages.get("q")!, "Good day", "m2");
     expect(session.shown().places).toEqual([]);
-    const [edit] = session.outbox;
+    const [edit] = session.outbox.items;
     say(session, { type: "ack", re: edit!.command.id, conversation: "c", reply: "r2", message: "q2" });
     expect(session.shown().places.map((place) => [place.message.id, place.siblings.length])).toEqual([
       ["q2", 2],

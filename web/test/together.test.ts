@@ -91,7 +91,7 @@ describe("commands", () => {
     const session = new Session();
     session.order("/help", "k");
     expect(session.notice).toMatch(/connection/);
-    expect(session.outbox).toEqual([]);
+    expect(session.outbox.items).toEqual([]);
   });
 });
 

@@ -1,7 +1,8 @@
 // The session with a real socket, a real clock and a browser around it.
 
 import { type ClientMessage, CloseCode, PROTOCOL, type Send, type ServerMessage } from "../protocol";
-import { type Effect, type Outgoing, Session } from "../state/session";
+import type { Outgoing } from "../state/outbox";
+import { type Effect, Session } from "../state/session";
 import { read, write } from "./keep";
 import * as rest from "./rest";
 
@@ -243,7 +244,7 @@ export class Client {
           this.spoken = this.ending(effect.stream);
           break;
         case "kept":
-          write("session", OUTBOX_KEY, this.session.outbox.length ? JSON.stringify(this.session.outbox) : null);
+          write("session", OUTBOX_KEY, this.session.outbox.items.length ? JSON.stringify(this.session.outbox.items) : null);
           break;
         case "changed":
           changed = true;

@@ -1,7 +1,8 @@
 // All that the page knows of the server. Inputs go in with the time; what to do comes out as effects.
 
-import type { Ack, ClientMessage, CommandAnswer, Edit, Error as Refused, MessageView, Regenerate, Send, ServerMessage } from "../protocol";
+import type { Ack, ClientMessage, CommandAnswer, Error as Refused, MessageView, Send, ServerMessage } from "../protocol";
 import { Link, type LinkEffect, type Phase } from "./link";
+import { Outbox, type Outgoing, type Pending } from "./outbox";
 import { type Place, branch, leaf } from "./tree";
 import { Thread } from "./thread";
 
@@ -22,19 +23,6 @@ export type Effect =
   | { do: "ended"; stream: string }
   | { do: "kept" };
 
-export type Pending = (Send | Edit | Regenerate) & { client_message_id: string; id: string };
-
-/** Something a person did that is not stored yet. It is told again after a cut; its `client_message_id` makes that safe. */
-export interface Outgoing {
-  command: Pending;
-  /** Where it belongs; null until a new conversation has its id. */
-  conversation: string | null;
-  /** The message that it will stand behind. */
-  parent: string | null;
-  told: boolean;
-  refusal: { message: string; code: string } | null;
-}
-
 export interface Shown {
   places: Place[];
   pending: Outgoing | null;
@@ -47,7 +35,7 @@ const TYPING_AGAIN_MS = 3_000;
 export class Session {
   readonly link = new Link();
   thread: Thread | null = null;
-  outbox: Outgoing[] = [];
+  readonly outbox = new Outbox();
   notice: string | null = null;
   /** What a command said, until the next thing is done. */
   answer: CommandAnswer | null = null;
@@ -80,8 +68,7 @@ export class Session {
 
   /** What the conversation on the page has not got rid of. */
   get pending(): Outgoing | null {
-    const here = this.thread?.id ?? null;
-    return this.outbox.find((each) => each.conversation === here) ?? null;
+    return this.outbox.of(this.thread?.id ?? null);
   }
 
   shown(): Shown {
@@ -322,8 +309,7 @@ export class Session {
 
   /** Take back what was refused. */
   discard(): Effect[] {
-    const pending = this.pending;
-    this.outbox = this.outbox.filter((each) => each !== pending);
+    this.outbox.drop(this.pending);
     return [{ do: "kept" }, { do: "changed" }];
   }
 
@@ -344,7 +330,7 @@ export class Session {
   /** What a page before this one had not got rid of. */
   restore(outbox: Outgoing[]): void {
     for (const each of outbox) each.command = { ...each.command, id: this.next() };
-    this.outbox = outbox;
+    this.outbox.items = outbox;
   }
 
   private submit(command: Pending, parent: string | null): Effect[] {
@@ -353,25 +339,13 @@ export class Session {
     this.stopping = false;
     const before = this.pending;
     const item = { command, conversation: command.conversation ?? null, parent, told: false, refusal: null };
-    this.outbox = [...this.outbox.filter((each) => each !== before), item];
+    this.outbox.put(item, before);
     return [...this.flush(), { do: "kept" }, { do: "changed" }];
   }
 
   private flush(): Effect[] {
     if (this.phase !== "live") return [];
-    const out: Effect[] = [];
-    for (const each of this.outbox) {
-      if (each.refusal || each.told) continue;
-      if (size(each.command) > this.frame) {
-        // The server would end the connection over it, and again each time it is told.
-        const most = Math.floor(this.frame / 1024);
-        each.refusal = { code: "too_large", message: `This is too long: a message can have about ${most} KiB here. Shorten it.` };
-        continue;
-      }
-      each.told = true;
-      out.push(this.tell(each.command));
-    }
-    return out;
+    return this.outbox.due(this.frame).map((command) => this.tell(command));
   }
 
   private resumed(now: number): Effect[] {
@@ -382,17 +356,16 @@ export class Session {
       this.backUntil = now + BACK_MS;
       this.returned = false;
     }
-    for (const each of this.outbox) each.told = false;
+    this.outbox.untold();
     out.push(...this.flush());
     if (this.stopping && this.thread) out.push(this.halt());
     return [...out, { do: "listed" }, { do: "changed" }];
   }
 
   private acknowledged(ack: Ack, now: number, clock: string): Effect[] {
-    const at = this.outbox.findIndex((each) => each.command.id === ack.re);
-    const item = this.outbox[at];
+    const item = this.outbox.asked(ack.re);
     if (!item) return [];
-    this.outbox.splice(at, 1);
+    this.outbox.drop(item);
     const out: Effect[] = [{ do: "kept" }];
     if (!item.command.conversation && (!this.thread || this.thread.id === ack.conversation)) {
       this.thread ??= new Thread(ack.conversation);
@@ -412,9 +385,9 @@ export class Session {
 
   private answered(answer: CommandAnswer): Effect[] {
     const out: Effect[] = [];
-    const at = this.outbox.findIndex((each) => each.command.id === answer.re);
-    if (at >= 0) {
-      this.outbox.splice(at, 1);
+    const item = this.outbox.asked(answer.re);
+    if (item) {
+      this.outbox.drop(item);
       out.push({ do: "kept" });
     }
     if (answer.conversation && answer.conversation !== this.thread?.id) out.push({ do: "go", conversation: answer.conversation });
@@ -423,7 +396,7 @@ export class Session {
   }
 
   private refused(error: Refused, now: number): Effect[] {
-    const item = this.outbox.find((each) => each.command.id === error.re);
+    const item = this.outbox.asked(error.re);
     const show = error.re ? this.shows.delete(error.re) : false;
     if (item) {
       item.refusal = { message: error.message, code: error.code };
@@ -479,8 +452,4 @@ export class Session {
     this.count += 1;
     return `p${this.count}`;
   }
-}
-
-function size(message: ClientMessage): number {
-  return new TextEncoder().encode(JSON.stringify(message)).length;
 }
