@@ -247,3 +247,14 @@ async def test_disclaimer(exchange: Exchange, fleet: str) -> None:
         await agent.tells(job, "It ", "is not.")
         await agent.completes(job)
         await anna.hears("done")
+
+
+async def test_key(exchange: Exchange, start: Start) -> None:
+    server = start('[fleet]\nagent_keys = ["right"]\n')
+    for headers, query in (({}, ""), ({"Authorization": "Bearer wrong"}, ""), ({}, "?key=wrong")):
+        stranger = Agent(exchange, server, "stranger")
+        await stranger.connects(f"/ws/agents{query}", **headers)
+        assert await stranger.is_closed() == 4001
+    for headers, query in (({"Authorization": "Bearer right"}, ""), ({}, "?key=right")):
+        async with await Agent(exchange, server, "agent").connects(f"/ws/agents{query}", **headers) as agent:
+            await agent.hears("welcome")
