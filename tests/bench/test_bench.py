@@ -119,3 +119,13 @@ def test_fleet_tells_how_soon_a_stopped_slot_is_free(tmp_path: Path) -> None:
     figures = fleet("stop", tmp_path, "--stops", "1")
     for phase in ("decode", "prefill"):
         assert figures[phase]["ms"]["p50"] >= 0
+
+
+def test_dialects_tells_what_a_token_costs_in_each_and_when_the_first_comes(tmp_path: Path) -> None:
+    options = ["--streams", "3", "--short", "15", "--long", "30", "--repeats", "1", "--questions", "2"]
+    told = bench("dialects.py", tmp_path, *options, "--no-llama")
+    for title in ("native", "A accumulating", "B rooms", "C tokens", "D chunks", "first word"):
+        assert title in told
+    found = json.loads((tmp_path / "dialects.json").read_text())
+    assert all(size["us"] > 0 for dialect in found["costs"].values() for size in dialect.values())
+    assert all(first["first_ms"] >= first["engine_ms"] > 0 for first in found["first"].values())
