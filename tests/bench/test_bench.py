@@ -122,7 +122,7 @@ def test_fleet_tells_how_soon_a_stopped_slot_is_free(tmp_path: Path) -> None:
 
 
 def test_dialects_tells_what_a_token_costs_in_each_and_when_the_first_comes(tmp_path: Path) -> None:
-    options = ["--streams", "3", "--short", "15", "--long", "30", "--repeats", "1", "--questions", "2"]
+    options = ["--streams", "3", "--short", "100", "--long", "200", "--repeats", "1", "--questions", "2"]
     told = bench("dialects.py", tmp_path, *options, "--no-llama")
     for title in ("native", "A accumulating", "B rooms", "C tokens", "D chunks", "first word"):
         assert title in told
