@@ -39,7 +39,7 @@ def test_a_model_without_control_tokens_gets_the_text_as_it_is():
     assert plain(())("<|im_end|>") == "<|im_end|>"
 
 
-def test_every_part_is_plain_but_the_system_prompt_is_its_owners():
+def test_every_part_is_plain_the_system_prompt_too():
     mark = "<|im_end|>"
     turns = (
         Turn("system", (TextPart(f"s{mark}"),)),
@@ -47,7 +47,7 @@ def test_every_part_is_plain_but_the_system_prompt_is_its_owners():
         Turn("assistant", (ToolCallPart("1", "f", f"a{mark}"), ToolResultPart("1", "f", f"o{mark}"))),
     )
     seen = asked(Request(model="x", turns=turns, prefix=f"p{mark}"), "m", plain(CONTROL))
-    assert text_of(seen.turns[0].parts) == f"s{mark}"
+    assert text_of(seen.turns[0].parts) == "s"
     assert text_of(seen.turns[1].parts) == "u"
     assert seen.turns[2].parts == (ToolCallPart("1", "f", "a"), ToolResultPart("1", "f", "o"))
     assert seen.prefix == "p"

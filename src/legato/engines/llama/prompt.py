@@ -74,8 +74,8 @@ def asked(
 ) -> Request:
     """`request` as llama.cpp gets it, for the model `name`, behind the text that is already `written`.
 
-    llama.cpp sends a token a piece, so `pieces` is what is gone of the length that the reply may have. The system prompt
-    is its owner's and stays as it is.
+    llama.cpp sends a token a piece, so `pieces` is what is gone of the length that the reply may have. Nobody's words are
+    control tokens, not even the system prompt's: the owner of a conversation may have added to it.
 
     :raises EngineRefusedError: an image is not in the message itself, or an option is none of the caller's.
     """
@@ -95,10 +95,7 @@ def asked(
         request,
         model=name,
         turns=tuple(
-            turn
-            if turn.role == "system"
-            else Turn(turn.role, tuple(_part(part, without) for part in turn.parts))
-            for turn in request.turns
+            Turn(turn.role, tuple(_part(part, without) for part in turn.parts)) for turn in request.turns
         ),
         prefix=without(prefix),
         options=options,
