@@ -134,6 +134,11 @@ async def test_cut_with_position(person: Someone, model: HeldModel) -> None:
         model.go_on()
         await anna.hears("done")
         await settled(anna)
+        first = anna.frames[0]["from"]
+        await anna.says({**resume, "position": first})
+        assert (await anna.hears("chunk"))["from"] == first
+        await anna.hears("done")
+        await settled(anna)
         for wrong in (-1, 10_000, "far"):
             await anna.says({**resume, "position": wrong})
             await anna.hears(lambda frame: frame["type"] in {"done", "error"})

@@ -61,4 +61,5 @@ async def test_one_who_reads_nothing_harms_nobody(address: str) -> None:
             assert {text.strip() for who, text in heard[0] if who == role} == said
         assert await hears(deaf, ROUNDS) == heard[0]
         for one in (deaf, *people):
-            await one.close()
+            one.transport.abort()
+            await one.wait_closed()
