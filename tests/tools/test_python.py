@@ -138,3 +138,23 @@ def test_other_packages_bring_them_as_entry_points(monkeypatch: pytest.MonkeyPat
     for name, why in (("odd", "no function"), ("lost", "cannot be loaded"), ("none", "no installed package")):
         with pytest.raises(SettingsError, match=why):
             PythonTools(name)
+
+
+async def test_runs_that_never_end_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("legato.tools.python.THREADS", 2)
+    go_on = threading.Event()
+
+    def hang() -> str:
+        """Waits."""
+        go_on.wait()
+        return "done"
+
+    (tool,) = PythonTools("hang", functions=[hang]).tools
+    runs = [asyncio.create_task(tool.run({}, ADA)) for _ in range(2)]
+    await asyncio.sleep(0)
+    runs[0].cancel()
+    with pytest.raises(ToolError, match="busy"):
+        await tool.run({}, ADA)
+    go_on.set()
+    assert await runs[1] == "done"
+    assert await tool.run({}, ADA) == "done"

@@ -22,6 +22,9 @@ GROUP = "legato.tools"
 
 APPROVAL = "__legato_approval__"
 
+THREADS = 64
+"""Threads of one tool that may run at once, those that nobody waits for any more among them."""
+
 Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
 
@@ -40,6 +43,7 @@ class _Tool(Struct, frozen=True):
     model: type[pydantic.BaseModel]
     context_name: str | None
     max_bytes: int
+    threads: set[threading.Thread]
 
     async def run(self, arguments: dict[str, Any], context: Context) -> str:
         try:
@@ -52,8 +56,42 @@ class _Tool(Struct, frozen=True):
         if inspect.iscoroutinefunction(self.function):
             result = await cast("Awaitable[Any]", self.function(**named))
         else:
-            result = await _in_a_thread(lambda: self.function(**named), self.spec.name)
+            result = await self._in_a_thread(lambda: self.function(**named))
         return bounded(_text(result), self.max_bytes)
+
+    async def _in_a_thread(self, function: Callable[[], Any]) -> Any:
+        """In a thread that nobody waits for when the server ends: it cannot be cancelled."""
+        if len(self.threads) >= THREADS:
+            raise ToolError("This tool is busy: too many runs of it have not ended. Try again later.")
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Any] = loop.create_future()
+
+        def say(result: Any, error: BaseException | None) -> None:
+            self.threads.discard(thread)
+            if done.done():
+                return
+            if error is None:
+                done.set_result(result)
+            elif isinstance(error, StopIteration):
+                done.set_exception(RuntimeError("the tool raised StopIteration"))
+            else:
+                done.set_exception(error)
+
+        def work() -> None:
+            result, failure = None, None
+            try:
+                result = function()
+            except BaseException as error:  # noqa: BLE001 (it is raised again where it is waited for)
+                failure = error
+            try:
+                loop.call_soon_threadsafe(say, result, failure)
+            except RuntimeError:
+                return  # the server has ended meanwhile
+
+        thread = threading.Thread(target=work, name=f"tool {self.spec.name}", daemon=True)
+        self.threads.add(thread)
+        thread.start()
+        return await done
 
 
 class PythonTools:
@@ -133,7 +171,7 @@ def _made(function: Function, seconds: float, max_bytes: int, approval: Collecti
     if approval is not None:
         asks = "*" in approval or name in approval
     spec = ToolSpec(name, inspect.getdoc(function) or name, schema)
-    return _Tool(spec, asks, seconds, function, model, context_name, max_bytes)
+    return _Tool(spec, asks, seconds, function, model, context_name, max_bytes, set())
 
 
 def _complaint(error: pydantic.ValidationError) -> str:
@@ -151,33 +189,3 @@ def _text(result: object) -> str:
         return to_json(result).decode()
     except PydanticSerializationError:
         return str(result)
-
-
-async def _in_a_thread(function: Callable[[], Any], name: str) -> Any:
-    """In a thread that nobody waits for when the server ends: it cannot be cancelled."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[Any] = loop.create_future()
-
-    def say(result: Any, error: BaseException | None) -> None:
-        if done.done():
-            return
-        if error is None:
-            done.set_result(result)
-        elif isinstance(error, StopIteration):
-            done.set_exception(RuntimeError("the tool raised StopIteration"))
-        else:
-            done.set_exception(error)
-
-    def work() -> None:
-        result, failure = None, None
-        try:
-            result = function()
-        except BaseException as error:  # noqa: BLE001 (it is raised again where it is waited for)
-            failure = error
-        try:
-            loop.call_soon_threadsafe(say, result, failure)
-        except RuntimeError:
-            return  # the server has ended meanwhile
-
-    threading.Thread(target=work, name=f"tool {name}", daemon=True).start()
-    return await done
