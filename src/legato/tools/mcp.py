@@ -226,7 +226,7 @@ class _Connection:
         except asyncio.CancelledError:
             self._ready.cancel()
             raise
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 (it is raised where it is waited for, or said in the log)
             if not self._ready.done():
                 self._ready.set_exception(error)
             elif not self._leave.is_set():
