@@ -171,7 +171,7 @@ async def test_an_agent_killed_at_any_token_costs_no_byte(tmp_path: Path, kills:
     )
 
 
-@pytest.mark.parametrize("freezes", [1, pytest.param(100, marks=LONG)])
+@pytest.mark.parametrize("freezes", [1, pytest.param(500, marks=LONG)])
 async def test_what_a_thawed_agent_still_says_is_refused(tmp_path: Path, freezes: int) -> None:
     """An agent stands still for longer than its lease, another one goes on, and both are there when it wakes."""
     random = Random(5)
