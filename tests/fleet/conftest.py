@@ -1,4 +1,4 @@
-"""A fleet without sockets: agents by hand, on the test's own loop."""
+"""A fleet without sockets: agents by hand, in virtual time."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,13 @@ from legato.engines.base import Outcome, Request, Turn
 from legato.fleet.decisions import Rules
 from legato.fleet.engine import FleetEngine
 from legato.message import TextPart
+from legato.testing.clock import VirtualLoop
 from legato.testing.engine import Recorder
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:
+    """No socket is in here, so no time has to pass: a lease ends when nothing else is left to happen, however busy the machine."""
+    return {"virtual": VirtualLoop}
 
 
 class ScriptedAgent:

@@ -503,6 +503,8 @@ async def test_without_a_line_a_lost_lease_is_waited_out_and_then_gone_on_with(
     second, _ = await house.ask()
     a.write("one ")
     a.cut()
+    await asyncio.sleep(0.1)
+    b.say("heartbeat", timestamp=0)
     await house.until(lambda: len(house.fleet.view().agents) == 1)
     b.write("x")
     b.end()

@@ -1,0 +1,130 @@
+"""Whatever a client sends, each door answers in its own words, stays open, and nothing fails inside."""
+
+import json
+import logging
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+
+Serve = Callable[..., Any]
+
+VALUES: list[Any] = [
+    *(
+        None,
+        True,
+        0,
+        -1,
+        2**63,
+        10**400,
+        -(10**400),
+        1.5,
+        1e308,
+        [],
+        [[]],
+        {},
+        {"type": "x"},
+        {"a": {"b": [None]}},
+    ),
+    *("", " ", "\0", "a\0b", "\ud800", "\udfff\ud800", "🙂", "x" * 5000, "..", "a/b", "room", "hello"),
+    *(
+        "/",
+        "//",
+        "/ ",
+        "/\ud800",
+        "/help",
+        "/help \ud800",
+        "/new \0",
+        "/title \ud800\x1b[31m",
+        "/system \ud800",
+    ),
+    *(
+        "/model \ud800",
+        "/invite 999999d",
+        "/approve \ud800",
+        "/assistant \ud800",
+        "/export json",
+        "/retry",
+        "/stop",
+    ),
+]
+RAW = [
+    *(
+        '{"type":NaN}',
+        "[",
+        '"ping"',
+        "[]",
+        "1e999",
+        "\ufeff{}",
+        "[" * 5000,
+        '{"a":' * 5000,
+        "[" * 20_000 + "]" * 20_000,
+    ),
+    *(
+        '{"type":"message","message":"\\ud800"}',
+        '{"type":"message","text":' + "9" * 5000 + "}",
+        '{"type":"\\u0000"}',
+    ),
+]
+DOORS = {
+    "/ws/assistant": (["message"], ["content", "message", "session_id"]),
+    "/ws/sessions": (
+        ["chat_message", "join_session", "leave_session"],
+        ["session_id", "content", "message", "stream"],
+    ),
+    "/ws/chat": (["message"], ["message", "conversation_id", "client_message_id"]),
+    "/ws/conversations/room": (
+        ["message", "resume"],
+        ["text", "parts", "client_message_id", "conversationId", "lastMessageId", "position", "epoch"],
+    ),
+    "/ws": (
+        ["follow", "unfollow", "send", "regenerate", "edit", "show", "stop", "typing", "approve", "hello"],
+        [
+            "id",
+            "conversation",
+            "text",
+            "parts",
+            "client_message_id",
+            "parent",
+            "message",
+            "since",
+            "positions",
+            "call",
+        ],
+    ),
+}
+
+
+def value(dice: random.Random, depth: int = 0) -> Any:
+    if depth > 2 or dice.random() < 0.8:
+        return dice.choice(VALUES)
+    if dice.random() < 0.5:
+        return [value(dice, depth + 1) for _ in range(dice.randrange(4))]
+    names = ["type", "text", "data", "attachment", "transcript"]
+    made = {dice.choice(names): value(dice, depth + 1) for _ in range(dice.randrange(4))}
+    return made | {"type": dice.choice(["text", "image", "audio", "x"])}
+
+
+def frame(dice: random.Random, kinds: list[str], fields: list[str]) -> str:
+    if dice.random() < 0.05:
+        return dice.choice(RAW)
+    kind = dice.choice(kinds) if dice.random() < 0.95 else value(dice)
+    return json.dumps({"type": kind} | {name: value(dice) for name in fields if dice.random() < 0.5})
+
+
+@pytest.mark.parametrize("path", DOORS)
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_a_door_that_is_sent_anything(
+    serve: Serve, caplog: pytest.LogCaptureFixture, path: str, seed: int
+) -> None:
+    dice = random.Random(seed)
+    async with serve(assistants={"default": {"engine": "demo", "model": "demo:echo"}}) as server:
+        async with connect(server.address.replace("http", "ws", 1) + path, max_size=None) as socket:
+            for _ in range(300):
+                await socket.send(frame(dice, *DOORS[path]))
+                await socket.send('{"type":"ping"}')
+                while json.loads(await socket.recv())["type"] != "pong":
+                    pass
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
