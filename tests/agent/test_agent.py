@@ -145,7 +145,7 @@ async def test_a_job_that_is_cancelled_before_its_first_step_frees_its_slot(
     door: Door, running: Running
 ) -> None:
     async with running(DemoEngine()) as agent:
-        await door.registered()
+        await door.until(lambda: agent.state.generation == 2)
         key = door.gateway.push("j", "word " * 50)
         frames, door.gateway.out = door.gateway.out, []
         for frame in (*frames, b'{"type":"cancel","jobId":"j","attempt":1}'):

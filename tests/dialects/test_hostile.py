@@ -11,62 +11,37 @@ from websockets.asyncio.client import connect
 
 Serve = Callable[..., Any]
 
+NUMBERS = [0, -1, 2**63, 10**400, -(10**400), 1.5, 1e308]
+NESTED: list[Any] = [[], [[]], {}, {"type": "x"}, {"a": {"b": [None]}}]
+TEXTS = ["", " ", "\0", "a\0b", "\ud800", "\udfff\ud800", "🙂", "x" * 5000, "..", "a/b", "room", "hello"]
+COMMANDS = [
+    "/",
+    "//",
+    "/help",
+    "/new",
+    "/title",
+    "/system",
+    "/model",
+    "/invite",
+    "/approve",
+    "/assistant",
+    "/export",
+    "/retry",
+    "/stop",
+]
+TAILS = ["", " ", " \ud800", " \0", " \ud800\x1b[31m", " 999999d", " json"]
 VALUES: list[Any] = [
-    *(
-        None,
-        True,
-        0,
-        -1,
-        2**63,
-        10**400,
-        -(10**400),
-        1.5,
-        1e308,
-        [],
-        [[]],
-        {},
-        {"type": "x"},
-        {"a": {"b": [None]}},
-    ),
-    *("", " ", "\0", "a\0b", "\ud800", "\udfff\ud800", "🙂", "x" * 5000, "..", "a/b", "room", "hello"),
-    *(
-        "/",
-        "//",
-        "/ ",
-        "/\ud800",
-        "/help",
-        "/help \ud800",
-        "/new \0",
-        "/title \ud800\x1b[31m",
-        "/system \ud800",
-    ),
-    *(
-        "/model \ud800",
-        "/invite 999999d",
-        "/approve \ud800",
-        "/assistant \ud800",
-        "/export json",
-        "/retry",
-        "/stop",
-    ),
+    *(None, True),
+    *NUMBERS,
+    *NESTED,
+    *TEXTS,
+    *(command + tail for command in COMMANDS for tail in TAILS),
 ]
 RAW = [
-    *(
-        '{"type":NaN}',
-        "[",
-        '"ping"',
-        "[]",
-        "1e999",
-        "\ufeff{}",
-        "[" * 5000,
-        '{"a":' * 5000,
-        "[" * 20_000 + "]" * 20_000,
-    ),
-    *(
-        '{"type":"message","message":"\\ud800"}',
-        '{"type":"message","text":' + "9" * 5000 + "}",
-        '{"type":"\\u0000"}',
-    ),
+    *('{"type":NaN}', "[", '"ping"', "[]", "1e999", "\ufeff{}"),
+    *("[" * 5000, '{"a":' * 5000, "[" * 20_000 + "]" * 20_000),
+    *('{"type":"message","message":"\\ud800"}', '{"type":"\\u0000"}'),
+    '{"type":"message","text":' + "9" * 5000 + "}",
 ]
 DOORS = {
     "/ws/assistant": (["message"], ["content", "message", "session_id"]),
@@ -99,7 +74,7 @@ DOORS = {
 
 def value(dice: random.Random, depth: int = 0) -> Any:
     if depth > 2 or dice.random() < 0.8:
-        return dice.choice(VALUES)
+        return dice.choice(dice.choice([NUMBERS, NESTED, TEXTS, VALUES]))
     if dice.random() < 0.5:
         return [value(dice, depth + 1) for _ in range(dice.randrange(4))]
     names = ["type", "text", "data", "attachment", "transcript"]
@@ -120,11 +95,13 @@ async def test_a_door_that_is_sent_anything(
     serve: Serve, caplog: pytest.LogCaptureFixture, path: str, seed: int
 ) -> None:
     dice = random.Random(seed)
-    async with serve(assistants={"default": {"engine": "demo", "model": "demo:echo"}}) as server:
-        async with connect(server.address.replace("http", "ws", 1) + path, max_size=None) as socket:
-            for _ in range(300):
-                await socket.send(frame(dice, *DOORS[path]))
-                await socket.send('{"type":"ping"}')
-                while json.loads(await socket.recv())["type"] != "pong":
-                    pass
+    async with (
+        serve(assistants={"default": {"engine": "demo", "model": "demo:echo"}}) as server,
+        connect(server.address.replace("http", "ws", 1) + path, max_size=None) as socket,
+    ):
+        for _ in range(300):
+            await socket.send(frame(dice, *DOORS[path]))
+            await socket.send('{"type":"ping"}')
+            while json.loads(await socket.recv())["type"] != "pong":
+                pass
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []

@@ -17,6 +17,8 @@ import aiohttp
 import websockets
 from websockets.asyncio.client import ClientConnection
 
+from legato.client.socket import Socket
+
 from .process import ServerProcess
 
 
@@ -186,7 +188,7 @@ async def raw_agent(
 ) -> AsyncIterator[RawAgent]:
     """An agent that has said `register`, in the words of either generation."""
     address = server.address.replace("http", "ws", 1) + "/ws/agents" + (f"?key={key}" if key else "")
-    async with websockets.connect(address) as socket:
+    async with websockets.connect(address, create_connection=Socket) as socket:
         agent = RawAgent(socket)
         await agent.hear("welcome")
         more: dict[str, object] = {}

@@ -10,6 +10,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidPro
 
 from legato import __version__
 from legato.client.address import parts_of
+from legato.client.socket import Socket
 from legato.errors import ForbiddenError, InvalidError, UnauthenticatedError, UnreachableError
 from legato.protocol.close import CloseCode, reconnects
 
@@ -60,6 +61,7 @@ async def dial(url: str, key: str | None) -> ClientConnection:
     try:
         return await connect(
             url,
+            create_connection=Socket,
             additional_headers={"Authorization": f"Bearer {key}"} if key else {},
             user_agent_header=f"legato/{__version__}",
             compression=None,

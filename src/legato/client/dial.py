@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.typing import Subprotocol
 
 from legato import errors
+from legato.client.socket import Socket
 from legato.errors import (
     BusyError,
     ForbiddenError,
@@ -40,6 +41,7 @@ async def dial(url: str, token: str | None) -> ClientConnection:
     try:
         return await connect(
             url,
+            create_connection=Socket,
             subprotocols=[Subprotocol(PROTOCOL)],
             additional_headers={"Authorization": f"Bearer {token}"} if token else {},
             compression=None,
