@@ -25,6 +25,25 @@ model = "demo:echo"
 engine = "demo"
 model = "demo:echo"
 options = { tokens_per_second = 4 }
+[assistants.host]
+engine = "demo"
+model = "demo:echo"
+tools = ["dice"]
+"""
+
+DICE = """
+from legato.tools.python import needs_approval
+
+@needs_approval
+def roll(sides: int) -> str:
+    "Roll a die."
+    return f"one of {sides}"
+
+def count(sides: int) -> int:
+    "Count the sides."
+    return sides
+
+dice = [roll, count]
 """
 
 COMMAND = "import sys; from legato.cli.main import main; sys.argv[0] = 'legato'; main()"
@@ -70,6 +89,12 @@ class Serving:
 
     def __init__(self, directory: Path, *arguments: str, **env: str) -> None:
         (directory / "legato.toml").write_text(CONFIG)
+        (directory / "table.py").write_text(DICE)
+        installed = directory / "table-1.dist-info"
+        installed.mkdir(exist_ok=True)
+        (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: table\nVersion: 1\n")
+        (installed / "entry_points.txt").write_text("[legato.tools]\ndice = table:dice\n")
+        env.setdefault("PYTHONPATH", os.pathsep.join([str(directory), os.environ.get("PYTHONPATH", "")]))
         self.process = subprocess.Popen(
             [sys.executable, "-c", COMMAND, "serve", "--port", "0", *arguments],
             stdout=subprocess.PIPE,

@@ -71,6 +71,50 @@ class TestOneQuestion:
         assert person.ended() == 130
 
 
+class TestTools:
+    """Those of the server: whoever talks sees what runs, and gives the word where one is asked for."""
+
+    def test_one_that_asks_runs_when_the_person_allows_it(self, terminal: Any, server: str) -> None:
+        person = terminal(
+            "chat",
+            "--server",
+            server,
+            "--assistant",
+            "host",
+            '!tool count {"sides": 3}\n!tool roll {"sides": 6}',
+        )
+        person.see('✓ count {"sides": 3}')
+        person.see('roll {"sides": 6}')
+        person.see("May this tool run? [y/N] ")
+        person.type("y\r")
+        person.see('✓ roll {"sides": 6}')
+        person.see("one of 6")
+        assert person.ended() == 0
+
+    @pytest.mark.parametrize("keys", ["n\r", "\r", "\x04"])
+    def test_one_that_asks_does_not_run_without_a_yes(self, terminal: Any, server: str, keys: str) -> None:
+        person = terminal("chat", "--server", server, "--assistant", "host", '!tool roll {"sides": 6}')
+        person.see("May this tool run? [y/N] ")
+        person.type(keys)
+        person.see('✗ roll {"sides": 6}')
+        person.see("A person refused this tool, so it did not run.")
+        assert person.ended() == 0
+        assert "one of 6" not in person.text
+
+    def test_ctrl_c_at_the_question_stops_the_reply(self, terminal: Any, server: str) -> None:
+        person = terminal("chat", "--server", server, "--assistant", "host", '!tool roll {"sides": 6}')
+        person.see("May this tool run? [y/N] ")
+        person.type("\x03")
+        person.see("Stopped.")
+        assert person.ended() == 130
+
+    def test_where_nobody_can_say_yes_it_does_not_run(self, legato: Any, server: str) -> None:
+        shown = legato("chat", "--server", server, "--assistant", "host", '!tool roll {"sides": 6}')
+        assert shown.stderr == "legato: roll needs a person's word and did not run: ask in a terminal.\n"
+        assert shown.returncode == 0
+        assert "one of 6" not in shown.stdout
+
+
 class TestConversation:
     def test_one_talks_stops_leaves_and_goes_on_later(self, terminal: Any, server: str) -> None:
         person = terminal("chat", "--server", server)

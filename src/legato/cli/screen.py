@@ -5,17 +5,20 @@ import time
 from collections.abc import Callable, Iterable
 
 from markdown_it import MarkdownIt
-from msgspec import Struct
+from msgspec import Struct, structs
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.markdown import Markdown
 from rich.segment import Segment
 from rich.text import Text
 
-from legato.stream import Failed, Finished, Fold, State, Terminal
+from legato.stream import Failed, Finished, Fold, State, Terminal, ToolUse
 
 FRAME = 0.05
 """Seconds between two pictures, at least; and four times what one costs, so that a slow terminal is not kept busy."""
+
+LINE = 300
+"""Characters of what a tool is to do, or of why it failed, that are shown."""
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -29,11 +32,28 @@ class Look(Struct, frozen=True):
     waiting: str = ""
     lost: str = ""
     end: Terminal | None = None
+    tools: tuple[ToolUse, ...] = ()
 
 
 def look_of(fold: Fold, lost: str) -> Look:
     thinking = bool(fold.reasoning) and not fold.text
-    return Look(fold.text, "" if fold.text else words(fold.state, thinking), lost, fold.end)
+    tools = tuple(structs.replace(each) for each in fold.tools)
+    if tools and tools[-1].output is None:
+        waiting = f"{tools[-1].name} is running"
+    else:
+        waiting = "" if fold.text else words(fold.state, thinking)
+    return Look(fold.text, waiting, lost, fold.end, tools)
+
+
+def use_of(tool: ToolUse) -> str:
+    """A tool and what it is to do, on a line."""
+    return shortened(f"{tool.name} {tool.arguments}")
+
+
+def shortened(text: str) -> str:
+    """On a line, with an end."""
+    line = harmless(" ".join(text.split()))
+    return line if len(line) <= LINE else f"{line[: LINE - 2]} …"
 
 
 def words(state: State | None, thinking: bool = False) -> str:
@@ -97,6 +117,10 @@ class _Tail:
         yield from self._below
 
 
+def _nobody(call: str, allow: bool) -> None:
+    """There is nobody to tell."""
+
+
 class Screen:
     """`pause` waits so many seconds; tests do not."""
 
@@ -115,41 +139,46 @@ class Screen:
         """What was answered before."""
         self._console.print(markdown(harmless(text)))
 
-    def play(self, look: Callable[[], Look], stop: Callable[[], None]) -> Look:
-        """Show a reply until it ends. The first Ctrl-C asks to `stop` it, the second one is passed on."""
-        shown, stopping, lost, before = "", False, "", ("", "")
+    def play(
+        self, look: Callable[[], Look], stop: Callable[[], None], word: Callable[[str, bool], None] = _nobody
+    ) -> Look:
+        """Show a reply until it ends. The first Ctrl-C asks to `stop` it, the second one is passed on.
+
+        `word` is told the call of a tool that waits for a person's, and whether it may run.
+        """
+        stopping = False
         with Live(console=self._console, transient=True, auto_refresh=False) as live:
+            showing = _Showing(self, self._console, live, word)
             while True:
                 try:
                     now, began = look(), time.perf_counter()
-                    text = harmless(now.text)
-                    # A reply that is told anew is short for a moment; what it says then may well be the same.
-                    if not text.startswith(shown) and (now.end is not None or not shown.startswith(text)):
-                        self.say("The reply starts over.")
-                        shown = ""
-                    if lost and not now.lost:
-                        self.say("Connected again.")
-                    lost = now.lost
+                    showing.show(now)
                     if now.end is not None:
                         break
-                    if ready := settled(text[len(shown) :]):
-                        self._console.print(markdown(text[len(shown) :][:ready]))
-                        self._console.print()
-                        shown = text[: len(shown) + ready]
-                    picture = (text[len(shown) :], lost or ("" if text else f"{now.waiting} …"))
-                    if picture != before:
-                        live.update(_Tail(markdown(picture[0]), [picture[1]]), refresh=True)
-                        before = picture
                     self._pause(max(FRAME, 4 * (time.perf_counter() - began)))
                 except KeyboardInterrupt:
                     if stopping:
                         raise
                     stopping = True
                     stop()
-        if rest := text[len(shown) :]:
-            self._console.print(markdown(rest))
+        showing.print(harmless(now.text))
         self._ending(now.end)
         return now
+
+    def allows(self, tool: ToolUse) -> bool:
+        """Ask the person at the terminal whether it may run."""
+        self._console.print(Text(f"{use_of(tool)}\nMay this tool run?", style="yellow"), end=" ")
+        try:
+            return input("[y/N] ").strip().lower() in ("y", "yes")
+        except EOFError:
+            self._console.print()
+            return False
+
+    def used(self, tool: ToolUse) -> None:
+        """A tool has come back."""
+        self.say(f"{'✗' if tool.failed else '✓'} {use_of(tool)}")
+        if tool.failed:
+            self.say(f"  {shortened(tool.output or '')}", "red")
 
     def _ending(self, end: Terminal) -> None:
         match end:
@@ -161,3 +190,61 @@ class Screen:
                 self.say("It is longer than it may be, and ends here.")
             case _:
                 pass
+
+
+class _Showing:
+    """One reply: `_above` is the text that stands for good, with the first `_told` tools; below it is what may still change."""
+
+    def __init__(
+        self, screen: Screen, console: Console, live: Live, word: Callable[[str, bool], None]
+    ) -> None:
+        self._screen = screen
+        self._console = console
+        self._live = live
+        self._word = word
+        self._above = ""
+        self._told = 0
+        self._asked: set[str] = set()
+        self._lost = ""
+        self._below = ("", "")
+
+    def show(self, now: Look) -> None:
+        text = harmless(now.text)
+        # A reply that is told anew is short for a moment; what it says then may well be the same.
+        if not text.startswith(self._above) and (now.end is not None or not self._above.startswith(text)):
+            self._screen.say("The reply starts over.")
+            self._above = ""
+        if self._lost and not now.lost:
+            self._screen.say("Connected again.")
+        self._lost = now.lost
+        self._tools(now)
+        if now.end is not None:
+            return
+        if ready := settled(text[len(self._above) :]):
+            self.print(text[: len(self._above) + ready])
+            self._console.print()
+        below = (text[len(self._above) :], now.lost or (f"{now.waiting} …" if now.waiting else ""))
+        if below != self._below:
+            self._live.update(_Tail(markdown(below[0]), [below[1]]), refresh=True)
+            self._below = below
+
+    def print(self, text: str) -> None:
+        """Let the text stand for good, up to here."""
+        if len(text) > len(self._above):
+            self._console.print(markdown(text[len(self._above) :]))
+            self._above = text
+
+    def _tools(self, now: Look) -> None:
+        for tool in now.tools[self._told :]:
+            asks = tool.asking and now.end is None and tool.call not in self._asked
+            if tool.output is None and not asks:
+                return
+            self.print(harmless(now.text[: tool.at]))
+            if asks:
+                self._asked.add(tool.call)
+                self._live.stop()
+                self._word(tool.call, self._screen.allows(tool))
+                self._live.start()
+                return
+            self._screen.used(tool)
+            self._told += 1

@@ -11,9 +11,9 @@ from rich.console import Console
 from legato.cli.backstage import Backstage
 from legato.cli.screen import Look, Screen, look_of
 from legato.client import Away, Client, Connected, Reply, Watch
-from legato.errors import InvalidError, LegatoError, UnauthenticatedError, UnreachableError
+from legato.errors import InvalidError, LegatoError, NotFoundError, UnauthenticatedError, UnreachableError
 from legato.protocol.messages import CommandAnswer
-from legato.stream import Failed, Finished
+from legato.stream import Failed, Finished, ToolAsked
 
 INTERRUPTED = 130
 """The exit status of what Ctrl-C ended, as shells have it."""
@@ -77,7 +77,7 @@ class Talk:
         reply: Reply | None = None
         try:
             reply = self._backstage.call(self._asked(question))
-            self._backstage.call(reply.wait())
+            self._backstage.call(self._unattended(reply))
         except KeyboardInterrupt:
             if reply is None:
                 return INTERRUPTED
@@ -89,6 +89,17 @@ class Talk:
         if isinstance(reply.end, Failed):
             sys.stderr.write(f"legato: {reply.end.message}\n")
         return _status(reply)
+
+    async def _unattended(self, reply: Reply) -> None:
+        """Wait for a reply where nobody could give a tool the word that it waits for."""
+        async for event in reply:
+            if isinstance(event, ToolAsked):
+                sys.stderr.write(
+                    f"legato: {event.name} needs a person's word and did not run: ask in a terminal.\n"
+                )
+                with suppress(NotFoundError):
+                    await self.client.approve(reply.conversation, reply.id, event.call, allow=False)
+        await reply.wait()
 
     def ask_aloud(self, question: str) -> int:
         """Show the reply while it is written."""
@@ -210,7 +221,13 @@ class Talk:
         def stop() -> None:
             sending.add_done_callback(begun)
 
-        self._screen.play(now, stop)
+        def word(call: str, allow: bool) -> None:
+            reply = sending.result()
+            # Somebody else's word may have come first, and the reply may be over.
+            with suppress(NotFoundError):
+                self._backstage.call(self.client.approve(reply.conversation, reply.id, call, allow))
+
+        self._screen.play(now, stop, word)
         reply = sending.result()
         self.conversation, self._last = reply.conversation, reply.id
         return reply

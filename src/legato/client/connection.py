@@ -23,6 +23,8 @@ from legato.errors import InvalidError, LegatoError, UnreachableError
 from legato.protocol.messages import (
     PROTOCOL,
     Answer,
+    Approve,
+    Approved,
     ClientMessage,
     CommandAnswer,
     ConversationChanged,
@@ -204,6 +206,15 @@ class Client:
         """Stop a reply, or all that run in a conversation. Returns the ids of those that were stopped."""
         answer = await self._ask(Stop(conversation=conversation, message=message), Stopped)
         return answer.messages
+
+    async def approve(self, conversation: str, message: str, call: str, allow: bool = True) -> None:
+        """Give a person's word on a tool of the reply `message` that waits for one: it may run, or it may not.
+
+        The first word counts; one that comes later changes nothing.
+
+        :raises NotFoundError: no tool of this name waits there.
+        """
+        await self._ask(Approve(conversation=conversation, message=message, call=call, allow=allow), Approved)
 
     async def show(self, conversation: str, message: str) -> ConversationView:
         """Show the branch that ends in `message`."""

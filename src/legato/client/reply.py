@@ -1,7 +1,7 @@
 """What a user of the client holds: a reply that is being written, and a conversation that is watched."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 from legato.client.happenings import Happening, StartedOver, Streamed
@@ -10,7 +10,17 @@ from legato.client.state import Followed
 from legato.client.stream import Stream
 from legato.errors import LegatoError
 from legato.protocol.messages import ConversationView, MessageView, PersonView
-from legato.stream import Event, Fold, Reasoning, State, Terminal, Text
+from legato.stream import (
+    Event,
+    Fold,
+    Reasoning,
+    State,
+    Terminal,
+    Text,
+    ToolAsked,
+    ToolFinished,
+    ToolStarted,
+)
 
 
 class Reply:
@@ -74,16 +84,10 @@ class Reply:
 
     def __aiter__(self) -> Inbox[Event | StartedOver]:
         reader: Inbox[Event | StartedOver] = Inbox()
-        fold = self._stream.fold
-        so_far: list[Event | None] = [
-            fold.state,
-            Reasoning(fold.reasoning) if fold.reasoning else None,
-            Text(fold.text) if fold.text else None,
-            self._stream.end,
-        ]
-        for event in so_far:
-            if event is not None:
-                reader.put(event)
+        for event in _so_far(self._stream.fold):
+            reader.put(event)
+        if self._stream.end is not None:
+            reader.put(self._stream.end)
         if self._ended.is_set():
             reader.close(self._error)
         else:
@@ -191,3 +195,22 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _so_far(fold: Fold) -> Iterator[Event]:
+    """What a reply says up to now, in as few events as that takes: each tool where it stands in the text."""
+    if fold.state is not None:
+        yield fold.state
+    if fold.reasoning:
+        yield Reasoning(fold.reasoning)
+    text, said = fold.text, 0
+    for tool in fold.tools:
+        if tool.at > said:
+            yield Text(text[said : tool.at])
+            said = tool.at
+        made = ToolAsked if tool.asking else ToolStarted
+        yield made(tool.call, tool.name, tool.arguments)
+        if tool.output is not None:
+            yield ToolFinished(tool.call, tool.output, tool.failed)
+    if text[said:]:
+        yield Text(text[said:])

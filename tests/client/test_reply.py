@@ -1,0 +1,42 @@
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from legato.client.reply import Reply
+from legato.client.stream import Stream
+from legato.stream import Event, Finished, Fold, Reasoning, State, Text, ToolAsked, ToolFinished, ToolStarted
+
+
+def run_of_a_tool(call: str, asks: bool, runs: bool, comes_back: bool) -> list[Event]:
+    asked = [ToolAsked(call, "roll", "{}")] if asks else []
+    started = [ToolStarted(call, "roll", "{}")] if runs or not asks else []
+    return [*asked, *started, *([ToolFinished(call, "6", failed=asks)] if comes_back else [])]
+
+
+pieces = st.one_of(
+    st.text(max_size=3).map(lambda text: [Text(text)]),
+    st.text(max_size=3).map(lambda text: [Reasoning(text)]),
+    st.builds(run_of_a_tool, st.uuids().map(str), st.booleans(), st.booleans(), st.booleans()),
+    st.just([State("answering", model="m")]),
+)
+
+
+@given(st.lists(pieces, max_size=8), st.booleans())
+def test_one_who_reads_from_the_middle_is_told_all_that_was(said: list[list[Event]], ends: bool) -> None:
+    stream = Stream("s", "c")
+    for event in [*(each for piece in said for each in piece), *([Finished("stop")] if ends else [])]:
+        stream.fold.apply(event)
+
+    async def read() -> Fold:
+        reply = Reply(stream, "c")
+        reader = aiter(reply)
+        reply.close(None)
+        return Fold([event async for event in reader if not isinstance(event, str)])
+
+    fold = asyncio.run(read())
+    assert (fold.text, fold.reasoning, fold.tools) == (
+        stream.fold.text,
+        stream.fold.reasoning,
+        stream.fold.tools,
+    )
