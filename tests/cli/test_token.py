@@ -25,6 +25,12 @@ def test_it_may_allow_something_else(legato: Any) -> None:
     assert jwt.decode(shown.stdout.strip(), SECRET, ["HS256"])["scope"] == "admin"
 
 
+def test_it_may_name_the_person_as_others_see_them(legato: Any) -> None:
+    shown = legato("token", "--user", "ann", "--name", "Ann A.", env={"LEGATO_JWT_SECRET": SECRET})
+    claims = jwt.decode(shown.stdout.strip(), SECRET, ["HS256"])
+    assert (claims["sub"], claims["name"]) == ("ann", "Ann A.")
+
+
 def test_the_secret_may_stand_in_the_config_and_be_short(legato: Any, tmp_path: Path) -> None:
     (tmp_path / "legato.toml").write_text(
         '[auth]\njwt_secret = "secret"\nuser_claim = "user"\naudience = "us"\n'

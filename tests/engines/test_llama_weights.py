@@ -88,7 +88,9 @@ def test_the_default_is_found_wherever_it_is(models, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["llama3", "no/such/path.bin", "./m.gguf", "/m.gguf", "../m.gguf"])
-def test_what_is_nowhere_is_not_found_and_the_ways_are_told(models, name):
+def test_what_is_nowhere_is_not_found_and_the_ways_are_told(models, name, monkeypatch, tmp_path):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(ModelNotFoundError) as caught:
         find_model(name, models)
     assert name in caught.value.message

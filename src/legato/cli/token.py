@@ -29,6 +29,9 @@ def seconds(text: str) -> float:
 
 def token(
     user: Annotated[str, typer.Option(help="The user it names.")],
+    name: Annotated[
+        str | None, typer.Option(help="What the others see of them.  [default: the user]", show_default=False)
+    ] = None,
     ttl: Annotated[str, typer.Option(help="How long it is good: 30m, 1h, 7d.")] = "1h",
     scope: Annotated[
         str | None,
@@ -38,4 +41,4 @@ def token(
 ) -> None:
     """Print a token for a user, and nothing else. It is signed with the secret that the server has."""
     settings = load_settings({"config": config})
-    typer.echo(issue_token(settings.auth, user, seconds(ttl), time.time(), scopes=scope))
+    typer.echo(issue_token(settings.auth, user, seconds(ttl), time.time(), name=name, scopes=scope))
