@@ -2,14 +2,13 @@
 
 import asyncio
 import ssl
-from ipaddress import ip_address
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidProxy, InvalidStatus, InvalidURI
 
 from legato import __version__
-from legato.client.address import parts_of
+from legato.client.address import is_here, parts_of
 from legato.client.socket import Socket
 from legato.errors import ForbiddenError, InvalidError, UnauthenticatedError, UnreachableError
 from legato.protocol.close import CloseCode, reconnects
@@ -65,7 +64,7 @@ async def dial(url: str, key: str | None) -> ClientConnection:
             additional_headers={"Authorization": f"Bearer {key}"} if key else {},
             user_agent_header=f"legato/{__version__}",
             compression=None,
-            proxy=None if _is_here(url) else True,
+            proxy=None if is_here(url) else True,
             ssl=_tls() if secure else None,
             open_timeout=PATIENCE,
             close_timeout=1.0,
@@ -145,11 +144,3 @@ def _tls() -> ssl.SSLContext:
     # Authorities made at home often lack the key identifiers that Python 3.13 asks for by default.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
-
-
-def _is_here(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

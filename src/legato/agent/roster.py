@@ -7,14 +7,13 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from legato.engines.base import Engine, Model, Out, Outcome, Request, ToolCall
+from legato.engines.base import Engine, Model, Nobody, Out, Outcome, Request
 from legato.engines.history import fitted, perceives
 from legato.engines.llama.engine import LlamaEngine
 from legato.engines.ollama import OllamaEngine
 from legato.errors import EngineError, EngineUnavailableError, ModelNotFoundError
 from legato.fleet.names import LATEST, short
 from legato.fleet.protocol import Facts
-from legato.stream import State
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +85,7 @@ class Roster:
                 await llama.ready()
             case OllamaEngine() as ollama:
                 # A chat without messages loads the model and says nothing (Ollama's API documentation).
-                await ollama.generate(Request(model=model, turns=()), _NOBODY)
+                await ollama.generate(Request(model=model, turns=()), Nobody())
             case _:
                 pass
 
@@ -158,22 +157,3 @@ async def _facts(engine: Engine, name: str, model: Model) -> Facts:
         context=model.context or can.context,
         can=can,
     )
-
-
-class _Nobody:
-    def text(self, text: str) -> None: ...
-
-    def reasoning(self, text: str) -> None: ...
-
-    def tool_call(self, call: ToolCall) -> None: ...
-
-    def state(self, state: State) -> None: ...
-
-    def mark(self) -> int:
-        return 0
-
-    def rewind(self, to: int = 0) -> bool:
-        return True
-
-
-_NOBODY = _Nobody()

@@ -1,5 +1,6 @@
 """Where a server is, however a person writes it."""
 
+from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from legato.errors import InvalidError
@@ -33,3 +34,12 @@ def socket_url(server: str) -> str:
         )
     path = parts.path.rstrip("/")
     return urlunsplit(parts._replace(path=path if path.endswith("/ws") else f"{path}/ws"))
+
+
+def is_here(url: str) -> bool:
+    """Whether this machine answers there, so that no proxy stands between."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

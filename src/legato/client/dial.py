@@ -3,15 +3,14 @@
 import asyncio
 import errno
 import os
-from ipaddress import ip_address
 from socket import gaierror
-from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.typing import Subprotocol
 
 from legato import errors
+from legato.client.address import is_here
 from legato.client.socket import Socket
 from legato.errors import (
     BusyError,
@@ -45,7 +44,7 @@ async def dial(url: str, token: str | None) -> ClientConnection:
             subprotocols=[Subprotocol(PROTOCOL)],
             additional_headers={"Authorization": f"Bearer {token}"} if token else {},
             compression=None,
-            proxy=None if _is_here(url) else True,
+            proxy=None if is_here(url) else True,
             open_timeout=PATIENCE,
             close_timeout=1.0,
             # Silence is watched in the protocol's own words, which pass every proxy.
@@ -124,14 +123,6 @@ def _reason(error: Exception) -> str:
         if said.startswith(f"Multiple exceptions: [Errno {errno.ECONNREFUSED}]")
         else said
     )
-
-
-def _is_here(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _all(kind: type[LegatoError]) -> list[type[LegatoError]]:

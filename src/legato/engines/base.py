@@ -143,6 +143,24 @@ class Out(Protocol):
         ...
 
 
+class Nobody:
+    """Takes whatever an engine writes where nobody reads. What was read by nobody cannot be taken back."""
+
+    def text(self, text: str) -> None: ...
+
+    def reasoning(self, text: str) -> None: ...
+
+    def tool_call(self, call: ToolCall) -> None: ...
+
+    def state(self, state: State) -> None: ...
+
+    def mark(self) -> int:
+        return 0
+
+    def rewind(self, to: int = 0) -> bool:
+        return False
+
+
 class Engine(Protocol):
     """Something that writes replies. One object serves any number of requests at once."""
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from legato.engines.base import Engine, Out, Outcome, Request, ToolCall
+from legato.engines.base import Engine, Nobody, Out, Outcome, Request, ToolCall
 from legato.errors import EngineTimeoutError
 from legato.stream import State
 
@@ -74,7 +74,7 @@ class Watch:
                 return await engine.generate(request, self)
             finally:
                 self._disarm()
-                self._out = _NOBODY
+                self._out = Nobody()
                 ours = self._expired and self._task.uncancel() <= before
         except asyncio.CancelledError:
             if ours:
@@ -147,24 +147,3 @@ class Watch:
     def _complaint(self) -> str:
         what = "said nothing more" if self.shown else "said nothing"
         return f"{self._model} {what} for {self._limit:g} s. Please try again."
-
-
-class _Nobody:
-    """Takes what an engine says after it was told to stop."""
-
-    def text(self, text: str) -> None: ...
-
-    def reasoning(self, text: str) -> None: ...
-
-    def tool_call(self, call: ToolCall) -> None: ...
-
-    def state(self, state: State) -> None: ...
-
-    def mark(self) -> int:
-        return 0
-
-    def rewind(self, to: int = 0) -> bool:
-        return False
-
-
-_NOBODY = _Nobody()
