@@ -319,6 +319,19 @@ class TestWhoMayCome:
                     assert (await bob.ask("Hello", session_id=session)).kinds == ["error", "typing_stop"]
             assert len(set(said)) == 1
 
+    async def test_a_session_that_was_refused_in_a_frame_is_not_asked_for_again(self, serve: Serve) -> None:
+        async with serve(**AUTH) as server:
+            async with accumulating(server.address, token=token("ada")) as ada:
+                await ada.ask("Hello")
+            async with accumulating(server.address, token=token("bob")) as bob:
+                assert (await bob.ask("Hello", session_id=ada.session)).kinds == ["error", "typing_stop"]
+                answer = await bob.ask("one two")
+                assert answer.bubble == "one two"
+                own = answer.first("message_received")["session_id"]
+                assert own != ada.session
+                assert (await bob.ask("Hello", session_id=ada.session)).kinds == ["error", "typing_stop"]
+                assert (await bob.ask("three")).first("message_received")["session_id"] == own
+
     async def test_a_session_that_is_deleted_ends_with_an_error(
         self, serve: Serve, engine: ScriptedEngine
     ) -> None:

@@ -65,7 +65,7 @@ class AccumulatingDialect(Dialect["AccumulatingVisit"]):
 
 
 class AccumulatingVisit(Visit):
-    """`here` is the session it is in; `named` the one it asked for, which may be refused, or not be there yet."""
+    """`here` is the session it is in; `named` that one, or the one its address asked for: refused, or not there yet."""
 
     def __init__(self, dialect: AccumulatingDialect, handshake: Handshake, socket: Socket) -> None:
         super().__init__(dialect, handshake, socket)
@@ -102,8 +102,7 @@ class AccumulatingVisit(Visit):
         match kind:
             case "message":
                 text = text_in(frame, "content", "message")
-                self.named = id_in(frame, "session_id") or self.named
-                await self._hear(person, text)
+                await self._hear(person, text, id_in(frame, "session_id") or self.named)
             case "ping":
                 self.send(encode(frames.Pong(self.stamp())))
             case _:
@@ -144,14 +143,17 @@ class AccumulatingVisit(Visit):
         for log in self.service.logs(room.session):
             room.on_stream(log)
 
-    async def _hear(self, person: Person, text: str) -> None:
-        """A message that cannot be answered has an error for its answer, and the typing is over."""
+    async def _hear(self, person: Person, text: str, named: str | None) -> None:
+        """A message that cannot be answered has an error for its answer, and the typing is over.
+
+        `named` is the session it is for; one that is refused is forgotten, or the next message would be refused for it too.
+        """
         try:
-            if self.named is not None and self.named != self.here:
-                await self.enter(self.named)
+            if named is not None and named != self.here:
+                await self.enter(named)
                 if self.gone:
                     return
-                room = self.settle(self.named)
+                room = self.settle(named)
                 # What ended before would be taken for the answer to this message.
                 room.owed.clear()
                 await self._come_back(person, room)
