@@ -277,6 +277,37 @@ def test_without_a_line_what_lost_its_agent_waits_for_as_long_as_a_lease() -> No
     assert refused(fleet.look(11)) == [("1", "lost")]
 
 
+def test_who_waits_is_told_when_nobody_is_left_who_could_and_nobody_comes_back() -> None:
+    fleet = a_fleet(agent("a", generation=1), agent("b", "n"), queue_seconds=60, lease=10)
+    fleet.submit(Ticket("1", "m"), 0)
+    fleet.submit(Ticket("2", "m"), 0)
+    fleet.submit(Ticket("3", "n"), 0)
+    fleet.submit(Ticket("4", "n"), 0)
+    fleet.cut("a", 5)
+    assert fleet.due(14.9) == 15
+    assert refused(fleet.look(14.9)) == []
+    assert sorted(refused(fleet.look(15))) == [("1", "lost"), ("2", "no_model")]
+    assert refused(fleet.look(60)) == [("4", "late")]
+
+
+def test_but_waits_as_before_where_somebody_came_in_time() -> None:
+    fleet = a_fleet(agent("a", generation=1), queue_seconds=60, lease=10)
+    for job in "123":
+        fleet.submit(Ticket(job, "m"), 0)
+    fleet.cut("a", 5)
+    assert assigned(fleet.join(agent("b"), 14)) == [("1", "b", 2)]
+    assert refused(fleet.look(59)) == []
+    assert refused(fleet.look(60)) == [("2", "late"), ("3", "late")]
+
+
+def test_an_agent_that_ends_is_nobody_to_wait_for() -> None:
+    fleet = a_fleet(queue_seconds=60, lease=10)
+    fleet.submit(Ticket("1", "m"), 0)
+    fleet.drain("a")
+    fleet.submit(Ticket("2", "m"), 0)
+    assert refused(fleet.look(10)) == [("2", "no_model")]
+
+
 def test_an_agent_that_is_about_to_end_and_holds_nothing_is_gone_once_it_is_cut() -> None:
     fleet = a_fleet(agent("a"), agent("b"))
     fleet.submit(Ticket("1", "m"), 0)

@@ -15,7 +15,8 @@ class Rules(Struct, frozen=True):
     """Times are in seconds.
 
     A new job waits `queue_seconds` at most (0: it is refused where no slot is free), and no more than `queue_size` of them
-    wait. One that lost its agent waits in any case, for the longer of `queue_seconds` and `lease`.
+    wait. One that lost its agent waits in any case, for the longer of `queue_seconds` and `lease`. One for which no agent
+    is there any more waits for `lease` at most: that is the time to come back.
     `lease` is how long an agent that was cut may come back and go on, `grace` how long its jobs stay with it although
     another could take them. `attempts` is how many agents a job may cost. A job nobody wants has `unwanted` to end
     before its agent's connection is closed. A conversation waits `home_seconds` for the agent that has read it,

@@ -21,9 +21,11 @@ class Ticket(Struct, frozen=True):
 
 
 class Entry:
-    """A job in the books. It waits (`seat` None), runs, or is away: its agent was cut at `away` and may come back."""
+    """A job in the books. It waits (`seat` None), runs, or is away: its agent was cut at `away` and may come back. While it
+    waits, `alone` is since when no agent that is there could do it; None: one could."""
 
     __slots__ = (
+        "alone",
         "attempt",
         "away",
         "began",
@@ -48,6 +50,7 @@ class Entry:
         self.tried: set[str] = set()
         self.seat: str | None = None
         self.away: float | None = None
+        self.alone: float | None = None
         self.place = 0
 
 

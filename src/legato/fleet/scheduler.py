@@ -32,12 +32,12 @@ class Scheduler:
     def join(self, agent: Agent, now: float) -> list[Decision]:
         """An agent that was not here before takes jobs."""
         self.seats[agent.id] = Seat(agent)
-        return self._dispatch(now)
+        return self._settle(now)
 
     def has_models(self, agent: str, facts: Mapping[str, Facts], now: float) -> list[Decision]:
         """Its models came or went."""
         self.seats[agent].facts = dict(facts)
-        return self._dispatch(now)
+        return self._settle(now)
 
     def drain(self, agent: str) -> None:
         """It wants no more jobs."""
@@ -56,7 +56,7 @@ class Scheduler:
         for job in seat.holds:
             entry = self._away[job] = self.jobs[job]
             entry.away = now
-        return self._dispatch(now)
+        return self._settle(now)
 
     def back(self, agent: Agent, held: Iterable[tuple[str, int]], now: float) -> list[Decision]:
         """It came back within its lease, and goes on with the jobs of `held` that are still its own."""
@@ -70,7 +70,7 @@ class Scheduler:
             else:
                 self._free(seat, job)
                 decisions += self._lost(self.jobs[job], now)
-        return decisions + self._dispatch(now)
+        return decisions + self._settle(now)
 
     def lapse(self, agent: str, now: float) -> list[Decision]:
         """It is connected and was silent for longer than its lease: what it holds goes elsewhere, and it gets nothing
@@ -83,12 +83,12 @@ class Scheduler:
                 self._unwant(seat, job, hold, now)
                 decisions.append(Cancel(job, agent, hold.attempt))
                 decisions += self._lost(self.jobs[job], now)
-        return decisions + self._dispatch(now)
+        return decisions + self._settle(now)
 
     def thaw(self, agent: str, now: float) -> list[Decision]:
         """It speaks again."""
         self.seats[agent].present = True
-        return self._dispatch(now)
+        return self._settle(now)
 
     def leave(self, agent: str, now: float) -> list[Decision]:
         """It is gone for good."""
@@ -98,7 +98,7 @@ class Scheduler:
             self._free(seat, job)
             if hold.unwanted is None:
                 decisions += self._lost(self.jobs[job], now)
-        return decisions + self._dispatch(now)
+        return decisions + self._settle(now)
 
     # Jobs.
 
@@ -110,6 +110,8 @@ class Scheduler:
             if not ticket.patience:
                 return [Refuse(ticket.job, "no_model", self._wait_for_room())]
             entry.deadline = now + min(ticket.patience, rules.queue_seconds)
+        if not self._served(entry):
+            entry.alone = now
         self.jobs[ticket.job] = entry
         self.line.put(entry)
         decisions = self._give(now)
@@ -197,8 +199,8 @@ class Scheduler:
                 overdue[agent] = None
         decisions += map(HangUp, overdue)
         decisions += self._dispatch(now)
-        for entry in [entry for entry in self.line if entry.deadline <= now]:
-            reason: Reason = "late" if self._possible(entry) else "no_model"
+        for entry in [entry for entry in self.line if self._deadline(entry) <= now]:
+            reason: Reason = "late" if entry.alone is None else "no_model"
             decisions.append(self._refuse(entry, "lost" if entry.losses else reason))
         return _once(decisions + self._places())
 
@@ -215,7 +217,7 @@ class Scheduler:
             if entry.away is not None and (at := entry.away + rules.grace) > now
         ]
         if self.line:
-            times += [entry.deadline for entry in self.line]
+            times += [self._deadline(entry) for entry in self.line]
             times += [at for entry in self.line if (at := entry.since + rules.home_seconds) > now]
             times += [seat.pause for seat in self.seats.values() if seat.pause > now]
         return max(now, min(times)) if times else None
@@ -225,6 +227,29 @@ class Scheduler:
     def _possible(self, entry: Entry) -> bool:
         """Whether anybody could do it, now or later."""
         return any(seat.could(entry) for seat in self.seats.values())
+
+    def _served(self, entry: Entry) -> bool:
+        """Whether one of the agents that are there could do it, now or once it has a free slot."""
+        return any(seat.present and not seat.draining and seat.could(entry) for seat in self.seats.values())
+
+    def _deadline(self, entry: Entry) -> float:
+        """Until when it waits: where nobody is there for it, no longer than an agent has to come back."""
+        if entry.alone is None:
+            return entry.deadline
+        return min(entry.deadline, entry.alone + self.rules.lease)
+
+    def _settle(self, now: float) -> list[Decision]:
+        """Agents or their models came or went: see who is left alone by it, and give out what can be given out."""
+        served: dict[tuple[str, bool], bool] = {}
+        for entry in self.line:
+            wanted = entry.ticket.model, entry.ticket.continuing
+            if wanted not in served:
+                served[wanted] = self._served(entry)
+            if served[wanted]:
+                entry.alone = None
+            elif entry.alone is None:
+                entry.alone = now
+        return self._dispatch(now)
 
     def _able(self, entry: Entry, now: float) -> list[Seat]:
         return [seat for seat in self.seats.values() if seat.can(entry, now)]
@@ -306,6 +331,7 @@ class Scheduler:
             return [self._refuse(entry, "lost")]
         # How long a new one waits is a matter of manners; one that was begun is owed at least what its agent had.
         entry.since, entry.deadline = now, now + max(self.rules.queue_seconds, self.rules.lease)
+        entry.alone = None if self._served(entry) else now
         self._requeue(entry)
         return []
 
