@@ -28,6 +28,7 @@ PAGES = sorted(
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 SPAN = re.compile(r"`[^`\n]*`")
+TEST = re.compile(r"`(tests/[\w/.]+)::(\w+)`")
 HEADING = re.compile(r"^#{1,6} +(.+)$", re.MULTILINE)
 
 
@@ -127,6 +128,16 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         if not file.exists() or (anchor and anchor not in anchors(file)):
             broken.append(target)
     assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_test_that_is_named_is_there(page: Path) -> None:
+    missing = [
+        f"{file}::{name}"
+        for file, name in TEST.findall(page.read_text(encoding="utf-8"))
+        if not re.search(rf"\bdef {name}\(", (ROOT / file).read_text(encoding="utf-8"))
+    ]
+    assert missing == []
 
 
 def test_every_page_can_be_found_from_the_map() -> None:
