@@ -105,3 +105,23 @@ async def test_a_door_that_is_sent_anything(
             while json.loads(await socket.recv())["type"] != "pong":
                 pass
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+@pytest.mark.parametrize("path", [path for path in DOORS if path != "/ws"])
+@pytest.mark.parametrize(
+    "payload", [b"\xff\xfe", b'{"type":"ping"}', [b"\0", b"\0"]], ids=["bytes", "json", "parts"]
+)
+async def test_a_binary_frame_is_an_error_like_any_bad_frame(
+    serve: Serve, path: str, payload: bytes | list[bytes]
+) -> None:
+    async with (
+        serve(assistants={"default": {"engine": "demo", "model": "demo:echo"}}) as server,
+        connect(server.address.replace("http", "ws", 1) + path) as socket,
+    ):
+        await socket.send(payload)
+        await socket.send('{"type":"ping"}')
+        said = []
+        while not said or said[-1]["type"] != "pong":
+            said.append(json.loads(await socket.recv()))
+        [error] = [frame for frame in said if frame["type"] == "error"]
+        assert "binary" in (error.get("message") or error["error"])

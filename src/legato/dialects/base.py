@@ -6,7 +6,7 @@ of each whole text frame, and writes whole payloads. All calls are synchronous a
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -60,6 +60,15 @@ class Session(Protocol):
 
     def closed(self) -> None:
         """The socket is gone; called exactly once, whoever closed it. Nothing is written after it."""
+        ...
+
+
+@runtime_checkable
+class Forgiving(Protocol):
+    """A session that answers a binary message with an error. The socket of any other one is closed for it."""
+
+    def binary(self) -> None:
+        """A binary message came, which no dialect has; what is in it is not read. Never raises."""
         ...
 
 

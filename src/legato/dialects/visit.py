@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 RECEIVED = 1024 * 1024
 """Bytes of a frame up to which a client that sent too much is told so. Beyond, its socket is closed."""
 
+BINARY = b"\xff"
+"""Stands for a binary message among those that came; no text has this byte."""
+
 SAID = 200
 """Characters of a complaint about JSON."""
 
@@ -188,6 +191,9 @@ class Visit(ABC):
         if not self.gone and not self._inbox.put(payload, len(payload), self._answer):
             self.leave(CloseCode.TOO_MANY, "too much at once")
 
+    def binary(self) -> None:
+        self.received(BINARY)
+
     @abstractmethod
     def resumed(self) -> None:
         """The socket takes more again: mark the viewers."""
@@ -276,6 +282,8 @@ class Visit(ABC):
             raise InvalidError(
                 f"A frame can have {self.host.max_frame_bytes:,} bytes at most; this one has {len(payload):,}."
             )
+        if payload is BINARY:
+            raise InvalidError("Frames are text here, and this one was binary. Send it as text.")
         frame = decode(payload)
         kind = frame.get("type")
         if not isinstance(kind, str):

@@ -58,6 +58,13 @@ class Talk(Session):
         self.over.set()
 
 
+class Gentle(Talk):
+    """A talk that goes on behind a binary message."""
+
+    def binary(self) -> None:
+        self.socket.send(b"text, please")
+
+
 class House:
     """A running server, and the sessions that were opened in it."""
 
@@ -125,6 +132,10 @@ async def house(
         talks.append(talk)
         return talk
 
+    def open_gentle(handshake: Handshake, socket: Socket) -> Talk:
+        talks.append(talk := Gentle(handshake, socket))
+        return talk
+
     app = FastAPI()
 
     @app.get("/health")
@@ -142,6 +153,7 @@ async def house(
     standard = [
         Door("/ws", open_talk, ("legato.v1", "legato.v2")),
         Door("/rooms/{room}/seats/{seat}", open_talk),
+        Door("/forgiving", open_gentle),
         Door("/large", open_talk, max_frame_bytes=1 << 20, max_frames_per_second=0),
     ]
     options = open_doors(app, doors or standard, transport=transport, limits=limits, origins=origins)

@@ -87,6 +87,33 @@ def test_a_text_is_heard_exactly_if_it_is_utf8(payload: bytes) -> None:
         assert (whole.heard, whole.ends) == (cut.heard, cut.ends) == ([payload], [])
 
 
+class Forgiving(Listener):
+    def on_binary(self) -> bool:
+        self.heard.append(b"<binary>")
+        return True
+
+
+@given(st.lists(st.binary(max_size=20), min_size=1, max_size=4), st.integers(1, 50))
+def test_a_binary_message_can_be_passed_over_whole(pieces: list[bytes], size: int) -> None:
+    data = masked(0x81, b"before")
+    for at, piece in enumerate(pieces):
+        data += masked((0x80 if at == len(pieces) - 1 else 0) | (0 if at else 2), piece) + masked(0x8A, b"")
+    data += masked(0x01, b"be") + masked(0x80, b"hind")
+    listener = Forgiving()
+    for at in range(0, len(data), size):
+        listener.feed(data[at : at + size], 0.0)
+    assert listener.heard == [b"before", b"<binary>", b"behind"]
+    assert not listener.ends
+    assert listener.idle
+
+
+@pytest.mark.parametrize("first", [0x81, 0x82, 0x01])
+def test_nothing_begins_within_a_binary_message(first: int) -> None:
+    listener = Forgiving()
+    listener.feed(masked(0x02, b"half") + masked(first, b"x"), 0.0)
+    assert (listener.heard, listener.ends) == ([b"<binary>"], [1002])
+
+
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 70000])
 def test_a_text_frame_is_what_the_library_makes(size: int) -> None:
     payload = b"x" * size

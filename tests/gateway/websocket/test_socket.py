@@ -121,6 +121,17 @@ async def test_binary_is_not_spoken(transport: Transport) -> None:
         assert not here.talks[0].heard
 
 
+async def test_a_forgiving_session_passes_over_binary(transport: Transport) -> None:
+    async with house(transport) as here, here.connect("/forgiving") as client:
+        await client.send(b"\x00\x01")
+        assert await client.recv() == "text, please"
+        await client.send([b"\xff", b"in", b"parts"])
+        assert await client.recv() == "text, please"
+        await client.send(["and", " text"])
+        assert await client.recv() == "and text"
+        assert here.talks[0].heard == ["and text"]
+
+
 @pytest.mark.parametrize("text", [b"\xff", b"\xc3\x28", b"caf\xc3", b"\xed\xa0\x80", b"\xf4\x90\x80\x80"])
 async def test_text_that_is_not_utf8_is_1007(transport: Transport, text: bytes) -> None:
     async with house(transport) as here:

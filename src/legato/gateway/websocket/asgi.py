@@ -8,13 +8,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from legato.dialects.base import Door, Session
+from legato.dialects.base import Door, Forgiving, Session
 from legato.gateway.websocket import words
 from legato.gateway.websocket.handshake import Doors, RefusedError, admit
 from legato.gateway.websocket.limits import Limits
@@ -219,11 +220,14 @@ class AsgiDoors:
         while (message := await websocket.receive())["type"] != "websocket.disconnect":
             if socket.closing or socket.session is None:
                 continue
-            text = message.get("text")
-            if text is None:
+            text: Any = message.get("text")
+            forgiving = socket.session if isinstance(socket.session, Forgiving) else None
+            if text is None and forgiving is None:
                 socket.fail(words.UNSUPPORTED, words.TEXT_ONLY)
             elif not pace.allows(self._wheel.now):
                 socket.fail(words.POLICY, words.TOO_MANY)
+            elif text is None and forgiving is not None:
+                forgiving.binary()
             elif len(payload := text.encode()) > limit:
                 socket.fail(words.TOO_BIG, words.too_big(limit))
             else:

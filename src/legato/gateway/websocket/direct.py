@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
-from legato.dialects.base import Door, Session
+from legato.dialects.base import Door, Forgiving, Session
 from legato.gateway.websocket import words
 from legato.gateway.websocket.handshake import Doors, RefusedError, admit
 from legato.gateway.websocket.limits import Limits
@@ -260,6 +260,13 @@ class DirectSocket(Reader, asyncio.Protocol):
             except Exception:
                 logger.exception(words.SESSION_FAILED)
                 self._broke()
+
+    def on_binary(self) -> bool:
+        session = self._session
+        if not isinstance(session, Forgiving):
+            return False
+        session.binary()
+        return True
 
     def on_reply(self, data: bytes) -> None:
         self.write(data)

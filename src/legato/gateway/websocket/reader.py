@@ -88,6 +88,10 @@ class Reader:
         """A whole text message, valid UTF-8."""
         raise NotImplementedError
 
+    def on_binary(self) -> bool:
+        """A binary message begins. Whether it is passed over; else it is the end."""
+        return False
+
     def on_reply(self, data: bytes) -> None:
         """Bytes that the protocol answers with."""
         raise NotImplementedError
@@ -208,9 +212,14 @@ class Reader:
                 return
             if self._state is OPEN:
                 match event.opcode:
+                    case Opcode.BINARY if self.on_binary():
+                        # A message without a decoder is one that is passed over.
+                        self._message = None if event.fin else bytearray()
                     case Opcode.BINARY:
                         self.fail(words.UNSUPPORTED, words.TEXT_ONLY)
                         return
+                    case Opcode.CONT if self._message is not None and self._decoder is None:
+                        self._message = None if event.fin else self._message
                     case Opcode.TEXT | Opcode.CONT:
                         self._fragment(bytes(event.data), event.fin)
         self._reply(library)
