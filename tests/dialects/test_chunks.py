@@ -258,6 +258,48 @@ async def test_who_comes_in_the_middle_of_a_reply_is_told_it_from_its_beginning(
             assert bob.bubbles[reply] == "One two three"
 
 
+@pytest.mark.parametrize("way", ["resumed", "from a position", "sent again", "just watched"])
+async def test_a_reply_that_ends_before_one_says_from_where_is_told_before_its_done(
+    serve: Serve, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    if way == "just watched":
+        monkeypatch.setattr("legato.dialects.chunks.HOLD_SECONDS", 0.2)
+    async with serve() as server, thread(server.address, "c") as ann:
+        run, reply = await begun(ann, engine, "One ", "two ")
+        async with thread(server.address, "c") as back:
+            await back.send("ping")
+            await back.until("pong")
+            finish(run, "three")
+            await ann.until("done")
+            if way == "sent again":
+                await back.say("Tell me", client_message_id="m1")
+            elif way != "just watched":
+                where = {"position": ann.chunks[1]["from"]} if way == "from a position" else {}
+                await back.resume("c", reply, **where)
+            done = await back.until("done")
+            assert done["message"]["text"] == "One two three"
+            assert back.bubbles[reply] == ("two three" if way == "from a position" else "One two three")
+            await back.send("ping")
+            assert (await back.next())["type"] == "pong"
+
+
+async def test_a_reply_that_broke_off_before_it_was_resumed_is_told_to_its_done(
+    serve: Serve, engine: ScriptedEngine
+) -> None:
+    async with serve() as server, thread(server.address, "c") as ann:
+        run, reply = await begun(ann, engine, "Half a ")
+        async with thread(server.address, "c") as back:
+            await back.send("ping")
+            await back.until("pong")
+            run.fail(EngineBrokeError("The engine broke off."))
+            await ann.until("error")
+            await back.resume("c", reply)
+            assert [(await back.next())["type"] for _ in range(3)] == ["chunk", "error", "done"]
+            assert back.bubbles[reply] == "Half a "
+            await back.send("ping")
+            assert (await back.next())["type"] == "pong"
+
+
 async def test_an_error_while_the_reply_is_told(serve: Serve, engine: ScriptedEngine) -> None:
     async with serve() as server:
         async with thread(server.address, "c") as client:

@@ -5,6 +5,7 @@ What Legato adds to it is in `docs/reference/dialects/chunks.md`.
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from typing import ClassVar
 
 import msgspec
@@ -80,7 +81,6 @@ class ChunksVisit(Visit):
         self.conversation = handshake.params["conversation"]
         self.room = Room(self, dialect)
         self._mine: deque[str] = deque(maxlen=REMEMBERED)
-        self._held: list[Log] = []
         self._hold: asyncio.TimerHandle | None = None
 
     def complaint(self, message: str) -> bytes:
@@ -91,8 +91,8 @@ class ChunksVisit(Visit):
         if self.gone:
             return
         self.attend(self.conversation, self.room)
-        self._held = self.service.logs(self.conversation)
-        if self._held:
+        if running := self.service.logs(self.conversation):
+            self.room.hold(running)
             self._hold = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._tell_held)
 
     def turned_away(self, error: LegatoError) -> None:
@@ -115,20 +115,20 @@ class ChunksVisit(Visit):
         self.room.mark()
 
     def left(self) -> None:
-        if self._hold is not None:
-            self._hold.cancel()
+        self._decided()
         self.room.detach()
         self.service.unfollow(self.conversation, self.room)
 
-    def _tell_held(self, but: str | None = None) -> None:
-        """Tell the replies that were running when the client came in, from their beginning."""
-        held, self._held = self._held, []
-        for log in held:
-            if log.stream != but and log.stream not in self.room.told and not self.room.looks_at(log.stream):
-                self.room.watch(log)
+    def _decided(self) -> None:
+        """It has said what it wants: the wait for that is over."""
         if self._hold is not None:
             self._hold.cancel()
             self._hold = None
+
+    def _tell_held(self) -> None:
+        """Tell the replies that were running when the client came in, from their beginning."""
+        self._decided()
+        self.room.release()
 
     async def _say(self, person: Person, frame: Frame) -> None:
         submission = submission_of(self.conversation, frame)
@@ -167,9 +167,12 @@ class ChunksVisit(Visit):
         if named is not None and named != self.conversation:
             raise InvalidError("This socket is in another conversation. Connect to the one you mean.")
         last = id_in(frame, "lastMessageId", "last_message_id")
-        self._tell_held(but=last)
-        if last is not None:
-            await self._tell(person, last, frame)
+        self._decided()
+        try:
+            if last is not None:
+                await self._tell(person, last, frame)
+        finally:
+            self._tell_held()
 
     async def _tell(self, person: Person, reply: str, where: Frame | None) -> None:
         """Tell a reply of this conversation again, and its end.
@@ -195,17 +198,34 @@ class ChunksVisit(Visit):
 
 
 class Room(Watching):
-    """The conversation of a socket. `told` are the replies whose end was told here lately."""
+    """The conversation of a socket. `told` are the replies whose end was told here lately.
+
+    A reply that is held is not told yet, its end neither: told first, a client that then resumes it would have a `done`
+    with half of the text before it.
+    """
 
     def __init__(self, visit: ChunksVisit, dialect: ChunksDialect) -> None:
         super().__init__()
         self._visit = visit
         self._dialect = dialect
         self._asked: set[str] = set()
+        self._held: dict[str, Log] = {}
+        self._watched: set[str] = set()
         self.told: deque[str] = deque(maxlen=REMEMBERED)
 
+    def hold(self, logs: Iterable[Log]) -> None:
+        """Tell nothing of these, till they are watched or released."""
+        self._held.update((log.stream, log) for log in logs)
+
+    def release(self) -> None:
+        """Tell what is held still, from its beginning."""
+        for log in list(self._held.values()):
+            self.watch(log)
+
     def watch(self, log: Log, offset: int = 0) -> None:
-        """Tell a reply from here on; also one that is being told, or was."""
+        """Tell a reply from here on; also one that is held, is being told, or was."""
+        self._held.pop(log.stream, None)
+        self._watched.add(log.stream)
         if log.stream in self.told:
             self.told.remove(log.stream)
         self.look(self._dialect.viewer(log, self._visit.socket, self.ended, offset))
@@ -214,6 +234,10 @@ class Room(Watching):
         """Tell the end of a reply that ended before it was asked for, however it ended."""
         self._asked.add(message.id)
         self.hear(message)
+
+    def detach(self) -> None:
+        self._held.clear()
+        super().detach()
 
     def tell(self, change: Change) -> None:
         match change:
@@ -225,10 +249,14 @@ class Room(Watching):
     def on_deleted(self, conversation: str) -> None:
         self._visit.refuse(GONE, CloseCode.FORBIDDEN)
 
+    def _premature(self, change: Change) -> bool:
+        return (isinstance(change, Message) and change.id in self._held) or super()._premature(change)
+
     def _end(self, message: Message) -> None:
         """`done`; one that breaks off while it is told has said so in its stream."""
-        if message.id in self.told:
+        if message.id not in self._watched:  # it ended as the client came in, or was told before
             return
+        self._watched.discard(message.id)
         self.told.append(message.id)
         if message.status != "interrupted" or message.id in self._asked:
             self._visit.send(encode(Done(message.id, message_view(message))))
