@@ -342,6 +342,20 @@ class TestPatience:
         assert len(house.primary.runs) == 1
 
     @virtual_time
+    async def test_that_an_agent_was_given_the_request_is_no_sign_of_its_life(self) -> None:
+        house = House(backup=False, timeout=60, first_token_timeout=10)
+        task = house.ask()
+        run = await house.primary.asked()
+        run.tell("queued")
+        await asyncio.sleep(40)
+        run.out.state(State("reading", agent="attic"))
+        again = await house.primary.asked()
+        assert run.cancelled
+        assert now() == pytest.approx(40 + 10 + 0.25)
+        again.finish()
+        await task
+
+    @virtual_time
     async def test_a_reply_that_ends_in_time_leaves_no_timer(self) -> None:
         fallback = FallbackEngine(
             [Candidate(ScriptedEngine(models=(), reply=["one"]))], patience=Patience(timeout=10)

@@ -145,6 +145,55 @@ async def test_a_busy_fleet_without_a_queue_refuses_at_once(tmp_path: Path) -> N
         await first
 
 
+async def test_a_full_line_says_when_to_come_again(tmp_path: Path) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+    async with (
+        serving(fleet_settings(tmp_path, fleet={"queue_size": 1})) as server,
+        calling(server) as http,
+        first_agent(server.address) as agent,
+    ):
+        first = asyncio.create_task(complete(http))
+        job = await agent.jobs.get()
+        second = asyncio.create_task(complete(http))
+        await until(http, lambda fleet: fleet["queue"] == 1)
+        async with http.post("/api/chat/completions", json=body) as response:
+            assert response.status == 429
+            assert int(response.headers["retry-after"]) >= 1
+            assert response.headers["content-type"].startswith("text/event-stream")
+            assert await response.text() == 'data: {"error":"No available agents"}\n\n'
+        await agent.write(job, ["x"])
+        await agent.write(await agent.jobs.get(), ["x"])
+        await asyncio.gather(first, second)
+
+
+async def test_an_agent_that_says_nothing_is_given_up_for_another(tmp_path: Path) -> None:
+    patience = {"default": {"engine": "fleet", "timeout": 60, "first_token_timeout": 0.05}}
+    async with (
+        serving(settings_for(tmp_path, assistants=patience)) as server,
+        calling(server) as http,
+        first_agent(server.address) as silent,
+    ):
+        asked = asyncio.create_task(complete(http))
+        await silent.jobs.get()
+        async with first_agent(server.address, words=["here"]):
+            assert await asked == ['{"token":"here","done":false}', "[DONE]"]
+
+
+async def test_an_agent_that_falls_silent_in_mid_reply_is_told(tmp_path: Path) -> None:
+    patience = {"default": {"engine": "fleet", "timeout": 0.05}}
+    async with (
+        serving(settings_for(tmp_path, assistants=patience)) as server,
+        calling(server) as http,
+        first_agent(server.address) as agent,
+    ):
+        asked = asyncio.create_task(complete(http))
+        job = await agent.jobs.get()
+        await agent.send(type="token", jobId=job["jobId"], token="a", done=False)
+        word, error = await asked
+        assert word == '{"token":"a","done":false}'
+        assert error == '{"error":"m said nothing more for 0.05 s. Please try again."}'
+
+
 async def test_an_empty_reply_and_an_agents_error_are_told(server: Server) -> None:
     async with first_agent(server.address, words=[]), calling(server) as http:
         assert await complete(http) == ['{"error":"the model said nothing"}']

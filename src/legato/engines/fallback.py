@@ -40,8 +40,8 @@ class Patience(Struct, frozen=True):
     """How long an attempt may be silent, in seconds.
 
     `timeout` is the silence between two words, and while the engine says that the request is queued, a model is loading
-    or the prompt is being read. `first_token_timeout` is the silence before anything came (None: `timeout`). `backoff`
-    is the pause after a first failure, doubled after each further one.
+    or the prompt is being read. `first_token_timeout` is the silence before anything came, and that of an agent that was
+    given the request (None: `timeout`). `backoff` is the pause after a first failure, doubled after each further one.
     """
 
     timeout: float = 300.0
@@ -207,7 +207,7 @@ class FallbackEngine:
     async def _once(backend: "_Backend", leave: Pass, watch: Watch, request: Request) -> Outcome:
         """One attempt, and what the breaker is told of it."""
         try:
-            outcome = await watch.attempt(backend.engine, request)
+            outcome = await watch.attempt(backend.engine.generate, request)
         except EngineError as error:
             if error.retryable:
                 backend.breaker.failed(leave, asyncio.get_running_loop().time(), error.message)

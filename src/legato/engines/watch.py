@@ -1,11 +1,11 @@
 """One attempt at a reply, under watch: what it showed, and how long it was silent."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
 
-from legato.engines.base import Engine, Nobody, Out, Outcome, Request, ToolCall
+from legato.engines.base import Nobody, Out, Outcome, Request, ToolCall
 from legato.errors import EngineTimeoutError
 from legato.stream import State
 
@@ -21,6 +21,7 @@ class Watch:
     __slots__ = (
         "_announce",
         "_expired",
+        "_first",
         "_handle",
         "_heard",
         "_limit",
@@ -53,7 +54,7 @@ class Watch:
         self._out = out
         self._model = model
         self._timeout = timeout
-        self._limit = first_token_timeout
+        self._first = self._limit = first_token_timeout
         self._spoke = spoke
         self._notice = notice
         self._announce = announce
@@ -62,8 +63,11 @@ class Watch:
         self._expired = False
         self.shown = False
 
-    async def attempt(self, engine: Engine, request: Request) -> Outcome:
-        """Let `engine` write to this watch, in this task: when it is silent for too long it is cancelled, and waited for.
+    async def attempt(
+        self, generate: Callable[[Request, Out], Awaitable[Outcome]], request: Request
+    ) -> Outcome:
+        """Let an engine's `generate` write to this watch, in this task: when it is silent for too long it is cancelled, and
+        waited for.
 
         :raises EngineTimeoutError: it was.
         """
@@ -71,7 +75,7 @@ class Watch:
         self._arm()
         try:
             try:
-                return await engine.generate(request, self)
+                return await generate(request, self)
             finally:
                 self._disarm()
                 self._out = Nobody()
@@ -103,7 +107,10 @@ class Watch:
 
     def state(self, state: State) -> None:
         self._heard = self._loop.time()
-        if state.phase != "answering":
+        if state.phase == "reading" and state.agent is not None and state.progress is None:
+            # Who gave it to an agent says so, and the agent has said nothing yet.
+            self._grant(self._timeout if self.shown else self._first)
+        elif state.phase != "answering":
             self._grant(self._timeout)
         if self._notice is not None:
             state = replace(state, model=state.model or self._model, detail=state.detail or self._notice)

@@ -112,6 +112,11 @@ class FleetEngine:
         """Hang up. Agents come back to the next server."""
         self.desk.close()
 
+    @property
+    def queues(self) -> bool:
+        """Whether a request waits where all agents are busy."""
+        return self.desk.scheduler.rules.queue_seconds > 0
+
     def counted(self) -> AgentCount:
         """The agents that are connected."""
         seats = self.desk.scheduler.seats

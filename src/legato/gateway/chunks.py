@@ -2,13 +2,17 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from legato.engines.base import Request, ToolCall
-from legato.errors import EngineBusyError, LegatoError, ModelNotFoundError
+from legato.engines.fallback import ATTEMPTS, Patience
+from legato.engines.watch import Watch
+from legato.errors import EngineBusyError, EngineTimeoutError, LegatoError, ModelNotFoundError
 from legato.fleet.engine import FleetEngine
 from legato.gateway.events import Events, OpenEvents
 from legato.stream import State
@@ -29,7 +33,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 class TokenStream(Events):
-    """A reply of the fleet, a token an event; the `Out` of its generation. A reader who leaves has it cancelled."""
+    """A reply of the fleet, a token an event; the `Out` of its generation. A reader who leaves has it cancelled.
+
+    An agent that says nothing for too long is given up: before the first word another one is asked. Where the line is full,
+    the answer is 429 with `Retry-After`; its body is as of any other failure.
+    """
 
     cache = b"no-cache"
 
@@ -39,15 +47,23 @@ class TokenStream(Events):
         fleet: FleetEngine,
         request: Request,
         parameters: dict[str, Any],
+        patience: Patience,
     ) -> None:
         super().__init__(open_events)
         self._fleet = fleet
         self._request = request
-        self._parameters = parameters
+        self._ask = partial(fleet.generate, parameters=parameters)
+        self._patience = patience
+        self._opened = False
 
     def begin(self) -> Callable[[], Any]:
         self.work = asyncio.create_task(self._generate(), name="completion")
         return self.work.cancel
+
+    async def opening(self) -> None:
+        """The work's first step is all it takes to be refused."""
+        await asyncio.sleep(0)
+        self._opened = True
 
     def cut(self) -> None:
         """These browsers cannot come back for the rest, so they are told."""
@@ -83,9 +99,15 @@ class TokenStream(Events):
 
     async def _generate(self) -> None:
         try:
-            await self._fleet.generate(self._request, self, self._parameters)
+            await self._patiently()
             self.write(DONE)
-        except (ModelNotFoundError, EngineBusyError):
+        except ModelNotFoundError:
+            self._failed(NO_AGENT)
+        except EngineBusyError as error:
+            if not self._opened and self._fleet.queues:
+                self.status_code = 429
+                seconds = max(1, math.ceil(error.retry_after or 1))
+                self.raw_headers.append((b"retry-after", str(seconds).encode()))
             self._failed(NO_AGENT)
         except LegatoError as error:
             self._failed(error.message)
@@ -94,6 +116,26 @@ class TokenStream(Events):
             self._failed("The server failed in a way it should not.")
         finally:
             self.end()
+
+    async def _patiently(self) -> None:
+        """As an assistant's reply: again where nothing was shown, as long as there is time for it."""
+        clock, patience = asyncio.get_running_loop().time, self._patience
+        first = patience.timeout if patience.first_token_timeout is None else patience.first_token_timeout
+        begun = clock()
+        for attempt in range(1, ATTEMPTS + 1):
+            watch = Watch(
+                self,
+                self._request.model or "The model",
+                timeout=patience.timeout,
+                first_token_timeout=first,
+                spoke=lambda: None,
+            )
+            try:
+                await watch.attempt(self._ask, self._request)
+                return
+            except EngineTimeoutError:
+                if watch.shown or attempt == ATTEMPTS or clock() - begun >= patience.timeout:
+                    raise
 
     def _failed(self, message: str) -> None:
         self.write(b"data: %b\n\n" % _encode({"error": message}))

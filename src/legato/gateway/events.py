@@ -37,8 +37,12 @@ class Events(Response):
         self._wake = asyncio.Event()
 
     def begin(self) -> Callable[[], Any]:
-        """Called once the response has begun; what it returns is called when it is over."""
+        """Called when the response begins; what it returns is called when it is over."""
         raise NotImplementedError
+
+    async def opening(self) -> None:
+        """Awaited once behind `begin`, before anything is sent: the last moment to set another status. Nobody is kept
+        waiting here."""
 
     def emptied(self) -> None:
         """What was written is on its way, and there is room again."""
@@ -59,12 +63,14 @@ class Events(Response):
         self._wake.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         leave = self.begin()
         gone = asyncio.ensure_future(_disconnected(receive))
         gone.add_done_callback(lambda _: self._wake.set())
-        self._open.enter(self)
         try:
+            await self.opening()
+            status = self.status_code
+            await send({"type": "http.response.start", "status": status, "headers": self.raw_headers})
+            self._open.enter(self)
             while not gone.done():
                 if not self._chunks and not self.over:
                     await self._news()

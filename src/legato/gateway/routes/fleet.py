@@ -7,6 +7,7 @@ from fastapi import Request as HttpRequest
 from msgspec import Struct, field
 
 from legato.engines.base import Request, Turn
+from legato.engines.fallback import Patience
 from legato.errors import InvalidError
 from legato.fleet.member import AgentCount, FleetView
 from legato.gateway.access import Asker
@@ -39,7 +40,13 @@ class Completion(Struct, frozen=True):
 @router.post(
     COMPLETIONS,
     openapi_extra=documented.takes(Completion),
-    responses={200: {"content": {"text/event-stream": {}}, "description": "A token an event, then `[DONE]`"}},
+    responses={
+        200: {"content": {"text/event-stream": {}}, "description": "A token an event, then `[DONE]`"},
+        429: {
+            "content": {"text/event-stream": {}},
+            "description": "The line is full: `Retry-After` says for how many seconds",
+        },
+    },
 )
 async def completions(request: HttpRequest, asker: Asker) -> Response:
     """A reply of the fleet, as browsers of the first generation ask for it."""
@@ -53,11 +60,13 @@ async def completions(request: HttpRequest, asker: Asker) -> Response:
     )
     client = request.client.host if request.client is not None else ""
     user = asker.person.id if asker.here.auth_required else client
+    default = asker.here.speakers["default"].assistant
     return TokenStream(
         asker.events,
         asker.here.fleet,
         Request(model=wanted.model, turns=turns, user=user),
         wanted.parameters or {},
+        Patience(default.timeout, default.first_token_timeout),
     )
 
 
