@@ -106,6 +106,51 @@ async def test_a_reply_through_the_first_generation_is_equal_a_token_an_event(se
     assert set(job) == {"type", "jobId", "model", "prompt", "parameters"}
 
 
+def told(lines: list[str]) -> str:
+    """The words of a completion."""
+    return "".join(json.loads(line).get("token", "") for line in lines if line != "[DONE]")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["One ", "two"], "One two\n\nNo advice."),
+        (["One\n"], "One\n\nNo advice."),
+        (["No ", "adv", "ice. Hello"], " Hello\n\nNo advice."),
+        (["Well. ", "No advice."], "Well. \n\nNo advice."),
+        (["No advice."], "No advice."),
+        (["There is No adv"], "There is No adv\n\nNo advice."),
+    ],
+)
+async def test_the_disclaimer_follows_once_whatever_the_fleet_says(
+    tmp_path: Path, words: list[str], said: str
+) -> None:
+    settings = settings_for(tmp_path, assistants={"default": {"disclaimer": "No advice.", "engine": "fleet"}})
+    async with (
+        serving(settings) as server,
+        first_agent(server.address, words=words),
+        calling(server) as http,
+    ):
+        lines = await complete(http)
+        assert (told(lines), lines[-1]) == (said, "[DONE]")
+
+
+async def test_a_completion_that_breaks_off_has_its_disclaimer_and_one_without_a_word_none(
+    tmp_path: Path,
+) -> None:
+    settings = settings_for(tmp_path, assistants={"default": {"disclaimer": "No advice.", "engine": "fleet"}})
+    async with serving(settings) as server, calling(server) as http:
+        async with first_agent(server.address) as agent:
+            asked = asyncio.create_task(complete(http))
+            job = (await agent.jobs.get())["jobId"]
+            await agent.send(type="token", jobId=job, token="Half", done=False)
+            await agent.send(type="job_error", jobId=job, error="out of paper")
+            lines = await asked
+        assert told(lines) == "Half\n\nNo advice."
+        assert "out of paper" in json.loads(lines[-1])["error"]
+        assert await complete(http) == ['{"error":"No available agents"}']
+
+
 async def test_parameters_are_never_null_and_a_history_is_a_transcript(server: Server) -> None:
     messages = [
         {"role": "system", "content": "Be brief."},

@@ -4,8 +4,6 @@ What the model writes passes here first. Where it writes the disclaimer itself, 
 copy is left out, so that no prompt can bury the disclaimer in the middle, or have it stand there twice.
 """
 
-from typing import Protocol
-
 from msgspec.structs import replace
 
 from legato.engines.base import Out, ToolCall
@@ -14,19 +12,13 @@ from legato.storage.base import Message
 from legato.stream import Fold, Log, State, Text
 
 
-class Written(Out, Protocol):
-    """A reply that engines write to."""
-
-    log: Log
-
-
 class Voice:
     """An `Out` before a reply: it writes through at once, but for what is or may become a copy of the disclaimer.
 
     `withheld`: the model said it, and it was left out.
     """
 
-    def __init__(self, reply: Written, disclaimer: str | None) -> None:
+    def __init__(self, reply: Out, disclaimer: str | None) -> None:
         self._reply = reply
         self._disclaimer = disclaimer or ""
         self._held = self._tail = ""
@@ -94,7 +86,7 @@ def disclaim(log: Log, disclaimer: str | None, withheld: bool = False) -> Fold:
     """Say the disclaimer behind what was said, once; where nothing was said, there is nothing that needs it."""
     fold = log.fold()
     if disclaimer and (fold.text.strip() or withheld) and not disclaimed(fold.text, disclaimer):
-        log.append(Text(_joint(fold.text) + disclaimer))
+        log.append(Text(paragraph(fold.text, disclaimer)))
         return log.fold()
     return fold
 
@@ -104,11 +96,11 @@ def disclaimed(text: str, disclaimer: str | None) -> bool:
     return bool(disclaimer) and text.endswith(disclaimer or "")
 
 
-def _joint(text: str) -> str:
-    """What makes a blank line of what is there."""
+def paragraph(text: str, disclaimer: str) -> str:
+    """What to add to a text for the disclaimer to stand behind it, after a blank line."""
     if not text or text.endswith("\n\n"):
-        return ""
-    return "\n" if text.endswith("\n") else "\n\n"
+        return disclaimer
+    return f"\n{disclaimer}" if text.endswith("\n") else f"\n\n{disclaimer}"
 
 
 def undisclaimed(message: Message, disclaimer: str | None) -> Message:

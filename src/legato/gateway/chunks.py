@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from legato.chat.disclaimer import Voice, paragraph
 from legato.engines.base import Request, ToolCall
 from legato.engines.fallback import ATTEMPTS, Patience
 from legato.engines.watch import Watch
@@ -37,6 +38,8 @@ class TokenStream(Events):
 
     An agent that says nothing for too long is given up: before the first word another one is asked. Where the line is full,
     the answer is 429 with `Retry-After`; its body is as of any other failure.
+
+    `disclaimer` follows as a token of its own whatever was said, also where it broke off.
     """
 
     cache = b"no-cache"
@@ -48,8 +51,13 @@ class TokenStream(Events):
         request: Request,
         parameters: dict[str, Any],
         patience: Patience,
+        disclaimer: str | None = None,
     ) -> None:
         super().__init__(open_events)
+        self._disclaimer = disclaimer
+        self._voice = Voice(self, disclaimer)
+        self._spoke = False
+        self._tail = ""
         self._fleet = fleet
         self._request = request
         self._ask = partial(fleet.generate, parameters=parameters)
@@ -76,6 +84,8 @@ class TokenStream(Events):
     def text(self, text: str) -> None:
         if text:
             self.write(b'data: {"token":%b,"done":false}\n\n' % _encode(text))
+            self._spoke = self._spoke or not text.isspace()
+            self._tail = (self._tail + text)[-2:]
 
     def reasoning(self, text: str) -> None:
         """These browsers know only answers."""
@@ -100,6 +110,7 @@ class TokenStream(Events):
     async def _generate(self) -> None:
         try:
             await self._patiently()
+            self._disclaim()
             self.write(DONE)
         except ModelNotFoundError:
             self._failed(NO_AGENT)
@@ -124,7 +135,7 @@ class TokenStream(Events):
         begun = clock()
         for attempt in range(1, ATTEMPTS + 1):
             watch = Watch(
-                self,
+                self._voice,
                 self._request.model or "The model",
                 timeout=patience.timeout,
                 first_token_timeout=first,
@@ -137,7 +148,13 @@ class TokenStream(Events):
                 if watch.shown or attempt == ATTEMPTS or clock() - begun >= patience.timeout:
                     raise
 
+    def _disclaim(self) -> None:
+        self._voice.flush()
+        if self._disclaimer and (self._spoke or self._voice.withheld):
+            self.text(paragraph(self._tail, self._disclaimer))
+
     def _failed(self, message: str) -> None:
+        self._disclaim()
         self.write(b"data: %b\n\n" % _encode({"error": message}))
 
 

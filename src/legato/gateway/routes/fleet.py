@@ -49,7 +49,8 @@ class Completion(Struct, frozen=True):
     },
 )
 async def completions(request: HttpRequest, asker: Asker) -> Response:
-    """A reply of the fleet, as browsers of the first generation ask for it."""
+    """A reply of the fleet, as browsers of the first generation ask for it. The patience and the disclaimer are those of
+    the assistant `default`."""
     wanted = await read(request, Completion)
     if not wanted.messages:
         raise InvalidError("A request needs `messages`.")
@@ -67,6 +68,7 @@ async def completions(request: HttpRequest, asker: Asker) -> Response:
         Request(model=wanted.model, turns=turns, user=user),
         wanted.parameters or {},
         Patience(default.timeout, default.first_token_timeout),
+        default.disclaimer,
     )
 
 
