@@ -12,7 +12,7 @@ from tests.dialects.serving import AUTH, token
 from tests.gateway.server import calling
 from websockets.exceptions import ConnectionClosed
 
-from legato.errors import EngineBrokeError
+from legato.errors import EngineBrokeError, EngineRefusedError
 from legato.gateway.server import Server
 from legato.message import ImagePart, TextPart
 from legato.testing.engine import Run, ScriptedEngine
@@ -528,9 +528,24 @@ class TestPosting:
             run = await engine.asked()
             run.say("Half")
             run.fail(EngineBrokeError("The engine broke off."))
+            assert (await post).status == 200
             message = await (await post).json()
             assert (message["text"], message["status"]) == ("Half", "interrupted")
             assert message["detail"] == "The engine broke off."
+
+    async def test_a_reply_that_broke_off_before_its_first_word_is_an_error(
+        self, serve: Serve, engine: ScriptedEngine
+    ) -> None:
+        async with serve() as server, calling(server) as http:
+            body = {"text": "Hello", "client_message_id": "m1"}
+            post = asyncio.create_task(http.post(self.URL, json=body))
+            (await engine.asked()).fail(EngineRefusedError("The engine refuses that."))
+            for answer in (await post, await http.post(self.URL, json=body)):
+                assert answer.status == 502
+                told = await answer.json()
+                assert told.pop("error") == {"code": "engine", "message": "The engine refuses that."}
+                assert told == (await stored(server))[-1]
+                assert (told["text"], told["status"]) == ("", "interrupted")
 
     async def test_a_command_is_answered_and_not_stored(self, serve: Serve) -> None:
         async with serve() as server, calling(server) as http:

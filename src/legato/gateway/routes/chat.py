@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 from uuid import uuid4
 
+import msgspec
 from fastapi import APIRouter, Request, Response
 from msgspec import Struct, field
 
@@ -14,9 +15,10 @@ from legato.chat.service import ChatService
 from legato.dialects.chunks import command_message
 from legato.dialects.views import message_view, timestamp
 from legato.dialects.watching import Ear
-from legato.errors import NotFoundError
+from legato.errors import EngineError, NotFoundError
 from legato.gateway.access import Asker
 from legato.gateway.body import answer, documented, read
+from legato.gateway.shapes import Problem
 from legato.message import AudioPart, ImagePart, TextPart
 from legato.protocol.messages import MessageView
 from legato.storage.base import Message
@@ -35,7 +37,10 @@ class ChatMessage(Struct, frozen=True):
 @router.post(
     "/{conversation}/messages/chat",
     openapi_extra=documented.takes(ChatMessage),
-    responses=documented.gives(MessageView, 200, "The reply, as it is stored"),
+    responses=documented.gives(MessageView, 200, "The reply, as it is stored")
+    | documented.gives(
+        MessageView, 502, "It broke off before it said a word: as it is stored, with `error` as in a problem"
+    ),
 )
 async def chat(conversation: str, request: Request, asker: Asker, assistant: str | None = None) -> Response:
     """Send a message and wait for the reply. The same `client_message_id` is answered with the same reply."""
@@ -55,9 +60,18 @@ async def chat(conversation: str, request: Request, asker: Asker, assistant: str
                 return answer(command_message(str(uuid4()), conversation, answered, now))
         else:
             begun = await service.send(person, submission)
-        return answer(message_view(await ending.of(begun.reply.id)))
+        return told(await ending.of(begun.reply.id))
     finally:
         ending.leave()
+
+
+def told(reply: Message) -> Response:
+    """A reply that ended. Where the engine failed it before its first word, there is nothing that a program could take for an answer."""
+    view = message_view(reply)
+    if reply.status != "interrupted" or view.text:
+        return answer(view)
+    error = Problem(EngineError.code, reply.detail or "The reply broke off. Please try again.")
+    return answer({**msgspec.to_builtins(view), "error": error}, 502)
 
 
 class Ending(Ear):
