@@ -19,6 +19,7 @@ from legato.chat.ingress import (
     fingerprint,
     one_line,
     title_from,
+    whole_characters,
 )
 from legato.errors import InvalidError
 from legato.message import ImagePart, TextPart
@@ -39,6 +40,22 @@ def test_any_text_becomes_text_that_every_database_takes(text: str) -> None:
 @given(st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 def test_harmless_text_is_left_as_it_is(text: str) -> None:
     assert clean_text(text) == text
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        (rb'"\ud83d"', rb'"\ufffd"'),
+        (rb'"\uDE00\uD83D"', rb'"\ufffd\ufffd"'),
+        (rb'"\ud83d\ude00"', rb'"\ud83d\ude00"'),
+        (rb'"\ud83d\ud83d\ude00"', rb'"\ufffd\ud83d\ude00"'),
+        (rb'"\\ud83d"', rb'"\\ud83d"'),
+        (rb'"\\\ud83d"', rb'"\\\ufffd"'),
+        (b"\xff\\", b"\xff\\"),
+    ],
+)
+def test_half_of_a_character_in_json_is_one_that_was_lost(said: bytes, read: bytes) -> None:
+    assert whole_characters(said) == read
 
 
 def test_a_pair_of_surrogates_is_the_character_it_means() -> None:

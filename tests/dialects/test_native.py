@@ -286,13 +286,21 @@ async def test_a_token_in_hello_or_in_the_handshake(server: Server) -> None:
     assert (await wire.next("welcome"))["user"] == "ada"
 
 
-@pytest.mark.parametrize("token", ["forged", "", "reader's"])
+@pytest.mark.parametrize("token", ["forged", ""])
 async def test_who_cannot_show_it_is_told_why_and_sent_away(server: Server, token: str) -> None:
     server.anyone = None
     wire, say = server.connect()
     say("hello", token=token)
-    assert (await wire.next("error"))["code"] in ("unauthenticated", "forbidden")
+    assert (await wire.next("error"))["code"] == "unauthenticated"
     assert wire.closed == CloseCode.UNAUTHENTICATED
+
+
+async def test_who_may_not_chat_is_forbidden_to(server: Server) -> None:
+    server.anyone = None
+    wire, say = server.connect()
+    say("hello", token="reader's")
+    assert (await wire.next("error"))["code"] == "forbidden"
+    assert wire.closed == CloseCode.FORBIDDEN
 
 
 async def test_a_token_that_runs_out_ends_the_socket(server: Server) -> None:
@@ -359,7 +367,7 @@ HOSTILE = [
     b'{"type":"ping","id":' + b"9" * 5000 + b"}",
     b'{"type":"ping","id":"' + b"i" * 500 + b'"}',
     b'{"type":"send","client_message_id":"k","text":NaN}',
-    b'{"type":"send","client_message_id":"k","text":"\\ud800"}',
+    b'{"type":"send","text":"\\ud800"}',
     b"\xff\xfe",
     b"[" * 60000,
 ]
@@ -380,6 +388,32 @@ async def test_bad_input_is_answered_with_a_sentence_and_stores_nothing(
     assert (await wire.next("pong"))["re"] == "alive"
     assert wire.closed is None
     assert await server.service.conversations(server.tokens["ada's"]) == []
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"type":"send","id":"mine","text":"no key"}',
+        b'{"id":"mine","type":"sned"}',
+        b'{"id":"mine"}',
+        b'{"type":"follow","conversation":7,"id":"mine"}',
+        b'{"type":"send","text":"\\ud83d","id":"mine"}',
+    ],
+)
+async def test_what_is_wrong_with_a_message_is_an_answer_to_it(server: Server, payload: bytes) -> None:
+    wire, _ = server.connect()
+    assert wire.session is not None
+    wire.session.received(payload)
+    error = await wire.next("error")
+    assert (error["re"], error["code"]) == ("mine", "invalid")
+
+
+async def test_half_a_character_is_shown_as_one_that_was_lost(server: Server) -> None:
+    wire, _ = server.connect()
+    assert wire.session is not None
+    wire.session.received(rb'{"type":"send","client_message_id":"k","text":"\ud83d \ud83d\ude00 \\ud83d"}')
+    message = (await wire.next("message"))["message"]
+    assert message["text"] == "\ufffd \U0001f600 \\ud83d"
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)

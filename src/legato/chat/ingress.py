@@ -25,6 +25,12 @@ _IMAGE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,", re.ASCII)
 _AUDIO = re.compile(r"data:audio/[a-z0-9.+-]{1,40}(;codecs=[a-z0-9.,+-]{1,40})?;base64,", re.ASCII)
 _ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,128}")
 
+_ESCAPED = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+"""An escape in JSON, a pair of surrogates counted as one; a group where it is half of one."""
+
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters, and those that turn the direction of what stands behind them."""
 
@@ -41,6 +47,11 @@ class Submission(Struct, frozen=True):
     parts: tuple[TextPart | ImagePart | AudioPart, ...] = ()
     parent: str | None = None
     assistant: str | None = None
+
+
+def whole_characters(payload: bytes) -> bytes:
+    """JSON in which an escaped half of a surrogate pair is U+FFFD. Browsers send such halves, and strict readers refuse them."""
+    return _ESCAPED.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], payload)
 
 
 def clean_text(text: str) -> str:

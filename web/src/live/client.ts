@@ -309,7 +309,8 @@ export class Client {
     socket.onclose = (event) => {
       if (socket !== this.socket) return;
       this.socket = null;
-      if (event.code === CloseCode.UNAUTHENTICATED || event.code === CloseCode.REVOKED) this.lock(event.reason);
+      const refused: number[] = [CloseCode.UNAUTHENTICATED, CloseCode.FORBIDDEN, CloseCode.REVOKED];
+      if (refused.includes(event.code)) this.lock(event.reason);
       this.run(this.session.closed(event.code, event.reason, now(), Math.random()));
     };
     this.changed();

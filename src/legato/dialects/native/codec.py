@@ -2,6 +2,7 @@
 
 import msgspec
 
+from legato.chat.ingress import check_id, whole_characters
 from legato.errors import InvalidError
 from legato.protocol.messages import PROTOCOL, ClientMessage, Delta, ServerMessage
 from legato.stream import Batch, Log
@@ -10,6 +11,13 @@ SAID = 200
 """Characters of a complaint."""
 
 _decode = msgspec.json.Decoder(ClientMessage).decode
+
+
+class _Named(msgspec.Struct):
+    id: str | None = None
+
+
+_decode_id = msgspec.json.Decoder(_Named).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -33,9 +41,20 @@ def decode(payload: bytes) -> ClientMessage:
     except msgspec.ValidationError as error:
         raise InvalidError(f"This message does not fit {PROTOCOL}: {short(error)}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if (mended := whole_characters(payload)) != payload:
+            return decode(mended)
         raise InvalidError(f"This is not JSON: {short(error)}.") from None
     except RecursionError:
         raise InvalidError("This JSON is nested too deeply.") from None
+
+
+def id_of(payload: bytes) -> str | None:
+    """The `id` of a frame that `decode` refused, where it can be read: whoever sent it waits for an answer to it."""
+    try:
+        name = _decode_id(whole_characters(payload)).id
+        return None if name is None else check_id(name, "id")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidError):
+        return None
 
 
 def short(error: Exception) -> str:

@@ -10,10 +10,17 @@ from legato.chat.person import Person
 from legato.chat.service import ChatService
 from legato.dialects.base import Socket, framed
 from legato.dialects.inbox import Inbox
-from legato.dialects.native.codec import decode, delta, encode
+from legato.dialects.native.codec import decode, delta, encode, id_of
 from legato.dialects.native.followed import Followed
 from legato.dialects.views import conversation_view, message_view
-from legato.errors import BusyError, InvalidError, LegatoError, NotFoundError, UnauthenticatedError
+from legato.errors import (
+    BusyError,
+    ForbiddenError,
+    InvalidError,
+    LegatoError,
+    NotFoundError,
+    UnauthenticatedError,
+)
 from legato.message import ImagePart
 from legato.protocol.close import CloseCode
 from legato.protocol.messages import (
@@ -113,7 +120,7 @@ class NativeSession:
             if command.id is not None:
                 check_id(command.id, "id")
         except LegatoError as error:
-            self._send(Error(code=error.code, message=error.message))
+            self._send(Error(re=id_of(payload), code=error.code, message=error.message))
             return
         if isinstance(command, Ping):
             self._send(Pong(re=command.id))
@@ -173,6 +180,8 @@ class NativeSession:
             self._send(Error(re=command.id, code=error.code, message=error.message, retry_after=retry_after))
             if isinstance(error, UnauthenticatedError):
                 self.socket.close(CloseCode.UNAUTHENTICATED, "not authenticated")
+            elif self.person is None and isinstance(error, ForbiddenError):
+                self.socket.close(CloseCode.FORBIDDEN, "not allowed to chat")
         except Exception:
             logger.exception("A %s of user %s failed", type(command).__name__, self.person and self.person.id)
             message = "The server failed in a way it should not. Its log says more."
@@ -220,7 +229,7 @@ class NativeSession:
             return
         person = await self._dialect.authenticate(token=hello.token, ticket=hello.ticket)
         if "chat" not in person.scopes:
-            raise UnauthenticatedError("This token does not allow its owner to chat.")
+            raise ForbiddenError("This token does not allow its owner to chat.")
         if not self._gone:
             self.welcome(person, hello.id)
 
