@@ -44,7 +44,7 @@ MEANINGS: Mapping[str, str] = {
     "auth.issuer": "What `iss` of a token must be. Not set: not checked.",
     "auth.user_claim": "The claim that names the user.",
     "auth.scope_claim": "The claim that says what they may do; to chat, `chat` must be in it. A token without it may chat.",
-    "auth.leeway": "Seconds by which two clocks may differ.",
+    "auth.leeway": "Seconds by which the clock of whoever makes tokens may be ahead (`iat`, `nbf`). `exp` is taken to the letter.",
     "engines.ollama.url": "Where Ollama answers.",
     "engines.ollama.ca_file": "PEM file of certificates to trust beside the system's.",
     "engines.ollama.headers": "Sent with every request, for a proxy in front of it that wants a key.",

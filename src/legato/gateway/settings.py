@@ -72,7 +72,7 @@ class AuthSettings(Section):
     """`[auth]`. With `jwt_secret` (HS256) or `jwks_url` (RS256, ES256 …) every request needs a token.
 
     `user_claim` is the claim that names the user, `scope_claim` the one that says what they may do. `audience` and `issuer` are checked where they are set. `leeway` is the
-    seconds by which two clocks may differ.
+    seconds by which the clock of whoever makes tokens may be ahead (`iat`, `nbf`); `exp` is taken to the letter.
     """
 
     jwt_secret: Annotated[SecretStr | None, Field(min_length=1)] = None
