@@ -104,6 +104,22 @@ def test_before_it_has_registered_nothing_counts() -> None:
     assert (line.closed, line.said) == (None, [])
 
 
+@pytest.mark.parametrize(
+    "sign",
+    [
+        {"type": "heartbeat", "timestamp": "2025-08-14T16:13:32Z"},
+        {"type": "heartbeat", "timestamp": -(10**30)},
+        {"type": "heartbeat", "timestamp": None},
+        {"type": "heartbeat"},
+        {"type": "status"},
+    ],
+)
+def test_any_time_will_do_for_a_sign_of_life(sign: dict[str, Any]) -> None:
+    line = Line(1)
+    line.hear(sign)
+    assert (line.closed, line.said) == (None, [])
+
+
 @pytest.mark.parametrize("models", [[f"m{n}" for n in range(1001)], ["m" * 257]])
 @pytest.mark.parametrize("late", [False, True])
 def test_more_models_than_can_be_shown_are_refused(models: list[str], late: bool) -> None:

@@ -166,8 +166,15 @@ async def test_parameters_are_never_null_and_a_history_is_a_transcript(server: S
 
 
 async def test_an_agent_that_names_no_models_is_asked_for_any(server: Server) -> None:
-    async with first_agent(server.address, [], ["x"]), calling(server) as http:
-        assert (await complete(http, model="whatever"))[-1] == "[DONE]"
+    for models in ([], [""]):
+        async with first_agent(server.address, models, ["x"]), calling(server) as http:
+            assert (await complete(http, model="whatever"))[-1] == "[DONE]"
+
+
+async def test_names_of_models_may_stand_apart(server: Server) -> None:
+    async with first_agent(server.address, ["llama2", " mistral"], ["x"]) as agent, calling(server) as http:
+        assert (await complete(http, model="mistral"))[-1] == "[DONE]"
+        assert (await agent.jobs.get())["model"] == "mistral"
 
 
 async def test_without_an_agent_the_error_comes_at_once(server: Server) -> None:

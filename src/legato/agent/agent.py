@@ -213,7 +213,7 @@ class Agent:
             return closing(closed, self.state.complaint, self._shown, self._key)
         finally:
             await hang_up(socket)
-        return "the connection ended", False
+        return "The connection ended.", False
 
     async def _say(self, socket: ClientConnection) -> None:
         while True:

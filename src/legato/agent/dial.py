@@ -114,7 +114,7 @@ def closing(closed: ConnectionClosed, complaint: str | None, shown: str, key: st
     :raises ForbiddenError: it does not take this agent.
     """
     if closed.rcvd is None:
-        return "the connection broke", False
+        return "The connection broke.", False
     code, reason = closed.rcvd.code, closed.rcvd.reason
     if code in (CloseCode.UNAUTHENTICATED, CloseCode.REVOKED):
         raise UnauthenticatedError(complaint or _wrong_key(shown, key))
@@ -122,7 +122,7 @@ def closing(closed: ConnectionClosed, complaint: str | None, shown: str, key: st
         raise ForbiddenError(
             complaint or f"The server at {shown} does not take this agent: {reason or code}."
         )
-    return complaint or reason or f"the server closed the connection ({code})", not reconnects(code)
+    return complaint or reason or f"The server closed the connection ({code}).", not reconnects(code)
 
 
 async def hang_up(socket: ClientConnection) -> None:

@@ -8,8 +8,9 @@ from msgspec import Struct
 from legato.agent.kept import encoded
 from legato.agent.lease import Lease
 
-FRAME = 32 * 1024
-"""Bytes of events in one frame, but for a single event that is longer."""
+FRAME = 8 * 1024
+"""Bytes of events in one frame, but for a single event that is longer. So small that a line which breaks every few kilobytes
+still gets whole frames across, and so long that a frame costs nothing a token."""
 
 UNSENT = 100_000
 """Messages that may wait to be sent."""

@@ -164,7 +164,7 @@ class Desk:
                 link.remember(held.job_id, held.attempt)
             self.members[member.id] = member
             link.grant(self._registered(member, []))
-            logger.info("Agent %s has joined with %d slots", member.name, member.slots)
+            logger.info("%s has joined the fleet; slots: %d", member.name, member.slots)
             decisions += self.scheduler.join(member.agent(), self._clock())
         self._do(decisions)
 
@@ -182,7 +182,7 @@ class Desk:
         member.renew(register)
         member.link, member.facts, member.kept = link, link.facts, {}
         link.grant(self._registered(member, resume), leases)
-        logger.info("Agent %s is back with %d jobs", member.name, len(leases))
+        logger.info("%s is back in the fleet; jobs it goes on with: %d", member.name, len(leases))
         held_jobs = [(each.job_id, each.attempt) for each in resume]
         return self.scheduler.back(member.agent(), held_jobs, self._clock())
 

@@ -331,7 +331,7 @@ class Link:
         return False
 
     def _register(self, register: Register) -> None:
-        facts = register.facts or [Facts(name) for name in register.models]
+        facts = register.facts or [Facts(bare) for name in register.models if (bare := name.strip())]
         if not self._listable(facts):
             return
         named = by_name(facts, self.allowed)

@@ -1,11 +1,14 @@
 """Those who are of the fleet: who somebody was before, and what they have written together."""
 
 import hmac
+import logging
 from collections.abc import Container
 
 from legato.fleet.link import Link
 from legato.fleet.member import Member
 from legato.fleet.protocol import Register
+
+logger = logging.getLogger(__name__)
 
 
 class Members(dict[str, Member]):
@@ -57,6 +60,7 @@ class Members(dict[str, Member]):
         """Those that have no seat any more are members no more."""
         for member in [each for each in self.values() if each.id not in seats]:
             del self[member.id]
+            logger.info("%s has left the fleet", member.name)
             self._former += member.written
 
     def count(self, elapsed: float) -> bool:

@@ -43,7 +43,8 @@ class Facts(Struct, frozen=True, omit_defaults=True):
 
 
 class Register(Struct, frozen=True, tag_field="type", tag="register", rename="camel"):
-    """The first message of an agent. An empty list of models means any (first generation) or none yet (second).
+    """The first message of an agent. An empty list of models means any (first generation) or none yet (second). Blank names
+    are none: they are what is left of an empty `MODELS`.
 
     `instance` names this run of the agent: one that comes back within its lease with the same instance and `secret` goes
     on with its jobs, `running`, each with the number of events that it still holds (`first` … `next`).
@@ -70,13 +71,15 @@ class Held(Struct, frozen=True, rename="camel"):
 
 
 class Heartbeat(Struct, frozen=True, tag_field="type", tag="heartbeat"):
-    timestamp: float | None = None
+    """A sign of life. Agents put their time into it, in milliseconds or as they like: nobody reads a clock that may be wrong."""
+
+    timestamp: Any = None
 
 
 class Status(Struct, frozen=True, tag_field="type", tag="status"):
     """First generation: whether it takes a job. Believed only as far as the gateway's own books allow."""
 
-    status: str
+    status: Any = None
 
 
 class Token(Struct, frozen=True, tag_field="type", tag="token", rename="camel"):
