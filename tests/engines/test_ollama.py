@@ -68,6 +68,9 @@ async def test_a_conversation_with_every_kind_of_reply(engine: OllamaEngine) -> 
 
     _, out = await wrote(engine, Request("think", HI, options=CALM, think=True))
     assert (out.thought, out.said) == ("hmm let me see", "Forty two is what you want.")
+    # Told not to look for it, Ollama lets the tags through.
+    _, out = await wrote(engine, Request("think", HI, options=CALM, think=False))
+    assert (out.thought, out.said) == ("hmm let me see", "Forty two is what you want.")
 
     _, out = await wrote(engine, Request("think", HI, prefix="Forty two", options=CALM, think=True))
     assert (out.thought, out.said) == ("", " is what you want.")

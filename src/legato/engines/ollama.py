@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from legato.engines import ollama_codec as codec
+from legato.engines.aloud import Aloud
 from legato.engines.base import Capabilities, Health, Model, Out, Outcome, Request
 from legato.engines.http import Answer, HttpServer
 from legato.errors import (
@@ -81,7 +82,8 @@ class OllamaEngine:
             raise EngineRefusedError(
                 f"The model {request.model} cannot go on behind a text: its template does not leave the reply open."
             )
-        reply = codec.ChatReply(out, _new_id)
+        aloud = Aloud(out, goes_on=bool(request.prefix))
+        reply = codec.ChatReply(aloud, _new_id)
         look = asyncio.create_task(self._tell_loading(request.model, out))
         try:
             async with self._server.request("POST", "api/chat", codec.chat(request)) as answer:
@@ -97,6 +99,7 @@ class OllamaEngine:
             look.cancel()
             await asyncio.wait([look])
         outcome = reply.end()
+        aloud.finish()
         return outcome if outcome.model else msgspec.structs.replace(outcome, model=request.model)
 
     async def _tell_loading(self, model: str, out: Out) -> None:

@@ -11,6 +11,7 @@ import msgspec
 from yarl import URL
 
 from legato.engines import openai_codec as codec
+from legato.engines.aloud import Aloud
 from legato.engines.base import Capabilities, Health, Model, Out, Outcome, Request
 from legato.engines.http import Answer, ConnectionBrokeError, HttpServer
 from legato.errors import (
@@ -85,7 +86,8 @@ class OpenAIEngine:
     async def generate(self, request: Request, out: Out) -> Outcome:
         if request.prefix and not self._continues:
             raise EngineRefusedError(f"{self._server.who} cannot go on behind a text.")
-        reply = codec.CompletionReply(out, _new_id, self._server.who)
+        aloud = Aloud(out, goes_on=bool(request.prefix))
+        reply = codec.CompletionReply(aloud, _new_id, self._server.who)
         body = codec.completion(request, self._extra)
         async with self._server.request("POST", "chat/completions", body) as answer:
             if answer.status != 200:
@@ -100,6 +102,7 @@ class OpenAIEngine:
                 if not reply.ended:
                     raise
         outcome = reply.end()
+        aloud.finish()
         return outcome if outcome.model else msgspec.structs.replace(outcome, model=request.model)
 
     async def capabilities(self, model: str) -> Capabilities:
