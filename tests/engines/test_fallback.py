@@ -575,8 +575,29 @@ class TestWhenAllFail:
         with pytest.raises(EngineUnavailableError) as raised:
             await task
         assert raised.value.message == (
-            "llama3 is not there (Ollama has no model llama3). phi3 does not answer (The server is overloaded)."
+            "llama3 is not there (Ollama has no model llama3). phi3 does not answer (The server is overloaded). Wait."
         )
+
+    @pytest.mark.parametrize(
+        ("first", "second", "remedy"),
+        [
+            ("It is away. Start it.", "It is away. Start it.", "Start it."),
+            ("It is away. Start it.", "It is full. Wait, or add one.", "Start it. Wait, or add one."),
+            ("It is away.", "It is full.", "Please try again in a moment."),
+        ],
+        ids=["the same", "two", "none"],
+    )
+    @virtual_time
+    async def test_behind_the_reasons_stands_what_to_do(self, first: str, second: str, remedy: str) -> None:
+        house = House(engines=2)
+        task = house.ask()
+        for engine, message in ((house.primary, first), (house.backup, second)):
+            for _ in range(3):
+                run: Run = await engine.asked()
+                run.fail(EngineUnavailableError(message))
+        with pytest.raises(EngineUnavailableError) as raised:
+            await task
+        assert raised.value.message.endswith(f"). {remedy}")
 
     @pytest.mark.parametrize(
         ("first", "second", "kind"),

@@ -72,3 +72,23 @@ async def test_a_server_that_closes_every_connection_is_one_that_cannot_be_reach
     finally:
         await http.close()
         server.close()
+
+
+async def test_where_nobody_listens_the_reason_is_in_plain_words() -> None:
+    server, url = await listening([])
+    server.close()
+    await server.wait_closed()
+    http = HttpServer(url, who="It", remedy="Start it.")
+    try:
+        with pytest.raises(EngineUnavailableError) as raised:
+            await http.fetch("GET", "version")
+        assert raised.value.message == f"It at {url} cannot be reached (connection refused). Start it."
+    finally:
+        await http.close()
+
+
+def test_one_that_answers_need_not_be_started() -> None:
+    http = HttpServer("http://127.0.0.1:1", who="It", remedy="Start it.")
+    message = http.unexpected(500, {}, "boom").message
+    assert message.startswith("It at http://127.0.0.1:1 answered with an error, 500 (boom). Try again")
+    assert "Start it." not in message

@@ -251,15 +251,25 @@ class _Trouble(NamedTuple):
             case _:
                 return "does not answer"
 
+    def remedy(self) -> str:
+        """What to do about it, where the error says so behind what happened."""
+        return _parted(self.error.message)[1] if self.error is not None else ""
+
     def _why(self) -> str:
         why = self.error.message if self.error is not None else self.backend.breaker.why
-        first = re.split(r"(?<=[.!?])\s", why.strip(), maxsplit=1)[0].rstrip(".")
+        first = _parted(why)[0].rstrip(".")
         own = f"{self.backend.model} "
         return f"it {first.removeprefix(own)}" if first.startswith(own) else first or "it does not say why"
 
 
+def _parted(message: str) -> tuple[str, str]:
+    """The first sentence, and all others."""
+    first, *rest = re.split(r"(?<=[.!?])\s", message.strip(), maxsplit=1)
+    return first, "".join(rest)
+
+
 def _all_failed(troubles: list[_Trouble]) -> EngineError:
-    """What the person is told in the end."""
+    """What the person is told in the end: why each did not answer, and what to do."""
     if len(troubles) == 1 and troubles[0].error is not None:
         return troubles[0].error
     told = " ".join(trouble.sentence() for trouble in troubles)
@@ -268,6 +278,10 @@ def _all_failed(troubles: list[_Trouble]) -> EngineError:
         wait = max(1.0, min(trouble.wait for trouble in troubles))
         return EngineUnavailableError(f"{told} Please try again in {math.ceil(wait)} s.", retry_after=wait)
     worst = next((error for error in errors if error.retryable), errors[0])
+    remedies = list(dict.fromkeys(filter(None, (trouble.remedy() for trouble in troubles))))
+    if not remedies and worst.retryable:
+        remedies = ["Please try again in a moment."]
+    told = " ".join([told, *remedies])
     if isinstance(worst, EngineTimeoutError):
         return EngineTimeoutError(told)
     return EngineUnavailableError(told) if worst.retryable else type(worst)(told)

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import ipaddress
+import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -198,7 +199,9 @@ class HttpServer:
                 f"{self.who} has no room for another request now{told}. Try again in a moment.",
                 retry_after=_seconds(headers),
             )
-        return EngineUnavailableError(f"{self.who} answered with an error, {status}{told}. {self._remedy}")
+        return EngineUnavailableError(
+            f"{self.who} answered with an error, {status}{told}. Try again in a moment; if it goes on, its log says more."
+        )
 
     def _unreachable(self, error: Exception) -> EngineUnavailableError:
         match error:
@@ -220,7 +223,9 @@ class HttpServer:
             case aiohttp.ClientConnectorDNSError():
                 why = f"the name {self.url.host} is not known"
             case aiohttp.ClientConnectorError():
-                why = (error.os_error.strerror or str(error.os_error)).lower()
+                number = error.os_error.errno
+                # asyncio's own words are a call and a tuple.
+                why = os.strerror(number).lower() if number else "no connection"
             case _:
                 why = "it closed the connection before it answered"
         return EngineUnavailableError(f"{self.who} cannot be reached ({why}). {self._remedy}")
