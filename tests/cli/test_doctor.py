@@ -220,7 +220,7 @@ class TestEngines:
 
     async def test_a_demo_model_must_be_one(self, settings: Callable[..., Settings]) -> None:
         assert await self.look(settings(flags={"engine": "demo"})) == []
-        (found,) = await self.look(settings(flags={"model": "demo:nope"}))
+        (found,) = await self.look(settings(flags={"engine": "auto", "model": "demo:nope"}))
         assert (found.verdict, "demo:canned" in found.said) == ("problem", True)
 
     async def test_an_ollama_that_is_not_there_is_a_problem_where_it_was_asked_for(

@@ -57,7 +57,7 @@ def test_it_says_where_it_is_and_ends_well(serving: Any) -> None:
         (("--config", "gone.toml"), "there is no such file"),
         (
             ("--port", "0", "--engine", "demo", "--model", "demo:nope"),
-            "has no model demo:nope. It has demo:echo, demo:markov, demo:canned.",
+            "model must be one of demo:echo, demo:markov, demo:canned, not 'demo:nope'.",
         ),
     ],
 )

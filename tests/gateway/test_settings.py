@@ -186,6 +186,7 @@ class TestWhatIsWrong:
                 2,
                 "[server] cors_origins must be text in quotes, not 3.",
             ),
+            ('[server]\ncors_origins = "x, y"\n', 2, "[server] cors_origins must be a list, not 'x, y'."),
             ("server = 3\n", 1, "[server] must be a section of settings, not 3."),
             ('[storage]\ndurable = "yes"\n', 2, "[storage] durable must be true or false, not 'yes'."),
             (
@@ -328,6 +329,38 @@ class TestNamesOfAssistantsAndTools:
         monkeypatch.setattr("legato.gateway.config.entry_points", found)
         place.write('[assistants.a]\ntools = ["dice"]\n')
         assert place.load().assistants["a"].tools == ("dice",)
+
+
+class TestWhatTheDemoEngineTakes:
+    def test_is_known_before_it_starts(self, place: Place) -> None:
+        file = place.write(
+            '[assistants.default]\nengine = "demo"\nmodel = "demo:eco"\noptions = { first_token_ms = "soon" }\n'
+            '[assistants.quick]\nbackup_engine = "demo"\nbackup_model = "tape"\n'
+            "[assistants.quick.options]\ntokens_per_second = -4\n"
+        )
+        assert place.complaint().splitlines() == [
+            f"{file}, line 3: [assistants.default] model must be one of demo:echo, demo:markov, demo:canned, not 'demo:eco'. Did you mean 'echo'?",
+            f"{file}, line 4: [assistants.default.options] first_token_ms must be a number that is not negative, not 'soon'.",
+            f"{file}, line 7: [assistants.quick] backup_model must be one of demo:echo, demo:markov, demo:canned, not 'tape'.",
+            f"{file}, line 9: [assistants.quick.options] tokens_per_second must be a number that is not negative, not -4.",
+        ]
+
+    def test_may_be_said_by_flags(self, place: Place) -> None:
+        assert place.complaint({"engine": "demo", "model": "x"}).startswith(
+            "--model: [assistants.default] model"
+        )
+
+    def test_is_no_matter_of_other_engines(self, place: Place) -> None:
+        place.write(
+            '[assistants.default]\nengine = "ollama"\nmodel = "x"\noptions = { tokens_per_second = "x" }\n'
+        )
+        place.load({"engine": "ollama"})
+
+    def test_is_taken(self, place: Place) -> None:
+        place.write(
+            '[assistants.default]\nengine = "demo"\nmodel = "echo"\noptions = { tokens_per_second = 0, temperature = 1 }\n'
+        )
+        assert place.load().assistants["default"].model == "echo"
 
 
 def test_an_assistant_has_the_settings_it_has_and_their_defaults() -> None:

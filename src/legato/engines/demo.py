@@ -25,6 +25,11 @@ _DETAILS = {
     "demo:canned": "A few prepared answers that show what the page can do.",
 }
 
+MODELS = tuple(_PACES)
+
+NUMBERS = ("tokens_per_second", "first_token_ms")
+"""Options that are numbers, not negative."""
+
 _TOKEN = re.compile(r"\s*\S+\s*|\s+")
 _TURN = 16
 """Tokens that one reply may say in one turn of the loop, so that it is not alone on it."""
@@ -198,9 +203,16 @@ def _words(request: Request) -> int:
     return sum(len(text_of(turn.parts).split()) for turn in request.turns)
 
 
+def is_number(value: object) -> bool:
+    """Whether `NUMBERS` may be this."""
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    )
+
+
 def _number(options: dict[str, Any], name: str, default: float) -> float:
     value = options.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if not is_number(value):
         raise EngineRefusedError(
             f"The option {name} must be a number that is not negative; it is {value!r:.40}."
         )

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from legato.gateway.settings import Settings
+from legato.gateway.settings import AssistantSettings, Settings
 
 Steps = tuple[int | str, ...]
 SHOWN = 10
@@ -40,7 +40,7 @@ def complaints(error: ValidationError, data: dict[str, Any], place: Callable[[St
 
 
 def astray(settings: Settings, tools: Collection[str]) -> list[tuple[Steps, str]]:
-    """Names that stand for something which is set nowhere: each with its place, and the sentence that says so.
+    """Names that stand for nothing, and what the demo engine would refuse: each with its place, and the sentence that says so.
 
     `tools` are those that need no section of their own.
     """
@@ -66,7 +66,40 @@ def astray(settings: Settings, tools: Collection[str]) -> list[tuple[Steps, str]
                         f"tools names {_toml(name)}, and there is no [tools.{name}].{hint}",
                     )
                 )
+        found += _refused_by_demo(assistant, each)
     return [(path, f"[{'.'.join(map(str, path[:-1]))}] {sentence}") for path, sentence in found]
+
+
+def _refused_by_demo(name: str, assistant: AssistantSettings) -> list[tuple[Steps, str]]:
+    """Of all engines it alone is known before it starts."""
+    models = {
+        "model": (assistant.engine, assistant.model),
+        "backup_model": (assistant.backup_engine or assistant.engine, assistant.backup_model),
+    }
+    mine = {key: model for key, (engine, model) in models.items() if engine == "demo"}
+    if not mine:
+        return []
+    # Here, for most servers never need it.
+    from legato.engines.demo import MODELS, NUMBERS, is_number
+
+    short = [model.removeprefix("demo:") for model in MODELS]
+    found: list[tuple[Steps, str]] = [
+        (
+            ("assistants", name, key),
+            f"{key} must be one of {', '.join(MODELS)}, not {_toml(model)}.{suggestion(model.removeprefix('demo:'), short)}",
+        )
+        for key, model in mine.items()
+        if model and model.removeprefix("demo:") not in short
+    ]
+    found += [
+        (
+            ("assistants", name, "options", key),
+            f"{key} must be a number that is not negative, not {_toml(value)}.",
+        )
+        for key, value in assistant.options.items()
+        if key in NUMBERS and not is_number(value)
+    ]
+    return found
 
 
 def suggestion(word: str, known: list[str]) -> str:

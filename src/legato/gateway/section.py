@@ -3,13 +3,13 @@
 import json
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
 from pydantic_settings import NoDecode
 
 
-def _listed(value: object) -> object:
-    """In the environment, where only text can stand, a list is `a, b` (or JSON)."""
-    if not isinstance(value, str):
+def _listed(value: object, info: ValidationInfo) -> object:
+    """In the environment, where only text can stand, a list is `a, b` (or JSON). In the file, which is read as JSON, it is a list."""
+    if info.mode == "json" or not isinstance(value, str):
         return tuple(value) if isinstance(value, list) else value
     if value.startswith("["):
         return tuple(json.loads(value))
