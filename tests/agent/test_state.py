@@ -95,6 +95,16 @@ class Wire:
                 return
             self.deliver()
 
+    def settle_within(self, room: int) -> None:
+        """Likewise, but that no more than so many bytes of the agent arrive."""
+        while True:
+            self.answer()
+            self.send()
+            if not self.up or len(self.up[0]) > room:
+                return
+            room -= len(self.up[0])
+            self.deliver(1)
+
     def finish(self, lease: Lease) -> None:
         self.state.ended(lease, Outcome("stop", "m", Usage(1, 2)))
         self.leave(lease)
@@ -255,6 +265,19 @@ class Cuts(RuleBasedStateMachine):
 
 Cuts.TestCase.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
 TestCuts = Cuts.TestCase
+
+
+def test_a_line_that_breaks_every_few_kilobytes_gets_a_long_reply_across() -> None:
+    wire = wired()
+    key = wire.gateway.push("j")
+    wire.settle()
+    for number in range(1000):
+        wire.state.write(wire.running[0], Text(f"{number} "))
+    wire.finish(wire.running[0])
+    for _ in range(40):
+        wire.cut()
+        wire.settle_within(4096)
+    assert wire.gateway.text(key) == "".join(f"{number} " for number in range(1000))
 
 
 def test_what_comes_between_two_turns_is_one_frame() -> None:

@@ -8,7 +8,7 @@ from msgspec import Struct
 from legato.agent.kept import encoded
 from legato.agent.lease import Lease
 
-FRAME = 8 * 1024
+FRAME = 2 * 1024
 """Bytes of events in one frame, but for a single event that is longer. So small that a line which breaks every few kilobytes
 still gets whole frames across, and so long that a frame costs nothing a token."""
 
