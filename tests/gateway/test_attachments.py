@@ -130,10 +130,28 @@ async def test_what_cannot_be_taken_is_refused_with_a_sentence(server, ada, data
     assert kept(server) == []
 
 
-async def test_a_form_is_refused_with_the_way_that_works(ada):
+async def test_a_form_brings_its_file(ada):
     form = aiohttp.FormData()
-    form.add_field("file", PICTURE, filename="a.png", content_type="image/png")
-    assert "as the body" in await refused(ada, form, 415)
+    form.add_field("note", "not this")
+    form.add_field("file", PICTURE, filename="cat.png", content_type="application/octet-stream")
+    async with ada.post("/api/attachments", data=form) as response:
+        assert response.status == 201, await response.text()
+        told = await response.json()
+    assert (told["media_type"], told["size"], told["name"]) == ("image/png", len(PICTURE), "cat.png")
+    async with ada.get(told["url"]) as response:
+        assert await response.read() == PICTURE
+
+
+async def test_a_form_without_a_file_is_refused_with_a_sentence(server, ada):
+    form = aiohttp.FormData(default_to_multipart=True)
+    form.add_field("note", "nothing else")
+    assert "no file in this form" in await refused(ada, form, 400)
+    cut = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n' + PICTURE
+    for body in (b"", b"nonsense", cut):
+        headers = {"content-type": "multipart/form-data; boundary=x"}
+        assert "ends in the middle" in await refused(ada, body, 400, headers=headers)
+    assert "divided" in await refused(ada, cut, 400, headers={"content-type": "multipart/form-data"})
+    assert kept(server) == []
 
 
 async def test_a_body_without_a_length_is_counted_as_it_comes(server, ada):

@@ -1,15 +1,17 @@
 """`/api/attachments`: pictures and recordings, to be named in messages."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from legato.chat.media.kind import suffix_of
-from legato.errors import StorageError, UnsupportedError
+from legato.errors import StorageError
 from legato.gateway.access import Asker
 from legato.gateway.body import answer, documented
+from legato.gateway.form import file_in
 from legato.gateway.shapes import AttachmentView
 from legato.storage.base import Attachment
 
@@ -26,25 +28,35 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 
-_BYTES = {"schema": {"type": "string", "format": "binary"}}
+_BINARY = {"type": "string", "format": "binary"}
+_BYTES = {"schema": _BINARY}
+_FORM = {"schema": {"type": "object", "properties": {"file": _BINARY}, "required": ["file"]}}
 
 
 @router.post(
     "",
     status_code=201,
-    openapi_extra={"requestBody": {"required": True, "content": {"image/*": _BYTES, "audio/*": _BYTES}}},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"image/*": _BYTES, "audio/*": _BYTES, "multipart/form-data": _FORM},
+        }
+    },
     responses=documented.gives(AttachmentView, 201, "It is kept"),
 )
 async def upload(
     request: Request, asker: Asker, name: Annotated[str | None, Query(max_length=1000)] = None
 ) -> Response:
-    """Upload a picture or a recording: the body is the file itself. What it is, is found in its content.
+    """Upload a picture or a recording: the body is the file itself, or a form with it. What it is, is found in its content.
 
     It is dropped where no message has used it after a day.
     """
-    if request.headers.get("content-type", "").lower().startswith("multipart/"):
-        raise UnsupportedError("Send the file itself as the body of the request, not a form.")
-    kept = await asker.service.attachments.upload(asker.person, request.stream(), name)
+    content: AsyncIterator[bytes] = request.stream()
+    declared = request.headers.get("content-type", "")
+    if declared.lower().startswith("multipart/form-data"):
+        called, content = await file_in(declared, content)
+        name = name or called
+    kept = await asker.service.attachments.upload(asker.person, content, name)
     view = _view(kept)
     return answer(view, 201, {"location": view.url})
 
