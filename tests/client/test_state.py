@@ -219,7 +219,7 @@ class TestAReply:
             pair.give(Delta(reply, "e1", 5, 6, [Text("x")]))
             (follow,) = [each for each in pair.state.outgoing() if isinstance(each, Follow)]
             conversation = pair.server.conversations[follow.conversation]
-            pair.give(Following(re=follow.id, conversation=conversation))
+            pair.give(Following(re=follow.id, conversation=conversation, messages=[]))
         assert follow.positions == []
         assert pair.consumer.folds[reply].text == ""
 

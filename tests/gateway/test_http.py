@@ -105,11 +105,15 @@ async def test_a_conversation_from_its_creation_to_its_end(http: aiohttp.ClientS
 async def test_the_list_comes_in_pages_last_changed_first(http: aiohttp.ClientSession) -> None:
     ids = [(await created(http, title=str(n)))["id"] for n in range(5)]
     found, cursor = [], None
+    async with http.get(f"/api/conversations/{ids[0]}") as response:
+        alone = await response.json()
+        assert alone.pop("messages") == []
     while True:
         params = {"limit": "2"} | ({"before": cursor} if cursor else {})
         async with http.get("/api/conversations", params=params) as response:
             page = await response.json()
         found += [each["id"] for each in page["conversations"]]
+        assert [each for each in page["conversations"] if each["id"] == alone["id"]] in ([], [alone])
         cursor = page["next"]
         if cursor is None:
             break

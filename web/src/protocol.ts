@@ -218,7 +218,7 @@ export interface Welcome {
 export interface Following {
   type: "following";
   conversation: ConversationView;
-  messages?: MessageView[];
+  messages: MessageView[];
   more?: boolean;
   re?: string | null;
 }
@@ -324,7 +324,7 @@ export interface Ack {
 export interface Stopped {
   type: "stopped";
   conversation: string;
-  messages?: string[];
+  messages: string[];
   re?: string | null;
 }
 

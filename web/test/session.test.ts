@@ -52,7 +52,7 @@ describe("following", () => {
     const [follow] = sent(say(session, { type: "welcome", user: "ada", server: "0" }, 30));
     expect(follow).toMatchObject({ since: 2, positions: [{ stream: "r", epoch: "e", offset: 3 }] });
     expect(session.backUntil).toBe(0);
-    say(session, { type: "following", re: follow!.id!, conversation: VIEW }, 40);
+    say(session, { type: "following", re: follow!.id!, conversation: VIEW, messages: [] }, 40);
     expect(session.backUntil).toBe(2040);
     session.tick(2040, 0);
     expect(session.backUntil).toBe(0);
@@ -72,7 +72,7 @@ describe("following", () => {
     const [follow] = sent(say(session, delta(2, 3, "c")));
     expect(follow).toMatchObject({ type: "follow", positions: [{ stream: "r", epoch: "e", offset: 1 }] });
     expect(say(session, delta(3, 4, "d"))).toEqual([]);
-    say(session, { type: "following", re: follow!.id!, conversation: VIEW });
+    say(session, { type: "following", re: follow!.id!, conversation: VIEW, messages: [] });
     say(session, delta(1, 4, "bcd"));
     expect(text(session)).toBe("abcd");
   });
@@ -83,7 +83,7 @@ describe("following", () => {
     for (const positions of [[{ stream: "r", epoch: "e", offset: 1 }], []]) {
       const [follow] = sent(say(session, delta(5, 6, "?")));
       expect((follow as Follow).positions).toEqual(positions);
-      say(session, { type: "following", re: follow!.id!, conversation: VIEW });
+      say(session, { type: "following", re: follow!.id!, conversation: VIEW, messages: [] });
     }
     say(session, delta(0, 6, "abcdef"));
     expect(text(session)).toBe("abcdef");
@@ -137,7 +137,7 @@ describe("following", () => {
     session.closed(1006, "", 0, 0);
     session.nudge(0);
     const [first] = sent(say(session, { type: "welcome", user: "ada", server: "0" }));
-    const [second] = sent(say(session, { type: "following", re: first!.id!, conversation: { ...VIEW, revision: 1 } }));
+    const [second] = sent(say(session, { type: "following", re: first!.id!, conversation: { ...VIEW, revision: 1 }, messages: [] }));
     expect(second).toMatchObject({ type: "follow", since: 0, positions: [] });
   });
 

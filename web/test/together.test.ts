@@ -20,7 +20,7 @@ function together(standing: "owner" | "viewer" = "owner"): Session {
   session.open("c");
   session.connect(0);
   const [follow] = sent(say(session, { type: "welcome", user: "ada", server: "0" }));
-  say(session, { type: "following", re: follow!.id!, conversation: { ...VIEW, standing } });
+  say(session, { type: "following", re: follow!.id!, conversation: { ...VIEW, standing }, messages: [] });
   say(session, { type: "people", conversation: "c", people: [ADA, BEN] });
   return session;
 }

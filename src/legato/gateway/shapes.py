@@ -43,8 +43,8 @@ class ConversationHit(Struct, frozen=True, omit_defaults=True):
     revision: int
     created_at: str
     updated_at: str
-    head: str | None = None
-    standing: Standing = "owner"
+    head: str | None
+    standing: Standing
     snippet: str | None = None
     message: str | None = None
 

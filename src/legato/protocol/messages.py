@@ -187,7 +187,7 @@ class Following(Answer, frozen=True, tag="following"):
     """
 
     conversation: ConversationView
-    messages: list[MessageView] = field(default_factory=list)
+    messages: list[MessageView]
     more: bool = False
 
 
@@ -217,7 +217,7 @@ class Stopped(Answer, frozen=True, tag="stopped"):
     """These replies were stopped; none, where nothing was running."""
 
     conversation: str
-    messages: list[str] = field(default_factory=list)
+    messages: list[str]
 
 
 class ConversationChanged(Answer, frozen=True, tag="conversation"):

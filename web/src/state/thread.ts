@@ -106,7 +106,7 @@ export class Thread {
     if (this.revision === 0) this.messages.clear();
     this.before = this.revision;
     this.changed(message.conversation);
-    this.pieces(message.messages ?? [], message.more ?? false, now);
+    this.pieces(message.messages, message.more ?? false, now);
     return true;
   }
 
