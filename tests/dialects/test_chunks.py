@@ -162,6 +162,7 @@ async def test_a_reply_that_outlives_its_server_is_told_anew(
         ({"conversationId": "c", "lastMessageId": "nobody"}, "no such reply"),
         ({"conversationId": "another", "lastMessageId": "x"}, "another conversation"),
         ({"conversationId": "c", "lastMessageId": 7}, "lastMessageId"),
+        ({"conversationId": "c"}, "lastMessageId"),
     ],
 )
 async def test_a_resume_that_makes_no_sense_is_an_error(

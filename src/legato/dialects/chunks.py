@@ -168,6 +168,10 @@ class ChunksVisit(Visit):
             raise InvalidError("This socket is in another conversation. Connect to the one you mean.")
         last = id_in(frame, "lastMessageId", "last_message_id")
         self._decided()
+        if last is None and not self.room.busy:
+            raise InvalidError(
+                "Nothing is being written here now. Say which reply to go on with, as `lastMessageId`."
+            )
         try:
             if last is not None:
                 await self._tell(person, last, frame)
@@ -212,6 +216,11 @@ class Room(Watching):
         self._held: dict[str, Log] = {}
         self._watched: set[str] = set()
         self.told: deque[str] = deque(maxlen=REMEMBERED)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a reply is being told, or held."""
+        return bool(self._held or self._viewers)
 
     def hold(self, logs: Iterable[Log]) -> None:
         """Tell nothing of these, till they are watched or released."""
