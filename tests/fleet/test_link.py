@@ -253,6 +253,30 @@ class TestSecondGeneration:
         assert "more than it was asked for" in line.refusal
         assert len(line.out.said) < 110
 
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"max_tokens": 1},
+            {"max_completion_tokens": 1},
+            {"num_predict": 1, "max_tokens": 100},
+            {"num_predict": 1, "max_tokens": None},
+            {"num_predict": -1, "max_tokens": 1},
+        ],
+    )
+    def test_a_limit_that_its_engine_may_not_know_makes_nobody_a_rogue(self, options: dict[str, Any]) -> None:
+        line = Line()
+        line.job(options)
+        for offset in range(100):
+            line.events(offset, text("a"))
+        assert line.out.said == "a" * 100
+        assert line.closed is None
+
+    def test_ten_times_the_tokens_are_refused(self) -> None:
+        line = Line()
+        line.job({"num_predict": 3})
+        line.events(0, *[text("a")] * 30)
+        assert "more than it was asked for" in line.refusal
+
     def test_more_than_anybody_asks_for_is_refused(self) -> None:
         line = Line()
         line.job()

@@ -8,13 +8,16 @@ from legato.stream import State
 MAX_CHARACTERS = 4_000_000
 """What one job may write, thinking included."""
 
-LIMITS = ("num_predict", "max_tokens", "max_completion_tokens")
-"""The options by which engines are told how many tokens to write."""
+LIMIT = "num_predict"
+"""The option by which every engine is told how many tokens to write."""
+
+OTHERS = ("max_tokens", "max_completion_tokens")
+"""Names that some engines go by instead, and others never heard of."""
 
 EXCESS = 4
 """An event is a token, or a part of one; more events than this for each token that was asked for are no mistake."""
 
-SLACK = 64
+SLACK = 16
 
 
 class Sink(Protocol):
@@ -62,7 +65,11 @@ class Lease:
 
 
 def _most_events(options: dict[str, Any]) -> int:
-    """How many events a job with these options may write; below 0 for any number."""
-    told = [options.get(name) for name in LIMITS]
+    """How many events a job with these options may write; below 0 for any number.
+
+    Of two limits the wider counts, and one that not every engine knows counts for nothing by itself: the agent is honest
+    whose engine goes by the other.
+    """
+    told = [options.get(LIMIT), *(options[name] for name in OTHERS if name in options)]
     limits = [each for each in told if isinstance(each, int) and not isinstance(each, bool) and each > 0]
-    return min(limits) * EXCESS + SLACK if limits else -1
+    return max(limits) * EXCESS + SLACK if len(limits) == len(told) else -1
