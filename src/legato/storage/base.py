@@ -318,5 +318,5 @@ class Storage(Protocol):
         ...
 
     async def search(self, person: str, query: str, limit: int = 20) -> list[Found]:
-        """Full-text search over titles and messages of what `person` owns or takes part in, best first. Any string is a query: words, all of which must occur, the last one as a prefix; nothing in it is syntax."""
+        """Full-text search over titles and messages of what `person` owns or takes part in: of each conversation the best passage, best first. Any string is a query: words, all of which must occur, the last one as a prefix; nothing in it is syntax."""
         ...

@@ -1,5 +1,7 @@
 """Finding passages: the one question that SQLite and PostgreSQL are asked in different words."""
 
+from typing import Any
+
 from sqlalchemy import Connection, Text, bindparam, cast, column, func, literal_column, or_, select, table
 from sqlalchemy.dialects.postgresql import TSQUERY
 
@@ -10,7 +12,7 @@ from legato.storage.sql.conversations import check_limit, taken_part_in
 from legato.storage.sql.tables import conversations, messages, passages
 from legato.storage.sql.words import Term, snippet_of, terms_of
 
-MOST = 100
+MOST = 200
 """The most that one call finds."""
 
 _index = table("passages_index", column("rowid"), column("passages_index"))
@@ -18,25 +20,39 @@ _asked = bindparam("terms", type_=Text())
 _vector = func.array_to_tsvector(func.string_to_array(passages.c.words, literal_column("' '")))
 _query = cast(_asked, TSQUERY)
 
-_FOUND = (
-    select(conversations, passages.c.message, messages.c.parts)
-    .select_from(
-        passages.join(conversations, conversations.c.id == passages.c.conversation).outerjoin(
-            messages, messages.c.id == passages.c.message
-        )
+
+def _best(score: Any, *hits: Any) -> Any:
+    """The passage of each conversation with the lowest score: short ones first, which say little else; then the newest."""
+    hit = (
+        select(passages.c.number, passages.c.conversation, passages.c.message, score.label("score"))
+        .select_from(passages.join(conversations, conversations.c.id == passages.c.conversation))
+        .where(or_(conversations.c.owner == bindparam("of"), taken_part_in()), *hits)
+        .subquery("hit")
     )
-    .where(or_(conversations.c.owner == bindparam("of"), taken_part_in()))
-    .limit(bindparam("most"))
-)
+    order = (hit.c.score, hit.c.number.desc())
+    place = func.row_number().over(partition_by=hit.c.conversation, order_by=order)
+    best = select(hit, place.label("place")).subquery("best")
+    return (
+        select(conversations, best.c.message, messages.c.parts)
+        .select_from(
+            best.join(conversations, conversations.c.id == best.c.conversation).outerjoin(
+                messages, messages.c.id == best.c.message
+            )
+        )
+        .where(best.c.place == 1)
+        .order_by(best.c.score, best.c.number.desc())
+        .limit(bindparam("most"))
+    )
+
+
 _FIND = {
-    "sqlite": _FOUND.where(
-        _index.c.rowid == passages.c.number, _index.c.passages_index.match(_asked)
-    ).order_by(func.bm25(literal_column("passages_index")), passages.c.number.desc()),
-    "postgresql": _FOUND.where(_vector.bool_op("@@")(_query)).order_by(
-        func.ts_rank(_vector, _query, 1).desc(), passages.c.number.desc()
+    "sqlite": _best(
+        func.bm25(literal_column("passages_index")),
+        _index.c.rowid == passages.c.number,
+        _index.c.passages_index.match(_asked),
     ),
+    "postgresql": _best(-func.ts_rank(_vector, _query, 1), _vector.bool_op("@@")(_query)),
 }
-"""Short passages first, which say little else; then the newest."""
 
 
 def find(connection: Connection, person: str, query: str, limit: int) -> list[Found]:

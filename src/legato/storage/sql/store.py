@@ -121,7 +121,7 @@ class SqlStorage:
         return await self.database.read(checkpoint.unfinished)
 
     async def search(self, person: str, query: str, limit: int = 20) -> list[Found]:
-        """:raises InvalidError: `limit` is not between 1 and 100."""
+        """:raises InvalidError: `limit` is not between 1 and 200."""
         check(person)
         return await self.database.read(partial(search.find, person=person, query=query, limit=limit))
 
