@@ -1,12 +1,11 @@
 """The file in a form: `multipart/form-data`, as browsers and `curl -F` upload one (RFC 7578). Bytes in, bytes out."""
 
 from collections.abc import AsyncIterable, AsyncIterator
-from email.message import Message
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 
 from legato.errors import InvalidError
-
-HEADERS = 8 * 1024
-"""Bytes that the headers of a part may have."""
 
 
 class FormFile:
@@ -15,16 +14,26 @@ class FormFile:
     `name` is what the sender calls the file, known with its first byte. `done` says whether all of it was seen.
     """
 
-    __slots__ = ("_buffer", "_delimiter", "_inside", "done", "name")
-
     def __init__(self, content_type: str) -> None:
         """:raises InvalidError: it names no boundary."""
-        boundary = _headers(f"Content-Type: {content_type}").get_boundary("")
+        _, options = parse_options_header(content_type.encode("latin-1", "replace"))
+        boundary = options.get(b"boundary", b"")
         if not 1 <= len(boundary) <= 70 or not boundary.isascii():
             raise InvalidError("This form does not say what its parts are divided by.")
-        self._delimiter = b"\r\n--" + boundary.encode()
-        self._buffer = b"\r\n"
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_header_field": self._on_field,
+                "on_header_value": self._on_value,
+                "on_header_end": self._on_header,
+                "on_part_data": self._on_data,
+                "on_part_end": self._on_part,
+                "on_end": self._on_end,
+            },
+        )
+        self._field = self._value = b""
         self._inside = False
+        self._found: list[bytes] = []
         self.done = False
         self.name: str | None = None
 
@@ -35,41 +44,38 @@ class FormFile:
         """
         if self.done:
             return b""
-        self._buffer += data
-        while not self._inside:
-            if not self._next_part():
-                return b""
-        return self._content()
+        try:
+            self._parser.write(data)
+        except FormParserError as error:
+            if not self.done:
+                raise InvalidError(f"This form cannot be read: {error}.") from None
+        found, self._found = b"".join(self._found), []
+        return found
 
-    def _next_part(self) -> bool:
-        """Go to the content of the next part; False where more bytes are needed for that."""
-        before, found, rest = self._buffer.partition(self._delimiter)
-        if not found:
-            self._buffer = before[-len(self._delimiter) :]
-            return False
-        if rest.startswith(b"--"):
+    def _on_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def _on_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _on_header(self) -> None:
+        if self._field.lower() == b"content-disposition" and not self.done:
+            _, options = parse_options_header(self._value)
+            if (name := options.get(b"filename")) is not None:
+                self._inside = True
+                self.name = name.decode(errors="replace") or None
+        self._field = self._value = b""
+
+    def _on_data(self, data: bytes, start: int, end: int) -> None:
+        if self._inside:
+            self._found.append(data[start:end])
+
+    def _on_part(self) -> None:
+        self.done, self._inside = self.done or self._inside, False
+
+    def _on_end(self) -> None:
+        if not self.done:
             raise InvalidError("There is no file in this form.")
-        headers, ended, content = rest.partition(b"\r\n\r\n")
-        if len(headers) > HEADERS:
-            raise InvalidError("This form cannot be read: the headers of a part are too long.")
-        if not ended:
-            self._buffer = found + rest
-            return False
-        told = _headers(headers.decode(errors="replace").strip())
-        self._inside = told.get_filename() is not None
-        self.name = told.get_filename() or None
-        self._buffer = b"\r\n" + content if not self._inside else content
-        return True
-
-    def _content(self) -> bytes:
-        content, found, _ = self._buffer.partition(self._delimiter)
-        if found:
-            self.done, self._buffer = True, b""
-            return content
-        # What may be the beginning of the delimiter waits for the rest of it.
-        kept = min(len(self._delimiter) - 1, len(content))
-        self._buffer = content[len(content) - kept :]
-        return content[: len(content) - kept]
 
 
 async def file_in(content_type: str, body: AsyncIterable[bytes]) -> tuple[str | None, AsyncIterator[bytes]]:
@@ -95,11 +101,3 @@ async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byte
     yield first
     async for data in rest:
         yield data
-
-
-def _headers(text: str) -> Message:
-    headers = Message()
-    for line in text.split("\r\n"):
-        name, _, value = line.partition(":")
-        headers[name.strip()] = value.strip()
-    return headers
