@@ -107,6 +107,7 @@ async def test_the_owner_decides_and_hands_over(server: Server) -> None:
     [
         {"standing": "owner"},
         {"standing": "king"},
+        {"role": "viewer"},
         {"expires_in": 0},
         {"expires_in": -5},
         {"expires_in": 1e12},

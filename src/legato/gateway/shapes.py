@@ -132,8 +132,9 @@ class NewStanding(Struct, frozen=True):
     standing: Standing
 
 
-class NewInvitation(Struct, frozen=True):
-    """`expires_in` is in seconds: a week, where nothing is said."""
+class NewInvitation(Struct, frozen=True, forbid_unknown_fields=True):
+    """`expires_in` is in seconds: a week, where nothing is said. A field that is not known is refused: passed over, it would
+    let somebody do more than was meant."""
 
     standing: Standing = "member"
     expires_in: float = WEEK
