@@ -40,7 +40,7 @@ MEANINGS: Mapping[str, str] = {
     "server.database_url": "`postgresql://user:password@host/name` or `sqlite:///file`. Not set: a SQLite file in `data_dir`.",
     "auth.jwt_secret": "Signs and checks HS256 tokens. 32 bytes or more, from a random source.",
     "auth.jwks_url": "Where the public keys of your identity provider are (RS256, ES256, EdDSA …).",
-    "auth.audience": "What `aud` of a token must be. Not set: not checked.",
+    "auth.audience": "What `aud` of a token must be. Not set: a token must have none.",
     "auth.issuer": "What `iss` of a token must be. Not set: not checked.",
     "auth.user_claim": "The claim that names the user.",
     "auth.scope_claim": "The claim that says what they may do; to chat, `chat` must be in it. A token without it may chat.",

@@ -30,6 +30,8 @@ SECRET_BYTES = 32
 
 TOKEN_LENGTH = 16 * 1024
 
+UNNAMED = "This token is meant for a certain service (`aud`), and the server was not told that it is that one: [auth] audience."
+ELSEWHERE = "This token is meant for another service, or comes from one."
 EXPIRED = "Your token has expired. Sign in again, or get a new one."
 FOREIGN = "This token is not valid here. Sign in again, or get a new one."
 
@@ -126,7 +128,6 @@ class Authenticator:
                 leeway=settings.leeway,
                 options={
                     "require": ["exp"],
-                    "verify_aud": settings.audience is not None,
                     "verify_iss": settings.issuer is not None,
                     "verify_sub": False,
                     "verify_jti": False,
@@ -137,10 +138,10 @@ class Authenticator:
             raise UnauthenticatedError(EXPIRED) from None
         except jwt.MissingRequiredClaimError as error:
             raise UnauthenticatedError(f"This token says nothing of {error.claim!r}, and must.") from None
-        except (jwt.InvalidAudienceError, jwt.InvalidIssuerError):
-            raise UnauthenticatedError(
-                "This token is meant for another service, or comes from one."
-            ) from None
+        except (jwt.InvalidAudienceError, jwt.InvalidIssuerError) as error:
+            # RFC 7519, 4.1.3: who does not find itself in `aud` must refuse the token, also who has no name.
+            unnamed = settings.audience is None and isinstance(error, jwt.InvalidAudienceError)
+            raise UnauthenticatedError(UNNAMED if unnamed else ELSEWHERE) from None
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
             raise UnauthenticatedError(FOREIGN) from None
         if expired:

@@ -71,7 +71,8 @@ class ServerSettings(Section):
 class AuthSettings(Section):
     """`[auth]`. With `jwt_secret` (HS256) or `jwks_url` (RS256, ES256 …) every request needs a token.
 
-    `user_claim` is the claim that names the user, `scope_claim` the one that says what they may do. `audience` and `issuer` are checked where they are set. `leeway` is the
+    `user_claim` is the claim that names the user, `scope_claim` the one that says what they may do. `audience` is whom a token must be for, if it says so or
+    this is set; `issuer` is checked where it is set. `leeway` is the
     seconds by which the clock of whoever makes tokens may be ahead (`iat`, `nbf`); `exp` is taken to the letter.
     """
 
