@@ -125,3 +125,31 @@ async def test_a_binary_frame_is_an_error_like_any_bad_frame(
             said.append(json.loads(await socket.recv()))
         [error] = [frame for frame in said if frame["type"] == "error"]
         assert "binary" in (error.get("message") or error["error"])
+
+
+@pytest.mark.parametrize(
+    ("path", "frame"),
+    [
+        ("/ws/assistant", r'{"type":"message","content":"a \ud83d b"}'),
+        ("/ws/chat", r'{"type":"message","message":"a \ud83d b"}'),
+        ("/ws/conversations/room", r'{"type":"message","text":"a \ud83d b"}'),
+    ],
+)
+async def test_half_a_character_is_a_replaced_one_and_the_rest_is_read(
+    serve: Serve, path: str, frame: str
+) -> None:
+    async with (
+        serve(assistants={"default": {"engine": "demo", "model": "demo:echo"}}) as server,
+        connect(server.address.replace("http", "ws", 1) + path) as socket,
+    ):
+        await socket.send(frame)
+        said = ""
+        while (told := json.loads(await socket.recv()))["type"] not in (
+            "message_complete",
+            "complete",
+            "done",
+        ):
+            said += (
+                told.get("data") or (told.get("content") if told["type"] != "message_received" else "") or ""
+            )
+        assert "\ufffd b" in said

@@ -4,12 +4,16 @@ import base64
 import binascii
 import hashlib
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from legato.errors import InvalidError
 from legato.message import AudioPart, ImagePart, Part, TextPart, text_of
+
+T = TypeVar("T")
 
 ID_LENGTH = 128
 TITLE_LENGTH = 200
@@ -50,8 +54,23 @@ class Submission(Struct, frozen=True):
 
 
 def whole_characters(payload: bytes) -> bytes:
-    """JSON in which an escaped half of a surrogate pair is U+FFFD. Browsers send such halves, and strict readers refuse them."""
+    """JSON in which an escaped half of a surrogate pair is U+FFFD."""
     return _ESCAPED.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], payload)
+
+
+def lenient(decode: Callable[[bytes], T], payload: bytes) -> T:
+    """What a strict `decode` makes of JSON whose halves of surrogate pairs, which browsers send, are U+FFFD.
+
+    :raises msgspec.DecodeError: as `decode` does.
+    """
+    try:
+        return decode(payload)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        if (mended := whole_characters(payload)) == payload:
+            raise
+        return decode(mended)
 
 
 def clean_text(text: str) -> str:

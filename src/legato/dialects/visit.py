@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from legato.chat.audience import Watcher
 from legato.chat.commands import Answered, Asked
-from legato.chat.ingress import check_id
+from legato.chat.ingress import check_id, lenient
 from legato.chat.person import Person
 from legato.chat.service import ChatService
 from legato.dialects.base import Door, Handshake, Socket
@@ -313,7 +313,7 @@ def decode(payload: bytes) -> Frame:
     :raises InvalidError: it is something else.
     """
     try:
-        frame = _decode(payload)
+        frame = lenient(_decode, payload)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidError(f"This is not JSON: {str(error)[:SAID]}.") from None
     except RecursionError:

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 import msgspec
 from fastapi import Request, Response
 
-from legato.chat.ingress import whole_characters
+from legato.chat.ingress import lenient
 from legato.dialects.native.codec import short
 from legato.errors import InvalidError
 
@@ -21,24 +21,13 @@ async def read(request: Request, shape: type[T]) -> T:
     """
     raw = await request.body() or b"{}"
     try:
-        return _decode(raw, shape)
+        return lenient(lambda raw: msgspec.json.decode(raw, type=shape), raw)
     except msgspec.ValidationError as error:
         raise InvalidError(f"The request does not fit: {short(error)}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidError(f"The request is not JSON: {short(error)}.") from None
     except RecursionError:
         raise InvalidError("The request's JSON is nested too deeply.") from None
-
-
-def _decode(raw: bytes, shape: type[T]) -> T:
-    try:
-        return msgspec.json.decode(raw, type=shape)
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:
-        if (mended := whole_characters(raw)) == raw:
-            raise
-        return msgspec.json.decode(mended, type=shape)
 
 
 def answer(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from legato.chat.ingress import check_id, whole_characters
+from legato.chat.ingress import check_id, lenient
 from legato.errors import InvalidError
 from legato.protocol.messages import PROTOCOL, ClientMessage, Delta, ServerMessage
 from legato.stream import Batch, Log
@@ -36,13 +36,11 @@ def decode(payload: bytes) -> ClientMessage:
     :raises InvalidError: with a sentence that says what is wrong with it.
     """
     try:
-        message: ClientMessage = _decode(payload)
+        message: ClientMessage = lenient(_decode, payload)
         return message
     except msgspec.ValidationError as error:
         raise InvalidError(f"This message does not fit {PROTOCOL}: {short(error)}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        if (mended := whole_characters(payload)) != payload:
-            return decode(mended)
         raise InvalidError(f"This is not JSON: {short(error)}.") from None
     except RecursionError:
         raise InvalidError("This JSON is nested too deeply.") from None
@@ -51,7 +49,7 @@ def decode(payload: bytes) -> ClientMessage:
 def id_of(payload: bytes) -> str | None:
     """The `id` of a frame that `decode` refused, where it can be read: whoever sent it waits for an answer to it."""
     try:
-        name = _decode_id(whole_characters(payload)).id
+        name = lenient(_decode_id, payload).id
         return None if name is None else check_id(name, "id")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidError):
         return None
