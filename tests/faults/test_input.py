@@ -14,8 +14,8 @@ from .conftest import Client, connected
 
 TEXTS = {
     "nul": ("a\0b", "a\ufffdb"),
-    "lone high": ("a\ud800b", None),
-    "lone low": ("\udfff", None),
+    "lone high": ("a\ud800b", "a\ufffdb"),
+    "lone low": ("\udfff", "\ufffd"),
     "noncharacters": ("\ufffe\uffff\U0010ffff", "\ufffe\uffff\U0010ffff"),
     "emoji": ("👩‍👩‍👧‍👦🏳️‍🌈", "👩‍👩‍👧‍👦🏳️‍🌈"),
     "right to left": ("\u202eשלום \u2066عالم\u2069", "\u202eשלום \u2066عالم\u2069"),
@@ -37,11 +37,6 @@ async def test_any_text_comes_back_as_it_went_by_every_door(
     text, kept = TEXTS[name]
     async with connected(server) as client, calling(server) as http:
         answer = await client.ask("send", client_message_id="k", text=text)
-        if kept is None:
-            assert (answer["type"], answer["code"]) == ("error", "invalid")
-            async with http.get("/api/conversations") as response:
-                assert (await response.json())["conversations"] == []
-            return
         run = await engine.asked()
         run.say(text)
         run.finish()
@@ -54,7 +49,7 @@ async def test_any_text_comes_back_as_it_went_by_every_door(
             lines = (await response.text()).split("\n\n")
         events = [json.loads(line.partition("data: ")[2])["events"] for line in lines if line]
         assert "".join(e["text"] for batch in events for e in batch if e["type"] == "text") == kept
-        async with http.get("/api/conversations", params={"q": text[:900]}) as response:
+        async with http.get("/api/conversations", params={"q": kept[:900]}) as response:
             assert response.status == 200
         async with http.get(
             f"/api/conversations/{answer['conversation']}/export", params={"format": "markdown"}
