@@ -108,6 +108,29 @@ class TestTools:
         person.see("Stopped.")
         assert person.ended() == 130
 
+    def test_the_question_ends_when_somebody_else_gives_the_word(self, terminal: Any, server: str) -> None:
+        person = terminal("chat", "--server", server, "--assistant", "host")
+        person.see("> ")
+        person.type("hello\r")
+        person.see("hello")
+        person.see("hello")
+        person.see("> ")
+        person.type("\x04")
+        assert person.ended() == 0
+        found = re.search(r"--conversation (\S+)", person.text)
+        assert found is not None
+        asking = terminal("chat", "--server", server, "--conversation", found[1], '!tool roll {"sides": 6}')
+        asking.see("May this tool run? [y/N] ")
+        other = terminal("chat", "--server", server, "--conversation", found[1])
+        other.see("May this tool run? [y/N] ")
+        other.type("y\r")
+        asking.see('✓ roll {"sides": 6}')
+        assert asking.ended() == 0
+        other.see("one of 6")
+        other.see("> ")
+        other.type("\x04")
+        assert other.ended() == 0
+
     def test_where_nobody_can_say_yes_it_does_not_run(self, legato: Any, server: str) -> None:
         shown = legato("chat", "--server", server, "--assistant", "host", '!tool roll {"sides": 6}')
         assert shown.stderr == "legato: roll needs a person's word and did not run: ask in a terminal.\n"

@@ -1,6 +1,8 @@
 """A reply on a terminal, while it is written: Markdown that grows, with what is finished left alone."""
 
 import re
+import select
+import sys
 import time
 from collections.abc import Callable, Iterable
 
@@ -16,6 +18,9 @@ from legato.stream import Failed, Finished, Fold, State, Terminal, ToolUse
 
 FRAME = 0.05
 """Seconds between two pictures, at least; and four times what one costs, so that a slow terminal is not kept busy."""
+
+WAIT = 0.2
+"""Seconds between two looks at whether a question to the person still stands."""
 
 LINE = 300
 """Characters of what a tool is to do, or of why it failed, that are shown."""
@@ -101,6 +106,17 @@ def markdown(text: str) -> Markdown:
     return Markdown(text, hyperlinks=False)
 
 
+def typed(wanted: Callable[[], bool]) -> str | None:
+    """The line that the person types, Ctrl-D an empty one; None once it is not `wanted` any more."""
+    if sys.platform == "win32":
+        return sys.stdin.readline()
+    while wanted():
+        # In short waits, for a Ctrl-C that comes right before one is heard only behind it.
+        if select.select([sys.stdin], [], [], WAIT)[0]:
+            return sys.stdin.readline()
+    return None
+
+
 class _Tail:
     """The last lines of something, as many as the terminal has room for."""
 
@@ -148,7 +164,7 @@ class Screen:
         """
         stopping = False
         with Live(console=self._console, transient=True, auto_refresh=False) as live:
-            showing = _Showing(self, self._console, live, word)
+            showing = _Showing(self, self._console, live, look, word)
             while True:
                 try:
                     now, began = look(), time.perf_counter()
@@ -165,14 +181,13 @@ class Screen:
         self._ending(now.end)
         return now
 
-    def allows(self, tool: ToolUse) -> bool:
-        """Ask the person at the terminal whether it may run."""
-        self._console.print(Text(f"{use_of(tool)}\nMay this tool run?", style="yellow"), end=" ")
-        try:
-            return input("[y/N] ").strip().lower() in ("y", "yes")
-        except EOFError:
+    def allows(self, tool: ToolUse, asks: Callable[[], bool]) -> bool | None:
+        """Ask the person at the terminal whether it may run. None where it `asks` no more: somebody else has said it."""
+        self._console.print(Text(f"{use_of(tool)}\nMay this tool run? [y/N]", style="yellow"), end=" ")
+        line = typed(asks)
+        if line is None or not line.endswith("\n"):
             self._console.print()
-            return False
+        return None if line is None else line.strip().lower() in ("y", "yes")
 
     def used(self, tool: ToolUse) -> None:
         """A tool has come back."""
@@ -196,11 +211,17 @@ class _Showing:
     """One reply: `_above` is the text that stands for good, with the first `_told` tools; below it is what may still change."""
 
     def __init__(
-        self, screen: Screen, console: Console, live: Live, word: Callable[[str, bool], None]
+        self,
+        screen: Screen,
+        console: Console,
+        live: Live,
+        look: Callable[[], Look],
+        word: Callable[[str, bool], None],
     ) -> None:
         self._screen = screen
         self._console = console
         self._live = live
+        self._look = look
         self._word = word
         self._above = ""
         self._told = 0
@@ -241,10 +262,21 @@ class _Showing:
                 return
             self.print(harmless(now.text[: tool.at]))
             if asks:
-                self._asked.add(tool.call)
-                self._live.stop()
-                self._word(tool.call, self._screen.allows(tool))
-                self._live.start()
+                self._ask(tool)
                 return
             self._screen.used(tool)
             self._told += 1
+
+    def _ask(self, tool: ToolUse) -> None:
+        def asks() -> bool:
+            now = self._look()
+            return now.end is None and any(each.asking and each.call == tool.call for each in now.tools)
+
+        self._asked.add(tool.call)
+        self._live.stop()
+        try:
+            allowed = self._screen.allows(tool, asks)
+        finally:
+            self._live.start()
+        if allowed is not None:
+            self._word(tool.call, allowed)
