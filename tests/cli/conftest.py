@@ -168,6 +168,13 @@ class Terminal:
             self._process.wait()
             raise
 
+    def left(self) -> None:
+        """Whoever has not ended by now is ended."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+            os.close(self._fd)
+
     def _read(self, deadline: float) -> bool:
         ready, _, _ = select.select([self._fd], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:
@@ -181,11 +188,16 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(tmp_path: Path) -> Callable[..., Terminal]:
-    def start(*arguments: str) -> Terminal:
-        return Terminal(tmp_path, *arguments)
+def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
+    started: list[Terminal] = []
 
-    return start
+    def start(*arguments: str) -> Terminal:
+        started.append(Terminal(tmp_path, *arguments))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.left()
 
 
 @pytest.fixture

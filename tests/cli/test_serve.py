@@ -49,6 +49,12 @@ def test_it_says_where_it_is_and_ends_well(serving: Any) -> None:
     assert server.end() == 0
 
 
+def test_what_does_nothing_yet_is_said(serving: Any) -> None:
+    server = serving(LEGATO_REDIS_URL="redis://127.0.0.1:1")
+    server.process.terminate()
+    assert "LEGATO_REDIS_URL does nothing yet" in server.process.communicate()[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

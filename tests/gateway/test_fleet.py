@@ -297,6 +297,15 @@ async def test_the_fleet_is_told_and_counted(server: Server) -> None:
             assert (await response.json())["jobs"] == 1
 
 
+async def test_the_fleet_is_a_stream_to_one_who_accepts_one(server: Server) -> None:
+    async with (
+        calling(server) as http,
+        http.get("/api/fleet", headers={"accept": "text/event-stream"}) as response,
+    ):
+        assert response.content_type == "text/event-stream"
+        assert (await response.content.readline()).startswith(b"data: {")
+
+
 async def test_any_site_may_ask_unless_those_that_may_are_named(server: Server, tmp_path: Path) -> None:
     foreign = {"origin": "https://elsewhere.example"}
     async with calling(server) as http:

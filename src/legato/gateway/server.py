@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
@@ -50,6 +51,8 @@ def serve(settings: Settings) -> int:
     :raises LegatoError: it cannot start, with a sentence that says why and what to do.
     """
     set_up_logs()
+    if os.environ.get("LEGATO_REDIS_URL"):
+        logger.warning("LEGATO_REDIS_URL does nothing yet: this server keeps its running replies to itself.")
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(Server(settings).run())
 

@@ -79,8 +79,11 @@ async def status(asker: Asker) -> Response:
 
 
 @router.get("/api/fleet", responses=documented.gives(FleetView))
-async def fleet(asker: Asker) -> Response:
-    """The agents, their slots, models and jobs, the rate of their tokens, and who waits."""
+async def fleet(request: HttpRequest, asker: Asker) -> Response:
+    """The agents, their slots, models and jobs, the rate of their tokens, and who waits. With `Accept: text/event-stream`
+    it is `/api/fleet/stream`."""
+    if "text/event-stream" in request.headers.get("accept", ""):
+        return FleetStream(asker.events, asker.here.fleet)
     return answer(asker.here.fleet.view(), headers={"cache-control": "no-store"})
 
 
