@@ -104,14 +104,15 @@ def test_an_id_is_short_and_printable(value: str) -> None:
         check_id(value, "the id")
 
 
-@pytest.mark.parametrize("value", ["a/b", "/", ".", "..", "", "a\n"])
+@pytest.mark.parametrize("value", [".", "..", "", "a\n"])
 def test_what_cannot_stand_in_an_address_is_no_id_for_something_new(value: str) -> None:
     with pytest.raises(InvalidError):
         check_new_id(value, "It")
 
 
 def test_other_ids_may_be_chosen() -> None:
-    assert [check_new_id(value, "It") for value in ("room 1", "...", "a?b#c")] == ["room 1", "...", "a?b#c"]
+    for value in ("room 1", "...", "a?b#c", "a/b", "/"):
+        assert check_new_id(value, "It") == value
 
 
 def test_a_message_has_no_more_parts_than_anybody_writes() -> None:

@@ -8,10 +8,13 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import jwt
 import pytest
+import websockets
+from yarl import URL
 
 from legato.gateway.page import FOLDER
 from legato.gateway.server import Server
@@ -347,3 +350,29 @@ async def test_the_page_and_its_files(http: aiohttp.ClientSession) -> None:
             assert response.status == 200
             kept = "immutable" in response.headers["cache-control"]
             assert kept is (re.search(r"-[\w-]{8}\.", file) is not None)
+
+
+@pytest.mark.parametrize("name", ["a/b", "/", "50% ä?#", "...", "a b/", "%2F"])
+async def test_any_id_has_an_address(server: Server, name: str) -> None:
+    path = f"/api/conversations/{quote(name, safe='')}"
+    socket = f"{server.address.replace('http', 'ws', 1)}/ws/conversations/{quote(name, safe='')}"
+    async with calling(server) as http, websockets.connect(socket) as chunks:
+        await chunks.send(json.dumps({"type": "message", "text": "/title Found"}))
+        while json.loads(await chunks.recv())["type"] != "done":
+            pass
+
+        async def said(method: str, behind: str = "", **body: str) -> tuple[int, Any]:
+            url = URL(server.address + path + behind, encoded=True)
+            async with http.request(method, url, json=body or None) as response:
+                return response.status, await response.json() if response.status != 204 else None
+
+        whole = await said("GET")
+        assert (whole[0], whole[1]["id"], whole[1]["title"]) == (200, name, "Found")
+        assert (await said("PATCH", title="Renamed"))[1]["title"] == "Renamed"
+        assert (await said("GET", "/messages"))[1]["conversation"]["id"] == name
+        assert (await said("GET", "/export"))[1]["title"] == "Renamed"
+        assert (await said("GET", "/participants"))[0] == 200
+        assert (await said("POST", "/stop"))[1] == {"messages": []}
+        assert (await said("POST", "/messages/chat", text="/help"))[0] == 200
+        assert await said("DELETE") == (204, None)
+        assert (await said("GET"))[0] == 404

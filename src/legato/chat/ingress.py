@@ -101,8 +101,8 @@ def check_new_id(value: str, what: str) -> str:
 
     :raises InvalidError: as above, or it cannot stand in a path.
     """
-    if "/" in value or value in (".", ".."):
-        raise InvalidError(f"{what} must stand in an address: it cannot have a slash, nor be only dots.")
+    if value in (".", ".."):
+        raise InvalidError(f"{what} must stand in an address: it cannot be only dots.")
     return check_id(value, what)
 
 

@@ -59,7 +59,7 @@ class Pong(Struct, frozen=True, tag_field="type", tag="pong"):
 
 
 class ChunksDialect(Dialect["ChunksVisit"]):
-    path: ClassVar[str] = "/ws/conversations/{conversation}"
+    path: ClassVar[str] = "/ws/conversations/{conversation:path}"
 
     def visit(self, handshake: Handshake, socket: Socket) -> "ChunksVisit":
         return ChunksVisit(self, handshake, socket)

@@ -45,7 +45,7 @@ def make_app(
     )
     app.state.parts = parts
     app.state.metrics = Metrics(parts, sockets)
-    for routes in (conversations, attachments, people, chat, commands, streams, server, metrics, fleet):
+    for routes in (people, chat, conversations, attachments, commands, streams, server, metrics, fleet):
         app.include_router(routes.router)
     mount_page(app)
     for kind, handler in HANDLERS.items():

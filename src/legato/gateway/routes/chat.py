@@ -35,7 +35,7 @@ class ChatMessage(Struct, frozen=True):
 
 
 @router.post(
-    "/{conversation}/messages/chat",
+    "/{conversation:id}/messages/chat",
     openapi_extra=documented.takes(ChatMessage),
     responses=documented.gives(MessageView, 200, "The reply, as it is stored")
     | documented.gives(

@@ -73,40 +73,7 @@ async def every(
     return answer(ConversationList(hits, following))
 
 
-@router.get("/{conversation}", responses=documented.gives(ConversationWhole))
-async def one(conversation: str, asker: Asker, branches: Literal["shown", "all"] = "shown") -> Response:
-    """A conversation with its messages, in order."""
-    tree = await asker.service.conversation(asker.person, conversation)
-    messages = tree.path() if branches == "shown" else list(tree.messages.values())
-    view = msgspec.structs.asdict(_view(asker, tree))
-    return answer(ConversationWhole(**view, messages=_views(asker, messages)))
-
-
-@router.patch(
-    "/{conversation}",
-    openapi_extra=documented.takes(ConversationChange),
-    responses=documented.gives(ConversationView),
-)
-async def change(conversation: str, request: Request, asker: Asker) -> Response:
-    """Rename it, or show another branch of it."""
-    wish = await read(request, ConversationChange)
-    if wish.title is None and wish.head is None:
-        raise InvalidError("Say what to change: a title, or the head of the branch to show.")
-    if wish.title is not None:
-        await asker.service.rename(asker.person, conversation, wish.title)
-    if wish.head is not None:
-        await asker.service.show(asker.person, conversation, wish.head)
-    return answer(_view(asker, await asker.service.conversation(asker.person, conversation)))
-
-
-@router.delete("/{conversation}", status_code=204)
-async def delete(conversation: str, asker: Asker) -> Response:
-    """Delete it with all its messages; what is being written in it is stopped."""
-    await asker.service.delete(asker.person, conversation)
-    return Response(status_code=204)
-
-
-@router.get("/{conversation}/messages", responses=documented.gives(MessageList))
+@router.get("/{conversation:id}/messages", responses=documented.gives(MessageList))
 async def messages(conversation: str, asker: Asker, since: Annotated[int, Query(ge=0)] = 0) -> Response:
     """Every message of every branch, or those written after revision `since`."""
     tree = await asker.service.conversation(asker.person, conversation)
@@ -115,7 +82,7 @@ async def messages(conversation: str, asker: Asker, since: Annotated[int, Query(
 
 
 @router.post(
-    "/{conversation}/messages",
+    "/{conversation:id}/messages",
     status_code=201,
     openapi_extra=documented.takes(NewMessage),
     responses=documented.gives(MessageTaken, 201, "It is stored, and the reply is under way")
@@ -147,7 +114,7 @@ async def send(conversation: str, request: Request, asker: Asker) -> Response:
 
 
 @router.post(
-    "/{conversation}/stop",
+    "/{conversation:id}/stop",
     openapi_extra=documented.takes(StopRequest),
     responses=documented.gives(StoppedMessages),
 )
@@ -157,7 +124,7 @@ async def stop(conversation: str, request: Request, asker: Asker) -> Response:
     return answer(StoppedMessages(await asker.service.stop(asker.person, conversation, wish.message)))
 
 
-@router.get("/{conversation}/export", responses=documented.gives(ConversationWhole))
+@router.get("/{conversation:id}/export", responses=documented.gives(ConversationWhole))
 async def export(
     conversation: str,
     asker: Asker,
@@ -172,6 +139,39 @@ async def export(
     whole = msgspec.to_builtins(_view(asker, tree))
     whole["messages"] = msgspec.to_builtins(_views(asker, list(tree.messages.values())))
     return answer(whole, headers={"content-disposition": f'attachment; filename="{name}.json"'})
+
+
+@router.get("/{conversation:id}", responses=documented.gives(ConversationWhole))
+async def one(conversation: str, asker: Asker, branches: Literal["shown", "all"] = "shown") -> Response:
+    """A conversation with its messages, in order."""
+    tree = await asker.service.conversation(asker.person, conversation)
+    messages = tree.path() if branches == "shown" else list(tree.messages.values())
+    view = msgspec.structs.asdict(_view(asker, tree))
+    return answer(ConversationWhole(**view, messages=_views(asker, messages)))
+
+
+@router.patch(
+    "/{conversation:id}",
+    openapi_extra=documented.takes(ConversationChange),
+    responses=documented.gives(ConversationView),
+)
+async def change(conversation: str, request: Request, asker: Asker) -> Response:
+    """Rename it, or show another branch of it."""
+    wish = await read(request, ConversationChange)
+    if wish.title is None and wish.head is None:
+        raise InvalidError("Say what to change: a title, or the head of the branch to show.")
+    if wish.title is not None:
+        await asker.service.rename(asker.person, conversation, wish.title)
+    if wish.head is not None:
+        await asker.service.show(asker.person, conversation, wish.head)
+    return answer(_view(asker, await asker.service.conversation(asker.person, conversation)))
+
+
+@router.delete("/{conversation:id}", status_code=204)
+async def delete(conversation: str, asker: Asker) -> Response:
+    """Delete it with all its messages; what is being written in it is stopped."""
+    await asker.service.delete(asker.person, conversation)
+    return Response(status_code=204)
 
 
 def _view(asker: Asker, tree: Tree) -> ConversationView:

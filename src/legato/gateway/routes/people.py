@@ -19,14 +19,14 @@ from legato.storage.base import Invitation
 router = APIRouter(prefix="/api", tags=["people"])
 
 
-@router.get("/conversations/{conversation}/participants", responses=documented.gives(ParticipantList))
+@router.get("/conversations/{conversation:id}/participants", responses=documented.gives(ParticipantList))
 async def participants(conversation: str, asker: Asker) -> Response:
     """The owner, then those who joined, each with whether they are here now."""
     return await _everybody(asker, conversation)
 
 
 @router.patch(
-    "/conversations/{conversation}/participants/{user}",
+    "/conversations/{conversation:id}/participants/{user}",
     openapi_extra=documented.takes(NewStanding),
     responses=documented.gives(ParticipantList),
 )
@@ -37,7 +37,7 @@ async def change(conversation: str, user: str, request: Request, asker: Asker) -
     return await _everybody(asker, conversation)
 
 
-@router.delete("/conversations/{conversation}/participants/{user}", status_code=204)
+@router.delete("/conversations/{conversation:id}/participants/{user}", status_code=204)
 async def remove(conversation: str, user: str, asker: Asker) -> Response:
     """Remove a participant, who hears nothing more of it from then on; or oneself, which is leaving."""
     await asker.service.people.remove(asker.person, conversation, user)
@@ -45,7 +45,7 @@ async def remove(conversation: str, user: str, asker: Asker) -> Response:
 
 
 @router.post(
-    "/conversations/{conversation}/invitations",
+    "/conversations/{conversation:id}/invitations",
     status_code=201,
     openapi_extra=documented.takes(NewInvitation),
     responses=documented.gives(InvitationView, 201, "Its `secret` is told this once"),
@@ -61,14 +61,14 @@ async def invite(conversation: str, request: Request, asker: Asker) -> Response:
     return answer(_view(made, secret), 201, {"cache-control": "no-store"})
 
 
-@router.get("/conversations/{conversation}/invitations", responses=documented.gives(InvitationList))
+@router.get("/conversations/{conversation:id}/invitations", responses=documented.gives(InvitationList))
 async def invitations(conversation: str, asker: Asker) -> Response:
     """The invitations by which one can still join, without their secrets. Only for the owner."""
     found = await asker.service.people.invitations(asker.person, conversation)
     return answer(InvitationList([_view(each) for each in found]))
 
 
-@router.delete("/conversations/{conversation}/invitations/{invitation}", status_code=204)
+@router.delete("/conversations/{conversation:id}/invitations/{invitation}", status_code=204)
 async def take_back(conversation: str, invitation: str, asker: Asker) -> Response:
     """Take an invitation back: nobody joins by it any more. Who has joined stays."""
     await asker.service.people.take_back(asker.person, conversation, invitation)
