@@ -84,8 +84,9 @@ class TokenStream(Events):
     def text(self, text: str) -> None:
         if text:
             self.write(b'data: {"token":%b,"done":false}\n\n' % _encode(text))
-            self._spoke = self._spoke or not text.isspace()
-            self._tail = (self._tail + text)[-2:]
+            if self._disclaimer:
+                self._spoke = self._spoke or not text.isspace()
+                self._tail = (self._tail + text)[-2:]
 
     def reasoning(self, text: str) -> None:
         """These browsers know only answers."""
@@ -135,7 +136,7 @@ class TokenStream(Events):
         begun = clock()
         for attempt in range(1, ATTEMPTS + 1):
             watch = Watch(
-                self._voice,
+                self._voice if self._disclaimer else self,
                 self._request.model or "The model",
                 timeout=patience.timeout,
                 first_token_timeout=first,
