@@ -86,7 +86,7 @@ class TestSignIn:
         assert found.verdict == "ok"
 
     def test_a_name_that_is_nearly_one_of_ours_is_worth_a_note(self) -> None:
-        (found,) = checks.misspelt(
+        (found,) = checks.variables(
             {
                 "LEGATO_JWT_SECRTE": "x",
                 "LEGATO_JWT_SECRET": "x",

@@ -49,10 +49,12 @@ def test_it_says_where_it_is_and_ends_well(serving: Any) -> None:
     assert server.end() == 0
 
 
-def test_what_does_nothing_yet_is_said(serving: Any) -> None:
-    server = serving(LEGATO_REDIS_URL="redis://127.0.0.1:1")
+def test_variables_that_do_nothing_are_said(serving: Any) -> None:
+    server = serving(LEGATO_REDIS_URL="redis://127.0.0.1:1", LEGATO_JWT_SECRTE="x")
     server.process.terminate()
-    assert "LEGATO_REDIS_URL does nothing yet" in server.process.communicate()[1]
+    said = server.process.communicate()[1]
+    assert "LEGATO_REDIS_URL does nothing yet" in said
+    assert "LEGATO_JWT_SECRTE is no setting. Did you mean LEGATO_JWT_SECRET?" in said
 
 
 @pytest.mark.parametrize(

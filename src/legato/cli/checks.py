@@ -1,7 +1,6 @@
 """What `legato doctor` looks at. Each check says what it saw, and names the fix where something is wrong. None changes anything."""
 
 import asyncio
-import difflib
 import os
 import re
 import shutil
@@ -27,7 +26,7 @@ from legato.engines.ollama import OllamaEngine
 from legato.engines.openai import OpenAIEngine
 from legato.errors import EngineError, LegatoError, ModelNotFoundError, SettingsError
 from legato.gateway.auth import SECRET_BYTES, Authenticator, check_open
-from legato.gateway.config import VARIABLES
+from legato.gateway.config import misspelt
 from legato.gateway.jwks import fetch
 from legato.gateway.page import FOLDER
 from legato.gateway.settings import AssistantSettings, Settings, http_address
@@ -76,7 +75,7 @@ async def examine(settings: Settings, environ: Mapping[str, str] = os.environ) -
     )
     return [
         config(settings),
-        *misspelt(environ),
+        *variables(environ),
         auth(settings),
         *keys,
         *data_dir(settings),
@@ -104,14 +103,9 @@ def config(settings: Settings) -> Finding:
     return ok("Settings", f"{settings.config_file} is well.")
 
 
-def misspelt(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Variables that look like settings and are none. Others may own theirs, so this never is a problem."""
-    known = [*VARIABLES, "LEGATO_CONFIG", "LEGATO_TOKEN"]
-    for name in sorted(environ):
-        if name.startswith("LEGATO_") and "__" not in name and name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
-            if near:
-                yield note("Environment", f"{name} is no setting.", f"Did you mean {near[0]}?")
+def variables(environ: Mapping[str, str]) -> Iterator[Finding]:
+    for name, meant in misspelt(environ):
+        yield note("Environment", f"{name} is no setting.", f"Did you mean {meant}?")
 
 
 def auth(settings: Settings) -> Finding:

@@ -3,11 +3,12 @@
 What is wrong stops the start, with the place that said it and what was probably meant.
 """
 
+import difflib
 import json
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,16 @@ def load_settings(
         raise SettingsError(complaints(error, everything, place)) from None
     _check_names(settings, lambda path: _said(place(path), path, file))
     return settings.read_from(file) if file else settings
+
+
+def misspelt(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Variables that look like settings and are none, each with the one that was probably meant. Others may own them, so this is
+    never an error."""
+    known = [*VARIABLES, "LEGATO_CONFIG", "LEGATO_TOKEN", "LEGATO_AGENT_KEY"]
+    for name in sorted(environ):
+        if name.startswith("LEGATO_") and "__" not in name and name not in known:
+            for meant in difflib.get_close_matches(name, known, n=1, cutoff=0.85):
+                yield name, meant
 
 
 def find_config(

@@ -21,6 +21,7 @@ from legato.gateway.access import Parts
 from legato.gateway.agents import ANY_PATH, AgentDoors, AgentKeys
 from legato.gateway.app import make_app
 from legato.gateway.auth import known_hosts
+from legato.gateway.config import misspelt
 from legato.gateway.dialects import Dialects
 from legato.gateway.logs import set_up_logs
 from legato.gateway.loop import new_loop
@@ -51,6 +52,8 @@ def serve(settings: Settings) -> int:
     :raises LegatoError: it cannot start, with a sentence that says why and what to do.
     """
     set_up_logs()
+    for name, meant in misspelt(os.environ):
+        logger.warning("%s is no setting. Did you mean %s?", name, meant)
     if os.environ.get("LEGATO_REDIS_URL"):
         logger.warning("LEGATO_REDIS_URL does nothing yet: this server keeps its running replies to itself.")
     with asyncio.Runner(loop_factory=new_loop) as runner:
