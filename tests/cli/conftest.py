@@ -48,8 +48,12 @@ dice = [roll, count]
 
 COMMAND = "import sys; from legato.cli.main import main; sys.argv[0] = 'legato'; main()"
 
-CONTROLLED = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
-"""Makes the terminal that a process was given the one whose Ctrl-C it gets."""
+CONTROLLED = (
+    "import fcntl, signal, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "signal.signal(signal.SIGINT, signal.default_int_handler)"
+)
+"""Makes the terminal that a process was given the one whose Ctrl-C it gets, and has it heed that: where the tests
+themselves run in the background, Ctrl-C is ignored, and what they start inherits it."""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -149,7 +153,7 @@ class Terminal:
         deadline = time.monotonic() + DEADLINE
         while expected not in self.text[self._from :]:
             if time.monotonic() > deadline or not self._read(deadline):
-                raise AssertionError(f"{expected!r} was not shown, but {self.text[self._from :]!r}")
+                raise AssertionError(f"{expected!r} was not shown, but {self.text[self._from :][-800:]!r}")
         self._from = self.text.index(expected, self._from) + len(expected)
 
     def type(self, keys: str) -> None:
