@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from legato.chat import journal as journal_module
-from legato.chat.journal import WHOLE_AFTER, Journal
+from legato.chat.journal import TAKEN_AT_ONCE, WHOLE_AFTER, Journal
 from legato.errors import StorageError
 from legato.storage.base import JournalEntry
 from legato.stream import Flusher, Fold, Log, Position, Reset, Text, resume
@@ -148,3 +148,22 @@ async def test_a_log_without_an_end_gives_up_its_oldest_events(
     assert log.base > 400
     assert rows.text("a") == log.fold().text == Fold(event for d in slow.deltas() for event in d.events).text
     assert resume(log, Position("a", "e", 300)) == Reset("trimmed")
+
+
+async def test_between_the_logs_of_a_tick_others_go_on(rows: Rows) -> None:
+    journal = Journal(rows)  # type: ignore[arg-type]
+    logs = [Log(f"stream {number}", "epoch") for number in range(100)]
+    for log in logs:
+        journal.open(log)
+        log.append(Text("a"))
+    # What is said of a log while the tick is at another one belongs to this tick or to the next, and to one of them.
+    ticking = asyncio.create_task(journal.tick())
+    turns = 0
+    while not ticking.done():
+        for log in logs:
+            log.append(Text("b"))
+        turns += 1
+        await asyncio.sleep(0)
+    await journal.tick()
+    assert turns > len(logs) / TAKEN_AT_ONCE
+    assert all(rows.text(log.stream) == log.fold().text for log in logs)

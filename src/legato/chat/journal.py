@@ -18,6 +18,9 @@ WHOLE_AFTER = 240
 AT_ONCE = 500
 """Logs that a tick looks at before it lets others go on: with ten thousand replies it must not hold up their tokens."""
 
+TAKEN_AT_ONCE = 8
+"""Logs that it takes new text from before it does: a hundred in one go are half a millisecond, which is seen in p99."""
+
 LONG = 65_536
 """Events beyond which a running log gives up its oldest, so that an engine without an end does not take all memory."""
 
@@ -66,8 +69,10 @@ class Journal:
         """
         entries: list[JournalEntry] = []
         ahead: list[tuple[_Cursor, int, bool]] = []
+        pause = TAKEN_AT_ONCE
         for number, (stream, cursor) in enumerate(list(self._cursors.items()), start=1):
-            if number % AT_ONCE == 0:
+            if number % AT_ONCE == 0 or len(entries) == pause:
+                pause = len(entries) + TAKEN_AT_ONCE
                 await asyncio.sleep(0)
             whole = cursor.doubtful or cursor.first_row is None or self._row - cursor.first_row >= WHOLE_AFTER
             if cursor.offset >= cursor.log.next and (not whole or cursor.log.next == 0):

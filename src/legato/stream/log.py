@@ -1,6 +1,8 @@
 """The log of one reply: events at offsets 0, 1, 2 …, written by one writer, read by any number of cursors."""
 
 from collections.abc import Callable
+from itertools import groupby
+from operator import attrgetter
 from typing import Protocol, assert_never
 
 from msgspec import Struct
@@ -304,29 +306,21 @@ def _stop(events: list[Event], start: int, limit: int, before: list[Event]) -> i
     return count
 
 
+_TEXT = attrgetter("text")
+
+
 def merge(events: list[Event], into: list[Event]) -> None:
     """Append `events` to `into`, joining neighbours of text and of reasoning."""
-    run: list[str] = []
-    kind: type[Text] | type[Reasoning] | None = None
-    last = into[-1] if into else None
-    if isinstance(last, Text | Reasoning):
-        kind, run = type(last), [last.text]
-        into.pop()
-    for event in events:
-        if isinstance(event, Text | Reasoning):
-            if type(event) is kind:
-                run.append(event.text)
-                continue
-            if kind is not None:
-                into.append(kind("".join(run)))
-            kind, run = type(event), [event.text]
-            continue
-        if kind is not None:
-            into.append(kind("".join(run)))
-            kind = None
-        into.append(event)
-    if kind is not None:
-        into.append(kind("".join(run)))
+    for kind, run in groupby(events, type):
+        if kind is Text or kind is Reasoning:
+            text = "".join(map(_TEXT, run))
+            last = into[-1] if into else None
+            if isinstance(last, Text | Reasoning) and type(last) is kind:
+                into.pop()
+                text = last.text + text
+            into.append(Text(text) if kind is Text else Reasoning(text))
+        else:
+            into.extend(run)
 
 
 def compacted(events: list[Event]) -> list[Event]:
