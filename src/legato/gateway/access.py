@@ -14,8 +14,8 @@ from legato.errors import ForbiddenError, UnauthenticatedError
 from legato.fleet.engine import FleetEngine
 from legato.gateway.auth import Authenticator
 from legato.gateway.events import OpenEvents
+from legato.gateway.probe import Probe
 from legato.gateway.settings import DialectsSettings
-from legato.storage.base import Storage
 from legato.stream import Flusher
 
 
@@ -23,7 +23,7 @@ class Parts(Struct, frozen=True):
     """The parts of one running server. `fleet` is there whether an assistant speaks through it or not. `why` is a sentence that says why the default engine is what it is."""
 
     service: ChatService
-    storage: Storage
+    database: Probe
     engines: Mapping[str, Engine]
     fleet: FleetEngine
     speakers: Mapping[str, Speaker]

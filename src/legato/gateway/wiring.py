@@ -19,6 +19,7 @@ from legato.gateway.engines import Engines
 from legato.gateway.events import OpenEvents
 from legato.gateway.lock import only_server_of
 from legato.gateway.media import make_attachments, make_transcriber
+from legato.gateway.probe import Probe
 from legato.gateway.settings import Settings
 from legato.gateway.toolbox import Toolbox
 from legato.storage.sql import SqlStorage, open_storage
@@ -76,7 +77,7 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
         yield Wired(
             Parts(
                 service=service,
-                storage=storage,
+                database=Probe(storage.ping),
                 engines=engines.made,
                 fleet=fleet,
                 speakers=speakers,

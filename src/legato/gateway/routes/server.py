@@ -10,11 +10,13 @@ from legato import __version__
 from legato.chat.reply import Speaker
 from legato.engines.base import Capabilities, Model
 from legato.errors import LegatoError, StorageError
-from legato.gateway.access import Asker, Here
+from legato.gateway.access import Asker, Here, Parts
 from legato.gateway.body import answer, documented
 from legato.gateway.shapes import Alive, AssistantView, EngineView, ModelList, Readiness, ServerInfo, Ticket
 
 router = APIRouter(tags=["server"])
+
+OK = "ok"
 
 INFO_SECONDS = 1.0
 """How long an engine may take to say what its model can do."""
@@ -29,15 +31,21 @@ async def health() -> Response:
 @router.get("/ready", responses=documented.gives(Readiness) | documented.gives(Readiness, 503, "Not ready"))
 async def ready(here: Here) -> Response:
     """Whether messages are taken: the database answers, and the server is not about to stop."""
-    storage, taken = "ok", not here.service.draining
-    try:
-        await here.storage.ping()
-    except StorageError as error:
-        storage, taken = error.message, False
     names = list(here.engines)
-    states = await asyncio.gather(*(here.engines[name].health() for name in names))
+    storage, states = await asyncio.gather(
+        _storage(here), asyncio.gather(*(here.engines[name].health() for name in names))
+    )
+    taken = storage == OK and not here.service.draining
     engines = {name: msgspec.to_builtins(state) for name, state in zip(names, states, strict=True)}
     return answer(Readiness(taken, storage, engines, here.service.running), 200 if taken else 503)
+
+
+async def _storage(here: Parts) -> str:
+    try:
+        await here.database()
+    except StorageError as error:
+        return error.message
+    return OK
 
 
 @router.get("/api/info", responses=documented.gives(ServerInfo))
