@@ -48,3 +48,15 @@ async def test_one_that_is_held_is_asked_once_by_all_and_told_of_in_time() -> No
         assert database.asked == 1
     await probe()
     assert database.asked <= 2
+
+
+async def test_many_who_ask_again_and_again_are_all_answered() -> None:
+    database = Database()
+    probe = Probe(database.ping)
+
+    async def prober() -> None:
+        for _ in range(100):
+            await probe()
+
+    await asyncio.gather(*(prober() for _ in range(8)))
+    assert 100 <= database.asked < 800

@@ -22,14 +22,15 @@ class Probe:
 
         :raises StorageError: it cannot take a message, or did not answer in time.
         """
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask(), name="probe of the database")
-        done, _ = await asyncio.wait({self._asking}, timeout=self._seconds)
+        asking = self._asking
+        if asking is None or asking.done():
+            asking = self._asking = asyncio.create_task(self._ask(), name="probe of the database")
+        done, _ = await asyncio.wait({asking}, timeout=self._seconds)
         if not done:
             raise StorageError(
                 f"The database has not answered for {self._seconds:g} s. See whether another process holds it."
             )
-        failed = self._asking.result()
+        failed = asking.result()
         if failed is not None:
             raise failed
 
