@@ -203,10 +203,12 @@ class TestWhatGoesWrong:
         [
             (ToolError("The store is closed."), "The store is closed."),
             (ValueError("secret"), "The tool failed in a way it should not. The server's log says more."),
+            (SystemExit(2), "The tool failed in a way it should not. The server's log says more."),
+            (KeyboardInterrupt(), "The tool failed in a way it should not. The server's log says more."),
         ],
     )
     async def test_a_tool_that_fails_says_so_to_the_model(
-        self, open_workshop: Open, answer: Exception, why: str
+        self, open_workshop: Open, answer: BaseException, why: str
     ) -> None:
         shop = await open_workshop(Bench(answer=answer))
         conversation, reply, _, run = await shop.ask()
@@ -506,6 +508,22 @@ class TestRestart:
         run.finish()
         message = await ended(second, conversation, reply)
         assert text_of(message.parts) == "Wait.\n\nI do not know."
+
+    @pytest.mark.parametrize("approval", [False, True])
+    async def test_before_a_tool_begins_it_is_on_record_that_it_does(
+        self, open_workshop: Open, approval: bool
+    ) -> None:
+        bench = Bench(approval=approval)
+        bench.hold()
+        shop = await open_workshop(bench)
+        conversation, reply, log, run = await shop.ask()
+        call_and_finish(run, ("a", "look"))
+        if approval:
+            await asking(log)
+            await shop.service.approve(ADA, conversation, reply, "a", True)
+        await bench.began.wait()
+        (kept,) = await shop.storage.unfinished()
+        assert ToolStarted("a", "look", "{}") in kept.events
 
     async def test_it_goes_on_behind_what_was_said_after_a_tool(self, open_workshop: Open) -> None:
         first = await open_workshop(Bench())

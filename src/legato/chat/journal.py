@@ -46,6 +46,7 @@ class Journal:
         self._cursors: dict[str, _Cursor] = {}
         self._row = 0
         self._trimmed = 0
+        self._ticking = asyncio.Lock()
 
     def open(self, log: Log) -> None:
         """Begin to keep `log`, from offset 0. What rows of an earlier incarnation hold of it no longer counts."""
@@ -67,6 +68,16 @@ class Journal:
 
         A write that failed or was cancelled may have been taken all the same; what follows it is the whole text again.
         """
+        async with self._ticking:
+            await self._tick()
+
+    async def keep(self, log: Log) -> bool:
+        """Write now what `log` says; False where the database did not take it."""
+        cursor, said = self._cursors[log.stream], log.next
+        await self.tick()
+        return cursor.offset >= said and not cursor.doubtful
+
+    async def _tick(self) -> None:
         entries: list[JournalEntry] = []
         ahead: list[tuple[_Cursor, int, bool]] = []
         pause = TAKEN_AT_ONCE

@@ -114,7 +114,7 @@ class Runner:
             else:
                 await self._wait(reply)
                 reply.started = self._clock()
-                message, end = await turn.run(reply, self._history, self._clock)
+                message, end = await turn.run(reply, self._history, self._keep, self._clock)
             reply.recording = True
             await self._record(reply, message, end)
         except asyncio.CancelledError:
@@ -168,6 +168,13 @@ class Runner:
         branch = still_read(tree.path(reply.message.parent), tree.conversation.choices.cleared)
         branch = [undisclaimed(message, reply.speaker.assistant.disclaimer) for message in branch]
         return await self._senses.perceive(reply, branch)
+
+    async def _keep(self, reply: Reply) -> None:
+        """A database that fails is tried until it takes it."""
+        delay = 0.1
+        while not await self._journal.keep(reply.log):
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 5.0)
 
     async def _record(self, reply: Reply, message: Message, end: Terminal) -> None:
         """Store, then close the log, then tell. A database that fails is tried until it takes it."""

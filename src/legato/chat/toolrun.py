@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from legato.chat.ingress import clean_text
@@ -23,12 +23,22 @@ LEAVE_SECONDS = 2.0
 
 
 class ToolRun:
-    """Runs what the model of one reply asks for. `left` is how many seconds of tools it still has."""
+    """Runs what the model of one reply asks for. `left` is how many seconds of tools it still has.
 
-    def __init__(self, reply: Reply, tools: Mapping[str, Tool], clock: Callable[[], float]) -> None:
+    `keep` returns once all that the reply's log says is stored: no tool begins before it is on record that it did.
+    """
+
+    def __init__(
+        self,
+        reply: Reply,
+        tools: Mapping[str, Tool],
+        clock: Callable[[], float],
+        keep: Callable[[Reply], Awaitable[None]],
+    ) -> None:
         self._reply = reply
         self._tools = tools
         self._clock = clock
+        self._keep = keep
         self.left = reply.speaker.assistant.tool_seconds
 
     async def take_up(self) -> None:
@@ -81,6 +91,7 @@ class ToolRun:
         if seconds <= 0:
             self._finish(call.call, "There is no time left for tools in this reply.", failed=True)
             return
+        await self._keep(reply)
         context = Context(reply.user, reply.message.conversation, reply.id)
         begun = self._clock()
         try:
@@ -102,7 +113,7 @@ async def _within(seconds: float, tool: Tool, arguments: dict[str, Any], context
 
     :raises ToolError: it failed. :raises TimeoutError: it took too long.
     """
-    task = asyncio.create_task(tool.run(arguments, context), name=f"tool {tool.spec.name}")
+    task = asyncio.create_task(_contained(tool, arguments, context), name=f"tool {tool.spec.name}")
     try:
         done, _ = await asyncio.wait((task,), timeout=seconds)
         if not done:
@@ -119,6 +130,14 @@ async def _within(seconds: float, tool: Tool, arguments: dict[str, Any], context
         raise ToolError(error.message)
     logger.error("The tool %s failed in a way it should not", tool.spec.name, exc_info=error)
     raise ToolError("The tool failed in a way it should not. The server's log says more.")
+
+
+async def _contained(tool: Tool, arguments: dict[str, Any], context: Context) -> str:
+    """Out of a task, what is meant to end a process ends this one: command lines that are used as tools do that."""
+    try:
+        return await tool.run(arguments, context)
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise RuntimeError(f"it wanted to end the process ({error!r})") from error
 
 
 async def _leave(task: "asyncio.Task[str]") -> None:

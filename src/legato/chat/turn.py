@@ -66,7 +66,15 @@ class Spent:
         self.outcome = replace(outcome, usage=usage, timings=timings)
 
 
-async def run(reply: Reply, history: History, clock: Callable[[], float]) -> tuple[Message, Terminal]:
+class Keep(Protocol):
+    """Returns once all that a reply's log says is stored."""
+
+    async def __call__(self, reply: Reply) -> None: ...
+
+
+async def run(
+    reply: Reply, history: History, keep: Keep, clock: Callable[[], float]
+) -> tuple[Message, Terminal]:
     """Let the engine write into the reply's log until it ends; the message to store and the event that closes the log.
 
     What the log says already is gone on with. Where the model asks for tools, they are run, and it is asked again with what
@@ -80,7 +88,7 @@ async def run(reply: Reply, history: History, clock: Callable[[], float]) -> tup
     try:
         if reply.ending is not None:
             raise asyncio.CancelledError
-        end = await _write(reply, voice, await history(reply), spent, clock)
+        end = await _write(reply, voice, await history(reply), spent, keep, clock)
         if reply.ending == "stopped" or reply.ending == "unwatched":
             end = _stopped()
     except asyncio.CancelledError:
@@ -123,12 +131,17 @@ async def run(reply: Reply, history: History, clock: Callable[[], float]) -> tup
 
 
 async def _write(
-    reply: Reply, voice: Voice, branch: list[Message], spent: Spent, clock: Callable[[], float]
+    reply: Reply,
+    voice: Voice,
+    branch: list[Message],
+    spent: Spent,
+    keep: Keep,
+    clock: Callable[[], float],
 ) -> Finished | Failed:
     """Ask the engine, run the tools that it asks for, ask it again …, until it asks for none, or may ask for no more."""
     speaker = reply.speaker
     tools = offered(speaker.tools)
-    bench = ToolRun(reply, tools, clock)
+    bench = ToolRun(reply, tools, clock, keep)
     await bench.take_up()
     steps = len(reply.log.fold().tools)
     while True:
