@@ -20,7 +20,9 @@ from .conftest import ADA, House
 class Bench:
     """A tool and its toolset in one. Each run is kept; it says `answer`, or waits for `release` where it `holds`."""
 
-    def __init__(self, name: str = "look", *, answer: str | BaseException = "42", approval: bool = False) -> None:
+    def __init__(
+        self, name: str = "look", *, answer: str | BaseException = "42", approval: bool = False
+    ) -> None:
         self.name = "bench"
         self.spec = ToolSpec(name, "Looks.", {"type": "object", "properties": {}})
         self.approval = approval

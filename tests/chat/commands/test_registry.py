@@ -1,5 +1,6 @@
 import asyncio
 import logging
+import tracemalloc
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -22,6 +23,10 @@ async def break_(call: Call) -> Answered:
     raise RuntimeError("a bug")
 
 
+async def end(call: Call) -> Answered:
+    raise SystemExit(2)
+
+
 ECHO = Command(name="echo", aliases=("say",), usage="[text]", help="Says it back.", run=echo, needs="nothing")
 
 
@@ -31,6 +36,7 @@ def commands(house: House) -> Commands:
         ECHO,
         Command(name="refuse", help="Never.", run=refuse, needs="nothing"),
         Command(name="break", help="Breaks.", run=break_, needs="nothing"),
+        Command(name="end", help="Ends.", run=end, needs="nothing"),
     ]
     return Commands(house.service, each)
 
@@ -87,6 +93,30 @@ class TestRunning:
         assert answer.failed
         assert "a bug" in caplog.text
         assert "a bug" not in answer.text
+
+    @pytest.mark.parametrize("client_message_id", [None, "1"])
+    async def test_one_that_means_to_end_the_process_does_not(
+        self, commands: Commands, client_message_id: str | None
+    ) -> None:
+        answer = await commands.run(asked("/end", client_message_id))
+        assert answer.failed
+        assert "failed in a way it should not" in answer.text
+
+    @pytest.mark.parametrize("client_message_id", ["", "x" * 129, "a\nb"])
+    async def test_an_id_that_is_none_is_refused(self, commands: Commands, client_message_id: str) -> None:
+        answer = await commands.run(asked("/echo a", client_message_id))
+        assert answer.failed
+        assert answer.text.startswith("client_message_id must be")
+
+    async def test_what_was_typed_is_not_kept(self, commands: Commands) -> None:
+        tracemalloc.start()
+        try:
+            for number in range(50):
+                await commands.run(asked("/nothing" + "x" * 1_000_000, f"{number}"))
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert kept < 5_000_000
 
     async def test_one_that_is_sent_again_is_done_once(self, house: House) -> None:
         done: list[str] = []

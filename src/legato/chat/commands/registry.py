@@ -6,12 +6,13 @@ import logging
 import re
 from collections import OrderedDict
 from collections.abc import Iterable
+from hashlib import sha256
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from legato.chat.commands.base import Answered, Asked, Call, Command, code
-from legato.chat.ingress import clean_text
-from legato.errors import LegatoError
+from legato.chat.ingress import check_id, clean_text
+from legato.errors import InvalidError, LegatoError
 from legato.message import Part, TextPart
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ ANSWERS = 1000
 
 ANSWER_LENGTH = 2000
 """Characters of an answer that is kept. A longer one shows what there is, and may as well be made anew."""
-
-_Key = tuple[str, str, str | None, str]
 
 
 def is_command(text: str) -> bool:
@@ -53,7 +52,7 @@ class Commands:
         self._service = service
         self._commands: dict[str, Command] = {}
         self._named: dict[str, Command] = {}
-        self._answers: OrderedDict[_Key, asyncio.Future[Answered]] = OrderedDict()
+        self._answers: OrderedDict[bytes, asyncio.Future[Answered]] = OrderedDict()
         for command in commands:
             self.add(command)
 
@@ -95,7 +94,12 @@ class Commands:
         """Do what was typed. It raises nothing: what went wrong is said in the answer."""
         if asked.client_message_id is None:
             return await self._run(asked)
-        key = (asked.person.id, asked.client_message_id, asked.conversation, asked.text)
+        try:
+            check_id(asked.client_message_id, "client_message_id")
+        except InvalidError as error:
+            return Answered("", error.message, failed=True)
+        whole = (asked.person.id, asked.client_message_id, asked.conversation, asked.text)
+        key = sha256(repr(whole).encode()).digest()
         answer = self._answers.get(key)
         if answer is None:
             answer = self._answers[key] = asyncio.ensure_future(self._run(asked))
@@ -105,7 +109,7 @@ class Commands:
         # Shielded: one of several who asked may go away.
         return await asyncio.shield(answer)
 
-    def _made(self, key: _Key, answer: asyncio.Future[Answered]) -> None:
+    def _made(self, key: bytes, answer: asyncio.Future[Answered]) -> None:
         if answer.cancelled() or len(answer.result().text) > ANSWER_LENGTH:
             self._answers.pop(key, None)
 
@@ -122,7 +126,8 @@ class Commands:
             return await command.run(call)
         except LegatoError as error:
             return Answered(command.name, error.message, failed=True)
-        except Exception:
+        except (Exception, SystemExit, KeyboardInterrupt):
+            # A command line that is used as a command means to end a process; out of a task, it would be this one.
             logger.exception("The command %s of user %s failed", command.name, asked.person.id)
             text = f"{code('/' + command.name)} failed in a way it should not. The server's log says more."
             return Answered(command.name, text, failed=True)
