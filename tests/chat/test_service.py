@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from legato.chat import unwatched
 from legato.chat.assistant import Assistant
 from legato.chat.ingress import Submission
 from legato.engines.base import Turn
@@ -299,9 +300,10 @@ async def test_nobody_watching_ends_a_reply_where_that_is_set(
     build: Callable[..., Awaitable[House]], policy: str
 ) -> None:
     house = await build(Assistant(name="default", on_unwatched=policy, grace_seconds=0.0))  # type: ignore[arg-type]
-    conversation, reply, run = await say(house, "Hello")
+    conversation = (await house.service.create(ADA)).id
     heard = Heard()
     await house.service.follow(ADA, conversation, heard)
+    _, reply, run = await say(house, "Hello", conversation)
     run.say("word")
     (log,) = house.service.logs(conversation)
     closed = asyncio.Event()
@@ -312,6 +314,66 @@ async def test_nobody_watching_ends_a_reply_where_that_is_set(
     stored = await house.storage.message(reply)
     assert stored is not None
     assert stored.status == "stopped"
+
+
+@pytest.mark.parametrize("policy", ["cancel", "grace"])
+async def test_a_reply_that_nobody_ever_watched_ends_too(
+    build: Callable[..., Awaitable[House]], policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unwatched, "ARRIVAL_SECONDS", 0.0)
+    house = await build(Assistant(name="default", on_unwatched=policy, grace_seconds=0.0))  # type: ignore[arg-type]
+    begun = await house.service.send(ADA, Submission(None, None, "Hello"))
+    log = house.service.running_log(begun.reply.id)
+    assert log is not None
+    closed = asyncio.Event()
+    log.subscribe(lambda: closed.set() if log.closed else None)
+    await closed.wait()
+    assert log.end is not None
+    assert log.end.reason == "stopped"
+
+
+async def test_a_reply_that_somebody_comes_to_watch_goes_on(build: Callable[..., Awaitable[House]]) -> None:
+    house = await build(Assistant(name="default", on_unwatched="cancel"))
+    conversation, reply, run = await say(house, "Hello")
+    heard = Heard()
+    await house.service.follow(ADA, conversation, heard)
+    run.say("word")
+    run.finish()
+    assert (await heard.ended(reply)).status == "complete"
+
+
+async def test_after_a_restart_viewers_have_the_time_to_come_back(
+    build: Callable[..., Awaitable[House]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = await build(Assistant(name="default", on_unwatched="cancel"))
+    conversation, reply, run = await say(house, "Hello")
+    run.say("word ")
+    await house.stop()
+    monkeypatch.setattr(unwatched, "ARRIVAL_SECONDS", 0.0)
+    await house.start()
+    run = await house.engine.asked()
+    heard = Heard()
+    await house.service.follow(ADA, conversation, heard)
+    run.say("by word")
+    run.finish()
+    assert text_of((await heard.ended(reply)).parts) == "word by word"
+
+
+async def test_after_a_restart_nobody_comes_back(
+    build: Callable[..., Awaitable[House]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = await build(Assistant(name="default", on_unwatched="grace", grace_seconds=0.0))
+    monkeypatch.setattr(unwatched, "RETURN_SECONDS", 0.0)
+    conversation = (await house.service.create(ADA)).id
+    await house.service.follow(ADA, conversation, Heard())
+    _, reply, run = await say(house, "Hello", conversation)
+    run.say("word")
+    await house.stop()
+    await house.start()
+    await house.service.drain(10)
+    stored = await house.storage.message(reply)
+    assert stored is not None
+    assert (stored.status, text_of(stored.parts)) == ("stopped", "word")
 
 
 async def test_who_comes_back_within_the_grace_finds_the_reply_running(

@@ -88,6 +88,8 @@ class ChatService(Keeping):
     async def start(self) -> None:
         """Go on with the replies that an earlier server left, and begin to keep the journal."""
         await self._runner.start(self._speakers)
+        for reply in self._runner.replies.all():
+            self._unwatched.expect(reply.message.conversation, back=True)
 
     async def drain(self, seconds: float) -> None:
         """Take no more messages and let running replies end for so long. The rest is left to the next server."""
@@ -300,4 +302,6 @@ class ChatService(Keeping):
             watcher.on_stream(running.log)
 
         self._audience.tell(conversation.id, tell)
+        if not self._audience.watched(conversation.id):
+            self._unwatched.expect(conversation.id)
         return begun

@@ -5,6 +5,13 @@ import asyncio
 from legato.chat.audience import Audience
 from legato.chat.replies import Replies
 
+ARRIVAL_SECONDS = 5.0
+"""How long, where a reply is cancelled that nobody watches, whoever asked for it has to come and watch. Who sends a
+message by HTTP follows its reply in a second request."""
+
+RETURN_SECONDS = 60.0
+"""How long they have to come back to a server that was started again: clients try every 30 s."""
+
 
 class Unwatched:
     """Cancels at once, after a while of grace, or never."""
@@ -21,9 +28,18 @@ class Unwatched:
             if assistant.on_unwatched == "cancel":
                 reply.end("unwatched")
             elif assistant.on_unwatched == "grace" and conversation not in self._graces:
-                self._graces[conversation] = asyncio.get_running_loop().call_later(
-                    assistant.grace_seconds, self._over, conversation
-                )
+                self._start(conversation, assistant.grace_seconds)
+
+    def expect(self, conversation: str, *, back: bool = False) -> None:
+        """A reply begins that nobody watches yet; with `back` it goes on after a restart, and its viewers are to come back."""
+        for reply in self._replies.of(conversation):
+            assistant = reply.speaker.assistant
+            if assistant.on_unwatched == "continue" or conversation in self._graces:
+                continue
+            seconds = assistant.grace_seconds if assistant.on_unwatched == "grace" else ARRIVAL_SECONDS
+            if back:
+                seconds = max(seconds, RETURN_SECONDS)
+            self._start(conversation, seconds)
 
     def end(self, conversation: str) -> None:
         """Somebody watches again."""
@@ -34,8 +50,13 @@ class Unwatched:
         for grace in self._graces.values():
             grace.cancel()
 
+    def _start(self, conversation: str, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._graces[conversation] = loop.call_later(seconds, self._over, conversation)
+
     def _over(self, conversation: str) -> None:
         self._graces.pop(conversation, None)
         if not self._audience.watched(conversation):
             for reply in self._replies.of(conversation):
-                reply.end("unwatched")
+                if reply.speaker.assistant.on_unwatched != "continue":
+                    reply.end("unwatched")
