@@ -1,13 +1,15 @@
 import asyncio
 import sqlite3
 import stat
+import threading
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 from tests.storage.made import NOW, conversation, conversed, ended, exchange, opened
 
 from legato.errors import SettingsError, StorageError
-from legato.storage.sql import SqlStorage, open_storage
+from legato.storage.sql import SqlStorage, open_storage, sqlite
 
 
 @pytest.fixture
@@ -54,6 +56,31 @@ async def test_a_locked_file_is_told_and_works_again(path: Path) -> None:
         await storage.ping()
         await storage.begin(exchange(1), NOW)
         assert len(await storage.messages("c")) == 2
+
+
+async def test_what_has_waited_too_long_is_not_begun(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(f"sqlite:///{path}") as storage:
+        await conversed(storage)
+        began, may_end = threading.Event(), threading.Event()
+
+        def hold(_: Connection) -> None:
+            began.set()
+            may_end.wait(30)
+
+        # The thread is held before the others stand in line, for longer than they may wait.
+        holding = asyncio.create_task(storage.database.write(hold))
+        await asyncio.to_thread(began.wait, 30)
+        monkeypatch.setattr(sqlite, "QUEUE_SECONDS", 0.01)
+        waiting = [asyncio.create_task(storage.begin(exchange(n), NOW)) for n in range(1, 6)]
+        await asyncio.sleep(0.02)
+        may_end.set()
+        await holding
+        for error in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(error, StorageError)
+            assert "too busy" in error.message
+        assert await storage.messages("c") == []
+        monkeypatch.undo()
+        await storage.begin(exchange(1), NOW)
 
 
 async def test_a_full_database_is_told_and_works_again(path: Path) -> None:

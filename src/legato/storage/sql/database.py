@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from legato.errors import StorageError
 
+BUSY = "The database is too busy. Try again in a moment."
 CLOSED = "The database is closed, since the server is going down."
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def translated(place: str) -> Iterator[None]:
 
 def _storage_error(error: Exception, place: str) -> StorageError:
     if isinstance(error, PoolTimeoutError):
-        return StorageError("The database is too busy. Try again in a moment.")
+        return StorageError(BUSY)
     cause: object = error.orig if isinstance(error, DBAPIError) else error
     name: str = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or ""
     for start, reason in _REASONS.items():

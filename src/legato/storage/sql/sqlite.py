@@ -14,7 +14,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from legato.errors import SettingsError, StorageError
 from legato.storage.migrations import migrate
-from legato.storage.sql.database import CLOSED, translated
+from legato.storage.sql.database import BUSY, CLOSED, translated
 
 T = TypeVar("T")
 
@@ -26,6 +26,10 @@ OLDEST = (3, 35, 0)
 
 WAL_LIMIT = 64 * 1024 * 1024
 """Bytes that the write-ahead log keeps on disk after a long transaction."""
+
+
+QUEUE_SECONDS = 5.0
+"""How long a transaction waits for those before it. Where another process holds the lock, each of them takes its time."""
 
 
 class SqliteDatabase:
@@ -117,7 +121,8 @@ class SqliteDatabase:
         return await self._on(self._read_threads, partial(self._read, work))
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        return await self._on(self._write_thread, partial(self._write, work))
+        give_up = time.monotonic() + QUEUE_SECONDS
+        return await self._on(self._write_thread, partial(self._write, work, give_up))
 
     async def _on(self, threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
         if self._closed:
@@ -128,7 +133,10 @@ class SqliteDatabase:
         with translated(str(self.path)), self._readers.connect() as connection:
             return work(connection)
 
-    def _write(self, work: Callable[[Connection], T]) -> T:
+    def _write(self, work: Callable[[Connection], T], give_up: float) -> T:
+        """What has waited in line until `give_up` is not begun. Its caller is told so, and may have gone."""
+        if time.monotonic() > give_up:
+            raise StorageError(BUSY)
         if self._seen() != self._inode:
             raise StorageError(
                 f"The database file {self.path} was moved or deleted. Put it back, or restart the server."
