@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from legato.chat import runner
+from legato.chat import keeping, runner
 from legato.chat.ingress import Submission
 from legato.chat.reply import PIECE
 from legato.engines.base import Outcome, Request
@@ -303,6 +303,26 @@ async def test_a_server_ends_though_a_stopped_reply_cannot_be_stored(
     await house.start()
     run = await house.engine.asked()
     assert run.request.prefix == "So far"
+
+
+async def test_who_stops_a_reply_is_told_where_it_cannot_be_stored_yet(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "STORED_SECONDS", 0.05)
+    house = await build()
+    heard, begun, _ = await ask(house)
+    run = await house.engine.asked()
+    run.say("So far")
+
+    async def locked(message: Message, now: object) -> Message | None:
+        raise StorageError("Locked.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(house.storage, "finish", locked)
+        with pytest.raises(StorageError, match="was stopped, but"):
+            await house.service.stop(ADA, begun.conversation.id)
+        assert run.cancelled
+    assert (await heard.ended(begun.reply.id)).status == "stopped"
 
 
 async def test_an_engine_that_never_stops_does_not_keep_the_server(

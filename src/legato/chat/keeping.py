@@ -1,5 +1,6 @@
 """The keeping half of the service: conversations are begun, entered, named, arranged and deleted."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime
 
@@ -10,8 +11,11 @@ from legato.chat.ingress import check_id, check_new_id, clean_title
 from legato.chat.person import Person
 from legato.chat.reading import Reading
 from legato.chat.reply import Reply
-from legato.errors import ConflictError, InvalidError, NotFoundError
+from legato.errors import ConflictError, InvalidError, NotFoundError, StorageError
 from legato.storage.base import Choice, Conversation
+
+STORED_SECONDS = 10.0
+"""How long who stops a reply waits until that is stored: engines, tools and databases take a while to end things."""
 
 
 class Keeping(Reading):
@@ -102,11 +106,20 @@ class Keeping(Reading):
 
     @staticmethod
     async def _end(replies: list[Reply]) -> None:
-        """Stop them and wait until that is stored. All are told first: none may begin because the one before it ended."""
+        """Stop them and wait until that is stored. All are told first: none may begin because the one before it ended.
+
+        :raises StorageError: the database does not take it for so long. They were stopped all the same.
+        """
         for reply in reversed(replies):
             reply.end("stopped")
-        for reply in replies:
-            await reply.done.wait()
+        try:
+            async with asyncio.timeout(STORED_SECONDS):
+                for reply in replies:
+                    await reply.done.wait()
+        except TimeoutError:
+            raise StorageError(
+                "It was stopped, but the database does not take what it said. It is kept as soon as it does."
+            ) from None
 
     def _conversation(
         self, person: Person, assistant: str | None, title: str, name: str | None = None
