@@ -32,6 +32,10 @@ tools = ["dice"]
 """
 
 DICE = """
+import asyncio
+import pathlib
+import time
+
 from legato.tools.python import needs_approval
 
 @needs_approval
@@ -43,7 +47,12 @@ def count(sides: int) -> int:
     "Count the sides."
     return sides
 
-dice = [roll, count]
+async def ponder() -> str:
+    "Think about the dice for a very long time."
+    pathlib.Path("pondering").touch()
+    return await asyncio.to_thread(time.sleep, 600)
+
+dice = [roll, count, ponder]
 """
 
 COMMAND = "import sys; from legato.cli.main import main; sys.argv[0] = 'legato'; main()"

@@ -1,3 +1,5 @@
+import json
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,8 @@ from typer.testing import CliRunner
 
 from legato.cli.main import app
 from legato.gateway.settings import Settings
+
+from .conftest import DEADLINE
 
 
 def test_flags_become_settings_and_the_servers_status_is_ours(
@@ -46,6 +50,23 @@ def test_it_says_where_it_is_and_ends_well(serving: Any) -> None:
     assert server.line == f"Legato is ready at {server.url}\n"
     with urllib.request.urlopen(f"{server.url}/health") as answer:
         assert answer.status == 200
+    assert server.end() == 0
+
+
+def test_it_ends_well_though_a_tool_does_not(serving: Any, tmp_path: Path) -> None:
+    server = serving()
+
+    def post(path: str, body: object) -> Any:
+        data, headers = json.dumps(body).encode(), {"content-type": "application/json"}
+        with urllib.request.urlopen(urllib.request.Request(f"{server.url}{path}", data, headers)) as answer:
+            return json.load(answer)
+
+    conversation = post("/api/conversations", {"assistant": "host"})["id"]
+    post(f"/api/conversations/{conversation}/messages", {"text": "!tool ponder {}"})
+    deadline = time.monotonic() + DEADLINE
+    while not (tmp_path / "pondering").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     assert server.end() == 0
 
 

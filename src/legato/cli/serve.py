@@ -1,11 +1,12 @@
 """`legato serve`: the server."""
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from legato.gateway.config import load_settings
 
 Engine = Annotated[
     str | None,
@@ -36,8 +37,6 @@ def serve(
     ] = None,
 ) -> None:
     """Serve the chat page, the API and the socket. Flags outrank the environment, which outranks legato.toml."""
-    from legato.gateway.server import serve as run
-
     flags = {
         "host": host,
         "port": port,
@@ -50,4 +49,24 @@ def serve(
         "url": url,
         "api_key": api_key,
     }
-    raise typer.Exit(run(load_settings(flags)))
+    with _stoppable():
+        from legato.gateway.config import load_settings
+        from legato.gateway.server import serve as run
+
+        status = run(load_settings(flags))
+    raise typer.Exit(status)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Told to stop before there is a server that could drain, it ends as well as one that has drained."""
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(0)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 
 from legato.errors import InvalidError
-from legato.gateway.auth import issue_token
-from legato.gateway.config import load_settings
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -40,5 +38,8 @@ def token(
     config: Annotated[Path | None, typer.Option(help="The legato.toml to read.")] = None,
 ) -> None:
     """Print a token for a user, and nothing else. It is signed with the secret that the server has."""
+    from legato.gateway.auth import issue_token
+    from legato.gateway.config import load_settings
+
     settings = load_settings({"config": config})
     typer.echo(issue_token(settings.auth, user, seconds(ttl), time.time(), name=name, scopes=scope))

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -40,6 +41,9 @@ GRACE_SECONDS = 2
 HANG_UP_SECONDS = 1.5
 """How long, of those, a client may take to read the end of what it was told, and to answer a close."""
 
+LEFT_SECONDS = 2.0
+"""How long what then still runs is waited for: all that is to be kept is stored."""
+
 EXPIRY_SECONDS = 2.0
 """How often sockets are held against the end of their tokens."""
 
@@ -57,7 +61,23 @@ def serve(settings: Settings) -> int:
     if os.environ.get("LEGATO_REDIS_URL"):
         logger.warning("LEGATO_REDIS_URL does nothing yet: this server keeps its running replies to itself.")
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        return runner.run(Server(settings).run())
+        status = runner.run(Server(settings).run())
+        _end_soon(status)
+    return status
+
+
+def _end_soon(status: int) -> None:
+    """End the process, also where something in it does not: a tool's thread cannot be cancelled, and Python waits for it."""
+
+    def end() -> None:
+        logger.warning("Something in a tool or an engine does not end; the server ends without it")
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(status)
+
+    watch = threading.Timer(LEFT_SECONDS, end)
+    watch.daemon = True
+    watch.start()
 
 
 class Server:
@@ -70,11 +90,27 @@ class Server:
         self.address = ""
         self.agents_address = ""
         self._second: _Uvicorn | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._given_up = False
         self._stopping: asyncio.Task[None] | None = None
         self._uvicorn: _Uvicorn | None = None
         self._parts: Parts | None = None
 
     async def run(self) -> int:
+        """The exit status, once `stop` was called. A server that is stopped while it starts ends there."""
+        starting = self._starting = asyncio.create_task(self._run(), name="server")
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, self.stop)
+        try:
+            await starting
+        except asyncio.CancelledError:
+            if not self._given_up:
+                raise
+        return 0
+
+    async def _run(self) -> None:
         settings = self.settings.server
         with ExitStack() as sockets:
             listening = sockets.enter_context(_listen(settings.host, settings.port))
@@ -84,11 +120,13 @@ class Server:
             async with wire(self.settings) as wired:
                 self._parts = wired.parts
                 await self._serve(wired, listening, second)
-        return 0
 
     def stop(self) -> None:
         """Take no more, let running replies end for a while, then end. The second call ends at once."""
         if self._uvicorn is None:
+            if self._starting is not None and not self._given_up:
+                self._given_up = True
+                self._starting.cancel()
             return
         if self._stopping is not None:
             for server in (self._uvicorn, self._second):
@@ -123,10 +161,6 @@ class Server:
             origins=origins,
         )
         server = self._uvicorn = _uvicorn(app, doors, ready=self._ready, ending=wired.parts.events.close)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            with suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.add_signal_handler(number, self.stop)
         self.address = http_address(settings.host, listening.getsockname()[1])
         expiring = asyncio.create_task(_expire(dialects), name="token expiry")
         beside: asyncio.Task[None] | None = None
