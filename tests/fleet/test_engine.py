@@ -6,13 +6,17 @@ from typing import Any
 
 import pytest
 
+from legato.engines.base import Request, Turn
+from legato.engines.fallback import Candidate, FallbackEngine, Patience
 from legato.errors import (
     EngineBrokeError,
     EngineBusyError,
     EngineGaveUpError,
     EngineRefusedError,
+    EngineUnavailableError,
     ModelNotFoundError,
 )
+from legato.message import TextPart
 from legato.stream import State
 from legato.testing.engine import Recorder
 
@@ -237,6 +241,53 @@ async def test_what_breaks_in_the_middle_goes_on_elsewhere(house: Any) -> None:
     b.end()
     await task
     assert out.said == "one two"
+
+
+@pytest.mark.parametrize("code", ["engine_broke", "engine_unavailable", "engine_timeout", "model_not_found"])
+async def test_what_breaks_before_the_first_word_begins_elsewhere(house: Any, code: str) -> None:
+    a, b = house.agent(), house.agent()
+    task, out = await house.ask()
+    a.breaks(code, "out of order")
+    b.write("well")
+    b.end()
+    await task
+    assert out.said == "well"
+    # The one that failed is left alone for a while, though it is free and has been longer.
+    task, out = await house.ask()
+    b.write("again")
+    b.end()
+    await task
+    assert (out.said, len(a.of("job"))) == ("again", 1)
+
+
+async def test_what_every_agent_fails_at_is_told_as_the_last_of_them_says(house: Any) -> None:
+    a, b = house.agent(), house.agent()
+    task, _ = await house.ask()
+    a.breaks("engine_unavailable", "A is out of order.")
+    b.breaks("engine_unavailable", "B is out of order.")
+    with pytest.raises(EngineGaveUpError, match="B is out of order"):
+        await task
+    alone = house.agent("n")
+    task, _ = await house.ask(model="n")
+    alone.breaks("engine_unavailable", "N is out of order.")
+    with pytest.raises(EngineUnavailableError, match="N is out of order"):
+        await task
+
+
+async def test_an_agent_whose_engine_hangs_is_not_asked_again_at_once(house: Any) -> None:
+    a, b = house.agent(slots=4), house.agent(slots=4)
+    patience = Patience(timeout=10.0, first_token_timeout=0.1, backoff=0.01)
+    engine = FallbackEngine([Candidate(house.fleet, "m")], patience=patience)
+    out = Recorder()
+    request = Request("m", (Turn("user", (TextPart("Hello"),)),), conversation="c")
+    task = asyncio.create_task(engine.generate(request, out))
+    await house.until(lambda: a.of("cancel"))
+    a.say("cancelled", jobId=a.job["jobId"], attempt=1)
+    await house.until(lambda: b.of("job"))
+    b.write("well")
+    b.end()
+    await task
+    assert out.said == "well"
 
 
 async def test_a_cancelled_reply_is_stopped_at_its_agent(house: Any) -> None:

@@ -224,6 +224,56 @@ def test_what_breaks_on_one_agent_is_tried_on_another_but_not_on_the_same() -> N
     assert refused(fleet.broke("b", "1", 2, 2)) == [("1", "lost")]
 
 
+def test_what_breaks_waits_for_another_that_is_busy() -> None:
+    fleet = a_fleet(agent("a"), agent("b"))
+    fleet.submit(Ticket("1", "m"), 0)
+    fleet.submit(Ticket("2", "m"), 0)
+    assert placed(fleet.broke("a", "1", 1, 1)) == {"1": 1}
+    assert assigned(fleet.ended("b", "2", 1, 2)) == [("1", "b", 2)]
+
+
+def test_one_on_which_a_model_failed_comes_behind_the_others() -> None:
+    fleet = a_fleet(agent("a", "m", "n"), agent("b", "m", "n"))
+    assert assigned(fleet.submit(Ticket("1", "m", "", "c"), 0)) == [("1", "a", 1)]
+    assert assigned(fleet.broke("a", "1", 1, 1)) == [("1", "b", 2)]
+    # It is free and the other one is not, and what can wait does; for another model it is as good as ever.
+    assert placed(fleet.submit(Ticket("2", "m", "", "c"), 2)) == {"2": 1}
+    assert assigned(fleet.submit(Ticket("3", "n"), 2)) == [("3", "a", 1)]
+    fleet.ended("a", "3", 1, 3)
+    assert fleet.due(3) == 6
+    assert assigned(fleet.look(6)) == [("2", "a", 1)]
+
+
+def test_where_all_of_them_ail_they_are_asked_all_the_same() -> None:
+    fleet = a_fleet(agent("a"))
+    for number in range(3):
+        assert assigned(fleet.submit(Ticket(f"{number}", "m"), number)) == [(f"{number}", "a", 1)]
+        fleet.broke("a", f"{number}", 1, number)
+
+
+def test_each_failure_in_a_row_counts_for_longer_and_a_success_ends_it() -> None:
+    fleet = a_fleet(agent("a"), agent("b"))
+    seat, now = fleet.seats["a"], 0.0
+    for seconds in (5, 10, 20, 30, 30):
+        seat.failed("m", now, fleet.rules.ails, fleet.rules.ails_most)
+        assert seat.ails("m", now + seconds - 1)
+        assert not seat.ails("m", now + seconds)
+        now += seconds
+    assert assigned(fleet.submit(Ticket("1", "m"), now)) == [("1", "a", 1)]
+    fleet.ended("a", "1", 1, now)
+    seat.failed("m", now, fleet.rules.ails, fleet.rules.ails_most)
+    assert not seat.ails("m", now + 5)
+
+
+def test_one_that_was_silent_for_too_long_comes_behind_the_others_too() -> None:
+    fleet = a_fleet(agent("a", slots=2), agent("b", slots=2))
+    assert assigned(fleet.submit(Ticket("1", "m", "", "c"), 0)) == [("1", "a", 1)]
+    fleet.withdraw("1", 20, silent=True)
+    assert assigned(fleet.submit(Ticket("2", "m", "", "c"), 20)) == [("2", "b", 1)]
+    fleet.withdraw("2", 21)
+    assert assigned(fleet.submit(Ticket("3", "m", "", "c"), 21)) == [("3", "b", 1)]
+
+
 def test_an_agent_that_refuses_is_left_alone_for_a_while() -> None:
     fleet = a_fleet(agent("a"))
     fleet.submit(Ticket("1", "m"), 0)
@@ -445,10 +495,10 @@ class Machine(RuleBasedStateMachine):
         self.do(self.fleet.submit(self.open[job], self.now))
 
     @precondition(lambda self: self.open)
-    @rule(data=st.data())
-    def withdraw(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), silent=st.booleans())
+    def withdraw(self, data: st.DataObject, silent: bool) -> None:
         job = data.draw(st.sampled_from(sorted(self.open)))
-        decisions = self.fleet.withdraw(job, self.now)
+        decisions = self.fleet.withdraw(job, self.now, silent=silent)
         agent, _ = self.owner.get(job, (None, 0))
         if agent is not None and self.agents[agent].state == "cut":
             self.agents[agent].runs.pop(job, None)

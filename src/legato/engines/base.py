@@ -161,6 +161,10 @@ class Nobody:
         return False
 
 
+SILENT = "it was silent for too long"
+"""What the task of an engine is cancelled with where this is why; where nobody wants the reply any more, with nothing."""
+
+
 class Engine(Protocol):
     """Something that writes replies. One object serves any number of requests at once."""
 

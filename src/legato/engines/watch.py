@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
 
-from legato.engines.base import Nobody, Out, Outcome, Request, ToolCall
+from legato.engines.base import SILENT, Nobody, Out, Outcome, Request, ToolCall
 from legato.errors import EngineTimeoutError
 from legato.stream import State
 
@@ -149,7 +149,7 @@ class Watch:
             self._arm()
         else:
             self._expired = True
-            self._task.cancel()
+            self._task.cancel(SILENT)
 
     def _complaint(self) -> str:
         what = "said nothing more" if self.shown else "said nothing"

@@ -21,7 +21,8 @@ class Rules(Struct, frozen=True):
     another could take them. `attempts` is how many agents a job may cost. A job nobody wants has `unwanted` to end
     before its agent's connection is closed. A conversation waits `home_seconds` for the agent that has read it,
     and follows it while that has `home_lead` jobs more than the idlest at most. `pause` is how long an agent that
-    refused a job is left alone.
+    refused a job is left alone. One on which a model failed `ails`, for this model: others come before it, and what
+    can wait for them does; after each failure in a row for twice as long, up to `ails_most`. The numbers are those of the circuit breaker.
     """
 
     queue_seconds: float = 60.0
@@ -34,6 +35,8 @@ class Rules(Struct, frozen=True):
     home_lead: int = 2
     home_size: int = 2000
     pause: float = 1.0
+    ails: float = 5.0
+    ails_most: float = 30.0
 
 
 class Assign(Struct, frozen=True):

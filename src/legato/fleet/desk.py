@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from msgspec.structs import replace
 
 from legato.engines.base import Outcome
+from legato.errors import EngineGaveUpError
 from legato.fleet.decisions import Assign, Cancel, Decision, HangUp, Placed, Refuse, Rules
 from legato.fleet.lease import Lease
 from legato.fleet.link import Link
@@ -73,11 +74,11 @@ class Desk:
         self._runs[run.id] = run
         self._do(self.scheduler.submit(ticket, self._clock()))
 
-    def withdraw(self, run: Run) -> None:
-        """Nobody wants it any more. `run.stopped` is there, and done once it runs nowhere, if anybody was told to stop."""
+    def withdraw(self, run: Run, *, silent: bool = False) -> None:
+        """Nobody wants it any more; `silent`: because its agent said nothing for too long. `run.stopped` is there, and done once it runs nowhere, if anybody was told to stop."""
         if self._runs.pop(run.id, None) is None:
             return
-        decisions = self.scheduler.withdraw(run.id, self._clock())
+        decisions = self.scheduler.withdraw(run.id, self._clock(), silent=silent)
         member = self.members.get(run.agent or "")
         if member is not None:
             member.kept.pop(run.id, None)
@@ -208,7 +209,7 @@ class Desk:
             run.finish(Outcome(end.reason, model, end.usage, end.timings))
         elif run is not None and isinstance(end, Broke):
             error = broken(end)
-            if run.shown and isinstance(error, RETRIED):
+            if isinstance(error, RETRIED):
                 run.failure, decide = error, self.scheduler.broke
             else:
                 run.fail(error)
@@ -328,7 +329,9 @@ class Desk:
         if refusal.reason == "lost":
             self.lost += 1
         agents, waited = bool(self.members), self.scheduler.rules.queue_seconds
-        run.fail(run.failure or refused(refusal, run.request.model, agents=agents, waited=waited))
+        error = run.failure or refused(refusal, run.request.model, agents=agents, waited=waited)
+        # Where several agents have failed at it, that was all the trying again that makes sense.
+        run.fail(EngineGaveUpError(error.message) if run.failure and run.attempts > 1 else error)
 
     def _hang_up(self, member: Member) -> list[Decision]:
         link = member.link

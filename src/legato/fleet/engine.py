@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from legato.engines.base import Capabilities, Health, Model, Out, Outcome, Request
+from legato.engines.base import SILENT, Capabilities, Health, Model, Out, Outcome, Request
 from legato.fleet.decisions import Rules
 from legato.fleet.desk import Desk
 from legato.fleet.member import AgentCount, AgentView, FleetView, Member, ModelView
@@ -63,13 +63,17 @@ class FleetEngine:
         ticket = Ticket(
             job, request.model, request.user, request.conversation, bool(request.prefix), size, patience
         )
+        silent = False
         try:
             self.desk.submit(run, ticket)
             return await run.end
+        except asyncio.CancelledError as cancelled:
+            silent = SILENT in cancelled.args
+            raise
         finally:
             if not run.end.cancel() and not run.end.cancelled():
                 run.end.exception()  # it may have failed in the moment in which it was cancelled, and nobody is to miss that
-            self.desk.withdraw(run)
+            self.desk.withdraw(run, silent=silent)
             if run.stopped is not None:
                 await asyncio.wait([run.stopped], timeout=STOP_SECONDS)
 

@@ -35,6 +35,7 @@ class Seat:
     (None: it is connected and silent, and has no lease any more). `pause` is until when it wants no job."""
 
     __slots__ = (
+        "_failures",
         "any_model",
         "draining",
         "facts",
@@ -60,6 +61,7 @@ class Seat:
         self.pause = 0.0
         self.served = 0
         self.holds: dict[str, Hold] = {}
+        self._failures: dict[str, tuple[int, float]] = {}
 
     def renew(self, agent: Agent) -> None:
         """It is here again, as it says it is now."""
@@ -82,8 +84,29 @@ class Seat:
         facts = self.facts.get(short(model))
         return facts is not None and facts.can is not None and facts.can.continues
 
+    def failed(self, model: str, now: float, first: float, most: float) -> None:
+        """The model failed on it: it ails for `first` seconds, and for twice as long after each failure in a row, up to `most`."""
+        times, _ = self._failures.get(short(model), (0, 0.0))
+        self._failures[short(model)] = (times + 1, now + min(most, first * 2.0 ** min(times, 10)))
+
+    def succeeded(self, model: str) -> None:
+        """It ails no more."""
+        self._failures.pop(short(model), None)
+
+    def ails(self, model: str, now: float) -> bool:
+        """Whether the model has failed on it lately."""
+        return self._failures.get(short(model), (0, 0.0))[1] > now
+
+    def recoveries(self, now: float) -> Iterable[float]:
+        """When it will ail no more."""
+        return (until for _, until in self._failures.values() if until > now)
+
+    def serves(self, entry: Entry) -> bool:
+        """Whether it is there for this job, now or once it has a free slot."""
+        return self.present and not self.draining and self.could(entry)
+
     def could(self, entry: Entry) -> bool:
-        """Whether it is one for this job, now or once it has a free slot."""
+        """Whether it is one for this job, were it there."""
         ticket = entry.ticket
         return self.has(ticket.model) and (not ticket.continuing or self.continues(ticket.model))
 

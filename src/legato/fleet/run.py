@@ -93,6 +93,11 @@ class Run:
         self._spent = 0
 
     @property
+    def attempts(self) -> int:
+        """How many agents have begun it."""
+        return len(self._writers)
+
+    @property
     def shown(self) -> bool:
         """Whether anything was written that a person has seen."""
         return bool(self._said) or self._thought or self._called

@@ -123,8 +123,8 @@ class Scheduler:
             decisions.append(self._refuse(greediest if fair else entry, "full"))
         return decisions + self._places()
 
-    def withdraw(self, job: str, now: float) -> list[Decision]:
-        """Nobody wants it any more."""
+    def withdraw(self, job: str, now: float, *, silent: bool = False) -> list[Decision]:
+        """Nobody wants it any more; `silent`: because its agent said nothing for too long."""
         entry = self.jobs.get(job)
         if entry is None:
             return []
@@ -137,6 +137,8 @@ class Scheduler:
             self._free(seat, job)
             self._forget(entry)
             return []
+        if silent:
+            self._failed(seat, entry, now)
         self._forget(entry)
         self._unwant(seat, job, hold, now)
         return [Cancel(job, seat.id, hold.attempt)]
@@ -151,11 +153,12 @@ class Scheduler:
         entry = self.jobs.get(job)
         if entry is not None and hold.unwanted is None:
             self._mean += 0.2 * (now - entry.began - self._mean)
+            seat.succeeded(entry.ticket.model)
             self._forget(entry)
         return self._dispatch(now)
 
     def broke(self, agent: str, job: str, attempt: int, now: float) -> list[Decision]:
-        """The agent is well, and this job broke on it in the middle: another one may go on, if it can now."""
+        """The agent is there, and this job broke on it: another one begins or goes on, where there is one that has not tried."""
         seat = self.seats.get(agent)
         if seat is None or job not in seat.holds or seat.holds[job].attempt != attempt:
             return []
@@ -164,7 +167,9 @@ class Scheduler:
         self._free(seat, job)
         if entry is None or unwanted:
             return self._dispatch(now)
-        others = [each for each in self._able(entry, now) if each.id != agent and each.id not in entry.tried]
+        self._failed(seat, entry, now)
+        tried = {agent, *entry.tried}
+        others = any(each.serves(entry) and each.id not in tried for each in self.seats.values())
         decisions = self._lost(entry, now, agent) if others else [self._refuse(entry, "lost")]
         return decisions + self._dispatch(now)
 
@@ -220,6 +225,7 @@ class Scheduler:
             times += [self._deadline(entry) for entry in self.line]
             times += [at for entry in self.line if (at := entry.since + rules.home_seconds) > now]
             times += [seat.pause for seat in self.seats.values() if seat.pause > now]
+            times += [at for seat in self.seats.values() for at in seat.recoveries(now)]
         return max(now, min(times)) if times else None
 
     # How it is done.
@@ -230,7 +236,7 @@ class Scheduler:
 
     def _served(self, entry: Entry) -> bool:
         """Whether one of the agents that are there could do it, now or once it has a free slot."""
-        return any(seat.present and not seat.draining and seat.could(entry) for seat in self.seats.values())
+        return any(seat.serves(entry) for seat in self.seats.values())
 
     def _deadline(self, entry: Entry) -> float:
         """Until when it waits: where nobody is there for it, no longer than an agent has to come back."""
@@ -251,17 +257,29 @@ class Scheduler:
                 entry.alone = now
         return self._dispatch(now)
 
-    def _able(self, entry: Entry, now: float) -> list[Seat]:
-        return [seat for seat in self.seats.values() if seat.can(entry, now)]
-
     def _pick(self, entry: Entry, now: float) -> Seat | None:
-        able = self._able(entry, now)
-        if not able:
+        able = [seat for seat in self.seats.values() if seat.can(entry, now)]
+        well = [seat for seat in able if not seat.ails(entry.ticket.model, now)]
+        if not able or (not well and self._waits_for_others(entry, now)):
             return None
         home = self._homes.of(entry)
         if home is not None and self._waits_for(home, entry, now):
             return None
-        return best(entry, able, home, self.rules.home_lead)
+        return best(entry, well or able, home, self.rules.home_lead)
+
+    def _waits_for_others(self, entry: Entry, now: float) -> bool:
+        """Whether those that can begin it ail, and there is a busy one that does not, or that has not failed at it yet."""
+        if not entry.losses and not self.rules.queue_seconds:
+            return False
+        return any(
+            seat.serves(entry)
+            and seat.id not in entry.tried
+            and (entry.tried or not seat.ails(entry.ticket.model, now))
+            for seat in self.seats.values()
+        )
+
+    def _failed(self, seat: Seat, entry: Entry, now: float) -> None:
+        seat.failed(entry.ticket.model, now, self.rules.ails, self.rules.ails_most)
 
     def _waits_for(self, home: str, entry: Entry, now: float) -> bool:
         """Whether the agent that has read this conversation is worth waiting for: it has no slot free, for now."""
@@ -275,6 +293,7 @@ class Scheduler:
             and not seat.draining
             and seat.free <= 0
             and seat.loaded(ticket.model)
+            and not seat.ails(ticket.model, now)
             and now < entry.since + rules.home_seconds
         )
 

@@ -15,7 +15,7 @@ from legato.fleet.protocol import Broke
 
 NO_AGENT = "No agent is connected. Start one with `legato agent` beside your models."
 
-RETRIED = (EngineBrokeError, EngineUnavailableError, EngineTimeoutError)
+RETRIED = (EngineBrokeError, EngineUnavailableError, EngineTimeoutError, ModelNotFoundError)
 """What may go better on another agent."""
 
 _ERRORS: dict[str, type[EngineError]] = {
