@@ -243,6 +243,20 @@ async def test_what_breaks_in_the_middle_goes_on_elsewhere(house: Any) -> None:
     assert out.said == "one two"
 
 
+async def test_two_that_call_themselves_alike_are_told_apart(house: Any) -> None:
+    a, b = house.agent(name="vm", instance="i"), house.agent(name="vm", instance="j")
+    assert [agent.name for agent in house.fleet.view().agents] == ["vm", "vm-2"]
+    task, out = await house.ask()
+    a.write("one ")
+    a.cut()
+    await house.until(lambda: b.of("job"))
+    b.write("two")
+    b.end()
+    await task
+    assert out.states[-1].detail == "vm was lost after 4 characters; vm-2 goes on."
+    assert [agent.name for agent in house.fleet.view().agents if agent.status != "lost"] == ["vm-2"]
+
+
 @pytest.mark.parametrize("code", ["engine_broke", "engine_unavailable", "engine_timeout", "model_not_found"])
 async def test_what_breaks_before_the_first_word_begins_elsewhere(house: Any, code: str) -> None:
     a, b = house.agent(), house.agent()
@@ -518,7 +532,12 @@ async def test_nobody_replaces_one_that_is_here_or_came_with_another_key(house: 
     cut.cut()
     stranger = type(cut)(house.fleet, owner="another key")
     stranger.register(name="barn", instance="l")
-    assert [each.name for each in house.fleet.view().agents] == ["attic", "attic", "barn", "barn"]
+    assert [each.name for each in house.fleet.view().agents] == [
+        "attic",
+        "attic-2",
+        "barn",
+        "barn-2",
+    ]
 
 
 async def test_without_a_line_what_lost_its_agent_still_waits_for_another(

@@ -159,7 +159,7 @@ class Desk:
             if register.protocol > 1 and (former := self.members.replaced(link, register)) is not None:
                 decisions += self.scheduler.leave(former.id, self._clock())
                 self.members.bury(self.scheduler.seats)
-            member = Member(link.id, register, link.owner)
+            member = Member(link.id, self.members.name(link, register), register, link.owner)
             member.link, member.facts = link, link.facts
             for held in register.running:
                 link.remember(held.job_id, held.attempt)

@@ -13,11 +13,17 @@ MAX_SLOTS = 1024
 MAX_NAME = 80
 
 
+def called(register: Register, id: str) -> str:  # noqa: A002 (it is what it is called)
+    """What an agent calls itself."""
+    return (register.name or f"agent {id[:6]}")[:MAX_NAME]
+
+
 class Member:
     """`link` is its connection, None while it is cut; then `kept` are its leases, should it come back. `frozen`: it is
-    connected and was silent for longer than its lease. `owner` is whose key it came in with. `counted` and `rate` are of its tokens."""
+    connected and was silent for longer than its lease. `name` is that by which people tell it from the others. `owner` is whose key it came in with. `counted` and `rate` are of its tokens."""
 
     __slots__ = (
+        "called",
         "counted",
         "draining",
         "facts",
@@ -37,9 +43,10 @@ class Member:
         "version",
     )
 
-    def __init__(self, id: str, register: Register, owner: str = "") -> None:  # noqa: A002 (it is what it is called)
+    def __init__(self, id: str, name: str, register: Register, owner: str = "") -> None:  # noqa: A002 (it is what it is called)
         self.id = id
-        self.name = self.called(register, id)
+        self.name = name
+        self.called = called(register, id)
         self.owner = owner
         self.generation = 2 if register.protocol > 1 else 1
         self.instance = register.instance
@@ -52,11 +59,6 @@ class Member:
         self.counted = 0
         self.rate = 0.0
         self.renew(register)
-
-    @staticmethod
-    def called(register: Register, id: str) -> str:  # noqa: A002 (it is what it is called)
-        """What people read of it."""
-        return (register.name or f"agent {id[:6]}")[:MAX_NAME]
 
     def renew(self, register: Register) -> None:
         """It is here, as it says it is now."""

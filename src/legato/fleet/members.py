@@ -3,9 +3,10 @@
 import hmac
 import logging
 from collections.abc import Container
+from itertools import chain, count
 
 from legato.fleet.link import Link
-from legato.fleet.member import Member
+from legato.fleet.member import Member, called
 from legato.fleet.protocol import Register
 
 logger = logging.getLogger(__name__)
@@ -51,10 +52,17 @@ class Members(dict[str, Member]):
                 for member in self.values()
                 if register.name
                 and member.link is None
-                and (member.name, member.owner) == (Member.called(register, link.id), link.owner)
+                and (member.called, member.owner) == (called(register, link.id), link.owner)
             ),
             None,
         )
+
+    def name(self, link: Link, register: Register) -> str:
+        """What people read of one that joins: what it calls itself, with a number where another one is called so. Two
+        agents beside two engines of one machine both have its name."""
+        wanted, taken = called(register, link.id), {member.name for member in self.values()}
+        names = chain([wanted], (f"{wanted}-{number}" for number in count(2)))
+        return next(name for name in names if name not in taken)
 
     def bury(self, seats: Container[str]) -> None:
         """Those that have no seat any more are members no more."""
