@@ -175,6 +175,28 @@ async def test_sent_again_after_a_cut_it_is_the_same_reply_from_its_beginning(se
     assert told(second.frames, ack["reply"]).text == "One two"
 
 
+async def test_sent_again_after_the_end_its_message_stands_behind_its_stream(server: Server) -> None:
+    first, _, ack, run = await begin(server)
+    run.say("One two")
+    run.finish()
+    await first.until(lambda wire: any(stored(frame, ack["reply"]) for frame in wire.frames))
+    second, say = server.connect()
+    say("send", id="9", client_message_id="k1", text="Hello")
+    await second.until(lambda wire: any(stored(frame, ack["reply"]) for frame in wire.frames))
+    kinds = [frame["type"] for frame in second.frames]
+    assert kinds.index("ack") < kinds.index("delta") < kinds.index("message")
+    assert kinds.count("message") == 1
+    assert told(second.frames, ack["reply"]).text == "One two"
+
+
+def stored(frame: Frame, reply: str) -> bool:
+    """Whether it is the reply as it was stored in the end."""
+    return frame["type"] == "message" and (frame["message"]["id"], frame["message"]["status"]) == (
+        reply,
+        "complete",
+    )
+
+
 async def test_the_same_key_with_another_body_is_an_error_and_the_socket_lives(server: Server) -> None:
     wire, say, _, _ = await begin(server)
     say("send", id="2", client_message_id="k1", text="Something else")

@@ -365,8 +365,13 @@ class NativeSession:
         followed_now = (self._followed or {}).get(begun.conversation.id)
         if begun.duplicate and followed_now is not None:
             _, log = await service.log(person, begun.reply.id)
+            tree = await service.conversation(person, begun.conversation.id)
             if not self._gone:
                 followed_now.watch(log, None)
+                # Of one that has not ended yet it is still to be heard.
+                reply = tree.messages.get(begun.reply.id)
+                if reply is not None and reply.status != "streaming":
+                    followed_now.hear(reply)
 
     def _followed_of(self, person: Person, conversation: str) -> Followed:
         if self._followed is None:
