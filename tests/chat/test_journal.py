@@ -167,3 +167,21 @@ async def test_between_the_logs_of_a_tick_others_go_on(rows: Rows) -> None:
     await journal.tick()
     assert turns > len(logs) / TAKEN_AT_ONCE
     assert all(rows.text(log.stream) == log.fold().text for log in logs)
+
+
+async def test_a_database_that_is_gone_for_long_is_said_once(
+    rows: Rows, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal, log = Journal(rows), Log("stream", "epoch")  # type: ignore[arg-type]
+    journal.open(log)
+    rows.fate = lambda: "lost"
+    for _ in range(100):
+        log.append(Text("a"))
+        await journal.tick()
+    rows.fate = lambda: "good"
+    await journal.tick()
+    await journal.tick()
+    assert [record.message for record in caplog.records] == [
+        "The journal cannot be written: The connection broke. It is tried again until it can.",
+        "The journal is written again.",
+    ]

@@ -376,3 +376,26 @@ async def test_any_id_has_an_address(server: Server, name: str) -> None:
         assert (await said("POST", "/messages/chat", text="/help"))[0] == 200
         assert await said("DELETE") == (204, None)
         assert (await said("GET"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "beginning"), [("/api/conversations", b'{"title":'), ("/api/attachments", b"\x89PNG\r\n\x1a\n")]
+)
+async def test_who_leaves_in_the_middle_of_a_body_is_no_error_of_the_server(
+    server: Server, http: aiohttp.ClientSession, path: str, beginning: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = URL(server.address)
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    head = f"POST {path} HTTP/1.1\r\nhost: {address.authority}\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n"
+    writer.write(head.encode() + beginning)
+    await writer.drain()
+    # An answer to something sent later: the server has read the beginning.
+    async with http.get("/health") as response:
+        assert response.status == 200
+    writer.write_eof()
+    await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    async with http.get("/health") as response:
+        assert response.status == 200
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

@@ -47,6 +47,7 @@ class Journal:
         self._row = 0
         self._trimmed = 0
         self._ticking = asyncio.Lock()
+        self._failing = False
 
     def open(self, log: Log) -> None:
         """Begin to keep `log`, from offset 0. What rows of an earlier incarnation hold of it no longer counts."""
@@ -104,7 +105,15 @@ class Journal:
                         cursor.log.compact(offset - RECENT)
             await self._trim()
         except StorageError as error:
-            logger.warning("The journal could not be written: %s", error.message)
+            if not self._failing:
+                logger.warning(
+                    "The journal cannot be written: %s It is tried again until it can.", error.message
+                )
+            self._failing = True
+        else:
+            if self._failing:
+                logger.warning("The journal is written again.")
+            self._failing = False
 
     async def _trim(self) -> None:
         rows = [cursor.first_row for cursor in self._cursors.values() if cursor.first_row is not None]

@@ -6,6 +6,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from legato.errors import (
     BusyError,
@@ -78,6 +79,11 @@ async def _on_http(request: Request, error: Exception) -> Response:
     return _problem(error.status_code, code, message)
 
 
+async def _on_gone(request: Request, error: Exception) -> Response:
+    """The client left in the middle of its body: nobody reads the answer."""
+    return _problem(400, InvalidError.code, "The request was not sent to its end.")
+
+
 async def _on_bug(request: Request, error: Exception) -> Response:
     return _problem(500, "internal", "The server failed in a way it should not. Its log says more.")
 
@@ -86,5 +92,6 @@ HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Respons
     LegatoError: _on_error,
     RequestValidationError: _on_invalid,
     HTTPException: _on_http,
+    ClientDisconnect: _on_gone,
     Exception: _on_bug,
 }
