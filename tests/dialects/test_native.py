@@ -308,6 +308,26 @@ async def test_a_token_in_hello_or_in_the_handshake(server: Server) -> None:
     assert (await wire.next("welcome"))["user"] == "ada"
 
 
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [({}, CloseCode.UNAUTHENTICATED), ({"authorization": "Bearer slow"}, CloseCode.GOING_AWAY)],
+    ids=["who says nothing", "whose token is not checked"],
+)
+async def test_nobody_stays_without_a_welcome(
+    server: Server, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], code: CloseCode
+) -> None:
+    async def hang(*, token: str | None = None, ticket: str | None = None) -> Person:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    server.anyone = None
+    monkeypatch.setattr(server, "authenticate", hang)
+    monkeypatch.setattr(session, "HELLO_SECONDS", 0.01)
+    wire, _ = server.connect(**headers)
+    await wire.until(lambda wire: wire.closed is not None)
+    assert wire.closed == code
+
+
 @pytest.mark.parametrize("token", ["forged", ""])
 async def test_who_cannot_show_it_is_told_why_and_sent_away(server: Server, token: str) -> None:
     server.anyone = None

@@ -255,6 +255,16 @@ class TestPublishedKeys:
         await refusal(authenticator, signed(claims(), RSA_KEY, "PS256", kid="rsa"))
         await refusal(authenticator, signed(claims(), EC_KEY, "ES256", kid="rsa"))
 
+    @pytest.mark.parametrize(
+        "header", [{"alg": ["RS256"]}, {"alg": {}}, {"alg": None}, {"alg": "RS256", "kid": [7]}]
+    )
+    async def test_a_header_that_names_its_algorithm_or_key_in_no_text_is_refused(
+        self, header: dict[str, Any]
+    ) -> None:
+        authenticator = Authenticator(AuthSettings(jwks_url="https://issuer/jwks"), keys=published("rsa"))
+        said = [base64.urlsafe_b64encode(json.dumps(each).encode()).decode() for each in (header, claims())]
+        await refusal(authenticator, ".".join([*said, "AAAA"]).replace("=", ""))
+
     async def test_beside_a_secret_both_are_taken(self) -> None:
         authenticator = Authenticator(auth(), keys=published("ec"))
         assert (await authenticator(token=signed(claims()))).id == "ann"

@@ -51,8 +51,11 @@ class Inbox(Generic[T]):
     async def _work(
         self, items: deque[tuple[T, int]], answer: Callable[[T], Coroutine[Any, Any, None]]
     ) -> None:
-        while items and not self._closed:
-            item, size = items.popleft()
-            self._bytes -= size
-            await answer(item)
-        self._items = self._worker = None
+        try:
+            while items and not self._closed:
+                item, size = items.popleft()
+                self._bytes -= size
+                await answer(item)
+        finally:
+            self._items = self._worker = None
+            self._bytes = 0

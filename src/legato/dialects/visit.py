@@ -3,6 +3,7 @@
 A dialect is a codec on top: a `Dialect` says where its door is and how a stream is framed, a `Visit` what its frames mean.
 """
 
+import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
@@ -36,6 +37,12 @@ BINARY = b"\xff"
 
 SAID = 200
 """Characters of a complaint about JSON."""
+
+ARRIVING_SECONDS = 10.0
+"""How long it may take to find out who came."""
+
+LATE = "The server could not find out in time who you are. Try again in a moment."
+FAILED = "The server failed in a way it should not. Its log says more."
 
 Frame = dict[str, Any]
 
@@ -260,22 +267,31 @@ class Visit(ABC):
         self.send(self.complaint(error.message))
 
     async def _arrive(self) -> None:
-        scheme, _, shown = self.handshake.headers.get("authorization", "").partition(" ")
-        token = shown.strip() if scheme.lower() == "bearer" else ""
         try:
-            person = self.host.anyone
-            if person is None:
-                person = await self.host.authenticate(token=token or self.handshake.query.get("token"))
-                if "chat" not in person.scopes:
-                    raise UnauthenticatedError("This token does not allow its owner to chat.")
+            async with asyncio.timeout(ARRIVING_SECONDS):
+                person = self.host.anyone or await self._known()
         except UnauthenticatedError as error:
             self.refuse(error.message)
         except LegatoError as error:
             self.refuse(error.message, CloseCode.GOING_AWAY)
+        except TimeoutError:
+            self.refuse(LATE, CloseCode.GOING_AWAY)
+        except Exception:
+            logger.exception("%s could not find out who came", type(self).__name__)
+            self.refuse(FAILED, CloseCode.GOING_AWAY)
         else:
             self.visitor = person
             if not self.gone:
                 await self._guarded(self.arrived(person), self.turned_away)
+
+    async def _known(self) -> Person:
+        """Who shows the token that came with the handshake."""
+        scheme, _, shown = self.handshake.headers.get("authorization", "").partition(" ")
+        token = shown.strip() if scheme.lower() == "bearer" else ""
+        person = await self.host.authenticate(token=token or self.handshake.query.get("token"))
+        if "chat" not in person.scopes:
+            raise UnauthenticatedError("This token does not allow its owner to chat.")
+        return person
 
     async def _read(self, payload: bytes) -> None:
         if len(payload) > self.host.max_frame_bytes:
@@ -304,7 +320,7 @@ class Visit(ABC):
                 size,
                 self.visitor and self.visitor.id,
             )
-            self.send(self.complaint("The server failed in a way it should not. Its log says more."))
+            self.send(self.complaint(FAILED))
 
 
 def decode(payload: bytes) -> Frame:

@@ -151,6 +151,8 @@ class Authenticator:
 
     async def _key(self, header: Mapping[str, Any]) -> jwt.PyJWK | None:
         algorithm, name = header.get("alg"), header.get("kid")
+        if not isinstance(algorithm, str) or not isinstance(name, str | None):
+            return None
         if algorithm == "HS256":
             return self._secret
         if self._keys is None or algorithm not in ALGORITHMS:

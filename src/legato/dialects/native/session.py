@@ -149,12 +149,11 @@ class NativeSession:
             self._leave(conversation)
 
     def await_hello(self) -> None:
-        self._deadline = asyncio.get_running_loop().call_later(
-            HELLO_SECONDS, self.socket.close, CloseCode.UNAUTHENTICATED, "no hello came in time"
-        )
+        self._wait(CloseCode.UNAUTHENTICATED, "no hello came in time")
 
     def introduce(self, token: str) -> None:
         """Check a token that came with the handshake; commands wait until it is checked."""
+        self._wait(CloseCode.GOING_AWAY, "the token could not be checked in time")
         self._take(Hello(token=token), len(token))
 
     def welcome(self, person: Person, re: str | None = None) -> None:
@@ -163,6 +162,9 @@ class NativeSession:
             self._deadline.cancel()
             self._deadline = None
         self._send(self._dialect.welcome(person, re))
+
+    def _wait(self, code: CloseCode, reason: str) -> None:
+        self._deadline = asyncio.get_running_loop().call_later(HELLO_SECONDS, self.socket.close, code, reason)
 
     def _send(self, message: ServerMessage) -> None:
         if not self._gone:
