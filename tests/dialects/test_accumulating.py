@@ -266,6 +266,25 @@ async def test_a_command_is_answered_like_a_message_and_reaches_no_model(
         assert not engine.requests
 
 
+async def test_retry_is_answered_by_another_reply_and_by_nothing_else(
+    serve: Serve, engine: ScriptedEngine
+) -> None:
+    async with serve() as server, accumulating(server.address) as client:
+        for ask, word in (("Hello", "One"), ("/retry", "Two")):
+            await client.say(ask)
+            run = await engine.asked()
+            run.say(word)
+            run.finish()
+            answer = await client.answer()
+            assert tuple(answer.kinds) == ORDER
+            assert answer.bubble == word
+            assert answer.first("message_start")["role"] == "assistant"
+        received = answer.first("message_received")
+        assert (received["session_id"], received["message_id"]) == (client.session, None)
+        await client.socket.send('{"type":"ping"}')
+        assert (await client.next())["type"] == "pong"
+
+
 async def test_the_disclaimer_stands_once_behind_every_reply(serve: Serve) -> None:
     assistants = {"default": {"engine": "demo", "model": "demo:echo", "disclaimer": "Ask a doctor."}}
     async with serve(assistants=assistants) as server, accumulating(server.address) as client:

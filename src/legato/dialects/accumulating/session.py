@@ -185,7 +185,7 @@ class AccumulatingVisit(Visit):
                 return
             if answered.conversation is not None:
                 self.settle(answered.conversation)
-            if answered.begun is not None and not answered.text and room is not None:
+            if answered.begun is not None and room is not None:
                 room.receipts[answered.begun.reply.id] = None
             else:
                 said = frames.answered(answered, self.here, self.host.new_id(), self.stamp())
