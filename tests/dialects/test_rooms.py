@@ -360,6 +360,34 @@ class TestWhoMayJoin:
                 await bob.until("error")
                 assert await close_code(bob) == 4003
 
+    async def test_a_path_may_name_a_session_with_a_slash(self, serve: Serve) -> None:
+        async with serve() as server, room(server.address, path="/ws/sessions/team%2Fone") as client:
+            assert (await client.until("session_joined"))["session_id"] == "team/one"
+            await client.chat("Hello")
+            assert (await client.reply())["session_id"] == "team/one"
+
+    async def test_a_path_that_names_nothing_is_4000(self, serve: Serve) -> None:
+        async with serve() as server, room(server.address, path="/ws/sessions/") as client:
+            await client.until("error")
+            assert await close_code(client) == 4000
+
+    @pytest.mark.parametrize("gone", ["/api/conversations/s", "/api/conversations/s/participants/bob"])
+    async def test_the_typing_ends_for_one_who_is_removed_in_the_middle_of_a_reply(
+        self, serve: Serve, engine: ScriptedEngine, gone: str
+    ) -> None:
+        async with (
+            serve(**ANYONE) as server,
+            people(server, "ada", "bob", stream=True) as (ada, bob),
+            calling(server, token("ada")) as http,
+        ):
+            await ada.chat("Hello")
+            (await engine.asked()).say("One ")
+            await bob.until("message_chunk")
+            async with http.delete(gone) as response:
+                assert response.ok
+            await bob.until("error")
+            assert [frame["typing"] for frame in bob.seen if frame["type"] == "typing"] == [True, False]
+
     async def test_one_who_is_removed_is_told_and_hears_no_more(
         self, serve: Serve, engine: ScriptedEngine
     ) -> None:

@@ -45,7 +45,7 @@ class RoomsDialect(Dialect["RoomsVisit"]):
         self.gatherings = Gatherings(host.new_id, each_connection=host.anyone is not None)
 
     def doors(self) -> list[Door]:
-        by_name = Door(f"{self.path}/{{session}}", self.open, (), self.door().max_frame_bytes)
+        by_name = Door(f"{self.path}/{{session:path}}", self.open, (), self.door().max_frame_bytes)
         return [self.door(), by_name]
 
     def visit(self, handshake: Handshake, socket: Socket) -> "RoomsVisit":
@@ -200,6 +200,8 @@ class Room(Watching):
         self._gathering.look(self._visit.service.people.now(conversation))
 
     def on_deleted(self, conversation: str) -> None:
+        if self._running:
+            self._typing(False)
         self.leave()
         if self._visit.named == conversation:
             self._visit.refuse(GONE, CloseCode.FORBIDDEN)
