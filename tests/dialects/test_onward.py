@@ -114,6 +114,22 @@ def test_whoever_comes_after_a_rewind_sees_what_stands() -> None:
     assert (page.shown, page.failures) == (SAID, [])
 
 
+def test_what_is_made_for_one_who_comes_and_goes_is_not_kept_for_others() -> None:
+    log, turns = Log("r", "e"), Turns()
+    write(log, "Nonsense ")
+    log.rewind(0)
+    write(log, SAID)
+    staying = look(log, turns, Page())
+    for _ in range(3):
+        page = Page()
+        viewer = look(log, turns, page)
+        turns.settle()
+        viewer.detach()
+        assert page.shown == SAID
+    assert staying.attached
+    assert not log.memo
+
+
 word = st.text("ab", min_size=1, max_size=3)
 deed = st.one_of(word, st.integers(0, 20), st.sampled_from(["turn", "stall", "go on", "compact", "state"]))
 

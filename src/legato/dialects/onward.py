@@ -63,6 +63,7 @@ class OnwardViewer(Viewer):
         if self.log.rewinds and self._heed is None:
             sink: Socket = self.sink  # type: ignore[assignment]
             self._heed = self.encoding = Heed(self._frames, sink.frame, self.log.text_at(self.cursor))
+            self.alone = True
         super().pump()
 
 

@@ -86,9 +86,10 @@ class Viewer:
 
     Each offset from the start on is handed to the sink exactly once, in order, whatever the pace of the sink.
     `ended` is called once, on the flush that wrote the terminal event; on the first one, where it stood before `offset`.
+    One that is `alone` with its encoding leaves no bytes for others.
     """
 
-    __slots__ = ("_ended", "attached", "cursor", "dirty", "encoding", "flusher", "log", "sink")
+    __slots__ = ("_ended", "alone", "attached", "cursor", "dirty", "encoding", "flusher", "log", "sink")
 
     def __init__(
         self,
@@ -108,6 +109,7 @@ class Viewer:
         self.sink = sink
         self.flusher = flusher
         self.dirty = False
+        self.alone = False
         self.attached = True
         self._ended = ended
         log.subscribe(self.mark, self)
@@ -137,7 +139,8 @@ class Viewer:
             else:
                 batch = log.since(self.cursor, FRAME_CHARACTERS)
                 data, following = encoding(log, batch), batch.next
-                log.memo[encoding] = (self.cursor, following, data)
+                if not self.alone:
+                    log.memo[encoding] = (self.cursor, following, data)
             self.cursor = following
             sink.write(data)
         if self.attached and log.closed and self.cursor >= log.next:
