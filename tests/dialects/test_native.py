@@ -10,15 +10,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from legato.chat.ingress import Submission
+from legato.chat.people import Somebody
 from legato.chat.person import Person
 from legato.dialects.inbox import WAITING
-from legato.dialects.native import session
+from legato.dialects.native import followed, session
 from legato.dialects.native.codec import decode
 from legato.dialects.native.session import FOLLOWED, paged
+from legato.dialects.views import people_view
 from legato.errors import InvalidError
 from legato.message import ImagePart
 from legato.protocol.close import CloseCode
-from legato.protocol.messages import MessageView
+from legato.protocol.messages import MessageView, PersonView
 from legato.stream import Event, Fold
 from legato.testing.engine import Run
 
@@ -497,6 +499,36 @@ async def test_who_follows_too_much_is_refused_before_anything_is_stored(
     say("send", id="t", client_message_id="k", conversation=made.id, text="Hello")
     assert (await wire.next("ack", re="t"))["conversation"] == made.id
     (await server.engine.asked()).finish()
+
+
+async def test_who_is_here_is_put_in_words_once_for_all_who_watch(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[list[Somebody]] = []
+
+    def view(people: list[Somebody]) -> list[PersonView]:
+        made.append(people)
+        return people_view(people)
+
+    _, _, ack, _ = await begin(server)
+    dialect = server.dialect()
+    wires = []
+    for _ in range(4):
+        wire, say = server.connect(dialect)
+        say("follow", conversation=ack["conversation"])
+        wires.append(wire)
+    for wire in wires:
+        await wire.until(lambda wire: any(connections(frame) == 5 for frame in wire.frames))
+    monkeypatch.setattr(followed, "people_view", view)
+    wires.pop().cut()
+    for wire in wires:
+        await wire.until(lambda wire: any(connections(frame) == 4 for frame in wire.frames[-1:]))
+    # The socket that asked is of another dialect, and has its own.
+    assert len(made) == 2
+
+
+def connections(frame: Frame) -> int:
+    return sum(each["connections"] for each in frame["people"]) if frame["type"] == "people" else 0
 
 
 async def test_deleted_while_its_history_is_told_it_is_followed_no_more(server: Server) -> None:

@@ -80,6 +80,7 @@ class People:
         self._new_secret = new_secret
         self._presence = Presence()
         self._typing = Typing()
+        self._telling: tuple[str, list[Somebody]] | None = None
         self._lapsing: asyncio.TimerHandle | None = None
         self._due: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -125,7 +126,12 @@ class People:
         return self.now(conversation)
 
     def now(self, conversation: str) -> list[Somebody]:
-        """The same, without a wait, for who was told `on_people` or has just asked for it."""
+        """The same, without a wait, for who was told `on_people` or has just asked for it.
+
+        All who are told at once get the very same list: what is made of it may be made once.
+        """
+        if self._telling is not None and self._telling[0] == conversation:
+            return self._telling[1]
         tree = self._trees.seen(conversation)
         if tree is None:
             return []
@@ -363,7 +369,11 @@ class People:
             logger.warning("Who is in conversation %s could not be told: %s", conversation, error.message)
 
     def _tell_people(self, conversation: str) -> None:
-        self._audience.tell(conversation, lambda watcher: watcher.on_people(conversation))
+        self._telling = (conversation, self.now(conversation))
+        try:
+            self._audience.tell(conversation, lambda watcher: watcher.on_people(conversation))
+        finally:
+            self._telling = None
 
     def _tell_typing(self, conversation: str, user: str, name: str | None, typing: bool) -> None:
         """Let the others know; one's own other devices are no others."""

@@ -3,6 +3,7 @@
 from legato.chat.person import Person
 from legato.chat.service import ChatService
 from legato.dialects.base import Door, Handshake, Socket
+from legato.dialects.native.followed import Gathered
 from legato.dialects.native.session import Authenticate, NativeSession
 from legato.protocol.close import CloseCode
 from legato.protocol.messages import PROTOCOL, Welcome
@@ -28,6 +29,7 @@ class NativeDialect:
         self.flusher = flusher
         self.authenticate = authenticate
         self.anyone = anyone
+        self.gathered = Gathered(service.people)
         self.sessions: set[NativeSession] = set()
         self._server = server
         self._max_frame_bytes = max_frame_bytes

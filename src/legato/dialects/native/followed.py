@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from legato.chat.people import People
+from legato.chat.people import People, Somebody
 from legato.dialects.base import Socket
 from legato.dialects.native.codec import encode
 from legato.dialects.views import conversation_view, message_view, people_view
@@ -13,7 +13,6 @@ from legato.protocol.messages import (
     ConversationDeleted,
     ConversationView,
     MessageChanged,
-    PersonView,
     ResetStream,
     TypingNow,
     Where,
@@ -21,6 +20,20 @@ from legato.protocol.messages import (
 from legato.protocol.messages import People as PeopleNow
 from legato.storage.base import Conversation, Message
 from legato.stream import Encoding, Flusher, Log, Position, Reset, Viewer, resume
+
+
+class Gathered:
+    """The frame that says who takes part in a conversation and who is here, made once for all who are told at once."""
+
+    def __init__(self, people: People) -> None:
+        self.people = people
+        self._last: tuple[list[Somebody], bytes] | None = None
+
+    def frame(self, conversation: str) -> bytes:
+        now = self.people.now(conversation)
+        if self._last is None or self._last[0] is not now:
+            self._last = (now, encode(PeopleNow(conversation=conversation, people=people_view(now))))
+        return self._last[1]
 
 
 class Followed(Watching):
@@ -31,7 +44,7 @@ class Followed(Watching):
         "_early",
         "_encoding",
         "_flusher",
-        "_people",
+        "_gathered",
         "_socket",
         "_standing",
         "_told",
@@ -46,7 +59,7 @@ class Followed(Watching):
         flusher: Flusher,
         encoding: Encoding,
         user: str,
-        people: People,
+        gathered: Gathered,
         deleted: Callable[[str], None],
     ) -> None:
         super().__init__()
@@ -55,10 +68,10 @@ class Followed(Watching):
         self._flusher = flusher
         self._encoding = encoding
         self._user = user
-        self._people = people
+        self._gathered = gathered
         self._deleted = deleted
         self._standing: Standing = "owner"
-        self._told: list[PersonView] | None = None
+        self._told: bytes | None = None
         self._early: list[Change] | None = []
 
     def on_deleted(self, conversation: str) -> None:
@@ -66,16 +79,16 @@ class Followed(Watching):
         self._deleted(conversation)
 
     def on_people(self, conversation: str) -> None:
-        if self._early is None and (people := people_view(self._people.now(conversation))) != self._told:
-            self._told = people
-            self._socket.send(encode(PeopleNow(conversation=conversation, people=people)))
+        if self._early is None and (frame := self._gathered.frame(conversation)) != self._told:
+            self._told = frame
+            self._socket.send(frame)
 
     def on_typing(self, conversation: str, user: str, name: str | None, typing: bool) -> None:
         self._socket.send(encode(TypingNow(conversation=conversation, user=user, name=name, typing=typing)))
 
     def view(self, conversation: Conversation) -> ConversationView:
         """The conversation as the person of this socket sees it. What memory no longer has of their standing is as it was."""
-        self._standing = self._people.known(self._user, conversation.id) or self._standing
+        self._standing = self._gathered.people.known(self._user, conversation.id) or self._standing
         return conversation_view(conversation, self._standing)
 
     def again(self) -> None:

@@ -11,7 +11,7 @@ from legato.chat.service import ChatService
 from legato.dialects.base import Socket, framed
 from legato.dialects.inbox import Inbox
 from legato.dialects.native.codec import decode, delta, encode, id_of
-from legato.dialects.native.followed import Followed
+from legato.dialects.native.followed import Followed, Gathered
 from legato.dialects.views import conversation_view, message_view
 from legato.errors import (
     BusyError,
@@ -85,6 +85,7 @@ class Host(Protocol):
     service: ChatService
     flusher: Flusher
     authenticate: Authenticate
+    gathered: Gathered
     sessions: "set[NativeSession]"
 
     def welcome(self, person: Person, re: str | None) -> Welcome: ...
@@ -388,7 +389,7 @@ class NativeSession:
                 self._dialect.flusher,
                 framed(delta, self.socket.frame),
                 person.id,
-                self._dialect.service.people,
+                self._dialect.gathered,
                 self._leave,
             )
             self._followed[conversation] = followed
