@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
 from tests.dialects.serving import AUTH, token
+from yarl import URL
 
 from legato.gateway.server import Server
 
@@ -36,7 +38,7 @@ async def people(server: Server) -> AsyncIterator[list[aiohttp.ClientSession]]:
 
 
 async def said(http: aiohttp.ClientSession, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-    async with http.request(method, path, json=body) as response:
+    async with http.request(method, URL(path, encoded=True), json=body) as response:
         text = await response.text()
         return response.status, json.loads(text) if text else None
 
@@ -141,6 +143,47 @@ async def test_an_event_stream_of_one_who_is_removed_ends_at_once(server: Server
                 assert again.status == 404
             await said(ada, "POST", f"{path}/stop", {})
             assert b'"stopped"' in await hers.content.read()
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        "https://issuer.example/users/42",
+        "https://issuer.example/participants/42",
+        "team/messages",
+        "a?b#c%2Fd",
+    ],
+)
+async def test_a_user_who_is_called_by_an_address_is_a_participant_like_any(
+    server: Server, user: str
+) -> None:
+    async with people(server) as (ada, _, _), calling(server, token(user)) as http:
+        _, made = await said(ada, "POST", "/api/conversations")
+        path = f"/api/conversations/{made['id']}"
+        them = f"{path}/participants/{quote(user, safe='')}"
+        _, invitation = await said(ada, "POST", f"{path}/invitations")
+        join = f"/api/invitations/{invitation['secret']}"
+        await said(http, "POST", join)
+        for standing in ("viewer", "member"):
+            _, changed = await said(ada, "PATCH", them, {"standing": standing})
+            assert [(each["user"], each["standing"]) for each in changed["participants"]] == [
+                ("ada", "owner"),
+                (user, standing),
+            ]
+        assert (await said(http, "DELETE", them))[0] == 204
+        assert (await said(http, "GET", path))[0] == 404
+        await said(http, "POST", join)
+        _, handed = await said(ada, "PATCH", them, {"standing": "owner"})
+        assert handed["participants"][0]["user"] == user
+        assert (await said(ada, "DELETE", them))[0] == 403
+
+
+async def test_nobody_has_a_name_that_an_address_takes_for_a_way_up(server: Server) -> None:
+    for user in (".", ".."):
+        async with calling(server, token(user)) as http:
+            status, refused = await said(http, "GET", "/api/conversations")
+            assert status == 401
+            assert "cannot be only dots" in refused["error"]["message"]
 
 
 async def test_without_tokens_everybody_is_one_person(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import jwt
 from jwt.algorithms import HMACAlgorithm
 
-from legato.chat.ingress import check_id, one_line
+from legato.chat.ingress import check_new_id, one_line
 from legato.chat.person import NAME_LENGTH, Person
 from legato.errors import InvalidError, SettingsError, UnauthenticatedError
 from legato.gateway.jwks import ALGORITHMS, KeySet
@@ -169,11 +169,9 @@ class Authenticator:
         if isinstance(user, int) and not isinstance(user, bool):
             user = str(user)
         try:
-            user = check_id(user if isinstance(user, str) else "", "user")
-        except InvalidError:
-            raise UnauthenticatedError(
-                f"This token names no user: {settings.user_claim!r} is not usable."
-            ) from None
+            user = check_new_id(user if isinstance(user, str) else "", f"Its {settings.user_claim!r}")
+        except InvalidError as error:
+            raise UnauthenticatedError(f"This token names no user. {error.message}") from None
         scopes = DEFAULT_SCOPES
         if settings.scope_claim in claims:
             words = scope.split() if isinstance(scope, str) else scope if isinstance(scope, list) else []
@@ -233,7 +231,7 @@ def issue_token(
         "iss": settings.issuer,
         "iat": int(now),
         "exp": int(now + ttl),
-        settings.user_claim: check_id(user, "The user's name"),
+        settings.user_claim: check_new_id(user, "The user's name"),
     }
     claims = {claim: value for claim, value in said.items() if value is not None}
     signer = jwt.PyJWS(algorithms=[])

@@ -26,7 +26,7 @@ async def participants(conversation: str, asker: Asker) -> Response:
 
 
 @router.patch(
-    "/conversations/{conversation:id}/participants/{user}",
+    "/conversations/{conversation:id}/participants/{user:id}",
     openapi_extra=documented.takes(NewStanding),
     responses=documented.gives(ParticipantList),
 )
@@ -37,7 +37,7 @@ async def change(conversation: str, user: str, request: Request, asker: Asker) -
     return await _everybody(asker, conversation)
 
 
-@router.delete("/conversations/{conversation:id}/participants/{user}", status_code=204)
+@router.delete("/conversations/{conversation:id}/participants/{user:id}", status_code=204)
 async def remove(conversation: str, user: str, asker: Asker) -> Response:
     """Remove a participant, who hears nothing more of it from then on; or oneself, which is leaving."""
     await asker.service.people.remove(asker.person, conversation, user)
