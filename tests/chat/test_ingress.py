@@ -158,13 +158,18 @@ def test_the_fingerprint_does_not_depend_on_the_key() -> None:
 def test_a_title_can_be_made_of_any_message(text: str) -> None:
     title = title_from((TextPart(text),))
     assert title
-    assert "\n" not in title
-    assert len(title) <= 61
+    assert title == one_line(title, 61)
 
 
 def test_a_title_is_not_the_fence_of_a_code_block() -> None:
     assert title_from((TextPart("```js\nlet a = 1\n```"),)) == "let a = 1"
     assert title_from((TextPart("```"),)) == "New conversation"
+
+
+def test_a_title_disturbs_nothing_beside_it() -> None:
+    text = "\x1b]0;mine\x07 \u202efdp.exe\nmore"
+    assert title_from((TextPart(text),)) == "]0;mine fdp.exe"
+    assert title_from((TextPart("\u202e\n\x07\nHello"),)) == "Hello"
 
 
 def test_a_title_is_cut_at_a_word() -> None:

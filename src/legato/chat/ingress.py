@@ -186,8 +186,8 @@ def fingerprint(kind: str, submission: Submission, target: str | None = None) ->
 
 def title_from(parts: tuple[Part, ...], length: int = 60) -> str:
     """A title out of the first message: its first line, cut at a word. No model is asked: that would evict its cache."""
-    lines = (line.strip().lstrip("#>*- ") for line in text_of(parts).splitlines())
-    line = next((" ".join(line.split()) for line in lines if line and not line.startswith("```")), "")
+    lines = (one_line(line, TEXT_LENGTH).lstrip("#>*- ") for line in text_of(parts).splitlines())
+    line = next((line for line in lines if line and not line.startswith("```")), "")
     if not line:
         kinds = (("A picture", ImagePart), ("A recording", AudioPart))
         return next(
