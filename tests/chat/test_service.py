@@ -216,6 +216,22 @@ async def test_regenerating_is_a_branch_beside_the_first(house: House) -> None:
     assert shown.head == first
 
 
+async def test_a_branch_that_there_is_not_is_not_shown(house: House) -> None:
+    conversation, reply = await exchange(house, "Hello", "Hi.")
+    question = (await house.service.conversation(ADA, conversation)).path()[0].id
+    await house.service.rename(ADA, conversation, "Before")
+    with pytest.raises(NotFoundError, match="no such message"):
+        await house.service.show(ADA, conversation, "nothing")
+    with pytest.raises(NotFoundError, match="no such message"):
+        await house.service.rename_and_show(ADA, conversation, "After", "nothing")
+    with pytest.raises(InvalidError):
+        await house.service.rename_and_show(ADA, conversation, " ", question)
+    kept = (await house.service.conversation(ADA, conversation)).conversation
+    assert (kept.title, kept.head) == ("Before", reply)
+    changed = await house.service.rename_and_show(ADA, conversation, "After", question)
+    assert (changed.title, changed.head) == ("After", question)
+
+
 async def test_editing_is_a_branch_with_a_reply_of_its_own(house: House) -> None:
     conversation, _ = await exchange(house, "Helo", "Hi.")
     tree = await house.service.conversation(ADA, conversation)

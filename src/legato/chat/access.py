@@ -7,6 +7,7 @@ from legato.errors import ForbiddenError, NotFoundError
 from legato.storage.base import Standing
 
 NOT_FOUND = "There is no such conversation."
+NO_MESSAGE = "There is no such message in this conversation."
 
 
 class Access:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 
-from legato.chat.access import NOT_FOUND
+from legato.chat.access import NO_MESSAGE, NOT_FOUND
 from legato.chat.attachments import Attachments
 from legato.chat.choices import SYSTEM_LENGTH
 from legato.chat.ingress import check_id, check_new_id, clean_title
@@ -65,8 +65,7 @@ class Keeping(Reading):
 
     async def rename(self, person: Person, conversation: str, title: str) -> Conversation:
         """:raises NotFoundError: as above. :raises ForbiddenError: it is not the person's. :raises InvalidError: the title is empty."""
-        title = clean_title(title)
-        await self._access.owner(person, conversation)
+        title = await self._nameable(person, conversation, title)
         return self._changed(await self._storage.rename_conversation(conversation, title, self._now()))
 
     async def choose(
@@ -87,8 +86,20 @@ class Keeping(Reading):
         :raises NotFoundError: there is no such conversation, or no such message in it.
         :raises ForbiddenError: the person may only read.
         """
-        await self._access.writer(person, conversation)
+        await self._showable(person, conversation, message)
         return self._changed(await self._storage.set_head(conversation, message, self._now()))
+
+    async def rename_and_show(
+        self, person: Person, conversation: str, title: str, message: str
+    ) -> Conversation:
+        """Both of the above. Where one of them may not be, neither is done.
+
+        :raises LegatoError: as either.
+        """
+        title = await self._nameable(person, conversation, title)
+        await self._showable(person, conversation, message)
+        await self.rename(person, conversation, title)
+        return await self.show(person, conversation, message)
 
     async def delete(self, person: Person, conversation: str) -> None:
         """Delete it and stop what runs in it.
@@ -127,6 +138,16 @@ class Keeping(Reading):
         speaker = self.speaker_named(assistant).assistant.name
         now = self._now()
         return Conversation(name or self._new_id(), person.id, title, speaker, now, now)
+
+    async def _nameable(self, person: Person, conversation: str, title: str) -> str:
+        title = clean_title(title)
+        await self._access.owner(person, conversation)
+        return title
+
+    async def _showable(self, person: Person, conversation: str, message: str) -> None:
+        tree = await self._access.writer(person, conversation)
+        if message not in tree.messages:
+            raise NotFoundError(NO_MESSAGE)
 
     def _changed(self, conversation: Conversation | None) -> Conversation:
         if conversation is None:

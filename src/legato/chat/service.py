@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from legato.chat.access import Access
+from legato.chat.access import NO_MESSAGE, Access
 from legato.chat.attachments import Attachments
 from legato.chat.audience import Audience, Watcher
 from legato.chat.commands import Commands, make_commands
@@ -168,7 +168,7 @@ class ChatService(Keeping):
         tree = await self._access.writer(person, conversation)
         old = tree.messages.get(message)
         if old is None:
-            raise NotFoundError("There is no such message in this conversation.")
+            raise NotFoundError(NO_MESSAGE)
         if old.role != "assistant" or old.parent is None:
             raise InvalidError("Only a reply can be regenerated. To change what you said, edit it.")
         mark = fingerprint("regenerate", Submission(conversation=conversation), message)
@@ -190,7 +190,7 @@ class ChatService(Keeping):
         tree = await self._access.writer(person, conversation)
         old = tree.messages.get(message)
         if old is None:
-            raise NotFoundError("There is no such message in this conversation.")
+            raise NotFoundError(NO_MESSAGE)
         if old.role != "user":
             raise InvalidError("Only what a person said can be edited. For another reply, regenerate it.")
         submission = Submission(conversation=conversation, text=text)

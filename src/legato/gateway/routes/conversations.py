@@ -156,14 +156,16 @@ async def one(conversation: str, asker: Asker, branches: Literal["shown", "all"]
     responses=documented.gives(ConversationView),
 )
 async def change(conversation: str, request: Request, asker: Asker) -> Response:
-    """Rename it, or show another branch of it."""
+    """Rename it, or show another branch of it. Where one of the two cannot be, neither is done."""
     wish = await read(request, ConversationChange)
-    if wish.title is None and wish.head is None:
-        raise InvalidError("Say what to change: a title, or the head of the branch to show.")
-    if wish.title is not None:
+    if wish.title is not None and wish.head is not None:
+        await asker.service.rename_and_show(asker.person, conversation, wish.title, wish.head)
+    elif wish.title is not None:
         await asker.service.rename(asker.person, conversation, wish.title)
-    if wish.head is not None:
+    elif wish.head is not None:
         await asker.service.show(asker.person, conversation, wish.head)
+    else:
+        raise InvalidError("Say what to change: a title, or the head of the branch to show.")
     return answer(_view(asker, await asker.service.conversation(asker.person, conversation)))
 
 
