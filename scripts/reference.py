@@ -330,7 +330,7 @@ def _operation(method: str, path: str, operation: Schema) -> list[str]:
             # FastAPI lists JSON for every route; what really is JSON has a schema.
             content = {kind: each.get("schema") for kind, each in answer.get("content", {}).items()}
             shape = ", ".join(
-                _link(schema) if "$ref" in (schema or {}) else f"`{kind}`"
+                _link(schema) if schema and schema.keys() & {"$ref", "anyOf"} else f"`{kind}`"
                 for kind, schema in content.items()
                 if schema or kind != "application/json"
             )
@@ -342,6 +342,8 @@ def _operation(method: str, path: str, operation: Schema) -> list[str]:
 
 
 def _link(schema: Schema) -> str:
+    if "anyOf" in schema:
+        return " or ".join(map(_link, schema["anyOf"]))
     name = schema["$ref"].rsplit("/", 1)[1]
     return f"[{name}](#{name.lower()})"
 

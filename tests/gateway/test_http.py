@@ -259,6 +259,43 @@ async def test_the_openapi_document_is_whole(http: aiohttp.ClientSession) -> Non
     assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
 
 
+async def test_what_is_answered_is_what_the_document_says(http: aiohttp.ClientSession) -> None:
+    async with http.get("/openapi.json") as response:
+        document = await response.json()
+    shapes = document["components"]["schemas"]
+    path = f"/api/conversations/{(await created(http))['id']}"
+    once = {"text": "hello", "client_message_id": "k"}
+    for method, behind, query, body, status in [
+        ("POST", "/messages", "", once, 201),
+        ("POST", "/messages", "", once, 200),
+        ("POST", "/messages", "", {"text": "/help"}, 200),
+        ("GET", "/messages", "", None, 200),
+        ("GET", "/export", "", None, 200),
+        ("GET", "/export", "?format=markdown", None, 200),
+        ("GET", "", "", None, 200),
+        ("PATCH", "", "", {"title": "Notes"}, 200),
+    ]:
+        operation = document["paths"]["/api/conversations/{conversation}" + behind][method.lower()]
+        async with http.request(method, path + behind + query, json=body) as response:
+            assert response.status == status
+            schema = operation["responses"][str(status)]["content"][response.content_type]["schema"]
+            if response.content_type != "application/json":
+                assert schema == {"type": "string"}
+                continue
+            fields = (await response.json()).keys()
+        kinds = [shapes[each["$ref"].rsplit("/", 1)[1]] for each in schema.get("anyOf", [schema])]
+        assert any(set(kind["required"]) <= fields <= kind["properties"].keys() for kind in kinds)
+
+
+async def test_a_change_of_which_a_part_cannot_be_changes_nothing(http: aiohttp.ClientSession) -> None:
+    path = f"/api/conversations/{(await created(http, title='Before'))['id']}"
+    async with http.patch(path, json={"title": "After", "head": "nothing"}) as response:
+        assert response.status == 404
+        assert "no such message" in (await response.json())["error"]["message"]
+    async with http.get(path) as response:
+        assert (await response.json())["title"] == "Before"
+
+
 async def test_every_answer_forbids_what_the_page_does_not_need(http: aiohttp.ClientSession) -> None:
     async with http.get("/health") as response:
         assert "frame-ancestors 'none'" in response.headers["content-security-policy"]

@@ -1,6 +1,6 @@
 """JSON in and out of the HTTP routes, and what the OpenAPI document says of it. All of it is msgspec's, as on the sockets."""
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import msgspec
 from fastapi import Request, Response
@@ -41,16 +41,24 @@ class Documented:
         self._shapes: dict[str, Any] = {}
 
     def _content(self, shape: Any) -> dict[str, Any]:
-        self._shapes[shape.__name__] = shape
-        return {"application/json": {"schema": {"$ref": REF.format(name=shape.__name__)}}}
+        refs = []
+        for each in get_args(shape) or (shape,):
+            self._shapes[each.__name__] = each
+            refs.append({"$ref": REF.format(name=each.__name__)})
+        return {"application/json": {"schema": {"anyOf": refs} if len(refs) > 1 else refs[0]}}
 
     def takes(self, shape: Any) -> dict[str, Any]:
         """For a route's `openapi_extra`."""
         return {"requestBody": {"required": True, "content": self._content(shape)}}
 
-    def gives(self, shape: Any, status: int = 200, what: str = "Success") -> dict[int | str, dict[str, Any]]:
-        """For a route's `responses`."""
-        return {status: {"description": what, "content": self._content(shape)}}
+    def gives(
+        self, shape: Any, status: int = 200, what: str = "Success", text: str | None = None
+    ) -> dict[int | str, dict[str, Any]]:
+        """For a route's `responses`. `shape` may be one or another (`A | B`), `text` a media type that can be had instead."""
+        content = self._content(shape)
+        if text is not None:
+            content[text] = {"schema": {"type": "string"}}
+        return {status: {"description": what, "content": content}}
 
     def components(self) -> dict[str, Any]:
         _, components = msgspec.json.schema_components(self._shapes.values(), ref_template=REF)

@@ -86,7 +86,11 @@ async def messages(conversation: str, asker: Asker, since: Annotated[int, Query(
     status_code=201,
     openapi_extra=documented.takes(NewMessage),
     responses=documented.gives(MessageTaken, 201, "It is stored, and the reply is under way")
-    | documented.gives(CommandDone, 200, "It was a command: nothing of it is stored"),
+    | documented.gives(
+        MessageTaken | CommandDone,
+        200,
+        "It came before, and is answered as then; or it was a command: nothing of it is stored",
+    ),
 )
 async def send(conversation: str, request: Request, asker: Asker) -> Response:
     """Send a message. The answer comes as the stream that `reply` names. One that came before is answered as then, with 200."""
@@ -124,7 +128,10 @@ async def stop(conversation: str, request: Request, asker: Asker) -> Response:
     return answer(StoppedMessages(await asker.service.stop(asker.person, conversation, wish.message)))
 
 
-@router.get("/{conversation:id}/export", responses=documented.gives(ConversationWhole))
+@router.get(
+    "/{conversation:id}/export",
+    responses=documented.gives(ConversationWhole, 200, "By its `format`", "text/markdown"),
+)
 async def export(
     conversation: str,
     asker: Asker,
