@@ -10,13 +10,17 @@ from legato.chat.person import Person
 from legato.chat.reply import Speaker
 from legato.chat.service import ChatService
 from legato.engines.base import Engine
-from legato.errors import ForbiddenError, UnauthenticatedError
+from legato.errors import BusyError, ForbiddenError, UnauthenticatedError
 from legato.fleet.engine import FleetEngine
 from legato.gateway.auth import Authenticator
 from legato.gateway.events import OpenEvents
 from legato.gateway.probe import Probe
+from legato.gateway.pulse import Pulse
 from legato.gateway.settings import DialectsSettings
 from legato.stream import Flusher
+
+ADMIN = "admin"
+"""The scope of those who run the server."""
 
 
 class Parts(Struct, frozen=True):
@@ -25,6 +29,7 @@ class Parts(Struct, frozen=True):
     service: ChatService
     database: Probe
     engines: Mapping[str, Engine]
+    pulse: Pulse
     fleet: FleetEngine
     speakers: Mapping[str, Speaker]
     authenticator: Authenticator
@@ -85,13 +90,23 @@ async def asker(parts: Annotated[Parts, Depends(here)], person: Annotated[Person
     return Asking(parts, person)
 
 
+async def administers(request: Request, parts: Annotated[Parts, Depends(here)]) -> bool:
+    """Whether who asks may look behind the scenes. Nobody is refused."""
+    try:
+        person = await known(request, parts)
+    except (UnauthenticatedError, BusyError):
+        return False
+    return ADMIN in person.scopes
+
+
 async def administrator(person: Annotated[Person, Depends(known)]) -> Person:
     """:raises ForbiddenError: somebody who may not look behind the scenes."""
-    if "admin" not in person.scopes:
+    if ADMIN not in person.scopes:
         raise ForbiddenError("This needs a token whose scope says `admin`.")
     return person
 
 
 Here = Annotated[Parts, Depends(here)]
 Asker = Annotated[Asking, Depends(asker)]
+Administers = Annotated[bool, Depends(administers)]
 Administrator = Annotated[Person, Depends(administrator)]

@@ -194,7 +194,8 @@ class Alive(Struct, frozen=True):
 
 
 class Readiness(Struct, frozen=True):
-    """`ready`: messages are taken. `engines` tells what each of them says of itself."""
+    """`ready`: messages are taken. `engines` tells whether each of them is `ok`, and to those who may know it what it says of
+    itself, a second ago at most."""
 
     ready: bool
     storage: str

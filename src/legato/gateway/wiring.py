@@ -20,6 +20,7 @@ from legato.gateway.events import OpenEvents
 from legato.gateway.lock import only_server_of
 from legato.gateway.media import make_attachments, make_transcriber
 from legato.gateway.probe import Probe
+from legato.gateway.pulse import Pulse
 from legato.gateway.settings import Settings
 from legato.gateway.toolbox import Toolbox
 from legato.storage.sql import SqlStorage, open_storage
@@ -79,6 +80,7 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
                 service=service,
                 database=Probe(storage.ping),
                 engines=engines.made,
+                pulse=Pulse(engines.made, loop.time),
                 fleet=fleet,
                 speakers=speakers,
                 authenticator=authenticator,

@@ -10,13 +10,15 @@ from legato import __version__
 from legato.chat.reply import Speaker
 from legato.engines.base import Capabilities, Model
 from legato.errors import LegatoError, StorageError
-from legato.gateway.access import Asker, Here, Parts
+from legato.gateway.access import Administers, Asker, Here, Parts
 from legato.gateway.body import answer, documented
 from legato.gateway.shapes import Alive, AssistantView, EngineView, ModelList, Readiness, ServerInfo, Ticket
 
 router = APIRouter(tags=["server"])
 
 OK = "ok"
+UNWELL = "The database cannot be used. A token whose scope says `admin` is told why."
+"""Why it cannot names files and machines."""
 
 INFO_SECONDS = 1.0
 """How long an engine may take to say what its model can do."""
@@ -29,14 +31,16 @@ async def health() -> Response:
 
 
 @router.get("/ready", responses=documented.gives(Readiness) | documented.gives(Readiness, 503, "Not ready"))
-async def ready(here: Here) -> Response:
-    """Whether messages are taken: the database answers, and the server is not about to stop."""
-    names = list(here.engines)
-    storage, states = await asyncio.gather(
-        _storage(here), asyncio.gather(*(here.engines[name].health() for name in names))
-    )
+async def ready(here: Here, trusted: Administers) -> Response:
+    """Whether messages are taken: the database answers, and the server is not about to stop. Where auth is on, what is wrong
+    and what engines say of themselves is told to those whose token's scope says `admin`; others hear who is well."""
+    storage, states = await asyncio.gather(_storage(here), here.pulse())
     taken = storage == OK and not here.service.draining
-    engines = {name: msgspec.to_builtins(state) for name, state in zip(names, states, strict=True)}
+    if trusted:
+        engines = {name: msgspec.to_builtins(state) for name, state in states.items()}
+    else:
+        storage = storage if storage == OK else UNWELL
+        engines = {name: {"ok": state.ok} for name, state in states.items()}
     return answer(Readiness(taken, storage, engines, here.service.running), 200 if taken else 503)
 
 
