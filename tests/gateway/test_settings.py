@@ -10,7 +10,7 @@ import pytest
 
 from legato.chat.assistant import Assistant
 from legato.errors import SettingsError
-from legato.gateway.config import FLAGS, VARIABLES, line_of, load_settings
+from legato.gateway.config import FILES, FLAGS, VARIABLES, line_of, load_settings
 from legato.gateway.settings import AssistantSettings, Settings, http_address, is_loopback
 
 
@@ -160,6 +160,22 @@ class TestWhichFile:
         assert settings.engines.llama.mmproj == Path("/abs/mm.gguf")
         assert settings.assistants["default"].model == str(model)
         assert settings.assistants["default"].backup_model == "there.gguf"
+
+    @pytest.mark.parametrize("path", FILES, ids=".".join)
+    def test_a_home_may_be_written_as_a_tilde(self, place: Place, path: tuple[str, ...]) -> None:
+        place.write(f'[{".".join(path[:-1])}]\n{path[-1]} = "~/here"\n')
+        settings: Any = place.load()
+        for name in path:
+            settings = getattr(settings, name)
+        assert settings == Path.home() / "here"
+
+    def test_every_setting_that_is_a_path_is_known_as_one(self) -> None:
+        assert {
+            ("server", "data_dir"),
+            ("attachments", "directory"),
+            ("audio", "ca_file"),
+            ("engines", "llama", "mmproj"),
+        } < set(FILES)
 
 
 class TestWhatIsWrong:

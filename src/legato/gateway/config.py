@@ -11,10 +11,11 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import pydantic_settings
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.sources import EnvSettingsSource
 
@@ -48,12 +49,18 @@ FLAGS: Mapping[str, Keys] = {
 TOOLS = "legato.tools"
 """The group of entry points under which other packages bring tools."""
 
-FILES: tuple[Keys, ...] = (
-    ("server", "data_dir"),
-    ("engines", "ollama", "ca_file"),
-    ("engines", "openai", "ca_file"),
-    ("engines", "llama", "mmproj"),
-)
+
+def _files(section: type[BaseModel], above: Keys = ()) -> Iterator[Keys]:
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+        if Path in kinds:
+            yield (*above, name)
+        elif isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _files(kind, (*above, name))
+
+
+FILES: tuple[Keys, ...] = tuple(_files(Settings))
 """Settings that are paths: `~` is the home, and a relative one stands beside what names it."""
 
 
