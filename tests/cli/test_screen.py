@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from legato.cli.screen import Look, Screen, harmless, look_of, ordinal, settled, words
-from legato.stream import Failed, Finished, Fold, Reasoning, State, Terminal, Text
+from legato.cli.plain import harmless
+from legato.cli.screen import Look, Screen, look_of, ordinal, settled, words
+from legato.stream import Failed, Finished, Fold, Reasoning, State, Terminal, Text, ToolStarted
 
 BLOCKS = [
     "# A heading",
@@ -106,6 +107,26 @@ def test_a_reply_says_nothing_to_the_terminal(bad: str) -> None:
     assert not any(
         each in shown.split("before")[1].split("after")[0] for each in "\x1b\x9b\r\x08\x7f\x00\x07"
     )
+
+
+@pytest.mark.parametrize(
+    "fold",
+    [
+        Fold([State("reading", detail="\x1b]0;owned\x07before\x9b31m")]),
+        Fold([State("loading", model="\x1b]52;c;ZXZpbA==\x07before")]),
+        Fold([ToolStarted("1", "\x1b]52;c;ZXZpbA==\x07before", "{}")]),
+    ],
+)
+def test_neither_does_what_it_waits_for(fold: Fold) -> None:
+    shown, _ = played([look_of(fold, ""), look_of(Fold([Text("done"), Finished("stop")]), "")])
+    assert "before" in shown
+    assert not any(each in shown for each in ("\x1b]", "\x07", "\x9b"))
+
+
+def test_a_lost_connection_says_nothing_to_the_terminal_either() -> None:
+    shown, _ = played([Look(lost="\x1b]0;owned\x07The connection is lost."), Look(end=Finished("stop"))])
+    assert "The connection is lost." in shown
+    assert "\x1b]" not in shown
 
 
 def test_the_whole_reply_remains() -> None:

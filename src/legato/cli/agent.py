@@ -15,6 +15,7 @@ from legato.agent.agent import Agent, Away, Registered
 from legato.agent.dial import socket_url
 from legato.agent.roster import Roster
 from legato.agent.sources import Asked, make_sources
+from legato.cli.plain import complain
 from legato.errors import InvalidError
 from legato.gateway.logs import scrub, set_up_logs
 from legato.gateway.loop import new_loop
@@ -96,7 +97,7 @@ class _Told:
     def __call__(self, event: Registered | Away) -> None:
         if isinstance(event, Away):
             if event.reason != self._reason:
-                sys.stderr.write(f"legato: {scrub(event.reason)} Trying again until it is there.\n")
+                complain(f"{scrub(event.reason)} Trying again until it is there.")
             self._reason = event.reason
             return
         self._reason = ""

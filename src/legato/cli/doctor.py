@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from legato.cli.plain import harmless
 from legato.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -47,9 +48,9 @@ def show(findings: "list[Finding]") -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for finding in findings:
-        said = Text(finding.said)
+        said = Text(harmless(finding.said))
         if finding.fix:
-            said.append(f"\n→ {finding.fix}", style="bold")
+            said.append(f"\n→ {harmless(finding.fix)}", style="bold")
         table.add_row(Text(finding.verdict, style=STYLES[finding.verdict]), finding.about, said)
     console = Console(highlight=False)
     console.print(table)

@@ -8,6 +8,7 @@ import typer
 
 from legato import __version__
 from legato.cli import agent, chat, doctor, serve, token
+from legato.cli.plain import complain
 from legato.errors import LegatoError
 
 app = typer.Typer(
@@ -48,7 +49,7 @@ def main() -> None:
     try:
         app()
     except LegatoError as error:
-        sys.stderr.write(f"legato: {error.message}\n")
+        complain(error.message)
         sys.exit(1)
     except BrokenPipeError:
         _silence()

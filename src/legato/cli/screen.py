@@ -1,6 +1,5 @@
 """A reply on a terminal, while it is written: Markdown that grows, with what is finished left alone."""
 
-import re
 import select
 import sys
 import time
@@ -14,6 +13,7 @@ from rich.markdown import Markdown
 from rich.segment import Segment
 from rich.text import Text
 
+from legato.cli.plain import harmless
 from legato.stream import Failed, Finished, Fold, State, Terminal, ToolUse
 
 FRAME = 0.05
@@ -24,8 +24,6 @@ WAIT = 0.2
 
 LINE = 300
 """Characters of what a tool is to do, or of why it failed, that are shown."""
-
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 _parse = MarkdownIt("commonmark").enable("table").parse
 
@@ -87,11 +85,6 @@ def ordinal(number: int) -> str:
     return f"{number}{ending}"
 
 
-def harmless(text: str) -> str:
-    """Text that says nothing to the terminal itself: no escape sequences, nothing that overwrites a line."""
-    return CONTROL.sub("", text)
-
-
 def settled(text: str) -> int:
     """How many characters of Markdown will look as they do whatever is still to come: all blocks but the last two."""
     begins = [token.map[0] for token in _parse(text) if token.level == 0 and token.map and token.nesting >= 0]
@@ -122,7 +115,7 @@ class _Tail:
 
     def __init__(self, whole: RenderableType, below: Iterable[str]) -> None:
         self._whole = whole
-        self._below = [Text(line, style="dim") for line in below if line]
+        self._below = [Text(shortened(line), style="dim") for line in below if line]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         lines = console.render_lines(self._whole, options, pad=False)

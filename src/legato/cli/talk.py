@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from rich.console import Console
 
 from legato.cli.backstage import Backstage
+from legato.cli.plain import complain
 from legato.cli.screen import Look, Screen, look_of
 from legato.client import Away, Client, Connected, Reply, Watch
 from legato.errors import InvalidError, LegatoError, NotFoundError, UnauthenticatedError, UnreachableError
@@ -87,16 +88,14 @@ class Talk:
             sys.stdout.write(reply.text if reply.text.endswith("\n") else reply.text + "\n")
             sys.stdout.flush()
         if isinstance(reply.end, Failed):
-            sys.stderr.write(f"legato: {reply.end.message}\n")
+            complain(reply.end.message)
         return _status(reply)
 
     async def _unattended(self, reply: Reply) -> None:
         """Wait for a reply where nobody could give a tool the word that it waits for."""
         async for event in reply:
             if isinstance(event, ToolAsked):
-                sys.stderr.write(
-                    f"legato: {event.name} needs a person's word and did not run: ask in a terminal.\n"
-                )
+                complain(f"{event.name} needs a person's word and did not run: ask in a terminal.")
                 with suppress(NotFoundError):
                     await self.client.approve(reply.conversation, reply.id, event.call, allow=False)
         await reply.wait()
@@ -151,9 +150,11 @@ class Talk:
     def _print(self, line: str) -> int:
         """Print what the server says to it, where nobody sees a screen."""
         answer = self._backstage.call(self._told(line))
-        out = sys.stderr if answer.failed else sys.stdout
-        out.write(f"legato: {answer.text}\n" if answer.failed else f"{answer.text}\n")
-        out.flush()
+        if answer.failed:
+            complain(answer.text)
+        else:
+            sys.stdout.write(f"{answer.text}\n")
+            sys.stdout.flush()
         return int(answer.failed)
 
     async def _told(self, line: str) -> CommandAnswer:
