@@ -5,20 +5,8 @@ import asyncio
 import pytest
 from yarl import URL
 
-from legato.engines.http import HttpServer, environment_proxy, is_loopback
+from legato.engines.http import HttpServer, environment_proxy
 from legato.errors import EngineUnavailableError
-
-
-@pytest.mark.parametrize(
-    "host", ["127.0.0.1", "127.8.8.8", "[::1]", "localhost", "box.localhost", "localhost."]
-)
-def test_this_machine_is_known_by_all_its_names(host: str) -> None:
-    assert is_loopback(URL(f"http://{host}"))
-
-
-@pytest.mark.parametrize("host", ["10.0.0.1", "localhost.example.com", "[fe80::1]", "box"])
-def test_other_machines_are_not_this_one(host: str) -> None:
-    assert not is_loopback(URL(f"http://{host}"))
 
 
 def test_the_environments_proxy_is_used_but_never_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from legato.chat.assistant import Assistant
 from legato.errors import SettingsError
 from legato.gateway.config import FILES, FLAGS, VARIABLES, line_of, load_settings
-from legato.gateway.settings import AssistantSettings, Settings, http_address, is_loopback
+from legato.gateway.settings import AssistantSettings, Settings, http_address
 
 
 @dataclass
@@ -404,16 +404,6 @@ def test_every_flag_and_variable_is_a_setting(path: tuple[str, ...]) -> None:
 )
 def test_ollama_host_is_read_as_ollama_reads_it(place: Place, said: str, meant: str) -> None:
     assert place.load(OLLAMA_HOST=said).engines.ollama.url == meant
-
-
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]", "LOCALHOST."])
-def test_only_this_machine_reaches_loopback(host: str) -> None:
-    assert is_loopback(host)
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", "", "localhost.example.org"])
-def test_others_reach_the_rest(host: str) -> None:
-    assert not is_loopback(host)
 
 
 @pytest.mark.parametrize(

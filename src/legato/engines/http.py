@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import ipaddress
 import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -16,6 +15,7 @@ from yarl import URL
 from legato import __version__
 from legato.engines.lines import LARGEST
 from legato.errors import EngineBrokeError, EngineUnavailableError, SettingsError
+from legato.loopback import is_loopback
 
 _ERROR_BYTES = 64 * 1024
 _DRAIN_SECONDS = 0.1
@@ -265,23 +265,13 @@ def _tls(ca_file: str | Path) -> ssl.SSLContext:
     return context
 
 
-def is_loopback(url: URL) -> bool:
-    """Whether the server is on this machine."""
-    host = (url.host or "").rstrip(".")
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def environment_proxy(url: URL) -> URL | None:
     """The proxy that `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` name for `url`; none for this machine.
 
     A SOCKS proxy is passed over: aiohttp speaks none.
     """
-    if is_loopback(url) or proxy_bypass(url.host or ""):
+    host = url.host or ""
+    if is_loopback(host) or proxy_bypass(host):
         return None
     proxies = getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")

@@ -14,8 +14,9 @@ from legato.chat.ingress import check_new_id, one_line
 from legato.chat.person import NAME_LENGTH, Person
 from legato.errors import InvalidError, SettingsError, UnauthenticatedError
 from legato.gateway.jwks import ALGORITHMS, KeySet
-from legato.gateway.settings import AuthSettings, Settings, is_loopback
+from legato.gateway.settings import AuthSettings, Settings
 from legato.gateway.tickets import Tickets
+from legato.loopback import is_loopback
 
 logger = logging.getLogger(__name__)
 

@@ -28,17 +28,6 @@ def default_data_dir(environ: Mapping[str, str] = os.environ) -> Path:
     return home / "legato"
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens on `host`. A name other than `localhost` is not trusted."""
-    name = host.removeprefix("[").removesuffix("]").rstrip(".").lower()
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
 def http_address(host: str, port: int) -> str:
     """The address at which a person on this machine can open what listens on `host`, which may be all of its addresses."""
     name = host.strip("[]")
