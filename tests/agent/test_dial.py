@@ -1,12 +1,7 @@
-import http
-from typing import Any
-
 import pytest
 
-from legato.agent.dial import dial, socket_url, without_key
-from legato.errors import InvalidError, UnreachableError
-
-from .conftest import Door
+from legato.agent.dial import socket_url
+from legato.errors import InvalidError
 
 
 @pytest.mark.parametrize(
@@ -29,34 +24,3 @@ def test_what_is_no_address_is_said_without_its_key(server: str) -> None:
     with pytest.raises(InvalidError) as caught:
         socket_url(server)
     assert "secret" not in caught.value.message
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("ws://ann:pw@host:1/p/q?key=k", "ws://host:1/p/q"),
-        ("host?key=k", "host"),
-        ("ann:pw@host", "host"),
-        ("ws://host/a@b", "ws://host/a@b"),
-    ],
-)
-def test_an_address_is_shown_without_keys(url: str, shown: str) -> None:
-    assert without_key(url) == shown
-
-
-async def test_one_that_is_sent_to_a_page_says_where(door: Door) -> None:
-    def redirect(connection: Any, _: object) -> Any:
-        response = connection.respond(http.HTTPStatus.MOVED_PERMANENTLY, "")
-        response.headers["Location"] = "https://chat.example/ws/agents?key=secret"
-        return response
-
-    door.process_request = redirect  # type: ignore[method-assign]
-    with pytest.raises(UnreachableError, match=r"sends us to https://chat\.example/ws/agents:"):
-        await dial(door.url, "hidden")
-
-
-async def test_where_nobody_answers_it_says_so_without_the_key() -> None:
-    with pytest.raises(UnreachableError, match="No server answers") as caught:
-        await dial("ws://127.0.0.1:1/ws/agents?key=secret", "hidden")
-    assert "secret" not in caught.value.message
-    assert "hidden" not in caught.value.message

@@ -1,6 +1,6 @@
 import pytest
 
-from legato.client.address import socket_url
+from legato.client.address import socket_url, without_key
 from legato.errors import InvalidError
 
 
@@ -28,3 +28,16 @@ def test_all_ways_to_write_it_lead_to_the_socket(written: str, meant: str) -> No
 def test_what_is_no_address_is_said(written: str) -> None:
     with pytest.raises(InvalidError, match="is not the address of a server"):
         socket_url(written)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("ws://ann:pw@host:1/p/q?key=k", "ws://host:1/p/q"),
+        ("host?key=k", "host"),
+        ("ann:pw@host", "host"),
+        ("ws://host/a@b", "ws://host/a@b"),
+    ],
+)
+def test_an_address_is_shown_without_keys(url: str, shown: str) -> None:
+    assert without_key(url) == shown

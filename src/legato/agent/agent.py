@@ -15,11 +15,14 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from legato import __version__
-from legato.agent.dial import PATIENCE, closing, dial, hang_up, without_key
+from legato.agent.dial import closing, dial
 from legato.agent.effects import Abort, Effect, Ignored, Joined, Preload, Start
 from legato.agent.lease import Lease
 from legato.agent.roster import Roster
 from legato.agent.state import AgentState
+from legato.client.address import without_key
+from legato.client.dial import hang_up
+from legato.client.handshake import PATIENCE
 from legato.client.pulse import delays
 from legato.engines.base import ToolCall
 from legato.errors import EngineError, UnreachableError
@@ -102,6 +105,7 @@ class Agent:
 
         :raises UnauthenticatedError: the server does not take its key.
         :raises ForbiddenError: the server does not take it.
+        :raises InvalidError: its URL is no address.
         :raises EngineError: the embedded model it was to run is not here.
         """
         try:

@@ -1,6 +1,5 @@
 """Where a server is, however a person writes it."""
 
-from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from legato.errors import InvalidError
@@ -36,10 +35,9 @@ def socket_url(server: str) -> str:
     return urlunsplit(parts._replace(path=path if path.endswith("/ws") else f"{path}/ws"))
 
 
-def is_here(url: str) -> bool:
-    """Whether this machine answers there, so that no proxy stands between."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def without_key(url: str) -> str:
+    """`url` as it may be shown: without its query and its user, where keys stand."""
+    before, separator, rest = url.partition("://")
+    place = (rest if separator else before).partition("?")[0]
+    host, slash, path = place.partition("/")
+    return f"{before + separator if separator else ''}{host.rpartition('@')[2]}{slash}{path}"

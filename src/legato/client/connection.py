@@ -14,7 +14,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from legato.client.address import socket_url
-from legato.client.dial import PATIENCE, closing, dial, error_of, hang_up
+from legato.client.dial import closing, dial, error_of, hang_up
+from legato.client.handshake import PATIENCE
 from legato.client.listeners import Listeners
 from legato.client.pulse import Heartbeat, delays
 from legato.client.reply import Reply, Watch
