@@ -4,8 +4,10 @@ import asyncio
 import hashlib
 import os
 import stat
+import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -26,6 +28,7 @@ from legato.errors import (
 )
 from legato.message import AudioPart, ImagePart, TextPart, attached_in
 from legato.storage.base import Begun
+from legato.storage.files import Incoming
 
 
 async def pieces(data: bytes, size: int = 1000) -> AsyncIterator[bytes]:
@@ -280,6 +283,55 @@ async def test_a_file_that_was_just_written_is_left_alone(house):
     aged(house)
     await house.attachments.sweep()
     assert not lone.exists()
+
+
+async def test_a_slow_disk_holds_up_nobody_else(house, monkeypatch):
+    reached, go_on = asyncio.Event(), threading.Event()
+    loop, keep = asyncio.get_running_loop(), Incoming.keep
+
+    def slowly(incoming: Incoming) -> None:
+        if incoming.digest == hashlib.sha256(PICTURE).hexdigest():
+            loop.call_soon_threadsafe(reached.set)
+            assert go_on.wait(10)
+        keep(incoming)
+
+    monkeypatch.setattr(Incoming, "keep", slowly)
+    slow = asyncio.create_task(house.attachments.upload(ADA, pieces(PICTURE)))
+    try:
+        async with asyncio.timeout(5):
+            await reached.wait()
+            for person in (ADA, BOB):
+                await house.attachments.upload(person, pieces(OTHER_PICTURE))
+            await house.attachments.sweep()
+        assert not slow.done()
+    finally:
+        go_on.set()
+    assert (await slow).size == len(PICTURE)
+
+
+async def test_what_is_uploaded_again_as_it_is_swept_is_there_in_the_end(house, monkeypatch):
+    kept = await house.attachments.upload(ADA, pieces(PICTURE))
+    await house.storage.drop_attachments(utc() + timedelta(days=1))
+    aged(house)
+    looked, go_on = asyncio.Event(), threading.Event()
+    loop, unlink = asyncio.get_running_loop(), Path.unlink
+
+    def slowly(path: Path, missing_ok: bool = False) -> None:
+        if path.name == kept.digest:
+            loop.call_soon_threadsafe(looked.set)
+            assert go_on.wait(10)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", slowly)
+    sweeping = asyncio.create_task(house.attachments.sweep())
+    async with asyncio.timeout(5):
+        await looked.wait()
+    again = asyncio.create_task(house.attachments.upload(ADA, pieces(PICTURE)))
+    done, _ = await asyncio.wait({again}, timeout=0.3)
+    assert not done
+    go_on.set()
+    await sweeping
+    assert await house.attachments.read(await again) == PICTURE
 
 
 async def test_a_recording_of_a_browser_is_taken(house):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from msgspec import Struct
 
@@ -69,7 +70,10 @@ class Attachments:
         self._now = now
         self._new_id = new_id
         self._uploads: dict[str, int] = {}
-        self._writing = asyncio.Lock()
+        # By the file's name: one that is kept again must not be taken away as old in the same moment.
+        self._placing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        # By the person: what they have is counted before more is added to it.
+        self._adding: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._sweeper: asyncio.Task[None] | None = None
         self._swept = asyncio.Event()
 
@@ -140,10 +144,10 @@ class Attachments:
         old = await asyncio.to_thread(lambda: list(self._files.old(before)))
         rest = iter(old)
         while batch := list(islice(rest, _BATCH)):
-            async with self._writing:
-                known = await self._storage.known_digests([digest for digest, _ in batch if digest])
-                stale = [path for digest, path in batch if digest not in known]
-                await asyncio.to_thread(self._files.remove, stale, before)
+            known = await self._storage.known_digests([digest for digest, _ in batch if digest])
+            for path in [path for digest, path in batch if digest not in known]:
+                async with self._placing.setdefault(path.name, asyncio.Lock()):
+                    await asyncio.to_thread(self._files.remove, path, before)
 
     async def _sweep_for_ever(self) -> None:
         while True:
@@ -197,8 +201,9 @@ class Attachments:
         attachment = Attachment(
             self._new_id(), person.id, kind.media_type, incoming.size, incoming.digest, self._now(), name
         )
-        async with self._writing:
+        async with self._placing.setdefault(incoming.digest, asyncio.Lock()):
             await asyncio.to_thread(incoming.keep)
+        async with self._adding.setdefault(person.id, asyncio.Lock()):
             return await self._storage.add_attachment(attachment, self.rules.person_bytes)
 
     async def _enclosed(self, person: Person, part: Part) -> Part:

@@ -7,7 +7,7 @@ digest for a name is whole. Calls here block, and belong off the event loop.
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, BinaryIO, Self
@@ -122,12 +122,11 @@ class Files:
                         yield (None if folder.name == _INCOMING else entry.name), entry
 
     @staticmethod
-    def remove(paths: Iterable[Path], before: float) -> None:
-        """Take files away, but for those that were written again meanwhile."""
-        for path in paths:
-            with suppress(FileNotFoundError):
-                if path.stat().st_mtime < before:
-                    path.unlink()
+    def remove(path: Path, before: float) -> None:
+        """Take a file away, unless it was written again meanwhile."""
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < before:
+                path.unlink()
 
     def _folders(self) -> list[Path]:
         if not self.directory.is_dir():
