@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
+from msgspec import Struct
+
 from legato.chat.access import NO_MESSAGE, Access
 from legato.chat.attachments import Attachments
 from legato.chat.audience import Audience, Watcher
@@ -31,11 +33,25 @@ from legato.chat.unwatched import Unwatched
 from legato.engines.transcribe import Transcriber
 from legato.errors import BusyError, InvalidError, NotFoundError
 from legato.message import Part, TextPart, attached_in
-from legato.storage.base import Begun, Conversation, Exchange, Message, Storage
+from legato.storage.base import Begun, Exchange, Message, Storage
 
 
 def utc() -> datetime:
     return datetime.now(UTC)
+
+
+class _Asked(Struct, frozen=True):
+    """What a reply is begun for. It stands behind `parent`, which is the `question` where there is a new one.
+
+    `mark` tells whether the same was asked before under this `client_message_id`; `new`: so is the conversation.
+    """
+
+    tree: Tree
+    parent: str
+    mark: str
+    client_message_id: str | None
+    question: Message | None = None
+    new: bool = False
 
 
 class ChatService(Keeping):
@@ -122,12 +138,12 @@ class ChatService(Keeping):
         parts = clean_parts(submission)
         if submission.conversation is None:
             made = self._conversation(person, submission.assistant, "")
-            return await self._send(person, Tree(made), parts, submission, made, acknowledged)
+            return await self._send(person, Tree(made), parts, submission, acknowledged, new=True)
         # It stands behind the last message: two people who speak at once would else be two branches.
         speaking = self._speaking.setdefault(submission.conversation, asyncio.Lock())
         async with speaking:
             tree = await self._access.writer(person, submission.conversation)
-            return await self._send(person, tree, parts, submission, None, acknowledged)
+            return await self._send(person, tree, parts, submission, acknowledged)
 
     async def _send(
         self,
@@ -135,23 +151,17 @@ class ChatService(Keeping):
         tree: Tree,
         parts: tuple[Part, ...],
         submission: Submission,
-        create: Conversation | None,
         acknowledged: Callable[[Begun], None] | None,
+        *,
+        new: bool = False,
     ) -> Begun:
         if attached_in(parts):
             parts = await self.attachments.enclosed(person, parts)
         parent = submission.parent if submission.parent is not None else tree.conversation.head
         question = self._question(person, tree.conversation.id, parts, parent)
-        return await self._begin(
-            person,
-            tree,
-            question,
-            question.id,
-            submission.client_message_id,
-            fingerprint("send", submission),
-            create,
-            acknowledged,
-        )
+        mark = fingerprint("send", submission)
+        asked = _Asked(tree, question.id, mark, submission.client_message_id, question, new)
+        return await self._begin(person, asked, acknowledged)
 
     async def regenerate(
         self,
@@ -172,7 +182,7 @@ class ChatService(Keeping):
         if old.role != "assistant" or old.parent is None:
             raise InvalidError("Only a reply can be regenerated. To change what you said, edit it.")
         mark = fingerprint("regenerate", Submission(conversation=conversation), message)
-        return await self._begin(person, tree, None, old.parent, client_message_id, mark, None, acknowledged)
+        return await self._begin(person, _Asked(tree, old.parent, mark, client_message_id), acknowledged)
 
     async def edit(
         self,
@@ -198,9 +208,8 @@ class ChatService(Keeping):
         parts = clean_parts(submission) + kept
         question = self._question(person, conversation, parts, old.parent)
         mark = fingerprint("edit", submission, message)
-        return await self._begin(
-            person, tree, question, question.id, client_message_id, mark, None, acknowledged
-        )
+        asked = _Asked(tree, question.id, mark, client_message_id, question)
+        return await self._begin(person, asked, acknowledged)
 
     async def stop(self, person: Person, conversation: str, message: str | None = None) -> list[str]:
         """Stop one reply, or all of the conversation; returns when they are stored with the text so far.
@@ -241,21 +250,13 @@ class ChatService(Keeping):
         )
 
     async def _begin(
-        self,
-        person: Person,
-        tree: Tree,
-        question: Message | None,
-        parent: str,
-        client_message_id: str | None,
-        mark: str,
-        create: Conversation | None,
-        acknowledged: Callable[[Begun], None] | None,
+        self, person: Person, asked: _Asked, acknowledged: Callable[[Begun], None] | None
     ) -> Begun:
         if self._draining:
             raise BusyError("The server is about to restart. Send it again in a moment.", 2.0)
-        if client_message_id is not None:
-            check_id(client_message_id, "client_message_id")
-        conversation = tree.conversation
+        if asked.client_message_id is not None:
+            check_id(asked.client_message_id, "client_message_id")
+        conversation, question = asked.tree.conversation, asked.question
         title = title_from(question.parts) if question is not None and not conversation.title else None
         reply = Message(
             id=self._new_id(),
@@ -264,7 +265,7 @@ class ChatService(Keeping):
             status="streaming",
             parts=(),
             created_at=self._now(),
-            parent=parent,
+            parent=asked.parent,
         )
         enclosed = attached_in(question.parts) if question is not None else ()
         exchange = Exchange(
@@ -272,10 +273,10 @@ class ChatService(Keeping):
             person.id,
             question,
             reply,
-            client_message_id,
-            mark,
+            asked.client_message_id,
+            asked.mark,
             title,
-            create,
+            conversation if asked.new else None,
             tuple(dict.fromkeys(part.attachment for part in enclosed if part.attachment)),
         )
         begun = await self._storage.begin(exchange, self._now())
@@ -287,7 +288,7 @@ class ChatService(Keeping):
             return begun
         running = self._runner.enter(begun.reply, self.speaker(begun.conversation), person.id)
         self.tally.messages += question is not None
-        self._trees.wrote(begun.conversation, begun.question, begun.reply, new=create is not None)
+        self._trees.wrote(begun.conversation, begun.question, begun.reply, new=asked.new)
         self.people.typed(conversation.id, person.id)
         # It is stored, so it runs, whatever becomes of those who are told; its first step is behind all they hear now.
         self._runner.run(running)
