@@ -39,7 +39,7 @@ class Roster:
 
     def __init__(self, sources: Iterable[Source]) -> None:
         self._sources = tuple(sources)
-        self._offered: dict[str, tuple[Engine, str]] = {}
+        self._offered: dict[str, Engine] = {}
 
     async def start(self) -> None:
         """Make ready what must be here before the first job: the file of an embedded model.
@@ -54,11 +54,11 @@ class Roster:
         """The models on offer now. Never raises: an engine that does not answer offers none."""
         await asyncio.gather(*(_list(source) for source in self._sources))
         facts: dict[str, Facts] = {}
-        offered: dict[str, tuple[Engine, str]] = {}
+        offered: dict[str, Engine] = {}
         for source in self._sources:
             for name, model in _chosen(source):
                 if name not in offered:
-                    offered[name] = (source.engine, model.name)
+                    offered[name] = source.engine
                     facts[name] = await _facts(source.engine, name, model)
         self._offered = offered
         return tuple(facts.values())
@@ -97,7 +97,7 @@ class Roster:
         plain = short(model)
         found = self._offered.get(model) or self._offered.get(plain) or self._offered.get(f"{plain}{LATEST}")
         if found is not None:
-            return found[0]
+            return found
         if len(self._sources) == 1 and not self._sources[0].names:
             return self._sources[0].engine
         raise ModelNotFoundError(
