@@ -277,6 +277,8 @@ async def test_one_that_says_nothing_is_not_healthy(monkeypatch: pytest.MonkeyPa
         engine = OllamaEngine(f"http://127.0.0.1:{silent.getsockname()[1]}")
         health = await engine.health()
         assert (await engine.capabilities("plain")).context is None
+        with pytest.raises(EngineUnavailableError, match="does not answer"):
+            await asyncio.wait_for(engine.models(), 10)
         await engine.close()
     assert not health.ok
     assert "does not answer" in health.detail

@@ -259,6 +259,16 @@ async def test_nobody_there_is_told_with_the_address() -> None:
     await engine.close()
 
 
+async def test_one_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("legato.engines.openai._HEALTH_SECONDS", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        engine = OpenAIEngine(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(EngineUnavailableError, match="does not answer"):
+            await asyncio.wait_for(engine.models(), 10)
+        assert "does not answer" in (await engine.health()).detail
+        await engine.close()
+
+
 @pytest.mark.parametrize(
     ("given", "base"),
     [

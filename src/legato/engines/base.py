@@ -189,9 +189,9 @@ class Engine(Protocol):
         ...
 
     async def models(self) -> tuple[Model, ...]:
-        """The models on offer now.
+        """The models on offer now. Takes 5 s at most.
 
-        :raises EngineUnavailableError: it cannot be reached.
+        :raises EngineUnavailableError: it cannot be reached, or does not answer.
         """
         ...
 

@@ -129,8 +129,12 @@ class OllamaEngine:
         return found
 
     async def models(self) -> tuple[Model, ...]:
-        there = await self._ask("api/tags", codec.Listing)
-        running = await self._ask("api/ps", codec.Listing)
+        try:
+            async with asyncio.timeout(_HEALTH_SECONDS):
+                there = await self._ask("api/tags", codec.Listing)
+                running = await self._ask("api/ps", codec.Listing)
+        except TimeoutError:
+            raise EngineUnavailableError(self._silent) from None
         loaded = {codec.full_name(one.name): one for one in running.models or ()}
         return tuple(
             Model(
@@ -152,7 +156,7 @@ class OllamaEngine:
         except EngineError as error:
             return Health(ok=False, detail=error.message)
         except TimeoutError:
-            return Health(ok=False, detail=f"{self._server.who} does not answer. Restart it.")
+            return Health(ok=False, detail=self._silent)
         loaded = tuple(one.name for one in running.models or ())
         return Health(
             ok=True,
@@ -163,6 +167,10 @@ class OllamaEngine:
 
     async def close(self) -> None:
         await self._server.close()
+
+    @property
+    def _silent(self) -> str:
+        return f"{self._server.who} does not answer. Restart it."
 
     async def _ask(self, path: str, kind: type[T]) -> T:
         status, data = await self._server.fetch("GET", path)

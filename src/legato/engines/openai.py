@@ -127,7 +127,10 @@ class OpenAIEngine:
 
     async def models(self) -> tuple[Model, ...]:
         try:
-            listed = await self._models()
+            async with asyncio.timeout(_HEALTH_SECONDS):
+                listed = await self._models()
+        except TimeoutError:
+            raise EngineUnavailableError(self._silent) from None
         except EngineUnavailableError:
             raise
         except EngineError as error:
@@ -141,11 +144,15 @@ class OpenAIEngine:
         except EngineError as error:
             return Health(ok=False, detail=error.message)
         except TimeoutError:
-            return Health(ok=False, detail=f"{self._server.who} does not answer. Check that it runs.")
+            return Health(ok=False, detail=self._silent)
         return Health(ok=True, detail=f"{self._server.who} answers and offers {len(listed)} models.")
 
     async def close(self) -> None:
         await self._server.close()
+
+    @property
+    def _silent(self) -> str:
+        return f"{self._server.who} does not answer. Check that it runs."
 
     async def _models(self) -> list[codec.Listed]:
         async with self._server.request("GET", "models") as answer:
