@@ -3,7 +3,7 @@
 import os
 import sys
 
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 
 server = MCPServer("double")
@@ -37,6 +37,14 @@ def die() -> str:
 def variable(key: str) -> str:
     """A variable of the server's environment."""
     return os.environ.get(key, "")
+
+
+@server.tool()
+async def learn(context: Context) -> str:
+    """Learns to sing."""
+    server.add_tool(lambda: "la", name="sing", description="Sings.")
+    await context.notify_tools_changed()
+    return "learnt"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The tools of an MCP server, against a real one in a process of its own."""
 
 import asyncio
+import os
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -12,7 +13,9 @@ from legato.errors import SettingsError, ToolError
 from legato.tools.base import Context
 from legato.tools.mcp import McpTools
 
-SERVER = str(Path(__file__).parent.parent / "doubles" / "mcp_server.py")
+DOUBLES = Path(__file__).parent.parent / "doubles"
+SERVER = str(DOUBLES / "mcp_server.py")
+EARLIER = str(DOUBLES / "mcp_earlier.py")
 ADA = Context("ada", "c", "r")
 
 
@@ -35,7 +38,7 @@ async def run(tools: McpTools, name: str, **arguments: object) -> str:
 
 async def test_its_tools_are_offered_and_run(tools: McpTools) -> None:
     specs = {tool.spec.name: tool.spec for tool in tools.tools}
-    assert list(specs) == ["add", "say_it", "fail", "die", "variable"]
+    assert list(specs) == ["add", "say_it", "fail", "die", "variable", "learn"]
     assert specs["add"].description == "Adds two numbers."
     assert specs["add"].parameters["required"] == ["a", "b"]
     assert await run(tools, "add", a=2, b=3) == "5"
@@ -94,6 +97,71 @@ async def test_a_server_that_does_not_come_up_stops_nobody(caplog: pytest.LogCap
     with pytest.raises(ToolError, match="cannot be reached"):
         await tools.call("add", {}, 5)
     await tools.close()
+
+
+async def offers(tools: McpTools, name: str) -> None:
+    """Return once the tool is offered."""
+    async with asyncio.timeout(30):
+        while name not in [tool.spec.name for tool in tools.tools]:
+            await asyncio.sleep(0.01)
+
+
+async def test_one_that_was_away_at_the_start_is_offered_once_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("legato.tools.mcp.AGAIN_SECONDS", (0.01,))
+    late = tmp_path / "late.py"
+    tools = McpTools("late", command=[sys.executable, str(late)])
+    await tools.open()
+    assert tools.tools == ()
+    late.write_text(Path(SERVER).read_text())
+    await offers(tools, "add")
+    assert await run(tools, "add", a=1, b=2) == "3"
+    await tools.close()
+
+
+async def test_one_that_never_comes_does_not_hold_up_the_end() -> None:
+    tools = McpTools("gone", command=["/does/not/exist"])
+    await tools.open()
+    await asyncio.wait_for(tools.close(), 5)
+
+
+@pytest.mark.parametrize("server", [SERVER, EARLIER])
+async def test_what_it_learns_is_offered(server: str) -> None:
+    tools = McpTools("learner", command=[sys.executable, server])
+    await tools.open()
+    assert await run(tools, "learn") == "learnt"
+    await offers(tools, "sing")
+    await tools.close()
+
+
+async def test_one_that_says_too_much_at_once_is_ended_and_started_again(tools: McpTools) -> None:
+    with pytest.raises(ToolError, match="more at once than 4 MiB"):
+        await asyncio.wait_for(run(tools, "say_it", text="x" * 1000, times=30_000), 20)
+    assert await asyncio.wait_for(run(tools, "add", a=1, b=1), 20) == "2"
+
+
+async def test_a_large_answer_is_cut_as_any_other(tools: McpTools) -> None:
+    said = await run(tools, "say_it", text="x" * 1000, times=1500)
+    assert said.endswith("[cut: 1,000 of 1,500,000 bytes]")
+
+
+async def test_one_that_does_not_end_by_itself_is_ended(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    stubborn = tmp_path / "stubborn.py"
+    stubborn.write_text(
+        "import os, signal, time, pathlib\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"exec(pathlib.Path({EARLIER!r}).read_text())\n"
+        f"pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))\n"
+        "time.sleep(600)\n"
+    )
+    tools = McpTools("stubborn", command=[sys.executable, str(stubborn)])
+    await tools.open()
+    assert [tool.spec.name for tool in tools.tools] == ["learn"]
+    await tools.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
 
 
 async def test_over_http_it_comes_back_as_well() -> None:

@@ -6,21 +6,25 @@ Needs the extra `legato[mcp]`.
 import asyncio
 import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack
+from itertools import chain, repeat
 from typing import Any
 
 import msgspec
-from mcp import Client, MCPError, StdioServerParameters
+from mcp import Client, MCPError
+from mcp.client.session import IncomingMessage
 from mcp.client.streamable_http import streamable_http_client
+from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
 from mcp.shared._httpx_utils import create_mcp_http_client
-from mcp_types import CallToolResult, TextContent
+from mcp_types import CallToolResult, TextContent, ToolListChangedNotification
 from mcp_types import Tool as Described
 from msgspec import Struct
 
 from legato.engines.base import ToolSpec
 from legato.errors import SettingsError, ToolError
 from legato.tools.base import Context, bounded
+from legato.tools.pipes import LARGEST, Pipes
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +33,9 @@ CONNECT_SECONDS = 10.0
 
 LEAVE_SECONDS = 8.0
 """How long a server may take to let itself be left; the SDK ends a program that does not within 6."""
+
+AGAIN_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
+"""The pauses before a server that was away from the start is looked for again; the last is kept to."""
 
 TOOLS = 128
 """Tools of one server, at most."""
@@ -56,7 +63,8 @@ class McpTools:
 
     `approval` names the tools that wait for a person's word; None is every one, for what a server says of its own tools
     proves nothing. A server that dies is started, or dialled, again when it is next needed; the call that it died in is
-    never made again. `max_bytes` of an output are told.
+    never made again. One that was never there is looked for until it comes: no model asks for tools that are not known.
+    A server may change its tools meanwhile. `max_bytes` of an output are told.
     """
 
     def __init__(
@@ -86,7 +94,9 @@ class McpTools:
         self._max_bytes = max_bytes
         self._connecting = asyncio.Lock()
         self._connection: _Connection | None = None
+        self._described: list[Described] = []
         self._tools: tuple[_Tool, ...] = ()
+        self._search: asyncio.Task[None] | None = None
         self._closed = False
 
     @property
@@ -98,14 +108,29 @@ class McpTools:
         return self._tools
 
     async def open(self) -> None:
-        """Ask the server for its tools. One that does not come up has none until the next message wants them."""
+        """Ask the server for its tools. One that does not come up has none for now, and is asked again in the background."""
         try:
             await self._connected()
         except ToolError as error:
             logger.warning("[tools.%s] has no tools for now: %s", self._name, error.message)
+            self._search = asyncio.create_task(self._look_for_it(), name=f"mcp {self._name}")
+
+    async def _look_for_it(self) -> None:
+        for pause in chain(AGAIN_SECONDS, repeat(AGAIN_SECONDS[-1])):
+            await asyncio.sleep(pause)
+            try:
+                await self._connected()
+            except ToolError as error:
+                logger.debug("[tools.%s] still has no tools: %s", self._name, error.message)
+            else:
+                logger.info("[tools.%s] has its tools now", self._name)
+                return
 
     async def close(self) -> None:
         self._closed = True
+        if self._search is not None:
+            self._search.cancel()
+            await asyncio.wait((self._search,))
         await self._drop()
 
     async def call(self, tool: str, arguments: dict[str, Any], seconds: float) -> str:
@@ -117,17 +142,22 @@ class McpTools:
             if error.code != CONNECTION_CLOSED:
                 raise ToolError(bounded(f"The tool failed: {error.message}", 2000)) from None
             await self._drop(connection)
-            raise ToolError(self._lost()) from None
+            raise ToolError(self._lost(connection)) from None
         except Exception as error:
             logger.warning("The server of [tools.%s] failed", self._name, exc_info=error)
             await self._drop(connection)
-            raise ToolError(self._lost()) from None
+            raise ToolError(self._lost(connection)) from None
         output = bounded(text_of(result), self._max_bytes)
         if result.is_error:
             raise ToolError(output or "The tool failed and does not say why.")
         return output
 
-    def _lost(self) -> str:
+    def _lost(self, connection: "_Connection") -> str:
+        if connection.overflowed:
+            return (
+                f"The server of the tool ({self._name}) said more at once than {LARGEST // 2**20} MiB, "
+                "so it was ended. Its work may be done. Ask for less."
+            )
         return f"The server of the tool ({self._name}) was lost meanwhile. It may have done its work or not."
 
     async def _connected(self) -> "_Connection":
@@ -137,7 +167,7 @@ class McpTools:
             if self._connection is None:
                 if self._closed:
                     raise ToolError("The server is about to stop.")
-                connection = _Connection(self._make)
+                connection = _Connection(self._make, self._take)
                 try:
                     described = await connection.open()
                 except Exception as error:
@@ -150,7 +180,7 @@ class McpTools:
                     await connection.close()
                     raise
                 self._connection = connection
-                self._tools = self._offered(described)
+                self._take(described)
             return self._connection
 
     async def _drop(self, connection: "_Connection | None" = None) -> None:
@@ -158,12 +188,17 @@ class McpTools:
             dropped, self._connection = self._connection, None
             await dropped.close()
 
-    async def _make(self, stack: AsyncExitStack) -> Client:
+    async def _make(self, connection: "_Connection", stack: AsyncExitStack) -> Client:
         if self._url is None:
-            program, *arguments = self._command
-            return Client(StdioServerParameters(command=program, args=arguments, env=self._env))
+            connection.pipes = Pipes(self._command, self._env)
+            return Client(connection.pipes.open(), message_handler=connection.hear)
         http = await stack.enter_async_context(create_mcp_http_client(headers=self._headers))
-        return Client(streamable_http_client(self._url, http_client=http))
+        return Client(streamable_http_client(self._url, http_client=http), message_handler=connection.hear)
+
+    def _take(self, described: list[Described]) -> None:
+        if described != self._described:
+            self._described = described
+            self._tools = self._offered(described)
 
     def _offered(self, described: list[Described]) -> tuple[_Tool, ...]:
         if missing := self._only - {each.name for each in described}:
@@ -182,12 +217,25 @@ class McpTools:
 class _Connection:
     """One connection, held by a task of its own: the SDK wants to be left in the task in which it was entered."""
 
-    def __init__(self, make: Any) -> None:
+    def __init__(
+        self,
+        make: "Callable[[_Connection, AsyncExitStack], Awaitable[Client]]",
+        changed: Callable[[list[Described]], None],
+    ) -> None:
+        """`changed` hears the tools whenever the server says that they are others now."""
         self._make = make
+        self._changed = changed
         self._leave = asyncio.Event()
+        self._news = asyncio.Event()
         self._ready: asyncio.Future[list[Described]] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
+        self.pipes: Pipes | None = None
         self.client: Client
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether it ended because the server said too much at once."""
+        return self.pipes is not None and self.pipes.overflowed
 
     @property
     def alive(self) -> bool:
@@ -213,16 +261,15 @@ class _Connection:
     async def _hold(self) -> None:
         try:
             async with AsyncExitStack() as stack:
-                self.client = await stack.enter_async_context(await self._make(stack))
-                tools: list[Described] = []
-                cursor: str | None = None
-                while len(tools) < TOOLS:
-                    listed = await self.client.list_tools(cursor=cursor)
-                    tools += listed.tools
-                    if not (cursor := listed.next_cursor):
-                        break
-                self._ready.set_result(tools)
-                await self._leave.wait()
+                self.client = await stack.enter_async_context(await self._make(self, stack))
+                self._ready.set_result(await self._listed())
+                watching = [asyncio.create_task(self._listen()), asyncio.create_task(self._read_news())]
+                try:
+                    await self._leave.wait()
+                finally:
+                    for task in watching:
+                        task.cancel()
+                    await asyncio.gather(*watching, return_exceptions=True)
         except asyncio.CancelledError:
             self._ready.cancel()
             raise
@@ -231,6 +278,41 @@ class _Connection:
                 self._ready.set_exception(error)
             elif not self._leave.is_set():
                 logger.warning("An MCP server was lost: %s", _why(error))
+
+    async def hear(self, message: IncomingMessage) -> None:
+        """Take what the server says by itself."""
+        if isinstance(message, ToolListChangedNotification):
+            self._news.set()
+
+    async def _listed(self) -> list[Described]:
+        tools: list[Described] = []
+        cursor: str | None = None
+        while len(tools) < TOOLS:
+            listed = await self.client.list_tools(cursor=cursor)
+            tools += listed.tools
+            if not (cursor := listed.next_cursor):
+                break
+        return tools
+
+    async def _listen(self) -> None:
+        """Ask to be told of changes, where the protocol (from 2026-07-28) wants to be asked; they come to `hear`."""
+        try:
+            async with self.client.listen(tools_list_changed=True) as changes:
+                # What changed before this was heard by nobody.
+                self._news.set()
+                async for _ in changes:
+                    self._news.set()
+        except (ListenNotSupportedError, SubscriptionLost, MCPError) as error:
+            logger.debug("Changes of the tools are not listened to: %s", error)
+
+    async def _read_news(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            try:
+                self._changed(await self._listed())
+            except MCPError as error:
+                logger.warning("The tools of an MCP server changed and cannot be read: %s", error.message)
 
 
 def text_of(result: CallToolResult) -> str:
