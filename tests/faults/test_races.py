@@ -48,6 +48,9 @@ class Hesitant:
         await self._wait()
         return found
 
+    async def search(self, work: Callable[[Connection], T]) -> T:
+        return await self.read(work)
+
     async def write(self, work: Callable[[Connection], T]) -> T:
         await self._wait()
         found = self._write(work)

@@ -1,8 +1,10 @@
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 import asyncpg
 import pytest
+from sqlalchemy import Connection, text
 from tests.services import PostgresServer, postgres_server
 from tests.storage.made import NOW, conversation, conversed, exchange, opened
 
@@ -48,6 +50,18 @@ async def test_more_callers_than_connections_wait_for_their_turn(url: str) -> No
     async with opened(url) as storage:
         await asyncio.gather(*(storage.create_conversation(conversation(f"c{i}")) for i in range(100)))
         assert len(await storage.conversations("ada", limit=200)) == 100
+
+
+async def test_who_reads_does_not_wait_for_who_searches(url: str) -> None:
+    async with opened(url) as storage:
+        await conversed(storage)
+        slow = partial(Connection.execute, statement=text("SELECT pg_sleep(30)"))
+        searches = [asyncio.ensure_future(storage.database.search(slow)) for _ in range(postgres.CONNECTIONS)]
+        await asyncio.sleep(0)
+        assert await asyncio.wait_for(storage.conversation("c"), 10) is not None
+        for search in searches:
+            search.cancel()
+        await asyncio.gather(*searches, return_exceptions=True)
 
 
 async def test_a_server_that_went_away_is_told_and_comes_back() -> None:

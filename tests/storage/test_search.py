@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from tests.storage.made import NOW, conversation, conversed, ended, exchange
 
 from legato.errors import InvalidError
-from legato.storage.sql import SqlStorage
+from legato.storage.sql import SqlStorage, search
 
 
 async def found(storage: SqlStorage, query: str, owner: str = "ada") -> list[str | None]:
@@ -41,6 +41,16 @@ async def test_only_the_owner_finds(storage: SqlStorage) -> None:
     assert [hit.conversation.id for hit in await storage.search("ada", "whales")] == ["c"]
     assert [hit.conversation.id for hit in await storage.search("bob", "whales")] == ["d"]
     assert await storage.search("eve", "whales") == []
+
+
+async def test_who_has_nothing_has_nothing_searched_for_them(
+    storage: SqlStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await conversed(storage, title="whales")
+    monkeypatch.setattr(search, "_FIND", {})
+    assert await storage.search("eve", "whales") == []
+    with pytest.raises(KeyError):
+        await storage.search("ada", "whales")
 
 
 async def test_a_new_title_is_found_and_the_old_one_is_not(storage: SqlStorage) -> None:

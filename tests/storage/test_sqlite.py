@@ -10,6 +10,7 @@ from tests.storage.made import NOW, conversation, conversed, ended, exchange, op
 
 from legato.errors import SettingsError, StorageError
 from legato.storage.sql import SqlStorage, open_storage, sqlite
+from legato.storage.sql.sqlite import READERS
 
 
 @pytest.fixture
@@ -132,6 +133,22 @@ async def test_close_waits_for_what_was_begun(path: Path) -> None:
     await asyncio.gather(*writes)
     async with opened(f"sqlite:///{path}") as again:
         assert len(await again.conversations("ada")) == 50
+
+
+async def test_who_reads_does_not_wait_for_who_searches(path: Path) -> None:
+    over = threading.Event()
+    async with opened(f"sqlite:///{path}") as storage:
+        await conversed(storage)
+        searches = [
+            asyncio.ensure_future(storage.database.search(lambda _: over.wait(30)))
+            for _ in range(READERS + 1)
+        ]
+        await asyncio.sleep(0)
+        try:
+            assert await asyncio.wait_for(storage.conversation("c"), 10) is not None
+        finally:
+            over.set()
+        assert await asyncio.gather(*searches) == [True] * (READERS + 1)
 
 
 async def test_the_index_for_searching_stays_true_to_the_table(path: Path) -> None:

@@ -312,6 +312,8 @@ class _Connection:
             try:
                 self._changed(await self._listed())
             except MCPError as error:
+                if error.code == CONNECTION_CLOSED:
+                    return
                 logger.warning("The tools of an MCP server changed and cannot be read: %s", error.message)
 
 

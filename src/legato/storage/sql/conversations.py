@@ -35,15 +35,6 @@ _EARLIER = or_(
 )
 
 
-def taken_part_in() -> Any:
-    """Whether the person of the parameter `of` joined the conversation; the owner is asked for apart."""
-    return (
-        select(participants.c.user)
-        .where(participants.c.conversation == conversations.c.id, participants.c.user == bindparam("of"))
-        .exists()
-    )
-
-
 def _page(*earlier: Any) -> Any:
     """The last changed of those the person owns, and of those they joined: each half by its own index."""
     owned = select(conversations).where(conversations.c.owner == bindparam("of"), *earlier)

@@ -39,6 +39,10 @@ class Database(Protocol):
         """Run work that only reads. Each of its statements may see a later state than the one before."""
         ...
 
+    async def search(self, work: Callable[[Connection], T]) -> T:
+        """Like `read`, for work that may take long: what is read or written meanwhile does not wait for it."""
+        ...
+
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run work as one transaction: when this returns it is committed, when it raises nothing of it is left.
 

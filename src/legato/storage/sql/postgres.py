@@ -1,5 +1,6 @@
 """PostgreSQL through asyncpg, on the event loop."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -19,6 +20,9 @@ except ImportError:
 T = TypeVar("T")
 
 CONNECTIONS = 16
+SEARCHES = 4
+"""Connections that search at once, at most."""
+
 CONNECT_TIMEOUT = 10.0
 """Seconds."""
 
@@ -51,6 +55,7 @@ class PostgresDatabase:
             pool_timeout=CONNECT_TIMEOUT,
         )
         self._closed = False
+        self._searches = asyncio.Semaphore(SEARCHES)
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def _connect(self) -> "asyncpg.Connection":
@@ -70,6 +75,10 @@ class PostgresDatabase:
         with self._guarded():
             async with self._reading.connect() as connection:
                 return await connection.run_sync(work)
+
+    async def search(self, work: Callable[[Connection], T]) -> T:
+        async with self._searches:
+            return await self.read(work)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         with self._guarded():

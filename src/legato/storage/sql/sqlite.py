@@ -1,4 +1,4 @@
-"""SQLite: one thread that writes, a few that read."""
+"""SQLite: one thread that writes, a few that read, one that searches."""
 
 import asyncio
 import os
@@ -45,11 +45,12 @@ class SqliteDatabase:
         self._inode: tuple[int, int] | None = None
         self._closed = False
         self._writer = self._engine(url, 1)
-        self._readers = self._engine(url, READERS)
+        self._readers = self._engine(url, READERS + 1)
         event.listen(self._writer, "begin", _begin_immediate)
         event.listen(self._readers, "connect", _only_read)
         self._write_thread = ThreadPoolExecutor(1, "storage-write")
         self._read_threads = ThreadPoolExecutor(READERS, "storage-read")
+        self._search_thread = ThreadPoolExecutor(1, "storage-search")
 
     def _engine(self, url: URL, connections: int) -> Engine:
         engine = create_engine(
@@ -114,11 +115,15 @@ class SqliteDatabase:
     def _close(self) -> None:
         self._write_thread.shutdown()
         self._read_threads.shutdown()
+        self._search_thread.shutdown()
         self._readers.dispose()
         self._writer.dispose()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         return await self._on(self._read_threads, partial(self._read, work))
+
+    async def search(self, work: Callable[[Connection], T]) -> T:
+        return await self._on(self._search_thread, partial(self._read, work))
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         give_up = time.monotonic() + QUEUE_SECONDS

@@ -123,7 +123,7 @@ class SqlStorage:
     async def search(self, person: str, query: str, limit: int = 20) -> list[Found]:
         """:raises InvalidError: `limit` is not between 1 and 200."""
         check(person)
-        return await self.database.read(partial(search.find, person=person, query=query, limit=limit))
+        return await self.database.search(partial(search.find, person=person, query=query, limit=limit))
 
     async def participants(self, conversation: str) -> list[Participant]:
         check(conversation)
