@@ -46,6 +46,9 @@ class Hub:
                 if self.path.startswith("/old/"):
                     self.send_response(307)
                     self.send_header("Location", self.path.replace("/old/", "/new/"))
+                elif self.path.startswith("/round/"):
+                    self.send_response(302)
+                    self.send_header("Location", self.path)
                 else:
                     self.send_response(302)
                     self.send_header("X-Linked-Size", str(len(hub.content)))

@@ -137,6 +137,18 @@ def test_what_came_before_a_crash_is_not_fetched_again(models, hub):
     assert (models / "m.gguf").read_bytes() == CONTENT
 
 
+def test_a_repository_that_redirects_for_ever_is_given_up(models, hub):
+    with pytest.raises(EngineUnavailableError, match="round and round"):
+        fetch("round/r", hub.file, models / "m.gguf")
+    assert len(hub.asked) == 11
+
+
+def test_it_can_be_stopped_before_the_file_is_found(models, hub):
+    with pytest.raises(EngineUnavailableError, match="stopped"):
+        fetch("round/r", hub.file, models / "m.gguf", stopped=lambda: len(hub.asked) == 3)
+    assert len(hub.asked) == 3
+
+
 def test_another_version_is_fetched_from_its_beginning(models, hub):
     models.mkdir()
     (models / "m.gguf.0123456789abcdef.part").write_bytes(b"x" * 1000)

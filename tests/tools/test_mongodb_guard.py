@@ -129,6 +129,11 @@ SLOW_PATTERNS = [
     "(?:a+)+",
     "(?:(a+))+",
     "(a{1,40}){1,40}",
+    "a?" * 20 + "a" * 20,
+    "a??" * 12,
+    "a{0,50}" * 6 + "b",
+    "(a|a)" * 20,
+    "(a?)?" * 10 + "b",
     "(.*)(.*)(.*)x",
     "a*a*a*a*b",
     "a{60}",
@@ -171,7 +176,22 @@ def test_a_pattern_that_could_take_for_ever_is_refused(pattern: str) -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    ["^gr", "gr.*ce$", "(foo|bar)", "(ab)+c", "a{2,5}", r"\d+-\d+", "[a-z]+@", "(a|b)?", r"\(x\)", "[(+]*"],
+    [
+        "^gr",
+        "gr.*ce$",
+        "(foo|bar)",
+        "(ab)+c",
+        "a{2,5}",
+        r"\d+-\d+",
+        "[a-z]+@",
+        "(a|b)?",
+        r"\(x\)",
+        "[(+]*",
+        r"^https?://(www\.)?.*\.(com|org|net)$",
+        r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}",
+        "a{2}b{3,}",
+        "|".join("abcdefghij"),
+    ],
 )
 def test_a_simple_pattern_is_taken(pattern: str) -> None:
     assert check_pattern(pattern) == pattern
@@ -353,7 +373,15 @@ def test_no_pipeline_reaches_beyond_the_owner(asked: Any) -> None:
     assert not keys(pipeline) & FORBIDDEN
 
 
-@given(st.text("ab.*+?{}()|[]^\\1,2", max_size=14))
+PIECES = st.sampled_from(
+    ["a?", "a??", "a{0,3}", "a{,9}", "(a|a)", "(a|a?)?", "(aa?)", "a", "a{2}", "a*", "b?"]
+)
+
+
+@given(
+    st.text("ab.*+?{}()|[]^\\1,2", max_size=14)
+    | st.lists(PIECES, max_size=40).map(lambda pieces: "".join(pieces) + "b")
+)
 def test_a_pattern_that_is_taken_comes_to_an_end_even_for_a_backtracking_matcher(pattern: str) -> None:
     try:
         check_pattern(pattern)

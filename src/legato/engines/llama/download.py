@@ -38,6 +38,9 @@ _TIMEOUT: Final = 10.0
 _TRIES: Final = 5
 """In a row, without a byte in between."""
 
+_HOPS: Final = 10
+"""Redirects that are followed on the way to a file."""
+
 _CHUNK: Final = 1 << 18
 
 
@@ -65,7 +68,7 @@ def fetch(
         while not stopped():
             had = _size_beside(target)
             try:
-                source = _look(repository, file)
+                source = _look(repository, file, stopped)
                 part = _part(target, source)
                 bar.update(task, total=source.size)
                 _receive(source, part, lambda size: bar.update(task, completed=size), stopped)
@@ -92,9 +95,11 @@ def fetch(
     )
 
 
-def _look(repository: str, file: str) -> _Source:
+def _look(repository: str, file: str, stopped: Callable[[], bool]) -> _Source:
     url = f"{_endpoint()}/{quote(repository)}/resolve/main/{quote(file)}"
-    while True:
+    for _ in range(_HOPS + 1):
+        if stopped():
+            raise ConnectionError("it was stopped")
         request = Request(url, method="HEAD", headers=_headers(url))  # noqa: S310
         with _open(request) as response:
             headers = response.headers
@@ -106,6 +111,9 @@ def _look(repository: str, file: str) -> _Source:
         size = headers.get("X-Linked-Size") or (None if place else headers.get("Content-Length"))
         etag = (headers.get("X-Linked-ETag") or headers.get("ETag") or "").removeprefix("W/").strip('"')
         return _Source(urljoin(url, place) if place else url, int(size) if size else None, etag)
+    raise EngineUnavailableError(
+        f"{_endpoint()} redirects round and round for {repository}/{file}. Check HF_ENDPOINT."
+    )
 
 
 def _receive(source: _Source, part: Path, told: Callable[[int], None], stopped: Callable[[], bool]) -> None:

@@ -1,7 +1,8 @@
 """Regular expressions that cannot take for ever. Pure.
 
 A backtracking matcher is slow where it can split the same text between several parts of a pattern: a repeated group that
-repeats or branches inside, or many unbounded repeats. Such patterns are refused, and so are the rarer features that hide them.
+repeats or branches inside, or many repeats of whatever kind. Such patterns are refused, and so are the rarer features that
+hide them.
 """
 
 import re
@@ -17,6 +18,12 @@ UNBOUNDED = 2
 REPEATS = 50
 """The most that `{m,n}` may name."""
 
+WAYS = 512
+"""Ways to match one text, at most: those of every part that may be there or not, repeat, or be one of several multiply."""
+
+ENDLESS_WAYS = 8
+"""As so many counts a repeat without an end."""
+
 _TOKEN = re.compile(
     r"""(?P<escape>\\.) | (?P<set>\[\^?\]?(?:\\.|[^\]\\])*\]) | (?P<open>\((?:\?(?P<special>.))?) | (?P<close>\))
     | (?P<repeat>(?:[*+?]|\{\d*,?\d*\})[?+]?) | (?P<branch>\|) | (?P<other>.)""",
@@ -26,11 +33,12 @@ _COUNT = re.compile(r"\{(\d*)(,?)(\d*)\}")
 
 
 class _Group:
-    """A group that is open: whether something in it repeats or branches."""
+    """A group that is open: whether something in it repeats or branches, and into how many it does."""
 
-    __slots__ = ("varies",)
+    __slots__ = ("branches", "varies")
 
     def __init__(self) -> None:
+        self.branches = 1
         self.varies = False
 
 
@@ -45,7 +53,7 @@ def check_pattern(pattern: str) -> str:
         raise _refused(pattern)
     groups = [_Group()]
     closed: _Group | None = None
-    unbounded = 0
+    unbounded, ways = 0, 1
     for token in _TOKEN.finditer(pattern):
         before, closed = closed, None
         match token.lastgroup:
@@ -59,13 +67,16 @@ def check_pattern(pattern: str) -> str:
                 if len(groups) == 1:
                     raise ToolError("The pattern closes a group that it does not open.")
                 closed = groups.pop()
+                ways *= closed.branches
                 groups[-1].varies |= closed.varies
             case "branch":
+                groups[-1].branches += 1
                 groups[-1].varies = True
             case "repeat":
                 if before is not None and before.varies and token.group() != "?":
                     raise _refused(pattern)
                 unbounded += _endless(token.group())
+                ways *= _ways(token.group())
                 groups[-1].varies = True
     if len(groups) > 1:
         raise ToolError("The pattern opens a group that it does not close.")
@@ -73,7 +84,24 @@ def check_pattern(pattern: str) -> str:
         raise ToolError(
             f"A pattern may repeat without an end {UNBOUNDED} times at most; this one does {unbounded} times."
         )
+    if ways > WAYS:
+        raise ToolError(
+            "The pattern leaves too much open: too many parts may be there or not. Write a simpler one."
+        )
     return pattern
+
+
+def _ways(repeat: str) -> int:
+    """In how many ways it may repeat: one for each count."""
+    if repeat[0] in "*+":
+        return ENDLESS_WAYS
+    counted = _COUNT.match(repeat)
+    if counted is None:
+        return 2
+    least, comma, most = counted.groups()
+    if not most:
+        return ENDLESS_WAYS if comma else 1
+    return max(1, int(most) - int(least or 0) + 1)
 
 
 def _endless(repeat: str) -> bool:
