@@ -63,6 +63,23 @@ async def test_a_reply_arrives_as_the_engine_writes_it(door: Door, running: Runn
         assert door.gateway.taken[key][-1] == Ended("tool_calls", "scripted")
 
 
+async def test_a_sign_of_life_is_sent_where_nothing_else_was_for_a_while(
+    door: Door, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = ScriptedEngine()
+    async with running(engine):
+        await door.registered()
+        key = door.gateway.push("j", "Hello", model="scripted")
+        await door.say()
+        run = await engine.asked()
+        run.say("", "one", "", "")
+        monkeypatch.setattr(shell, "ALIVE_SECONDS", 0.0)
+        run.say("")
+        run.finish()
+        await door.until(lambda: door.gateway.ended(key))
+        assert door.gateway.taken[key][:-1] == [Text(""), Text("one"), Text("")]
+
+
 @pytest.mark.parametrize("acknowledges", [True, False])
 async def test_the_text_is_whole_after_a_cut_at_every_frame(
     door: Door, running: Running, acknowledges: bool

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.doubles.pulse import Pulse
 
 from legato.engines.aloud import Aloud
 from legato.engines.base import ToolCall
@@ -83,3 +84,11 @@ def test_what_was_held_back_stands_before_a_tool() -> None:
     aloud.tool_call(ToolCall("1", "roll", "{}"))
     assert out.said == "<th"
     assert [call.name for call in out.calls] == ["roll"]
+
+
+def test_a_sign_of_life_goes_through_wherever_it_stands() -> None:
+    out = Pulse()
+    aloud = Aloud(out)
+    for piece in ("", "<think>", "", "a</think>", "", "b", ""):
+        aloud.text(piece)
+    assert (out.signs, out.thought, out.said) == (4, "a", "b")

@@ -342,6 +342,19 @@ class TestPatience:
         assert len(house.primary.runs) == 1
 
     @virtual_time
+    async def test_empty_text_is_a_sign_of_life_that_nobody_is_shown(self) -> None:
+        house = House(backup=False, timeout=60, first_token_timeout=10)
+        task = house.ask()
+        run = await house.primary.asked()
+        await asyncio.sleep(9)
+        for _ in range(3):
+            run.say("")
+            await asyncio.sleep(59)
+        run.finish("tool_calls")
+        await task
+        assert (len(house.primary.runs), house.out.events) == (1, [])
+
+    @virtual_time
     async def test_that_an_agent_was_given_the_request_is_no_sign_of_its_life(self) -> None:
         house = House(backup=False, timeout=60, first_token_timeout=10)
         task = house.ask()

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.doubles.ollama import CLOSED_TEMPLATE, TEMPLATE
+from tests.doubles.pulse import Pulse
 from tests.doubles.recordings import exchange
 
 from legato.engines.base import Capabilities, Request, ToolSpec, Turn
@@ -136,6 +137,15 @@ def test_what_comes_behind_the_ending_is_not_read() -> None:
     out, reply = read(END + b"nonsense\n" + line(message={"content": "x"}))
     assert reply.done
     assert out.events == []
+
+
+def test_a_line_without_a_word_is_a_sign_of_life() -> None:
+    out = Pulse()
+    reply = ChatReply(out, str)
+    reply.feed(line(message={"role": "assistant", "content": ""}))
+    assert out.signs == 1
+    reply.feed(line(message={"role": "assistant", "content": "", "thinking": "hm"}))
+    assert (out.signs, out.thought) == (1, "hm")
 
 
 def test_calls_without_a_name_of_their_own_get_one() -> None:

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.doubles.pulse import Pulse
 from tests.doubles.recordings import exchange
 
 from legato.engines.base import Request, ToolCall, ToolSpec, Turn
@@ -40,6 +41,11 @@ def calling(**call: Any) -> bytes:
 def asked(**fields: Any) -> dict[str, Any]:
     extra = fields.pop("extra", {})
     body: dict[str, Any] = json.loads(completion(Request("m", (HI,), **fields), extra))
+    return body
+
+
+def asked_with(*turns: Turn) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(completion(Request("m", turns), {}))
     return body
 
 
@@ -95,6 +101,21 @@ def test_a_recording_is_told_in_this_protocols_words(kind: str, form: str) -> No
             ],
         }
     ]
+
+
+@pytest.mark.parametrize(
+    ("wrote", "told"),
+    [
+        ('{"x": "unterminated', {"arguments": '{"x": "unterminated'}),
+        ("[" * 100_000, {"arguments": "[" * 100_000}),
+        ("[1]", {"arguments": [1]}),
+        ("", {}),
+    ],
+)
+def test_arguments_that_are_no_object_are_told_as_one(wrote: str, told: dict[str, Any]) -> None:
+    turn = Turn("assistant", (ToolCallPart("c1", "f", wrote), ToolResultPart("c1", "f", "no", failed=True)))
+    [call] = asked_with(turn)["messages"][0]["tool_calls"]
+    assert json.loads(call["function"]["arguments"]) == told
 
 
 def test_a_history_with_images_and_tools_is_told_in_this_protocols_words() -> None:
@@ -195,6 +216,20 @@ def test_calls_in_pieces_are_put_together_by_their_index_and_told_at_the_end() -
     assert out.calls == []
     assert reply.end().reason == "tool_calls"
     assert out.calls == [ToolCall("c1", "a", '{"y":2}'), ToolCall("c2", "b", '{"x":1}')]
+
+
+def test_what_cannot_be_read_yet_is_a_sign_of_life_and_what_opens_the_reply_is_none() -> None:
+    out = Pulse()
+    reply = CompletionReply(out, str, "The server")
+    reply.feed(b": ping\n\n" + event({"role": "assistant", "content": ""}))
+    assert out.signs == 0
+    reply.feed(calling(index=0, id="a", function={"name": "f", "arguments": ""}))
+    for piece in ('{"x"', ": 1}"):
+        reply.feed(calling(index=0, function={"arguments": piece}))
+    reply.feed(event({}))
+    assert out.signs == 4
+    reply.feed(event({"content": "word"}) + event({"reasoning": "thought"}))
+    assert (out.signs, out.said, out.thought) == (4, "word", "thought")
 
 
 def test_calls_that_all_have_index_zero_or_none_are_told_apart_by_their_ids() -> None:

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.doubles.pulse import Pulse
 
 from legato.engines.base import Outcome, Request, ToolCall, Turn
 from legato.errors import EngineBrokeError
@@ -185,3 +186,26 @@ class TestCost:
         assert outcome.usage == Usage(9, 1)
         assert outcome.timings is not None
         assert (outcome.timings.first_token_ms, outcome.timings.total_ms) == (2000.0, 4000.0)
+
+
+class TestSignsOfLife:
+    async def test_they_go_through_and_cost_nothing(self, clock: Clock) -> None:
+        out = Pulse()
+        run = run_of(out, clock)
+        begin(run, "a")
+        run.text("")
+        assert (out.signs, run.shown) == (1, False)
+        run.text("one")
+        begin(run, "b")
+        run.text(" two")
+        run.finish(Outcome("stop", "m"))
+        assert run.end.result().usage == Usage(None, 2)
+
+    async def test_what_is_told_again_is_one(self, clock: Clock) -> None:
+        out = Pulse()
+        run = run_of(out, clock)
+        begin(run, "a")
+        run.text("one two")
+        begin(run, "b", continues=False)
+        run.text("one")
+        assert (out.signs, out.words) == (1, ["one two"])

@@ -37,6 +37,9 @@ LOOK_SECONDS = 3.0
 DRAIN_SECONDS = 30.0
 """How long running jobs may go on once the agent was told to stop."""
 
+ALIVE_SECONDS = 0.5
+"""Seconds without an event of a job after which a sign of life is one."""
+
 GIVE_UP_SECONDS = 2.0
 """How long it may take to hand back what runs, when there is no more time."""
 
@@ -306,16 +309,19 @@ class Agent:
 class _Out:
     """Where the engine writes one job. When that becomes too much, it cancels the task that it was made in."""
 
-    __slots__ = ("_lease", "_state", "_task", "_wake")
+    __slots__ = ("_lease", "_loop", "_said_at", "_state", "_task", "_wake")
 
     def __init__(self, state: AgentState, lease: Lease, wake: asyncio.Event) -> None:
         self._state = state
         self._lease = lease
         self._wake = wake
         self._task = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
+        self._said_at = float("-inf")
 
     def text(self, text: str) -> None:
-        if text:
+        """Without text it is a sign of life, which is of use only where nothing else was said for a while."""
+        if text or (self._state.generation != 1 and self._loop.time() >= self._said_at + ALIVE_SECONDS):
             self._write(Text(text))
 
     def reasoning(self, text: str) -> None:
@@ -336,6 +342,7 @@ class _Out:
         return False
 
     def _write(self, event: Text | Reasoning | State | Called) -> None:
+        self._said_at = self._loop.time()
         if not self._state.write(self._lease, event) and self._task is not None:
             self._task.cancel()
         self._wake.set()

@@ -29,6 +29,9 @@ class Aloud:
         )
 
     def text(self, text: str) -> None:
+        if not text:
+            self._out.text(text)
+            return
         match self._phase:
             case "speaking":
                 self._out.text(text)

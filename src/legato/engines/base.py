@@ -116,7 +116,8 @@ class Out(Protocol):
     """
 
     def text(self, text: str) -> None:
-        """More of the answer. Empty text is ignored."""
+        """More of the answer. Empty text adds nothing to it: it says that the model is at work on what cannot be read yet,
+        such as the arguments of a tool."""
         ...
 
     def reasoning(self, text: str) -> None:

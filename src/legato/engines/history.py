@@ -139,9 +139,16 @@ def object_of(arguments: str) -> dict[str, object]:
     """The arguments of a call as an object. A model may have written something else: then it stands under `arguments`."""
     try:
         value = msgspec.json.decode(arguments or "{}")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         value = arguments
     return value if isinstance(value, dict) else {"arguments": value}
+
+
+def object_text(arguments: str) -> str:
+    """The arguments of a call as the text of an object: as the model wrote it, or else as `object_of` makes it one. Servers
+    parse it, and would refuse the whole history for one call."""
+    made = object_of(arguments)
+    return msgspec.json.encode(made).decode() if made.keys() == {"arguments"} or not arguments else arguments
 
 
 def error_text(error: object) -> str:

@@ -168,8 +168,8 @@ class ChatReply:
         if message is not None:
             if message.thinking:
                 self._out.reasoning(message.thinking)
-            if message.content:
-                self._out.text(message.content)
+            if message.content or not message.thinking:
+                self._out.text(message.content or "")
             for call in message.tool_calls or ():
                 self._calls = True
                 arguments = call.function.arguments

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from legato.engines.base import Out, Outcome, Request, ToolCall
-from legato.engines.history import Said, base64_of, error_text, functions, told
+from legato.engines.history import Said, base64_of, error_text, functions, object_text, told
 from legato.engines.http import inside
 from legato.engines.lines import TooLargeError
 from legato.engines.sse import Events
@@ -121,7 +121,7 @@ def _messages(request: Request) -> list[dict[str, Any]]:
                     {
                         "id": call.call,
                         "type": "function",
-                        "function": {"name": call.name, "arguments": call.arguments or "{}"},
+                        "function": {"name": call.name, "arguments": object_text(call.arguments)},
                     }
                     for call in item.calls
                 ]
@@ -155,6 +155,7 @@ class CompletionReply:
         "_index",
         "_model",
         "_new_id",
+        "_opened",
         "_out",
         "_reason",
         "_timings",
@@ -171,6 +172,7 @@ class CompletionReply:
         self._calls: list[_Call] = []
         self._index: dict[int, _Call] = {}
         self._model = ""
+        self._opened = False
         self._reason: str | None = None
         self._usage: _Usage | None = None
         self._timings: _Timings | None = None
@@ -252,10 +254,12 @@ class CompletionReply:
             if reasoning:
                 self._out.reasoning(reasoning)
             text = delta.content or delta.refusal
-            if text:
-                self._out.text(text)
+            # What opens the reply some servers send before they have begun to read the prompt.
+            if text or delta.tool_calls or (self._opened and not reasoning):
+                self._out.text(text or "")
             for call in delta.tool_calls or ():
                 self._collect(call)
+            self._opened = True
         match choice.finish_reason:
             case None | "":
                 pass

@@ -86,11 +86,13 @@ class Watch:
             raise
 
     def text(self, text: str) -> None:
+        self._heard = self._loop.time()
         if text:
             if not self.shown:
                 self._begin()
-            self._heard = self._loop.time()
             self._out.text(text)
+        else:
+            self._grant(self._timeout)
 
     def reasoning(self, text: str) -> None:
         if text:

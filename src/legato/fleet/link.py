@@ -259,7 +259,7 @@ class Link:
             kind = type(event)
             if kind is Text or kind is Reasoning:
                 text: str = event.text  # type: ignore[union-attr]
-                self.tokens += 1
+                self.tokens += bool(text)
                 if not lease.write(text):
                     self._too_much(lease)
                     return

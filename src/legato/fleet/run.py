@@ -168,12 +168,15 @@ class Run:
     # The sink.
 
     def text(self, text: str) -> None:
+        if not text:
+            self._out.text(text)
+            return
         self._tokens += 1
         if self._first is None:
             self._first = self._clock()
         if self._shown is not None:
             self._compare(self._shown, text)
-        elif text:
+        else:
             self._said.append(text)
             self._out.text(text)
 
@@ -222,6 +225,8 @@ class Run:
         if self._at == len(shown):
             self._shown = None
             self._write(text[len(expected) :])
+        else:
+            self._out.text("")
 
     def _again(self, text: str) -> bool:
         """This attempt says something else from here on: all is taken back, and told its way. Never a splice."""

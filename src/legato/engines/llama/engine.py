@@ -321,8 +321,9 @@ class _Recorder:
         self._restarted = self._thought and not self._text
 
     def text(self, text: str) -> None:
-        self._text.append(text)
-        self.pieces += 1
+        if text:
+            self._text.append(text)
+            self.pieces += 1
         self._out.text(text)
 
     def reasoning(self, text: str) -> None:
