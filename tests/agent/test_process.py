@@ -45,6 +45,19 @@ async def line(process: Process) -> str:
     return (await process.stdout.readline()).decode().rstrip("\n")
 
 
+async def test_its_key_is_taken_without_the_line_end_of_a_file_and_refused_in_two_lines(
+    door: Door, tmp_path: Path
+) -> None:
+    flags = ("--server", door.url, "--engine", "demo")
+    async with started(tmp_path, *flags, LEGATO_AGENT_KEY=" k1\n") as process:
+        assert (await line(process)).startswith("The agent is registered")
+    assert door.requests[0].headers["Authorization"] == "Bearer k1"
+    async with started(tmp_path, *flags, LEGATO_AGENT_KEY="k1\nk2") as process:
+        _, said = await process.communicate()
+    assert process.returncode == 1
+    assert said.decode().startswith("legato: --key or LEGATO_AGENT_KEY must be one line of text")
+
+
 async def test_sigterm_lets_a_reply_end_and_exits_with_0(door: Door, tmp_path: Path) -> None:
     flags = ("--server", door.url, "--engine", "demo", "--model", "demo:echo", "--slots", "2")
     async with started(tmp_path, *flags) as process:

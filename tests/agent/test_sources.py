@@ -4,7 +4,8 @@ import pytest
 
 from legato.agent.sources import LLAMA_SLOTS, Asked, make_sources
 from legato.engines.ollama import OllamaEngine
-from legato.errors import InvalidError, ModelNotFoundError
+from legato.engines.openai import OpenAIEngine
+from legato.errors import InvalidError, ModelNotFoundError, SettingsError
 
 
 def made(
@@ -50,6 +51,14 @@ def test_the_ollama_is_where_the_environment_says(environ: dict[str, str], url: 
     [source], _ = make_sources(Asked(), environ, Path("models"))
     assert isinstance(source.engine, OllamaEngine)
     assert str(source.engine._server.url).rstrip("/") == url
+
+
+def test_what_stands_around_a_key_is_no_part_of_it() -> None:
+    [source], _ = make_sources(Asked(("openai",)), {"OPENAI_API_KEY": " sk-1\n"}, Path("models"))
+    assert isinstance(source.engine, OpenAIEngine)
+    assert source.engine._server._headers["Authorization"] == "Bearer sk-1"
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY must be one line of text"):
+        make_sources(Asked(("openai",)), {"OPENAI_API_KEY": "sk-1\nsk-2"}, Path("models"))
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,22 @@ class TestWhereTheyComeFrom:
         assert settings.engines.openai.api_key is not None
         assert settings.engines.openai.api_key.get_secret_value() == "sk-1"
 
+    def test_what_stands_around_a_key_is_no_part_of_it(self, place: Place) -> None:
+        place.write('[fleet]\nagent_keys = [" k1\\n"]\n[engines.ollama.headers]\nX-Key = "h\\n"\n')
+        settings = place.load(LEGATO_JWT_SECRET="secret\n", OPENAI_API_KEY="\tsk-1 \r\n")
+        assert settings.auth.jwt_secret is not None
+        assert settings.auth.jwt_secret.get_secret_value() == "secret"
+        assert settings.engines.openai.api_key is not None
+        assert settings.engines.openai.api_key.get_secret_value() == "sk-1"
+        assert [key.get_secret_value() for key in settings.fleet.agent_keys] == ["k1"]
+        assert settings.engines.ollama.headers["X-Key"].get_secret_value() == "h"
+
+    def test_a_key_that_no_header_can_carry_is_refused_without_telling_it(self, place: Place) -> None:
+        assert place.complaint(OPENAI_API_KEY="sk-1\nsk-2") == (
+            "OPENAI_API_KEY: [engines.openai] api_key must be one line of text."
+        )
+        assert "must not be empty" in place.complaint(OPENAI_API_KEY=" \n")
+
     def test_an_empty_variable_is_not_set(self, place: Place) -> None:
         settings = place.load(LEGATO_JWT_SECRET="", LEGATO_CONFIG="", OLLAMA_HOST="", LEGATO_SERVER__PORT="")
         assert not settings.auth.required

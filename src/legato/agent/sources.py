@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from legato.agent.roster import Source
 from legato.engines.demo import DemoEngine, full_name
+from legato.engines.keys import given
 from legato.engines.llama.engine import LlamaEngine
 from legato.engines.ollama import OllamaEngine
 from legato.engines.openai import OpenAIEngine
@@ -33,7 +34,7 @@ def make_sources(asked: Asked, environ: Mapping[str, str], directory: Path) -> t
     `auto` is what the names of the models tell (a GGUF file, `demo:…`), and an Ollama for the rest.
 
     :raises InvalidError: what was asked for does not go together.
-    :raises SettingsError: a URL is none. :raises ModelNotFoundError: there is no such demo model.
+    :raises SettingsError: a URL is none, or a key. :raises ModelNotFoundError: there is no such demo model.
     """
     for engine in asked.engines:
         if engine not in ENGINES:
@@ -59,7 +60,7 @@ def make_sources(asked: Asked, environ: Mapping[str, str], directory: Path) -> t
                 slots += 1
             case "openai":
                 url = asked.url or environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
-                server = OpenAIEngine(url, api_key=environ.get("OPENAI_API_KEY") or None)
+                server = OpenAIEngine(url, api_key=given(environ.get("OPENAI_API_KEY"), "OPENAI_API_KEY"))
                 sources.append(Source(server, others))
                 slots += 1
             case "llama":

@@ -16,6 +16,7 @@ from legato.agent.dial import socket_url
 from legato.agent.roster import Roster
 from legato.agent.sources import Asked, make_sources
 from legato.cli.plain import complain
+from legato.engines.keys import given
 from legato.errors import InvalidError
 from legato.gateway.logs import scrub, set_up_logs
 from legato.gateway.loop import new_loop
@@ -71,7 +72,7 @@ def agent(
     running = Agent(
         socket_url(server),
         Roster(sources),
-        key=key,
+        key=given(key, "--key or LEGATO_AGENT_KEY"),
         slots=capacity,
         name=name or socket.gethostname(),
         told=_Told(),

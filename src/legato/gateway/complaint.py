@@ -175,6 +175,8 @@ def _must(error: ErrorDetails) -> str:
             return "be text in quotes"
         case "string_pattern_mismatch":
             return "be an address that begins with http:// or https://"
+        case "control_character":
+            return "be one line of text"
         case "string_too_short" | "too_short":
             return "not be empty"
         case "literal_error":

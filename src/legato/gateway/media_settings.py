@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from legato.gateway.section import Secret, Section
+from legato.gateway.section import Key, Section
 
 
 class AttachmentsSettings(Section):
@@ -26,7 +26,7 @@ class AudioSettings(Section):
 
     engine: Literal["openai", "whisper"] | None = None
     url: Annotated[str, Field(pattern=r"^https?://\S+$")] = "https://api.openai.com/v1"
-    api_key: Secret | None = None
+    api_key: Key | None = None
     ca_file: Path | None = None
     model: Annotated[str | None, Field(min_length=1)] = None
     language: Annotated[str | None, Field(min_length=2, max_length=3)] = None

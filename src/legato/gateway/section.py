@@ -4,7 +4,10 @@ import json
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
+from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
+
+from legato.engines.keys import trimmed
 
 
 def _listed(value: object, info: ValidationInfo) -> object:
@@ -16,9 +19,22 @@ def _listed(value: object, info: ValidationInfo) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
+def _trimmed(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return trimmed(value)
+    except ValueError:
+        raise PydanticCustomError("control_character", "it must be one line of text") from None
+
+
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
-Secrets = Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_listed)]
+Header = Annotated[SecretStr, BeforeValidator(_trimmed)]
+Key = Annotated[Header, Field(min_length=1)]
+"""A secret that goes into a header, or is held against what came in one."""
+
+Keys = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_listed)]
 
 
 class Section(BaseModel):

@@ -15,7 +15,7 @@ from legato.chat.assistant import Assistant, OnUnwatched
 from legato.errors import SettingsError
 from legato.fleet.decisions import Rules
 from legato.gateway.media_settings import AttachmentsSettings, AudioSettings
-from legato.gateway.section import Secret, Secrets, Section, Words
+from legato.gateway.section import Header, Key, Keys, Section, Words
 from legato.gateway.tool_settings import ToolSettings
 
 EngineName = Literal["auto", "demo", "llama", "ollama", "openai", "fleet"]
@@ -65,7 +65,7 @@ class AuthSettings(Section):
     seconds by which the clock of whoever makes tokens may be ahead (`iat`, `nbf`); `exp` is taken to the letter.
     """
 
-    jwt_secret: Annotated[SecretStr | None, Field(min_length=1)] = None
+    jwt_secret: Key | None = None
     jwks_url: Annotated[str | None, Field(pattern=r"^https?://\S+$")] = None
     audience: Annotated[str | None, Field(min_length=1)] = None
     issuer: Annotated[str | None, Field(min_length=1)] = None
@@ -84,7 +84,7 @@ class OllamaSettings(Section):
 
     url: Annotated[str, Field(pattern=r"^https?://\S+$")] = "http://127.0.0.1:11434"
     ca_file: Path | None = None
-    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    headers: dict[str, Header] = Field(default_factory=dict)
 
 
 class OpenAISettings(Section):
@@ -93,7 +93,7 @@ class OpenAISettings(Section):
     """
 
     url: Annotated[str, Field(pattern=r"^https?://\S+$")] = "https://api.openai.com/v1"
-    api_key: Annotated[SecretStr | None, Field(min_length=1)] = None
+    api_key: Key | None = None
     ca_file: Path | None = None
     continues: bool = False
     sees: bool = True
@@ -163,7 +163,7 @@ class StorageSettings(Section):
 class AgentKeySettings(Section):
     """`[fleet.keys.NAME]`: a key that is good for some models only (`models` empty: for all)."""
 
-    key: Secret
+    key: Key
     models: Words = ()
 
 
@@ -178,7 +178,7 @@ class FleetSettings(Section):
     queue_size: Annotated[int, Field(ge=0, le=100_000)] = 256
     lease_seconds: Annotated[float, Field(ge=0.2, le=600)] = 15.0
     unwanted_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
-    agent_keys: Secrets = ()
+    agent_keys: Keys = ()
     keys: dict[str, AgentKeySettings] = Field(default_factory=dict)
 
     def rules(self) -> Rules:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from legato.gateway.section import Secret, Section, Words
+from legato.gateway.section import Key, Secret, Section, Words
 
 ToolKind = Literal["mongodb", "mcp", "python"]
 
@@ -35,6 +35,6 @@ class ToolSettings(Section):
     command: Words = ()
     env: dict[str, Secret] = Field(default_factory=dict)
     url: Annotated[str | None, Field(pattern=r"^https?://\S+$")] = None
-    headers: dict[str, Secret] = Field(default_factory=dict)
+    headers: dict[str, Key] = Field(default_factory=dict)
     only: Words = ()
     entry_point: Annotated[str | None, Field(min_length=1)] = None
