@@ -50,6 +50,14 @@ async def test_models_are_offered_under_the_names_that_were_given() -> None:
         await roster.close()
 
 
+async def test_a_model_that_only_embeds_is_offered_where_it_is_named() -> None:
+    async with OllamaDouble({"plain": Scripted([]), "vectors": Scripted([], family="bert")}) as double:
+        for names, offered in ((), ["plain"]), (("vectors",), ["vectors"]):
+            roster = Roster([Source(OllamaEngine(double.url), names)])
+            assert [facts.name for facts in await roster.look()] == offered
+            await roster.close()
+
+
 async def test_each_model_is_written_by_the_engine_that_has_it() -> None:
     async with OpenAIDouble() as double:
         double.script = said("from ", "afar")

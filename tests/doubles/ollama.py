@@ -61,13 +61,14 @@ class Scripted:
     hold: asyncio.Event | None = None
     pause: tuple[int, asyncio.Event] | None = None
     size: int = 1_100_000
+    family: str = "llama"
 
     def details(self) -> dict[str, Any]:
         return {
             "parent_model": "",
             "format": "gguf",
-            "family": "llama",
-            "families": ["llama"],
+            "family": self.family,
+            "families": [self.family],
             "parameter_size": "282K",
             "quantization_level": "unknown",
         }

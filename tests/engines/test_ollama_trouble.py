@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from tests.doubles.ollama import CLOSED_TEMPLATE, OllamaDouble
+from tests.doubles.ollama import CLOSED_TEMPLATE, OllamaDouble, Scripted
 from tests.doubles.server import Server
 from tests.doubles.tls import authority
 
@@ -288,6 +288,11 @@ async def test_what_a_model_can_do_is_asked_once(double: OllamaDouble, engine: O
     before = await engine.capabilities("plain")
     double.models["plain"].template = CLOSED_TEMPLATE
     assert await engine.capabilities("plain") == before
+
+
+async def test_a_model_that_only_embeds_is_listed_as_such(double: OllamaDouble, engine: OllamaEngine) -> None:
+    double.models["vectors"] = Scripted([], family="bert")
+    assert {model.name for model in await engine.models() if not model.chats} == {"vectors:latest"}
 
 
 async def test_headers_of_the_settings_go_with_every_request(double: OllamaDouble) -> None:

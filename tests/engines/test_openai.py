@@ -250,6 +250,11 @@ async def test_what_is_there_and_what_it_can_do(double: OpenAIDouble, engine: Op
     assert "2 models" in health.detail
 
 
+async def test_a_model_that_only_embeds_is_listed_as_such(double: OpenAIDouble, engine: OpenAIEngine) -> None:
+    double.models = [{"id": "text-embedding-3-small"}, {"id": "plain"}]
+    assert [model.chats for model in await engine.models()] == [False, True]
+
+
 async def test_nobody_there_is_told_with_the_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

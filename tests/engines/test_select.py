@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from legato.engines.base import Model
+from legato.engines.chatting import chats
 from legato.engines.select import Choice, pick_engine
 from legato.errors import EngineUnavailableError, ModelNotFoundError, SettingsError
 from legato.testing.clock import virtual_time
@@ -44,7 +45,7 @@ class Machine:
 
 
 def has(name: str, *, loaded: bool | None = None) -> Model:
-    return Model(name, "ollama", loaded=loaded)
+    return Model(name, "ollama", loaded=loaded, chats=chats(name))
 
 
 async def test_an_ollama_with_a_model_is_taken_and_nothing_else_is_touched() -> None:

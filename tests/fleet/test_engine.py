@@ -489,6 +489,14 @@ async def test_llama3_and_its_latest_are_one_model(build: Callable[..., Any]) ->
     task.cancel()
 
 
+async def test_where_no_model_is_named_it_is_one_that_chats(house: Any) -> None:
+    agent = house.agent("nomic-embed-text", "m")
+    assert [model.chats for model in await house.fleet.models()] == [False, True]
+    task, _ = await house.ask(model="")
+    assert agent.job["model"] == "m"
+    task.cancel()
+
+
 async def test_an_agent_that_ended_is_gone_at_once(house: Any) -> None:
     agent = house.agent()
     agent.say("drain")

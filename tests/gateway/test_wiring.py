@@ -4,6 +4,9 @@ import logging
 from pathlib import Path
 
 import pytest
+from tests.doubles.ollama import OllamaDouble, Scripted
+
+from legato.errors import SettingsError
 
 from .server import serving, settings_for
 
@@ -25,3 +28,21 @@ async def test_it_says_who_answers(
     caplog.set_level(logging.INFO, "legato")
     async with serving(settings_for(tmp_path, assistants={"default": assistant})):
         assert sentence in caplog.messages
+
+
+@pytest.mark.parametrize("others", [{"plain": Scripted([])}, {}])
+async def test_a_model_that_only_embeds_is_not_the_one_that_answers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, others: dict[str, Scripted]
+) -> None:
+    caplog.set_level(logging.INFO, "legato")
+    async with OllamaDouble({"vectors": Scripted([], family="bert", loaded=True), **others}) as double:
+        settings = settings_for(
+            tmp_path, assistants={"default": {"engine": "ollama"}}, engines={"ollama": {"url": double.url}}
+        )
+        if others:
+            async with serving(settings):
+                assert any("plain" in message for message in caplog.messages)
+        else:
+            with pytest.raises(SettingsError, match="has no model to chat with"):
+                async with serving(settings):
+                    pass

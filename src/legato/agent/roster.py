@@ -137,9 +137,9 @@ async def _models(engine: Engine) -> tuple[Model, ...]:
 
 
 def _chosen(source: Source) -> list[tuple[str, Model]]:
-    """The models on offer, under the names by which they are offered."""
+    """The models on offer, under the names by which they are offered. One that does not chat must be named."""
     if not source.names:
-        return [(short(model.name), model) for model in source.listed]
+        return [(short(model.name), model) for model in source.listed if model.chats]
     found = [(name, _named(source.listed, name)) for name in source.names]
     return [(name, model) for name, model in found if model is not None]
 

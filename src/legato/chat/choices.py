@@ -45,7 +45,9 @@ async def eligible(speaker: Speaker) -> list[Model]:
     if named is not None and not named:
         return []
     models = [model for model in await speaker.engine.models() if model.engine == speaker.engine.name]
-    return [model for model in models if named is None or model.name in (*named, speaker.model)]
+    if named is None:
+        return [model for model in models if model.chats or model.name == speaker.model]
+    return [model for model in models if model.name in (*named, speaker.model)]
 
 
 def pick(models: Sequence[Model], name: str) -> str:

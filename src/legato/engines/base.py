@@ -90,7 +90,7 @@ class Capabilities(Struct, frozen=True):
 
 
 class Model(Struct, frozen=True, omit_defaults=True):
-    """A model that an engine offers. `size` is in bytes."""
+    """A model that an engine offers. `size` is in bytes. One that does not chat only embeds, or ranks."""
 
     name: str
     engine: str
@@ -98,6 +98,7 @@ class Model(Struct, frozen=True, omit_defaults=True):
     size: int | None = None
     context: int | None = None
     detail: str | None = None
+    chats: bool = True
 
 
 class Health(Struct, frozen=True):

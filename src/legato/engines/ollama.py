@@ -144,6 +144,7 @@ class OllamaEngine:
                 size=one.size,
                 context=loaded[one.name].context_length if one.name in loaded else None,
                 detail=one.details.sentence if one.details else None,
+                chats=one.chats,
             )
             for one in there.models or ()
         )

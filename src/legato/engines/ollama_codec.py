@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct, field
 
 from legato.engines.base import Capabilities, Out, Outcome, Request, ToolCall
+from legato.engines.chatting import chats
 from legato.engines.history import Said, base64_of, error_text, functions, object_of, told
 from legato.engines.lines import Lines, TooLargeError
 from legato.errors import EngineBrokeError
@@ -229,6 +230,7 @@ class Shown(Struct):
 class Described(Struct):
     """`details` of a model in `/api/tags` and `/api/ps`."""
 
+    family: str = ""
     parameter_size: str = ""
     quantization_level: str = ""
 
@@ -244,6 +246,10 @@ class Listed(Struct):
     size: int | None = None
     details: Described | None = None
     context_length: int | None = None
+
+    @property
+    def chats(self) -> bool:
+        return chats(self.name, self.details.family if self.details else "")
 
 
 class Listing(Struct):

@@ -13,6 +13,7 @@ from yarl import URL
 from legato.engines import openai_codec as codec
 from legato.engines.aloud import Aloud
 from legato.engines.base import Capabilities, Health, Model, Out, Outcome, Request
+from legato.engines.chatting import chats
 from legato.engines.http import Answer, ConnectionBrokeError, HttpServer
 from legato.errors import (
     EngineError,
@@ -135,7 +136,9 @@ class OpenAIEngine:
             raise
         except EngineError as error:
             raise EngineUnavailableError(error.message) from error
-        return tuple(Model(name=one.id, engine=self._name, context=one.context) for one in listed)
+        return tuple(
+            Model(name=one.id, engine=self._name, context=one.context, chats=chats(one.id)) for one in listed
+        )
 
     async def health(self) -> Health:
         try:

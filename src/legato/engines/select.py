@@ -55,9 +55,14 @@ async def pick_engine(
 
 
 def _suited(models: Sequence[Model], wanted: str | None) -> Model | None:
-    """The model that is wanted, or else one that is loaded, or else the first that can chat."""
+    """The model that is wanted, or else the first to chat with."""
     if wanted is not None:
         names = (wanted, f"{wanted}:latest")
         return next((model for model in models if model.name in names), None)
-    chatting = [model for model in models if "embed" not in model.name]
+    return first_to_chat(models)
+
+
+def first_to_chat(models: Sequence[Model]) -> Model | None:
+    """The model to chat with where nobody names one: one that is loaded, or else the first. None where none chats."""
+    chatting = [model for model in models if model.chats]
     return next((model for model in chatting if model.loaded), chatting[0] if chatting else None)

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from legato.engines.base import SILENT, Capabilities, Health, Model, Out, Outcome, Request
+from legato.engines.chatting import chats
 from legato.fleet.decisions import Rules
 from legato.fleet.desk import Desk
 from legato.fleet.member import AgentCount, AgentView, FleetView, Member, ModelView
@@ -182,6 +183,7 @@ class FleetEngine:
             size=next((each.size for each in facts if each.size is not None), None),
             context=min((each.context for each in facts if each.context is not None), default=None),
             detail=f"Agents that have it: {len(facts)}.",
+            chats=chats(name),
         )
 
     async def _settle(self, model: str) -> None:
@@ -198,8 +200,9 @@ class FleetEngine:
             stop()
 
     def _any_model(self) -> str:
-        """The first model of the agents, one that is loaded before the others."""
-        facts = [each for member in self.desk.members.values() for each in member.facts.values()]
+        """The first model of the agents that chats, one that is loaded before the others."""
+        members = self.desk.members.values()
+        facts = [each for member in members for each in member.facts.values() if chats(each.name)]
         return min(facts, key=lambda each: not each.loaded).name if facts else ""
 
     def _facts(self, model: str) -> list[Facts]:

@@ -10,7 +10,7 @@ from legato.engines.demo import DEFAULT_MODEL, DemoEngine, full_name
 from legato.engines.llama.engine import LlamaEngine
 from legato.engines.ollama import OllamaEngine
 from legato.engines.openai import OpenAIEngine
-from legato.engines.select import Choice, pick_engine
+from legato.engines.select import Choice, first_to_chat, pick_engine
 from legato.errors import EngineError, EngineUnavailableError, SettingsError
 from legato.gateway.settings import Settings
 
@@ -143,9 +143,9 @@ def _told_by(model: str | None) -> str | None:
 
 
 async def _first_model(engine: Engine, name: str) -> str:
-    """The model to ask where none is named: one that is loaded, else the first.
+    """The model to ask where none is named.
 
-    :raises SettingsError: the engine has none, or does not tell.
+    :raises SettingsError: the engine has none that chats, or does not tell.
     """
     try:
         models = await engine.models()
@@ -153,6 +153,8 @@ async def _first_model(engine: Engine, name: str) -> str:
         raise SettingsError(
             f"{error.message} Or name a model with --model, and it is asked for when it is needed."
         ) from None
-    if not models:
-        raise SettingsError(f"The engine {name} has no model. Get one, or name one with --model.")
-    return next((model.name for model in models if model.loaded), models[0].name)
+    found = first_to_chat(models)
+    if found is None:
+        what = "no model to chat with" if models else "no model"
+        raise SettingsError(f"The engine {name} has {what}. Get one, or name one with --model.")
+    return found.name
