@@ -74,6 +74,11 @@ def test_what_does_not_go_together_is_said(asked: dict[str, object]) -> None:
         made(**asked)
 
 
+def test_one_address_for_two_engines_is_told_as_that() -> None:
+    with pytest.raises(InvalidError, match="--engine names two"):
+        made(engines=("ollama", "openai"), url="http://x")
+
+
 def test_a_demo_model_that_does_not_exist_is_said() -> None:
     with pytest.raises(ModelNotFoundError, match="It has demo:echo, demo:markov, demo:canned"):
         made(models=("demo:nope",))

@@ -204,6 +204,16 @@ async def test_an_engine_that_says_nothing_is_an_error_not_an_answer(house: Hous
     assert "said nothing" in (message.detail or "")
 
 
+async def test_one_that_comes_to_its_limit_before_a_word_is_told_so(house: House) -> None:
+    conversation, reply, run = await say(house, "Hello")
+    heard = Heard()
+    await house.service.follow(ADA, conversation, heard)
+    run.finish("length")
+    message = await heard.ended(reply)
+    assert message.status == "interrupted"
+    assert "limit of its tokens" in (message.detail or "")
+
+
 async def test_regenerating_is_a_branch_beside_the_first(house: House) -> None:
     conversation, first = await exchange(house, "Hello", "Hi.")
     begun = await house.service.regenerate(ADA, conversation, first)

@@ -94,6 +94,26 @@ class TestWithoutTrouble:
 
 class TestBeforeTheFirstWord:
     @virtual_time
+    async def test_an_engine_that_asks_for_a_pause_gets_it(self) -> None:
+        house = House(backup=False, backoff=1)
+        task = house.ask()
+        await house.fail(
+            EngineUnavailableError("No room.", retry_after=7), EngineUnavailableError("No room.")
+        )
+        (await house.primary.asked()).finish()
+        await task
+        assert now() == pytest.approx(7 + 2)
+
+    @virtual_time
+    async def test_one_that_asks_for_a_long_pause_is_left_to_its_backup(self) -> None:
+        house = House(engines=2, backoff=1)
+        task = house.ask()
+        await house.fail(EngineUnavailableError("No room.", retry_after=60))
+        (await house.backup.asked()).finish()
+        await task
+        assert (len(house.primary.runs), now()) == (1, 0)
+
+    @virtual_time
     async def test_a_failure_is_tried_again_after_pauses_that_double(self) -> None:
         house = House(backup=False, backoff=1)
         task = house.ask()

@@ -175,6 +175,11 @@ def test_what_is_no_reply_is_told_in_a_sentence(sent: bytes, says: str) -> None:
         read(sent)
 
 
+def test_a_page_without_a_line_end_is_not_ollama_either() -> None:
+    with pytest.raises(EngineBrokeError, match="not Ollama"):
+        read(b"<html>login</html>")[1].end()
+
+
 def test_an_ending_that_counts_nothing_promises_nothing() -> None:
     outcome = read(END)[1].end()
     assert outcome.timings is not None

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.doubles.openai import DONE, OpenAIDouble, Script, chunk, said
 
+from legato.engines import openai
 from legato.engines.base import Capabilities, Request, Turn
 from legato.engines.openai import OpenAIEngine, base_url
 from legato.errors import (
@@ -86,6 +87,18 @@ async def test_a_reply_that_is_whole_leaves_its_connection_to_the_next(
     for _ in range(3):
         await engine.generate(PLAIN, Recorder())
     assert len(double.peers) == 1
+
+
+async def test_a_reply_that_has_ended_is_whole_though_the_server_says_no_more(
+    double: OpenAIDouble, engine: OpenAIEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai, "_COST_SECONDS", 0.05)
+    double.script = Script([chunk({"content": "The"}, "stop"), asyncio.Event()])
+    out = Recorder()
+    async with asyncio.timeout(10):
+        assert (await engine.generate(PLAIN, out)).reason == "stop"
+    assert out.said == "The"
+    await asyncio.wait_for(double.gone.wait(), 10)
 
 
 async def test_a_connection_that_breaks_behind_the_ending_does_not_break_the_reply(

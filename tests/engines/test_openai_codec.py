@@ -232,6 +232,26 @@ def test_what_cannot_be_read_yet_is_a_sign_of_life_and_what_opens_the_reply_is_n
     assert (out.signs, out.said, out.thought) == (4, "word", "thought")
 
 
+def test_arguments_as_an_object_and_content_in_parts_are_read_too() -> None:
+    parts = [{"type": "text", "text": "one "}, {"type": "image_url"}, {"type": "text", "text": "two"}]
+    out, reply = read(
+        event({"content": parts}),
+        calling(index=0, id="a", function={"name": "f", "arguments": {"x": 1}}),
+        event({}, "tool_calls"),
+    )
+    reply.end()
+    assert (out.said, out.calls) == ("one two", [ToolCall("a", "f", '{"x":1}')])
+
+
+@pytest.mark.parametrize(
+    "sent", [b'{"object":"chat.completion","choices":[]}', b"<html>login</html>", b" \n[1]"]
+)
+def test_what_is_no_stream_is_told_as_something_else(sent: bytes) -> None:
+    _, reply = read(sent)
+    with pytest.raises(EngineBrokeError, match="no stream of a chat completion"):
+        reply.end()
+
+
 def test_calls_that_all_have_index_zero_or_none_are_told_apart_by_their_ids() -> None:
     for index in ({"index": 0}, {}):
         out, reply = read(
@@ -279,6 +299,9 @@ def test_llama_cpp_tells_how_far_it_has_read_and_how_long_it_took() -> None:
         (b'data: {"error":{"code":500,"message":"boom"}}\n\n', EngineBrokeError, "boom"),
         (b'data: {"error":{"code":429,"message":"busy"}}\n\n', EngineBrokeError, "busy"),
         (b'data: {"error":{"code":400,"message":"too long"}}\n\n', EngineRefusedError, "too long"),
+        (b'event: error\ndata: {"message":"boom"}\n\n' + DONE, EngineBrokeError, "boom"),
+        (b'event: error\ndata: {"error":{"code":400,"message":"boom"}}\n\n', EngineRefusedError, "boom"),
+        (b"event: error\ndata: boom\n\n", EngineBrokeError, "boom"),
         (event({}, "content_filter"), EngineRefusedError, "filter"),
         (event({}, "error"), EngineBrokeError, "broke off"),
         (b"data: <html>\n\n", EngineBrokeError, "URL"),

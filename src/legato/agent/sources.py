@@ -45,7 +45,13 @@ def make_sources(asked: Asked, environ: Mapping[str, str], directory: Path) -> t
     names = tuple(
         dict.fromkeys(each for engine in asked.engines for each in _meant(engine, files, demos, others))
     )
-    if asked.url is not None and sum(name in ("ollama", "openai") for name in names) != 1:
+    elsewhere = sum(name in ("ollama", "openai") for name in names)
+    if asked.url is not None and elsewhere > 1:
+        raise InvalidError(
+            "--url is the address of one engine, and --engine names two that have one. Give them in OLLAMA_HOST "
+            "and OPENAI_BASE_URL instead, or run an agent for each."
+        )
+    if asked.url is not None and not elsewhere:
         raise InvalidError(
             "--url needs --engine ollama or --engine openai beside it: it does not say what answers at that address."
         )

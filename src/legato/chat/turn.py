@@ -27,6 +27,7 @@ SHORT = 4000
 
 SILENT = "The model said nothing. Try again, or ask another model."
 SILENT_WITH_TOOLS = "The model used its tools and then said nothing. Try again, or ask another model."
+CUT = "The model came to the limit of its tokens before it had said anything. Allow more (`num_predict`), or ask for less."
 ENOUGH = "It has used its tools as often as it may, and answers with what it has."
 TOO_OFTEN = (
     "The model asked for its tools again and again, as often as it may, and came to no answer. "
@@ -112,7 +113,8 @@ async def run(
         reply.log.append(ToolFinished(call, last_word, failed=True))
     silent = not fold.text.strip() and not voice.withheld
     if isinstance(end, Finished) and end.reason != "stopped" and silent:
-        end = Failed("empty", SILENT_WITH_TOOLS if fold.tools else SILENT)
+        cut = end.reason == "length"
+        end = Failed("empty", CUT if cut else SILENT_WITH_TOOLS if fold.tools else SILENT)
     fold = disclaim(reply.log, reply.speaker.assistant.disclaimer, voice.withheld)
     state: State | None = fold.state
     outcome = spent.outcome

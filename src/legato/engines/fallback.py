@@ -28,6 +28,9 @@ from legato.stream import State
 ATTEMPTS = 3
 """How often one candidate is tried for one reply, at most."""
 
+LONGEST_PAUSE = 10.0
+"""Seconds after which an engine may ask to be tried again (`retry_after`), and is; one that asks for more is not."""
+
 
 class Candidate(NamedTuple):
     """An engine, and the model to ask it for; None means the one that the request names."""
@@ -52,8 +55,9 @@ class Patience(Struct, frozen=True):
 class FallbackEngine:
     """Tries its candidates in order until one speaks; from its first word on, the reply is its own.
 
-    While nothing was shown, an attempt that failed or was silent is made again, after a pause that doubles, unless this
-    candidate has cost more than `timeout` already; then the next candidate is asked. A model that is not there is not
+    While nothing was shown, an attempt that failed or was silent is made again, after a pause that doubles, or as long as
+    the engine asks for, unless that is too long or this candidate has cost more than `timeout` already; then the next
+    candidate is asked. A model that is not there is not
     asked for twice. A refusal is final, but for candidates on another engine: what was refused (a key, a context too
     long) may be taken there. After a word, a thought or a tool call was shown, a failure is raised as it is.
 
@@ -173,7 +177,7 @@ class FallbackEngine:
         begun = clock()
         for attempt in range(ATTEMPTS):
             if attempt:
-                await self._pause(backend, attempt, out)
+                await self._pause(backend, attempt, out, _wanted_pause(failure))
             if (leave := backend.breaker.admit(clock())) is None:
                 break
             if troubles and not attempt:
@@ -193,15 +197,16 @@ class FallbackEngine:
                 if watch.shown:
                     raise
                 failure = error
-                spent = clock() - begun >= patience.timeout
+                spent = clock() - begun >= patience.timeout or _wanted_pause(error) > LONGEST_PAUSE
                 if spent or not error.retryable or not backend.breaker.closed:
                     break
         return _Trouble(backend, failure, backend.breaker.wait(clock()))
 
-    async def _pause(self, backend: "_Backend", attempt: int, out: Out) -> None:
+    async def _pause(self, backend: "_Backend", attempt: int, out: Out, wanted: float) -> None:
         detail = f"{backend.label} does not answer. Trying again ({attempt + 1} of {ATTEMPTS})."
         out.state(State("queued", model=backend.model, detail=detail))
-        await asyncio.sleep(self._patience.backoff * 2 ** (attempt - 1) * (0.5 + self._chance() / 2))
+        pause = self._patience.backoff * 2 ** (attempt - 1) * (0.5 + self._chance() / 2)
+        await asyncio.sleep(max(pause, wanted))
 
     @staticmethod
     async def _once(backend: "_Backend", leave: Pass, watch: Watch, request: Request) -> Outcome:
@@ -260,6 +265,11 @@ class _Trouble(NamedTuple):
         first = _parted(why)[0].rstrip(".")
         own = f"{self.backend.model} "
         return f"it {first.removeprefix(own)}" if first.startswith(own) else first or "it does not say why"
+
+
+def _wanted_pause(error: EngineError | None) -> float:
+    """The seconds that an engine asks to be left alone."""
+    return (error.retry_after or 0.0) if isinstance(error, EngineUnavailableError) else 0.0
 
 
 def _parted(message: str) -> tuple[str, str]:

@@ -151,7 +151,8 @@ class ChatReply:
             try:
                 _decode(rest)
             except (msgspec.DecodeError, UnicodeDecodeError):
-                return
+                if rest.lstrip().startswith(b"{"):
+                    return
             self._read(rest)
 
     def _read(self, data: bytes) -> None:

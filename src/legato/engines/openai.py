@@ -4,6 +4,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from legato.errors import (
     EngineUnavailableError,
     ModelNotFoundError,
 )
+
+_COST_SECONDS = 2.0
+"""How long what follows the end of a reply is waited for."""
 
 _HEALTH_SECONDS = 4.5
 _KNOWN_SECONDS = 300.0
@@ -94,11 +98,9 @@ class OpenAIEngine:
             if answer.status != 200:
                 raise await self._refusal(answer, request.model)
             try:
-                while data := await answer.more():
+                while not reply.ended and (data := await answer.more()):
                     reply.feed(data)
-                    if reply.done:
-                        await answer.drain()
-                        break
+                await _read_cost(answer, reply)
             except ConnectionBrokeError:
                 if not reply.ended:
                     raise
@@ -186,6 +188,16 @@ class OpenAIEngine:
         if status in _REFUSED:
             return EngineRefusedError(f"{who} refuses the request: {said or status}.")
         return self._server.unexpected(status, answer.headers, said)
+
+
+async def _read_cost(answer: Answer, reply: codec.CompletionReply) -> None:
+    """The reply has ended. What it cost may follow, and `[DONE]`, or nothing on a connection that stays open."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_COST_SECONDS):
+            while not reply.done and (data := await answer.more()):
+                reply.feed(data)
+    if reply.done:
+        await answer.drain()
 
 
 def _new_id() -> str:

@@ -24,7 +24,7 @@ _OF_OLLAMA = frozenset(
 
 class _FunctionDelta(Struct):
     name: str | None = None
-    arguments: str | None = None
+    arguments: str | dict[str, Any] | None = None
 
 
 class _CallDelta(Struct):
@@ -33,8 +33,12 @@ class _CallDelta(Struct):
     function: _FunctionDelta | None = None
 
 
+class _TextPart(Struct):
+    text: str | None = None
+
+
 class _Delta(Struct):
-    content: str | None = None
+    content: str | list[_TextPart] | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -152,6 +156,7 @@ class CompletionReply:
     __slots__ = (
         "_calls",
         "_events",
+        "_head",
         "_index",
         "_model",
         "_new_id",
@@ -172,6 +177,7 @@ class CompletionReply:
         self._calls: list[_Call] = []
         self._index: dict[int, _Call] = {}
         self._model = ""
+        self._head = b""
         self._opened = False
         self._reason: str | None = None
         self._usage: _Usage | None = None
@@ -185,6 +191,7 @@ class CompletionReply:
         :raises EngineBrokeError: it tells of an error, or this is not the protocol.
         :raises EngineRefusedError: it tells that the request is at fault, or its filter stopped the reply.
         """
+        self._head = self._head or data.lstrip()[:1]
         try:
             events = self._events.feed(data)
         except TooLargeError:
@@ -196,6 +203,8 @@ class CompletionReply:
                 return
             if event.data.strip() == b"[DONE]":
                 self.done = True
+            elif event.name == b"error":
+                raise self._failure(_error_of(event.data))
             elif event.data.strip():
                 self._read(event.data)
 
@@ -210,6 +219,10 @@ class CompletionReply:
         :raises EngineBrokeError: there was no ending. Ollama's `/v1` and others hide a broken reply so.
         """
         reason = self._reason
+        if not self.ended and self._head in (b"{", b"[", b"<"):
+            raise EngineBrokeError(
+                f"{self._who} sent no stream of a chat completion, but something else. Check the URL."
+            )
         if not self.ended:
             raise EngineBrokeError(f"{self._who} broke off in the middle of the reply. Try again.")
         calls = [call for call in self._calls if call.name] if reason != "length" else []
@@ -254,6 +267,8 @@ class CompletionReply:
             if reasoning:
                 self._out.reasoning(reasoning)
             text = delta.content or delta.refusal
+            if isinstance(text, list):
+                text = "".join(part.text or "" for part in text)
             # What opens the reply some servers send before they have begun to read the prompt.
             if text or delta.tool_calls or (self._opened and not reasoning):
                 self._out.text(text or "")
@@ -286,8 +301,11 @@ class CompletionReply:
                 self._index[delta.index] = known
         if delta.function is not None:
             known.name = delta.function.name or known.name
-            if delta.function.arguments:
-                known.arguments.append(delta.function.arguments)
+            arguments = delta.function.arguments
+            if isinstance(arguments, dict):
+                arguments = msgspec.json.encode(arguments).decode()
+            if arguments:
+                known.arguments.append(arguments)
 
     def _failure(self, error: object) -> EngineBrokeError | EngineRefusedError:
         said = error_text(error)
@@ -295,6 +313,15 @@ class CompletionReply:
         if isinstance(status, int) and 400 <= status < 500 and status not in (408, 429):
             return EngineRefusedError(f"{self._who} refuses the request: {said}.")
         return EngineBrokeError(f"{self._who} broke off in the middle of the reply: {said}.")
+
+
+def _error_of(data: bytes) -> object:
+    """What an event tells that calls itself an error."""
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return data.decode(errors="replace")
+    return (value.get("error") or value) if isinstance(value, dict) else value
 
 
 def _as_timings(timings: _Timings) -> Timings:
