@@ -167,6 +167,7 @@ def test_calls_without_a_name_of_their_own_get_one() -> None:
         (b"[1]\n", "not Ollama"),
         (b'{"message":{"content":7}}\n', "not Ollama"),
         (b'"\xff"\n', "not Ollama"),
+        (b'{"error":' + b"[" * 100_000 + b"\n", "not Ollama"),
         (b"x" * (LARGEST + 1), "larger"),
     ],
 )

@@ -302,6 +302,8 @@ def test_llama_cpp_tells_how_far_it_has_read_and_how_long_it_took() -> None:
         (b'event: error\ndata: {"message":"boom"}\n\n' + DONE, EngineBrokeError, "boom"),
         (b'event: error\ndata: {"error":{"code":400,"message":"boom"}}\n\n', EngineRefusedError, "boom"),
         (b"event: error\ndata: boom\n\n", EngineBrokeError, "boom"),
+        (b"event: error\ndata: " + b"[" * 100_000 + b"\n\n", EngineBrokeError, "broke off"),
+        (b'data: {"error":' + b"[" * 100_000 + b"\n\n", EngineBrokeError, "URL"),
         (event({}, "content_filter"), EngineRefusedError, "filter"),
         (event({}, "error"), EngineBrokeError, "broke off"),
         (b"data: <html>\n\n", EngineBrokeError, "URL"),

@@ -150,7 +150,7 @@ class ChatReply:
         if rest.strip():
             try:
                 _decode(rest)
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 if rest.lstrip().startswith(b"{"):
                     return
             self._read(rest)
@@ -160,7 +160,7 @@ class ChatReply:
             return
         try:
             line = _decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise EngineBrokeError(
                 "What answers is not Ollama: it sent a line that Ollama's protocol does not have. Check the URL."
             ) from None

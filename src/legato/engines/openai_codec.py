@@ -239,7 +239,7 @@ class CompletionReply:
     def _read(self, data: bytes) -> None:
         try:
             chunk = _decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise EngineBrokeError(
                 f"{self._who} sent something that the OpenAI protocol does not have. Check the URL."
             ) from None
@@ -319,7 +319,7 @@ def _error_of(data: bytes) -> object:
     """What an event tells that calls itself an error."""
     try:
         value = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return data.decode(errors="replace")
     return (value.get("error") or value) if isinstance(value, dict) else value
 
