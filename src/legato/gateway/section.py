@@ -30,6 +30,11 @@ def _trimmed(value: object) -> object:
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
+Stripped = Annotated[
+    Secret, BeforeValidator(lambda value: value.strip() if isinstance(value, str) else value)
+]
+"""A secret of any number of lines, without what stands around it."""
+
 Header = Annotated[SecretStr, BeforeValidator(_trimmed)]
 Key = Annotated[Header, Field(min_length=1)]
 """A secret that goes into a header, or is held against what came in one."""

@@ -15,7 +15,7 @@ from legato.chat.assistant import Assistant, OnUnwatched
 from legato.errors import SettingsError
 from legato.fleet.decisions import Rules
 from legato.gateway.media_settings import AttachmentsSettings, AudioSettings
-from legato.gateway.section import Header, Key, Keys, Section, Words
+from legato.gateway.section import Header, Key, Keys, Section, Stripped, Words
 from legato.gateway.tool_settings import ToolSettings
 
 EngineName = Literal["auto", "demo", "llama", "ollama", "openai", "fleet"]
@@ -65,7 +65,7 @@ class AuthSettings(Section):
     seconds by which the clock of whoever makes tokens may be ahead (`iat`, `nbf`); `exp` is taken to the letter.
     """
 
-    jwt_secret: Key | None = None
+    jwt_secret: Stripped | None = None
     jwks_url: Annotated[str | None, Field(pattern=r"^https?://\S+$")] = None
     audience: Annotated[str | None, Field(min_length=1)] = None
     issuer: Annotated[str | None, Field(min_length=1)] = None
