@@ -55,7 +55,10 @@ class _Asked(Struct, frozen=True):
 
 
 class ChatService(Keeping):
-    """The one core that all dialects and routes share. One object a server; all calls on the event loop's thread."""
+    """The one core that all dialects and routes share. One object a server; all calls on the event loop's thread.
+
+    `drained` is set when the server is about to stop: what is not written by then, the next server goes on with.
+    """
 
     def __init__(
         self,
@@ -99,6 +102,7 @@ class ChatService(Keeping):
         self._attachments = attachments
         self._speaking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._draining = False
+        self.drained = asyncio.Event()
         self.commands: Commands = make_commands(self)
 
     async def start(self) -> None:
@@ -111,6 +115,7 @@ class ChatService(Keeping):
         """Take no more messages and let running replies end for so long. The rest is left to the next server."""
         self._draining = True
         await self._runner.drain(seconds)
+        self.drained.set()
 
     async def close(self) -> None:
         """Leave what still runs, with all it said in the journal."""

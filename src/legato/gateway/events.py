@@ -64,7 +64,7 @@ class Events(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         leave = self.begin()
-        gone = asyncio.ensure_future(_disconnected(receive))
+        gone = asyncio.ensure_future(disconnected(receive))
         gone.add_done_callback(lambda _: self._wake.set())
         try:
             await self.opening()
@@ -132,6 +132,7 @@ class OpenEvents:
             events.cut()
 
 
-async def _disconnected(receive: Receive) -> None:
+async def disconnected(receive: Receive) -> None:
+    """Return when the client of a request is gone."""
     while (await receive())["type"] != "http.disconnect":
         pass

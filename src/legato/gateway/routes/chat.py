@@ -7,6 +7,8 @@ from uuid import uuid4
 import msgspec
 from fastapi import APIRouter, Request, Response
 from msgspec import Struct, field
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from legato.chat.commands import Asked, typed
 from legato.chat.ingress import Submission
@@ -15,9 +17,10 @@ from legato.chat.service import ChatService
 from legato.dialects.chunks import command_message
 from legato.dialects.views import message_view, timestamp
 from legato.dialects.watching import Ear
-from legato.errors import EngineError, NotFoundError
+from legato.errors import BusyError, EngineError, NotFoundError
 from legato.gateway.access import Asker
 from legato.gateway.body import answer, documented, read
+from legato.gateway.events import disconnected
 from legato.gateway.shapes import Problem
 from legato.message import AudioPart, ImagePart, TextPart
 from legato.protocol.messages import MessageView
@@ -60,7 +63,7 @@ async def chat(conversation: str, request: Request, asker: Asker, assistant: str
                 return answer(command_message(str(uuid4()), conversation, answered, now))
         else:
             begun = await service.send(person, submission)
-        return told(await ending.of(begun.reply.id))
+        return told(await ending.of(begun.reply.id, request.receive))
     finally:
         ending.leave()
 
@@ -75,7 +78,7 @@ def told(reply: Message) -> Response:
 
 
 class Ending(Ear):
-    """Waits for the end of a reply. It stays until then, also where the client does not: what was asked for is written."""
+    """Waits for the end of a reply. Its client watches by it, and what becomes of the reply where that goes, the assistant says."""
 
     def __init__(self, service: ChatService, person: Person, conversation: str) -> None:
         self._service = service
@@ -86,10 +89,11 @@ class Ending(Ear):
         self._end: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         service.attend(person, conversation, self)
 
-    async def of(self, reply: str) -> Message:
+    async def of(self, reply: str, receive: Receive) -> Message:
         """The reply as it was stored in the end.
 
         :raises NotFoundError: its conversation was deleted, or the person was removed from it; or it is of another one.
+        :raises BusyError: the server stops. :raises ClientDisconnect: the client is gone.
         """
         self._wanted = reply
         tree = await self._service.conversation(self._person, self._conversation)
@@ -98,7 +102,21 @@ class Ending(Ear):
         for message in (tree.messages.get(reply), self._ended.get(reply)):
             if message is not None:
                 self.on_message(message)
-        return await self._end
+        gone = asyncio.ensure_future(disconnected(receive))
+        stops = asyncio.ensure_future(self._service.drained.wait())
+        try:
+            await asyncio.wait((self._end, gone, stops), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            stops.cancel()
+        if self._end.done():
+            return self._end.result()
+        if gone.done():
+            raise ClientDisconnect
+        raise BusyError(
+            "The server is about to restart, and goes on with this reply then. Send the same again in a moment.",
+            2.0,
+        )
 
     def leave(self) -> None:
         self._service.unfollow(self._conversation, self)
