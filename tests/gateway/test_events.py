@@ -1,4 +1,4 @@
-"""What becomes of open event streams and sockets when the server stops."""
+"""What becomes of open event streams and sockets when the server stops, or a token runs out."""
 
 import asyncio
 import json
@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from tests.dialects.serving import AUTH, token
 
 from legato.gateway import server as server_module
 from legato.gateway.server import Server
@@ -183,6 +184,47 @@ async def test_a_reader_who_does_not_read_holds_nothing_up(tmp_path: Path) -> No
             await server._stopping
             while state.connections or state.tasks:
                 await asyncio.sleep(0.01)
+
+
+async def test_a_stream_does_not_outlive_its_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "EXPIRY_SECONDS", 0.05)
+    async with (
+        stopping(tmp_path, SLOW, **AUTH) as server,
+        calling(server, token("ada")) as http,
+        calling(server, token("ada", ttl=2)) as brief,
+    ):
+        _, reply = await asked(http)
+        path = f"/api/streams/{reply}"
+        async with (
+            brief.get("/api/fleet/stream") as fleet,
+            brief.get(path) as written,
+            http.get(path) as lasting,
+            asyncio.timeout(10),
+        ):
+            assert (fleet.status, written.status) == (200, 200)
+            assert (await lines(fleet))[-1] == ""
+            assert '"finished"' not in "".join(await lines(written))
+            await lasting.content.readuntil(b'"text"')
+            assert not lasting.content.at_eof()
+
+
+async def test_a_look_at_tokens_that_fails_is_not_the_last(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server_module, "EXPIRY_SECONDS", 0)
+    seen = asyncio.Event()
+
+    def fails(now: float) -> None:
+        raise RuntimeError("one of them is odd")
+
+    looking = asyncio.create_task(server_module._expire(fails, lambda now: seen.set()))
+    for _ in range(2):
+        async with asyncio.timeout(5):
+            await seen.wait()
+        seen.clear()
+    looking.cancel()
+    assert "one of them is odd" in caplog.text
+    caplog.clear()
 
 
 @pytest.mark.parametrize(("transport", "code"), [("direct", 4102), ("asgi", 1012)])

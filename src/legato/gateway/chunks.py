@@ -162,8 +162,8 @@ class TokenStream(Events):
 class FleetStream(Events):
     """The fleet's state, once at the start and then whenever it has changed."""
 
-    def __init__(self, open_events: OpenEvents, fleet: FleetEngine) -> None:
-        super().__init__(open_events)
+    def __init__(self, open_events: OpenEvents, fleet: FleetEngine, expires: float | None) -> None:
+        super().__init__(open_events, expires)
         self._fleet = fleet
         self._told = b""
         self._missed = False

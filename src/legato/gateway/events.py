@@ -15,13 +15,14 @@ class Events(Response):
     """It is over when `end` was called, and what was written before it is sent; when the client is gone; or when the server
     stops (`cut`). `owed` are the bytes that wait for the client.
 
-    `work` is what it tells, where a client that was cut off could not come back for the rest.
+    `work` is what it tells, where a client that was cut off could not come back for the rest. `expires` is when the client's
+    proof of identity runs out, in seconds since the epoch; None: never, or it is one answer, which is given to its end.
     """
 
     cache: ClassVar[bytes] = b"no-cache, no-transform"
     work: asyncio.Task[None] | None = None
 
-    def __init__(self, open_events: "OpenEvents") -> None:
+    def __init__(self, open_events: "OpenEvents", expires: float | None = None) -> None:
         self.status_code = 200
         self.background = None
         self.body = b""
@@ -32,6 +33,7 @@ class Events(Response):
         ]
         self.owed = 0
         self.over = False
+        self.expires = expires
         self._open = open_events
         self._chunks: list[bytes] = []
         self._wake = asyncio.Event()
@@ -117,6 +119,12 @@ class OpenEvents:
     def leave(self, events: Events) -> None:
         """It is over."""
         self._open.discard(events)
+
+    def expire(self, now: float) -> None:
+        """End those whose client's proof of identity ran out. `now` is in seconds since the epoch."""
+        for events in list(self._open):
+            if events.expires is not None and events.expires <= now:
+                events.end()
 
     async def drain(self, seconds: float) -> None:
         """Let those that cannot be gone on with come to their end, for so long. No more of them are begun."""

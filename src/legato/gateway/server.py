@@ -45,7 +45,7 @@ LEFT_SECONDS = 2.0
 """How long what then still runs is waited for: all that is to be kept is stored."""
 
 EXPIRY_SECONDS = 2.0
-"""How often sockets are held against the end of their tokens."""
+"""How often sockets and streams of events are held against the end of their tokens."""
 
 BACKLOG = 4096
 
@@ -162,7 +162,9 @@ class Server:
         )
         server = self._uvicorn = _uvicorn(app, doors, ready=self._ready, ending=wired.parts.events.close)
         self.address = http_address(settings.host, listening.getsockname()[1])
-        expiring = asyncio.create_task(_expire(dialects), name="token expiry")
+        expiring = asyncio.create_task(
+            _expire(dialects.expire, wired.parts.events.expire), name="token expiry"
+        )
         beside: asyncio.Task[None] | None = None
         if second is not None:
             self.agents_address = http_address(settings.host, second.getsockname()[1]).replace(
@@ -255,10 +257,16 @@ def _uvicorn(
     return _Uvicorn(config, ready, ending)
 
 
-async def _expire(dialects: Dialects) -> None:
+async def _expire(*expire: Callable[[float], None]) -> None:
     while True:
         await asyncio.sleep(EXPIRY_SECONDS)
-        dialects.expire(time.time())
+        for each in expire:
+            try:
+                each(time.time())
+            except Exception:
+                logger.exception(
+                    "Not all whose token has expired could be cut off; the next look tries it again"
+                )
 
 
 def _listen(host: str, port: int, flag: str = "--port") -> socket.socket:

@@ -66,7 +66,7 @@ class EventStream(Events):
         offset: int,
         reset: ResetReason | None,
     ) -> None:
-        super().__init__(open_events)
+        super().__init__(open_events, person.expires)
         self._service = service
         self._flusher = flusher
         self._person = person

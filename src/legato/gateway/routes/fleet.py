@@ -83,7 +83,7 @@ async def fleet(request: HttpRequest, asker: Asker) -> Response:
     """The agents, their slots, models and jobs, the rate of their tokens, and who waits. With `Accept: text/event-stream`
     it is `/api/fleet/stream`."""
     if "text/event-stream" in request.headers.get("accept", ""):
-        return FleetStream(asker.events, asker.here.fleet)
+        return FleetStream(asker.events, asker.here.fleet, asker.person.expires)
     return answer(asker.here.fleet.view(), headers={"cache-control": "no-store"})
 
 
@@ -95,4 +95,4 @@ async def fleet(request: HttpRequest, asker: Asker) -> Response:
 )
 async def stream(asker: Asker) -> Response:
     """The same, again whenever it has changed."""
-    return FleetStream(asker.events, asker.here.fleet)
+    return FleetStream(asker.events, asker.here.fleet, asker.person.expires)
