@@ -1,4 +1,4 @@
-"""How often people and agents are told, where every one of many things that happen would be something to tell."""
+"""How often people and agents are told, where every one of many things that happen would be something to tell; and of whom."""
 
 import asyncio
 from typing import Any
@@ -72,3 +72,14 @@ async def test_events_of_a_link_are_acknowledged_together_and_at_last(house: Any
     agent.end()
     await task
     assert [ack["offset"] for ack in agent.of("ack")] == [4]
+
+
+async def test_an_agent_is_called_by_one_line(house: Any) -> None:
+    for said, name in (
+        ("gpu\nWARNING legato: root\x1b[2K\u202e signed in", "gpu WARNING legato: root [2K signed in"),
+        ("Grüße 1", "Grüße 1"),
+    ):
+        house.agent(name=said)
+        assert house.fleet.view().agents[-1].name == name
+    house.agent(name="\n\x00 ")
+    assert house.fleet.view().agents[-1].name.startswith("agent ")

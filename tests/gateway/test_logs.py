@@ -119,6 +119,24 @@ def test_arguments_of_every_kind_are_scrubbed(log: tuple[logging.Logger, io.Stri
     assert "100% sure" in written.getvalue()
 
 
+def test_what_others_say_begins_no_line(log: tuple[logging.Logger, io.StringIO]) -> None:
+    logger, written = log
+    logger.warning("%s has joined", "a\nWARNING legato: root signed in\r\x1b[2K\u2028\u202e")
+    logger.warning("takes no job: a\nb\tc")
+    assert written.getvalue().splitlines() == [
+        r"a\nWARNING legato: root signed in\r\x1b[2K\u2028\u202e has joined",
+        "takes no job: a\\nb\tc",
+    ]
+
+
+def test_a_secret_that_stands_behind_the_end_of_a_line_is_hidden(
+    log: tuple[logging.Logger, io.StringIO],
+) -> None:
+    logger, written = log
+    logger.warning("a\n%s", "/ws?token=s3cret\nb")
+    assert written.getvalue() == "a\\n/ws?token=…\\nb\n"
+
+
 def test_tracebacks_are_scrubbed(log: tuple[logging.Logger, io.StringIO]) -> None:
     logger, written = log
     try:
@@ -126,7 +144,7 @@ def test_tracebacks_are_scrubbed(log: tuple[logging.Logger, io.StringIO]) -> Non
     except ConnectionError:
         logger.exception("failed", stack_info=True)
     assert "ConnectionError: cannot open wss://x/ws?token=…" in written.getvalue()
-    assert "Stack (most recent call last)" in written.getvalue()
+    assert "\nStack (most recent call last):\n" in written.getvalue()
 
 
 def test_a_line_that_cannot_be_formatted_is_still_written(log: tuple[logging.Logger, io.StringIO]) -> None:

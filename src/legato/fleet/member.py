@@ -14,8 +14,9 @@ MAX_NAME = 80
 
 
 def called(register: Register, id: str) -> str:  # noqa: A002 (it is what it is called)
-    """What an agent calls itself."""
-    return (register.name or f"agent {id[:6]}")[:MAX_NAME]
+    """What an agent calls itself: one line, in logs and in terminals too."""
+    name = "".join(each if each.isprintable() else " " for each in register.name or "")
+    return " ".join(name.split())[:MAX_NAME].rstrip() or f"agent {id[:6]}"
 
 
 class Member:

@@ -1,4 +1,4 @@
-"""No secret in a log line, whoever writes it: uvicorn logs whole paths, libraries log requests, errors quote what failed."""
+"""No secret in a log line, and no line that is not ours, whoever writes it: uvicorn logs whole paths, libraries log requests, errors quote what failed."""
 
 import logging
 import re
@@ -18,6 +18,7 @@ _QUOTED = re.compile(rf"(?i)([\"']{_NAME}[\"']\s{{0,8}}[:=,]\s{{0,8}}b?[\"'])((?
 _SCHEME = re.compile(r"(?i)\b(Bearer|Basic)(\s+)[A-Za-z0-9._~+/=%-]{2,}")
 _JWT = re.compile(r"\beyJ[\w-]{6,}(?:\.[\w-]*){0,4}")
 _API_KEY = re.compile(r"\b(sk|pk|rk|hf|gsk)([-_])[A-Za-z0-9_-]{12,}")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _USERINFO = re.compile(r"(://[^\s/:@\"']*:)[^\s/@\"']+@")
 
 
@@ -37,8 +38,15 @@ def _parameter(match: re.Match[str]) -> str:
     return f"{before}{name}={HIDDEN if _SECRET.fullmatch(unquote_plus(name)) else value}"
 
 
+def one_record(message: str) -> str:
+    r"""`message` with its control characters written as escapes (`\n`): what others say cannot end a line and begin another, or
+    steer a terminal."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], message)
+
+
 class Scrubber(logging.Filter):
-    """Put it on a handler, where it sees the records of every logger; `scrub_handlers` does."""
+    """Put it on a handler, where it sees the records of every logger; `scrub_handlers` does. Messages become one line;
+    tracebacks keep theirs."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.msg, str):
@@ -51,8 +59,8 @@ class Scrubber(logging.Filter):
             message = record.getMessage()
         except (TypeError, ValueError):
             message = f"{record.msg} {record.args}"
-            record.msg, record.args = scrub(message), ()
-        if (clean := scrub(message)) != message:
+            record.msg, record.args = message, ()
+        if (clean := one_record(scrub(message))) != message:
             record.msg, record.args = clean, ()
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
