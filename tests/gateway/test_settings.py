@@ -234,6 +234,11 @@ class TestWhatIsWrong:
             ("[assistants.a]\ntimeout = 0\n", 2, "[assistants.a] timeout must be more than 0, not 0."),
             ("[assistants.a]\nhistory = 0\n", 2, "[assistants.a] history must be at least 1, not 0."),
             (
+                '[assistants.a]\ndisclaimer = "Ask\\u0000me."\n',
+                2,
+                r"[assistants.a] disclaimer must hold no NUL character, not 'Ask\x00me.'.",
+            ),
+            (
                 '[engines.openai]\nurl = "vllm:80"\n',
                 2,
                 "[engines.openai] url must be an address that begins with http:// or https://, not 'vllm:80'.",
@@ -291,6 +296,17 @@ class TestWhatIsWrong:
         file = place.path / "legato.toml"
         file.write_bytes(b'[server]\nhost = "\xff"\n')
         assert place.complaint() == f"{file}, line 2: this is not UTF-8 text."
+
+
+class TestDisclaimers:
+    @pytest.mark.parametrize(
+        ("said", "meant"), [(" Ask me.\\n", "Ask me."), ("", None), (" \\n ", None), ("a\\n\\nb", "a\n\nb")]
+    )
+    def test_what_is_blank_around_one_is_no_part_of_it(
+        self, place: Place, said: str, meant: str | None
+    ) -> None:
+        place.write(f'[assistants.default]\ndisclaimer = "{said}"\n')
+        assert place.load().make_assistants()["default"].disclaimer == meant
 
 
 class TestSecrets:

@@ -189,6 +189,8 @@ def _must(error: ErrorDetails) -> str:
             return f"be at most {context['le']:.12g}"
         case "tuple_type" | "list_type":
             return "be a list"
+        case "nul":
+            return "hold no NUL character"
         case "dict_type" | "model_type" | "model_attributes_type":
             return "be a section of settings"
     return f"be otherwise ({error['msg'][:1].lower() + error['msg'][1:]})"

@@ -9,7 +9,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, SecretStr, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, model_validator
+from pydantic_core import PydanticCustomError
 
 from legato.chat.assistant import Assistant, OnUnwatched
 from legato.errors import SettingsError
@@ -115,6 +116,16 @@ class EnginesSettings(Section):
     llama: LlamaSettings = LlamaSettings()
 
 
+def _paragraph(text: str | None) -> str | None:
+    """Without what is blank around it, which nobody sees and storage may not keep; None where nothing is left."""
+    if text is not None and "\0" in text:
+        raise PydanticCustomError("nul", "hold no NUL character")
+    return text.strip() or None if text is not None else None
+
+
+Disclaimer = Annotated[str | None, AfterValidator(_paragraph)]
+
+
 class AssistantSettings(Section):
     """`[assistants.NAME]`: see `legato.chat.assistant.Assistant`, which it becomes."""
 
@@ -126,7 +137,7 @@ class AssistantSettings(Section):
     history: Annotated[int, Field(ge=1)] = 20
     timeout: Annotated[float, Field(gt=0)] = 300.0
     first_token_timeout: Annotated[float | None, Field(gt=0)] = None
-    disclaimer: str | None = None
+    disclaimer: Disclaimer = None
     tools: Words = ()
     models: Words | None = None
     tool_steps: Annotated[int, Field(ge=1, le=100)] = 8
