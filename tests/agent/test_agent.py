@@ -406,6 +406,30 @@ class TestStopping:
         run.release()
         await task
 
+    async def test_a_job_whose_turn_came_too_late_disturbs_no_end(self, door: Door) -> None:
+        engine = ScriptedEngine()
+        agent = Agent(door.url, Roster([Source(engine)]), pauses=lambda: repeat(60.0))
+        task = asyncio.create_task(agent.run())
+        await door.registered()
+        key = door.gateway.push("j", model="scripted")
+        await door.say()
+        run = await engine.asked()
+        run.hold()
+        door.gateway.cancel(key)
+        door.gateway.push("k", model="scripted")
+        await door.say()
+        await door.until(lambda: run.cancelled and agent.state.running)
+        await door.stop()
+        await door.until(lambda: agent.state.until)
+        for _ in range(3):
+            agent.stop()
+        await door.until(lambda: agent._ending)
+        run.release()
+        await task
+        assert agent.state.until is not None
+        agent._expire(agent.state.until)
+        assert agent.state.until is None
+
     async def test_where_nobody_is_there_to_be_told_it_ends(self) -> None:
         agent = Agent("ws://127.0.0.1:1/ws/agents", Roster([Source(DemoEngine())]))
         task = asyncio.create_task(agent.run())

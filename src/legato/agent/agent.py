@@ -262,7 +262,9 @@ class Agent:
                 case Start():
                     pass
                 case Abort(lease):
-                    self._jobs[lease].cancel()
+                    # One whose turn came while the agent was ending has no task.
+                    if (running := self._jobs.get(lease)) is not None:
+                        running.cancel()
                 case Preload(model):
                     loading = asyncio.create_task(self._load(model))
                     self._loads.add(loading)
