@@ -174,6 +174,19 @@ class TestTheLoop:
 
 
 class TestWhatGoesWrong:
+    async def test_half_a_character_in_arguments_is_told_to_the_tool_as_such(
+        self, open_workshop: Open
+    ) -> None:
+        bench = Bench()
+        shop = await open_workshop(bench)
+        conversation, reply, _, run = await shop.ask()
+        call_and_finish(run, ("a", "look", '{"at": "\\ud83d"}'))
+        second = await shop.engine.asked()
+        second.say("Right.")
+        second.finish()
+        assert (await ended(shop, conversation, reply)).status == "complete"
+        assert [arguments for arguments, _ in bench.runs] == [{"at": "\ufffd"}]
+
     @pytest.mark.parametrize(
         ("name", "arguments", "why"),
         [

@@ -126,6 +126,22 @@ def test_a_word_is_told_with_the_chunk_that_completes_its_line() -> None:
     assert out.words == ["one", " two", " three"]
 
 
+def test_a_character_whose_halves_come_apart_is_whole_and_half_of_one_is_told_as_such() -> None:
+    pieces = ("a \ud83d", "\ude00 b", "\ud83d")
+    for field in ("content", "thinking"):
+        out, reply = read(*[line(message={field: piece}) for piece in pieces], line(done=True))
+        reply.end()
+        assert (out.said if field == "content" else out.thought) == "a \U0001f600 b\ufffd"
+
+
+def test_half_a_character_in_a_call_is_told_as_such() -> None:
+    call = {"id": "c\ud83d", "function": {"name": "look\ude00", "arguments": {"a": ["\ud83d"]}}}
+    out, reply = read(line(message={"tool_calls": [call]}), line(done=True))
+    reply.end()
+    assert [(each.call, each.name) for each in out.calls] == [("c\ufffd", "look\ufffd")]
+    assert json.loads(out.calls[0].arguments) == {"a": ["\ufffd"]}
+
+
 def test_an_ending_needs_no_newline_and_blank_lines_mean_nothing() -> None:
     out, reply = read(b"\n\r\n", line(message={"content": "x"}), b"\n", END.rstrip())
     assert not reply.done

@@ -199,6 +199,35 @@ def test_thinking_is_read_under_both_its_names_and_only_once() -> None:
     assert out.thought == "ab"
 
 
+def test_a_character_whose_halves_come_apart_is_whole_and_half_of_one_is_told_as_such() -> None:
+    pieces = ("a \ud83d", "\ude00 b", "\ud83d", "c \ude00", "\ud83d")
+    for field in ("content", "reasoning"):
+        out, reply = read(*[event({field: piece}) for piece in pieces], event({}, "stop"), DONE)
+        reply.end()
+        said = out.said if field == "content" else out.thought
+        assert said == "a \U0001f600 b\ufffdc \ufffd\ufffd"
+
+
+def test_halves_of_characters_in_calls_are_joined_or_told_as_such() -> None:
+    out, reply = read(
+        calling(index=0, id="c\ud83d", function={"name": "look\ud83d", "arguments": '{"a": "\ud83d'}),
+        calling(index=0, function={"arguments": '\ude00\ude00"}'}),
+        event({}, "tool_calls"),
+    )
+    reply.end()
+    assert out.calls == [ToolCall("c\ufffd", "look\ufffd", '{"a": "\U0001f600\ufffd"}')]
+
+
+@given(st.text(st.characters(exclude_categories=())), st.data())
+def test_whatever_text_is_cut_into_units_of_utf_16_arrives_whole(text: str, drawn: st.DataObject) -> None:
+    units = text.encode("utf-16-le", "surrogatepass")
+    at = drawn.draw(st.integers(0, len(units) // 2)) * 2
+    pieces = [half.decode("utf-16-le", "surrogatepass") for half in (units[:at], units[at:])]
+    out, reply = read(*[event({"content": piece}) for piece in pieces], event({}, "stop"))
+    reply.end()
+    assert out.said == units.decode("utf-16-le", "replace")
+
+
 def test_only_the_first_choice_is_read() -> None:
     out, _ = read(b'data: {"choices":[{"index":1,"delta":{"content":"x"}}]}\n\n')
     assert out.events == []

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from legato.chat.conversation import Tree
-from legato.chat.ingress import clean_text
+from legato.chat.ingress import clean_text, lenient
 from legato.engines.base import ToolCall
 from legato.message import Part, TextPart, ToolCallPart, ToolResultPart
 from legato.storage.base import Message
@@ -57,7 +57,7 @@ def decide(call: ToolCall, tools: Mapping[str, Tool], number: int) -> Ready | Re
     if len(call.arguments) > ARGUMENTS:
         return Refusal(f"The arguments are too long: {ARGUMENTS:,} characters at most.")
     try:
-        arguments = msgspec.json.decode(call.arguments or "{}")
+        arguments = lenient(msgspec.json.decode, (call.arguments or "{}").encode())
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError) as error:
         return Refusal(f"The arguments are not JSON ({error}). Write one JSON object.")
     if arguments is None:

@@ -157,3 +157,8 @@ def error_text(error: object) -> str:
         error = error.get("message") or error.get("error") or error
     text = error if isinstance(error, str) else msgspec.json.encode(error).decode()
     return text.strip().rstrip(".")[:500]
+
+
+def inside(who: str) -> str:
+    """What a server is called where a sentence does not begin with it."""
+    return f"the{who[3:]}" if who.startswith("The ") else who

@@ -13,6 +13,7 @@ import aiohttp
 from yarl import URL
 
 from legato import __version__
+from legato.engines.history import inside
 from legato.engines.lines import LARGEST
 from legato.errors import EngineBrokeError, EngineUnavailableError, SettingsError
 from legato.loopback import is_loopback
@@ -24,11 +25,6 @@ _LARGE = 256 * 1024
 
 class ConnectionBrokeError(EngineBrokeError):
     """The connection ended before the answer did."""
-
-
-def inside(who: str) -> str:
-    """What a server is called where a sentence does not begin with it."""
-    return f"the{who[3:]}" if who.startswith("The ") else who
 
 
 class Answer:

@@ -3,6 +3,7 @@
 The wire is that of Ollama 0.17 (its `docs/api.md`, and recordings in `tests/data/ollama`).
 """
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from msgspec import Struct, field
 
 from legato.engines.base import Capabilities, Out, Outcome, Request, ToolCall
 from legato.engines.chatting import chats
+from legato.engines.halves import Halves, lenient, whole
 from legato.engines.history import Said, base64_of, error_text, functions, object_of, told
 from legato.engines.lines import Lines, TooLargeError
 from legato.errors import EngineBrokeError
@@ -102,13 +104,15 @@ class ChatReply:
     `new_id` names tool calls of versions that do not name them.
     """
 
-    __slots__ = ("_calls", "_last", "_lines", "_new_id", "_out", "done")
+    __slots__ = ("_calls", "_last", "_lines", "_new_id", "_out", "_text", "_thought", "done")
 
     def __init__(self, out: Out, new_id: Callable[[], str]) -> None:
         self._out = out
         self._new_id = new_id
         self._lines = Lines()
         self._calls = False
+        self._text = Halves()
+        self._thought = Halves()
         self._last: _Line | None = None
         self.done = False
         """Whether the ending was read: nothing more is to come."""
@@ -140,7 +144,7 @@ class ChatReply:
         reason = last.done_reason
         return Outcome(
             reason="tool_calls" if self._calls else "length" if reason == "length" else "stop",
-            model=last.model or "",
+            model=whole(last.model or ""),
             usage=Usage(last.prompt_eval_count, last.eval_count),
             timings=_timings(last),
         )
@@ -149,17 +153,25 @@ class ChatReply:
         rest = self._lines.rest()
         if rest.strip():
             try:
-                _decode(rest)
+                lenient(_decode, rest, _Line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 if rest.lstrip().startswith(b"{"):
                     return
             self._read(rest)
 
+    def _think(self, text: str) -> None:
+        if text:
+            self._out.reasoning(text)
+
+    def _say(self, text: str) -> None:
+        if text:
+            self._out.text(text)
+
     def _read(self, data: bytes) -> None:
         if self.done or not data.strip():
             return
         try:
-            line = _decode(data)
+            line = lenient(_decode, data, _Line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise EngineBrokeError(
                 "What answers is not Ollama: it sent a line that Ollama's protocol does not have. Check the URL."
@@ -169,22 +181,30 @@ class ChatReply:
         message = line.message
         if message is not None:
             if message.thinking:
-                self._out.reasoning(message.thinking)
+                self._think(self._thought.more(message.thinking))
             if message.content or not message.thinking:
-                self._out.text(message.content or "")
+                self._out.text(self._text.more(message.content or ""))
             for call in message.tool_calls or ():
                 self._calls = True
-                arguments = call.function.arguments
                 self._out.tool_call(
                     ToolCall(
-                        call.id or self._new_id(),
-                        call.function.name,
-                        msgspec.json.encode({} if arguments is None else arguments).decode(),
+                        whole(call.id) if call.id else self._new_id(),
+                        whole(call.function.name),
+                        _written(call.function.arguments),
                     )
                 )
         if line.done:
+            self._think(self._thought.rest())
+            self._say(self._text.rest())
             self._last = line
             self.done = True
+
+
+def _written(arguments: Any) -> str:
+    try:
+        return msgspec.json.encode({} if arguments is None else arguments).decode()
+    except UnicodeEncodeError:
+        return whole(json.dumps(arguments, ensure_ascii=False))
 
 
 def _timings(last: _Line) -> Timings:

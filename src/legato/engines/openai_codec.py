@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from legato.engines.base import Out, Outcome, Request, ToolCall
-from legato.engines.history import Said, base64_of, error_text, functions, object_text, told
-from legato.engines.http import inside
+from legato.engines.halves import Halves, lenient, whole
+from legato.engines.history import Said, base64_of, error_text, functions, inside, object_text, told
 from legato.engines.lines import TooLargeError
 from legato.engines.sse import Events
 from legato.errors import EngineBrokeError, EngineRefusedError
@@ -163,6 +163,8 @@ class CompletionReply:
         "_opened",
         "_out",
         "_reason",
+        "_text",
+        "_thought",
         "_timings",
         "_usage",
         "_who",
@@ -180,6 +182,8 @@ class CompletionReply:
         self._head = b""
         self._opened = False
         self._reason: str | None = None
+        self._text = Halves()
+        self._thought = Halves()
         self._usage: _Usage | None = None
         self._timings: _Timings | None = None
         self.done = False
@@ -225,9 +229,12 @@ class CompletionReply:
             )
         if not self.ended:
             raise EngineBrokeError(f"{self._who} broke off in the middle of the reply. Try again.")
+        self._think(self._thought.rest())
+        self._say(self._text.rest())
         calls = [call for call in self._calls if call.name] if reason != "length" else []
         for call in calls:
-            self._out.tool_call(ToolCall(call.id, call.name, "".join(call.arguments).strip() or "{}"))
+            arguments = whole("".join(call.arguments)).strip()
+            self._out.tool_call(ToolCall(whole(call.id), whole(call.name), arguments or "{}"))
         usage, timings = self._usage, self._timings
         return Outcome(
             reason="tool_calls" if calls else "length" if reason == "length" else "stop",
@@ -238,7 +245,7 @@ class CompletionReply:
 
     def _read(self, data: bytes) -> None:
         try:
-            chunk = _decode(data)
+            chunk = lenient(_decode, data, _Chunk)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise EngineBrokeError(
                 f"{self._who} sent something that the OpenAI protocol does not have. Check the URL."
@@ -246,7 +253,7 @@ class CompletionReply:
         if chunk.error:
             raise self._failure(chunk.error)
         if chunk.model and not self._model:
-            self._model = chunk.model
+            self._model = whole(chunk.model)
         if chunk.usage is not None:
             self._usage = chunk.usage
         if chunk.timings is not None:
@@ -260,18 +267,26 @@ class CompletionReply:
             if choice.index == 0:
                 self._choose(choice)
 
+    def _think(self, text: str) -> None:
+        if text:
+            self._out.reasoning(text)
+
+    def _say(self, text: str) -> None:
+        if text:
+            self._out.text(text)
+
     def _choose(self, choice: _Choice) -> None:
         delta = choice.delta
         if delta is not None:
             reasoning = delta.reasoning_content or delta.reasoning
             if reasoning:
-                self._out.reasoning(reasoning)
+                self._think(self._thought.more(reasoning))
             text = delta.content or delta.refusal
             if isinstance(text, list):
                 text = "".join(part.text or "" for part in text)
             # What opens the reply some servers send before they have begun to read the prompt.
             if text or delta.tool_calls or (self._opened and not reasoning):
-                self._out.text(text or "")
+                self._out.text(self._text.more(text or ""))
             for call in delta.tool_calls or ():
                 self._collect(call)
             self._opened = True
