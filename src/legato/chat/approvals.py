@@ -14,11 +14,6 @@ class Approvals:
         self._asked: dict[str, asyncio.Future[bool]] = {}
         self._decided: set[str] = set()
 
-    @property
-    def asked(self) -> list[str]:
-        """The calls that wait, in the order in which they were asked for."""
-        return list(self._asked)
-
     def expect(self, call: str) -> "asyncio.Future[bool]":
         """A word on `call` counts from now on."""
         if call not in self._asked:

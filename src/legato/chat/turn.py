@@ -145,6 +145,7 @@ async def _write(
     tools = offered(speaker.tools)
     bench = ToolRun(reply, tools, clock, keep)
     await bench.take_up()
+    # After a restart the log tells calls, not the steps they were asked for in: rather too few are left than too many.
     steps = len(reply.log.fold().tools)
     while True:
         enough = bool(tools) and (steps >= speaker.assistant.tool_steps or bench.left <= 0)

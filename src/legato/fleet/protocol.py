@@ -19,14 +19,8 @@ from legato.stream import Reasoning, State, Text, Timings, Usage
 HEARTBEAT = 5.0
 """Seconds between two signs of life of an agent."""
 
-SILENCE = 30.0
-"""Seconds without any frame after which an agent is gone."""
-
-LOOK = 10.0
-"""Seconds between two looks at who is silent."""
-
 MAX_FRAME_BYTES = 1024 * 1024
-"""The largest message that either side sends."""
+"""The largest message that an agent sends. It takes larger ones: a request may hold pictures."""
 
 LEASE = 15.0
 """Seconds that a cut agent of the second generation has to come back and go on with its jobs."""

@@ -91,8 +91,8 @@ class Message(Struct, frozen=True):
     """One message. Messages of a conversation are a tree: `parent` is the one before it, None for a first one.
 
     `revision` is the conversation's when this message was last written. `reasoning` is what the model thought.
-    `stream` is set on a reply and names its log (it equals the message's id). `detail` is a sentence about how the reply
-    came to be or why it broke, for a person. `spans` say who wrote which part of a reply's text. Times are UTC.
+    A reply's log has the name of its message. `detail` is a sentence about how the reply came to be or why it broke, for a
+    person. `spans` say who wrote which part of a reply's text. Times are UTC.
     """
 
     id: str
