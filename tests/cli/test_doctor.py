@@ -1,8 +1,12 @@
 import asyncio
+import errno
+import gc
+import json
 import os
 import re
 import socket
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +14,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from legato.cli import checks
-from legato.cli.checks import Finding, examine
+from legato.cli import checks, engine_checks, part_checks
+from legato.cli.checks import examine
+from legato.cli.finding import Finding
 from legato.gateway.config import load_settings
 from legato.gateway.settings import Settings
+from legato.testing.gguf import random_model
 
 NOWHERE = "http://127.0.0.1:1"
 
@@ -116,6 +122,21 @@ class TestDataDirectory:
         assert found.verdict == "problem"
         assert "--data-dir" in found.fix
 
+    def test_one_that_cannot_be_made_is_a_problem_whatever_the_rights_say(
+        self, settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = list(tmp_path.iterdir())
+
+        def refused(path: str, mode: int = 0o777) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+        monkeypatch.setattr(os, "mkdir", refused)
+        (found,) = checks.data_dir(settings(flags={"data_dir": "new/data"}))
+        assert (found.verdict, "cannot be made" in found.said) == ("problem", True)
+        monkeypatch.undo()
+        assert next(checks.data_dir(settings(flags={"data_dir": "new/data"}))).verdict == "ok"
+        assert [each for each in tmp_path.iterdir() if each.name != "legato.toml"] == before
+
     def test_one_that_may_not_be_written_is_a_problem(
         self, settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -171,21 +192,41 @@ class TestPort:
         self, settings: Callable[..., Settings], answering: Callable[..., Any]
     ) -> None:
         url = await answering(api_info={"server": "9.9", "auth": False, "assistants": []})
-        found = await checks.port(settings(flags={"port": int(url.rpartition(":")[2])}))
+        (found,) = await checks.ports(settings(flags={"port": int(url.rpartition(":")[2])}))
         assert (found.verdict, "Legato 9.9 is running" in found.said) == ("ok", True)
 
     async def test_something_else_there_is_a_problem(
         self, settings: Callable[..., Settings], answering: Callable[..., Any]
     ) -> None:
         url = await answering()
-        found = await checks.port(settings(flags={"port": int(url.rpartition(":")[2])}))
-        assert (found.verdict, "--port" in found.fix) == ("problem", True)
+        (found,) = await checks.ports(settings(flags={"port": int(url.rpartition(":")[2])}))
+        assert (found.verdict, "--port" in found.said) == ("problem", True)
 
     async def test_a_free_one_is_well(self, settings: Callable[..., Settings]) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             free = taken.getsockname()[1]
-        assert (await checks.port(settings(flags={"port": free}))).verdict == "ok"
+        (found,) = await checks.ports(settings(flags={"port": free}))
+        assert found.verdict == "ok"
+
+    async def test_the_agents_have_one_too(
+        self, settings: Callable[..., Settings], answering: Callable[..., Any]
+    ) -> None:
+        url = await answering()
+        taken = int(url.rpartition(":")[2])
+        server, agents = await checks.ports(settings(flags={"agents_port": taken}))
+        assert (server.verdict, agents.verdict) == ("ok", "problem")
+        assert "--agents-port" in agents.said
+
+    @pytest.mark.parametrize("host", ["192.0.2.1", "nohost.invalid"])
+    @pytest.mark.parametrize("port", [0, 1])
+    async def test_a_host_that_is_not_here_is_to_blame_and_not_its_port(
+        self, settings: Callable[..., Settings], host: str, port: int
+    ) -> None:
+        (found,) = await checks.ports(settings(flags={"host": host, "port": port}))
+        assert found.verdict == "problem"
+        assert found.said.startswith("--host: ")
+        assert "--port" not in str(found)
 
 
 TAGS: dict[str, object] = {"models": [{"name": "llama3:latest", "model": "llama3:latest", "size": 1}]}
@@ -194,7 +235,7 @@ TAGS: dict[str, object] = {"models": [{"name": "llama3:latest", "model": "llama3
 class TestEngines:
     async def look(self, settings: Settings) -> list[Finding]:
         async with asyncio.timeout(30):
-            return await checks.engines(settings)
+            return await engine_checks.engines(settings)
 
     @pytest.mark.parametrize(
         ("tags", "model", "verdict", "fix"),
@@ -232,7 +273,7 @@ class TestEngines:
     async def test_where_it_was_not_something_else_answers(
         self, settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(checks, "find_spec", lambda name: None)
+        monkeypatch.setattr(engine_checks, "find_spec", lambda name: None)
         ollama, llama = await self.look(settings(flags={"engine": "auto"}))
         assert (ollama.verdict, llama.verdict) == ("note", "note")
         assert "The demo engine answers." in ollama.said
@@ -241,13 +282,19 @@ class TestEngines:
     async def test_a_model_file_must_be_there(
         self, settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(checks, "find_spec", lambda name: True)
+        for module in ("legato.cli.engine_checks", "legato.engines.llama.engine"):
+            monkeypatch.setattr(f"{module}.find_spec", lambda name: True)
         flags = {"engine": "llama", "model": str(tmp_path / "model.gguf")}
         (found,) = await self.look(settings(flags=flags))
         assert found.verdict == "problem"
-        (tmp_path / "model.gguf").write_bytes(b"GGUF")
+        (tmp_path / "model.gguf").write_bytes(b"nonsense")
+        (found,) = await self.look(settings(flags=flags))
+        assert (found.verdict, "not a whole GGUF" in found.said) == ("problem", True)
+        random_model(tmp_path / "model.gguf")
         (found,) = await self.look(settings(flags=flags))
         assert found.verdict == "ok"
+        (found,) = await self.look(settings('[engines.llama]\nmmproj = "gone"\n', flags))
+        assert (found.verdict, "mmproj" in found.said) == ("problem", True)
         for flags in ({"engine": "llama"}, {"engine": "llama", "model": "owner/repository/file.gguf"}):
             (found,) = await self.look(settings(flags=flags))
             assert (found.verdict, "fetched at the first start" in found.said) == ("note", True)
@@ -268,6 +315,79 @@ class TestEngines:
         text = '[assistants.a]\nengine = "ollama"\n[assistants.b]\nengine = "ollama"\n'
         (found,) = await self.look(settings(text))
         assert found.about == "Ollama"
+
+    async def test_one_that_is_dead_is_told_once_for_all_its_models(
+        self, settings: Callable[..., Settings]
+    ) -> None:
+        flags = {"engine": "ollama", "model": "a", "backup_model": "b"}
+        (found,) = await self.look(settings(flags=flags))
+        assert found.about == "Ollama"
+
+
+class TestTools:
+    async def look(self, settings: Settings) -> Finding:
+        (found,) = await part_checks.tools(settings)
+        return found
+
+    @pytest.mark.parametrize(
+        ("section", "why"),
+        [
+            ('kind = "mongodb"\ndatabase = "d"\n', "needs `collections`"),
+            ('kind = "mcp"\n', "needs either `command` or `url`"),
+            ('kind = "mcp"\nurl = "http://x"\nuri = "y"\n', "has no setting 'uri'"),
+        ],
+    )
+    async def test_one_that_the_server_refuses_is_a_problem_with_its_line(
+        self, settings: Callable[..., Settings], section: str, why: str
+    ) -> None:
+        found = await self.look(settings(f'[assistants.a]\ntools = ["t"]\n[tools.t]\n{section}'))
+        assert (found.verdict, why in found.said) == ("problem", True)
+        assert "legato.toml, line 3: " in found.said
+
+    # pymongo leaves sockets to be closed with what waits for them.
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    async def test_one_that_does_not_answer_is_worth_a_note(self, settings: Callable[..., Settings]) -> None:
+        mongodb = (
+            'kind = "mongodb"\nuri = "mongodb://u:hush@127.0.0.1:1"\ndatabase = "d"\ncollections = ["c"]\n'
+        )
+        for section, who in (
+            ('kind = "mcp"\ncommand = ["no-such-program", "hush"]\n', "'no-such-program'"),
+            ('kind = "mcp"\nurl = "http://u:hush@127.0.0.1:1/mcp?key=hush"\n', "http://127.0.0.1:1/mcp."),
+            (mongodb, "document store"),
+        ):
+            found = await self.look(settings(f'[assistants.a]\ntools = ["t"]\n[tools.t]\n{section}'))
+            assert (found.verdict, who in found.said, "hush" in str(found)) == ("note", True, False)
+        gc.collect()
+
+    async def test_one_that_is_there_is_well(self, settings: Callable[..., Settings]) -> None:
+        command = [sys.executable, str(Path(__file__).parent.parent / "doubles" / "mcp_server.py")]
+        text = f'[assistants.a]\ntools = ["t"]\n[tools.t]\nkind = "mcp"\ncommand = {json.dumps(command)}\n'
+        found = await self.look(settings(text))
+        assert (found.verdict, found.said) == ("ok", "It offers 5 tools.")
+
+    async def test_one_that_no_assistant_has_is_not_opened(self, settings: Callable[..., Settings]) -> None:
+        assert await part_checks.tools(settings('[tools.t]\nkind = "mcp"\n')) == []
+
+
+class TestMedia:
+    async def test_a_transcriber_that_cannot_be_had_is_a_problem(
+        self, settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("legato.engines.whisper.find_spec", lambda name: None)
+        (found,) = await part_checks.recordings(settings('[audio]\nengine = "whisper"\n'))
+        assert (found.verdict, "legato[audio]" in found.said) == ("problem", True)
+        (found,) = await part_checks.recordings(settings('[audio]\nengine = "openai"\n'))
+        assert found.verdict == "ok"
+        assert await part_checks.recordings(settings()) == []
+
+    def test_a_place_for_attachments_that_cannot_be_made_is_worth_a_note(
+        self, settings: Callable[..., Settings], tmp_path: Path
+    ) -> None:
+        (tmp_path / "file").write_text("")
+        (found,) = part_checks.attachments(settings(f'[attachments]\ndirectory = "{tmp_path}/file/x"\n'))
+        assert (found.verdict, "in the way" in found.said) == ("note", True)
+        (found,) = part_checks.attachments(settings(f'[attachments]\ndirectory = "{tmp_path}/x"\n'))
+        assert found.verdict == "ok"
 
 
 class TestTheCommand:

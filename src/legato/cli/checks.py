@@ -1,41 +1,33 @@
-"""What `legato doctor` looks at. Each check says what it saw, and names the fix where something is wrong. None changes anything."""
+"""What `legato doctor` looks at. Each check says what it saw, and names the fix where something is wrong. None changes anything, though
+what an MCP server's program does at its start is its own affair."""
 
 import asyncio
 import os
-import re
 import shutil
-import socket
 import sqlite3
 import stat
 import sys
 from collections.abc import Iterator, Mapping
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 import aiohttp
-from msgspec import Struct
 from sqlalchemy import text
 
 from legato import __version__
-from legato.engines.base import Engine
-from legato.engines.demo import full_name
-from legato.engines.llama import trouble
-from legato.engines.llama.weights import DEFAULT, find_model
-from legato.engines.ollama import OllamaEngine
-from legato.engines.openai import OpenAIEngine
-from legato.errors import EngineError, LegatoError, ModelNotFoundError, SettingsError
+from legato.cli.engine_checks import engines
+from legato.cli.finding import SECONDS, Finding, note, ok, problem
+from legato.cli.part_checks import attachments, recordings, tools
+from legato.cli.places import nearest, unusable
+from legato.errors import LegatoError, SettingsError
 from legato.gateway.auth import SECRET_BYTES, Authenticator, check_open
 from legato.gateway.config import misspelt
 from legato.gateway.jwks import fetch
+from legato.gateway.listening import listen
 from legato.gateway.page import FOLDER
-from legato.gateway.settings import AssistantSettings, Settings, http_address
-from legato.storage.sql import open_storage
+from legato.gateway.settings import Settings, http_address
+from legato.gateway.wiring import open_database
 
 PYTHON = (3, 11)
-SECONDS = 5.0
-"""How long one check may take."""
-
 ROOM = 1 << 30
 LITTLE_ROOM = 100 << 20
 """Bytes that should be free, and those that must."""
@@ -43,35 +35,16 @@ LITTLE_ROOM = 100 << 20
 FILES = 4096
 """Open files that a server of some size needs: one for each connection, and a few."""
 
-REMOTE = re.compile(r"(?:hf:)?[\w-][\w.-]*(?:/[\w.-]+){2,}")
-"""owner/repository/file, which is fetched where it is not here."""
-
-
-class Finding(Struct, frozen=True):
-    """`problem` stops the server or its replies; `note` is worth knowing."""
-
-    about: str
-    verdict: Literal["ok", "note", "problem"]
-    said: str
-    fix: str = ""
-
-
-def ok(about: str, said: str) -> Finding:
-    return Finding(about, "ok", said)
-
-
-def note(about: str, said: str, fix: str = "") -> Finding:
-    return Finding(about, "note", said, fix)
-
-
-def problem(about: str, said: str, fix: str = "") -> Finding:
-    return Finding(about, "problem", said, fix)
-
 
 async def examine(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[Finding]:
     """Every check of a server with these settings, in the order in which a person would ask."""
-    running, database, models, keys = await asyncio.gather(
-        port(settings), database_opens(settings), engines(settings), jwks(settings)
+    listening, database, models, keys, offered, heard = await asyncio.gather(
+        ports(settings),
+        database_opens(settings),
+        engines(settings),
+        jwks(settings),
+        tools(settings),
+        recordings(settings),
     )
     return [
         config(settings),
@@ -80,8 +53,11 @@ async def examine(settings: Settings, environ: Mapping[str, str] = os.environ) -
         *keys,
         *data_dir(settings),
         database,
-        running,
+        *listening,
         *models,
+        *offered,
+        *heard,
+        *attachments(settings),
         page(),
         open_files(),
     ]
@@ -140,16 +116,14 @@ async def jwks(settings: Settings) -> list[Finding]:
 
 def data_dir(settings: Settings) -> Iterator[Finding]:
     path = settings.server.data_dir
-    there = path
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    elsewhere = "Choose another one with --data-dir or LEGATO_DATA_DIR, or change its owner."
-    if not there.is_dir():
-        yield problem("Data directory", f"{there} is in the way of {path}: it is no directory.", elsewhere)
+    if why := unusable(path):
+        yield problem(
+            "Data directory",
+            why,
+            "Choose another one with --data-dir or LEGATO_DATA_DIR, or change its owner.",
+        )
         return
-    if not os.access(there, os.W_OK | os.X_OK):
-        yield problem("Data directory", f"{there} cannot be written by this user.", elsewhere)
-        return
+    there = nearest(path)
     if there != path:
         yield ok("Data directory", f"{path} will be made at the first start.")
     elif stat.S_IMODE(path.stat().st_mode) & 0o077:
@@ -172,7 +146,7 @@ async def database_opens(settings: Settings) -> Finding:
     url = settings.server.database_url
     try:
         if url is not None and not url.get_secret_value().startswith("sqlite"):
-            storage = open_storage(url.get_secret_value())
+            storage = open_database(settings)
             try:
                 async with asyncio.timeout(SECONDS):
                     await storage.database.read(
@@ -184,6 +158,8 @@ async def database_opens(settings: Settings) -> Finding:
         path = settings.server.data_dir / "legato.db"
         if url is not None:
             path = Path(url.get_secret_value().partition("///")[2].partition("?")[0])
+            if why := unusable(path.parent):
+                return problem("Database", why, "Choose another place for it in LEGATO_DATABASE_URL.")
         return await asyncio.to_thread(_sqlite, path)
     except TimeoutError:
         return problem(
@@ -214,25 +190,26 @@ def _sqlite(path: Path) -> Finding:
     return ok("Database", f"{path} opens, with {count:,} conversation{'s' if count != 1 else ''}.")
 
 
-async def port(settings: Settings) -> Finding:
-    host, number = settings.server.host.strip("[]"), settings.server.port
-    if number == 0:
-        return ok("Port", "A free one is taken at the start.")
-    version = await _running(host, number)
+async def ports(settings: Settings) -> list[Finding]:
+    """That of the server, and that of the agents where they have one; all is well where a Legato has them already."""
+    host, number, agents = settings.server.host, settings.server.port, settings.server.agents_port
+    version = await _running(host.strip("[]"), number) if number else None
     if version is not None:
-        return ok("Port", f"Legato {version} is running at port {number} already.")
+        return [ok("Port", f"Legato {version} is running at port {number} already.")]
+    findings = [_port(settings, "Port", number, "--port")]
+    if agents is not None:
+        findings.append(_port(settings, "Agents' port", agents, "--agents-port"))
+    return list(dict.fromkeys(findings))
+
+
+def _port(settings: Settings, about: str, number: int, flag: str) -> Finding:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as listening:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(address)
-    except OSError as error:
-        return problem(
-            "Port",
-            f"Port {number} of {host} cannot be used: {error.strerror}.",
-            "Stop what uses it, or choose another with --port.",
-        )
-    return ok("Port", f"Port {number} of {host} is free.")
+        listen(settings, number, flag).close()
+    except SettingsError as error:
+        return problem(about, error.message)
+    if number == 0:
+        return ok(about, "A free one is taken at the start.")
+    return ok(about, f"Port {number} of {settings.server.host} is free.")
 
 
 async def _running(host: str, number: int) -> str | None:
@@ -247,126 +224,6 @@ async def _running(host: str, number: int) -> str | None:
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
         return None
     return str(info["server"]) if isinstance(info, dict) and "server" in info else None
-
-
-async def engines(settings: Settings) -> list[Finding]:
-    """The engines that the assistants use, each looked at once for each model."""
-    wanted = dict.fromkeys(
-        (engine, model) for assistant in settings.assistants.values() for engine, model in _used(assistant)
-    )
-    found = await asyncio.gather(*(_engine(settings, engine, model) for engine, model in wanted))
-    return [finding for each in found for finding in each]
-
-
-def _used(assistant: AssistantSettings) -> Iterator[tuple[str, str | None]]:
-    pairs = [(assistant.engine, assistant.model)]
-    if assistant.backup_engine or assistant.backup_model:
-        pairs.append((assistant.backup_engine or assistant.engine, assistant.backup_model))
-    for engine, model in pairs:
-        if engine == "auto" and model is not None and model.startswith("demo:"):
-            yield "demo", model
-        elif engine == "auto" and model is not None and model.endswith(".gguf"):
-            yield "llama", model
-        else:
-            yield engine, model
-
-
-async def _engine(settings: Settings, name: str, model: str | None) -> list[Finding]:
-    match name:
-        case "demo":
-            return list(_demo(model))
-        case "ollama":
-            return [await _ollama(settings, model)]
-        case "openai":
-            return [await _openai(settings, model)]
-        case "fleet":
-            return [ok("Fleet", "Agents answer, which dial in by themselves.")]
-        case "llama":
-            return [await asyncio.to_thread(_llama, settings, model)]
-    ollama = await _ollama(settings, model)
-    if ollama.verdict == "ok":
-        return [ollama]
-    llama = await asyncio.to_thread(_llama, settings, model)
-    instead = (
-        "The embedded model answers instead." if llama.verdict != "problem" else "The demo engine answers."
-    )
-    return [
-        note("Ollama", f"{ollama.said} {instead}", ollama.fix),
-        llama if llama.verdict != "problem" else note(llama.about, llama.said, llama.fix),
-    ]
-
-
-def _demo(model: str | None) -> Iterator[Finding]:
-    """It is always there, so only a model that is none is worth a word."""
-    try:
-        full_name(model or "")
-    except ModelNotFoundError as error:
-        yield problem("Demo", error.message)
-
-
-async def _ollama(settings: Settings, model: str | None) -> Finding:
-    ollama = settings.engines.ollama
-    headers = {name: value.get_secret_value() for name, value in ollama.headers.items()}
-    start = "Start it with `ollama serve`, or say where it is with OLLAMA_HOST."
-    try:
-        engine = OllamaEngine(ollama.url, ca_file=ollama.ca_file, headers=headers)
-        names = await _names(engine)
-    except LegatoError as error:
-        return problem("Ollama", error.message)
-    except TimeoutError:
-        return problem("Ollama", f"Nothing answers at {ollama.url} within {SECONDS:g} s.", start)
-    if not names:
-        return problem(
-            "Ollama", f"It answers at {ollama.url} and has no model.", f"ollama pull {model or 'qwen3:0.6b'}"
-        )
-    if model is not None and model not in names and f"{model}:latest" not in names:
-        return problem(
-            "Ollama", f"It answers at {ollama.url} and has no model {model!r}.", f"ollama pull {model}"
-        )
-    return ok("Ollama", f"It answers at {ollama.url} and has {_listed(names)}.")
-
-
-async def _openai(settings: Settings, model: str | None) -> Finding:
-    openai = settings.engines.openai
-    key = openai.api_key.get_secret_value() if openai.api_key is not None else None
-    fix = "See that OPENAI_BASE_URL and OPENAI_API_KEY, or [engines.openai], are right."
-    try:
-        engine = OpenAIEngine(openai.url, api_key=key, ca_file=openai.ca_file)
-        names = await _names(engine)
-    except LegatoError as error:
-        return problem("OpenAI API", error.message)
-    except TimeoutError:
-        return problem("OpenAI API", f"Nothing answers at {openai.url} within {SECONDS:g} s.", fix)
-    if model is not None and names and model not in names:
-        return note("OpenAI API", f"{openai.url} does not list a model {model!r}, but {_listed(names)}.")
-    return ok("OpenAI API", f"It answers at {openai.url} and has {_listed(names)}.")
-
-
-async def _names(engine: Engine) -> list[str]:
-    try:
-        async with asyncio.timeout(SECONDS):
-            return [model.name for model in await engine.models()]
-    finally:
-        await engine.close()
-
-
-def _llama(settings: Settings, model: str | None) -> Finding:
-    about = "Embedded model"
-    if find_spec("xllamacpp") is None:
-        return problem(about, trouble.MISSING)
-    directory = settings.server.data_dir / "models"
-    if model is None or (REMOTE.fullmatch(model) and not Path(model).is_file()):
-        file = directory / Path(model or DEFAULT.file).name
-        if file.is_file():
-            return ok(about, f"{file} is here.")
-        return note(
-            about, f"{model or DEFAULT} is fetched at the first start, unless it is in a cache already."
-        )
-    try:
-        file = find_model(model, directory)
-    except EngineError as error:
-        return problem(about, error.message)
-    return ok(about, f"{file} is here.")
 
 
 def page() -> Finding:
@@ -389,10 +246,3 @@ def open_files() -> Finding:
     return ok(
         "Open files", "As many as are needed." if soft == resource.RLIM_INFINITY else f"{soft:,} may be open."
     )
-
-
-def _listed(names: list[str]) -> str:
-    if not names:
-        return "no list of models"
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

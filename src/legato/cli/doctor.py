@@ -1,6 +1,7 @@
 """`legato doctor`: what is well, what is not, and what to do."""
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ from legato.cli.plain import harmless
 from legato.errors import SettingsError
 
 if TYPE_CHECKING:
-    from legato.cli.checks import Finding
+    from legato.cli.finding import Finding
 
 STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
 
@@ -22,9 +23,12 @@ def doctor(
     config: Annotated[Path | None, typer.Option(help="The legato.toml to read.")] = None,
 ) -> None:
     """Look at everything a server needs, and name each problem and its fix. Exit status 1 if one would stop it."""
-    from legato.cli.checks import examine, problem, python
+    from legato.cli.checks import examine, python
+    from legato.cli.finding import problem
     from legato.gateway.config import load_settings
 
+    # What the parts log when something is away is said here too.
+    logging.getLogger("legato").addHandler(logging.NullHandler())
     findings = [python()]
     try:
         settings = load_settings({"host": host, "port": port, "data_dir": data_dir, "config": config})

@@ -107,8 +107,12 @@ def load_settings(
         settings = Settings.model_validate(everything)
     except ValidationError as error:
         raise SettingsError(complaints(error, everything, place)) from None
-    _check_names(settings, lambda path: _said(place(path), path, file))
-    return settings.read_from(file) if file else settings
+
+    def said(path: Steps) -> Place:
+        return _said(place(path), path, file)
+
+    _check_names(settings, said)
+    return settings.read_from(file, lambda path: str(said(path)))
 
 
 def misspelt(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -154,14 +158,17 @@ def _check_names(settings: Settings, place: Callable[[Steps], Place]) -> None:
     named = any(assistant.tools for assistant in settings.assistants.values())
     tools = {entry.name for entry in entry_points(group=TOOLS)} if named else set()
     if lost := [(place(path), sentence) for path, sentence in astray(settings, tools)]:
-        raise SettingsError("\n".join(f"{where}: {sentence}" for where, sentence in sorted(lost)))
+        raise SettingsError(
+            "\n".join(f"{where}: {sentence}" if where.name else sentence for where, sentence in sorted(lost))
+        )
 
 
 def _said(by: Place, path: Steps, file: Path | None) -> Place:
-    """The variable or flag that said it, else the line of the file."""
+    """The variable or flag that said it, else the line of the file; no place where nobody did."""
     if by.name or file is None:
         return by
-    return Place(str(file), line_of(file.read_text(encoding="utf-8-sig").splitlines(), path))
+    line = line_of(file.read_text(encoding="utf-8-sig").splitlines(), path)
+    return Place(str(file), line) if line else by
 
 
 def _flags(flags: Mapping[str, Any], directory: Path) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class Engines:
         :raises ModelNotFoundError: the file that was named is not there, or no such demo model is.
         """
         if engine == "auto":
-            told = _told_by(model)
+            told = told_by(model)
             if told is None:
                 choice = await self._pick(model)
                 engine, model = choice.engine, choice.model if choice.engine != "llama" else model
@@ -75,15 +75,8 @@ class Engines:
         name = "llama" if model is None else f"llama {model}"
         engine = self.made.get(name)
         if not isinstance(engine, LlamaEngine):
-            settings = self._settings.engines.llama
-            engine = LlamaEngine(
-                model,
-                directory=self._settings.make_data_dir() / "models",
-                slots=settings.slots,
-                context=settings.context,
-                threads=settings.threads,
-                mmproj=settings.mmproj,
-            )
+            self._settings.make_data_dir()
+            engine = make_llama(self._settings, model)
             try:
                 await engine.start()
             except BaseException:
@@ -98,21 +91,10 @@ class Engines:
         return self.made[name]
 
     def _ollama(self) -> Engine:
-        settings = self._settings.engines.ollama
-        headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
-        return OllamaEngine(settings.url, ca_file=settings.ca_file, headers=headers)
+        return make_ollama(self._settings)
 
     def _openai(self) -> Engine:
-        settings = self._settings.engines.openai
-        key = settings.api_key.get_secret_value() if settings.api_key is not None else None
-        return OpenAIEngine(
-            settings.url,
-            api_key=key,
-            ca_file=settings.ca_file,
-            continues=settings.continues,
-            sees=settings.sees,
-            hears=settings.hears,
-        )
+        return make_openai(self._settings)
 
     async def _pick(self, model: str | None) -> Choice:
         """Decide what `auto` is, once for every model."""
@@ -133,7 +115,42 @@ class Engines:
         return self._picked[model]
 
 
-def _told_by(model: str | None) -> str | None:
+def make_llama(settings: Settings, model: str | None) -> LlamaEngine:
+    llama = settings.engines.llama
+    return LlamaEngine(
+        model,
+        directory=settings.server.data_dir / "models",
+        slots=llama.slots,
+        context=llama.context,
+        threads=llama.threads,
+        mmproj=llama.mmproj,
+    )
+
+
+def make_ollama(settings: Settings) -> Engine:
+    """:raises SettingsError: its address or its `ca_file` cannot be used."""
+    ollama = settings.engines.ollama
+    headers = {name: value.get_secret_value() for name, value in ollama.headers.items()}
+    with settings.blaming("engines", "ollama", "ca_file" if ollama.ca_file is not None else "url"):
+        return OllamaEngine(ollama.url, ca_file=ollama.ca_file, headers=headers)
+
+
+def make_openai(settings: Settings) -> Engine:
+    """:raises SettingsError: as above."""
+    openai = settings.engines.openai
+    key = openai.api_key.get_secret_value() if openai.api_key is not None else None
+    with settings.blaming("engines", "openai", "ca_file" if openai.ca_file is not None else "url"):
+        return OpenAIEngine(
+            openai.url,
+            api_key=key,
+            ca_file=openai.ca_file,
+            continues=openai.continues,
+            sees=openai.sees,
+            hears=openai.hears,
+        )
+
+
+def told_by(model: str | None) -> str | None:
     """The engine that a model's name tells: `demo:…`, or a file."""
     if model is None:
         return None

@@ -1,5 +1,6 @@
 """What keeps attachments and what listens to them, made from the settings."""
 
+from pathlib import Path
 from uuid import uuid4
 
 from legato.chat.attachments import Attachments, Rules
@@ -14,9 +15,13 @@ from legato.storage.files import Files
 FOLDER = "attachments"
 
 
+def attachments_dir(settings: Settings) -> Path:
+    return settings.attachments.directory or settings.server.data_dir / FOLDER
+
+
 def make_attachments(settings: Settings, storage: Storage) -> Attachments:
     """Their directory is made when the first of them comes."""
-    directory = settings.attachments.directory or settings.server.data_dir / FOLDER
+    directory = attachments_dir(settings)
     rules = Rules(settings.attachments.max_bytes, settings.attachments.quota_bytes)
     return Attachments(storage, Files(directory), rules, now=utc, new_id=lambda: str(uuid4()))
 
@@ -26,13 +31,14 @@ def make_transcriber(settings: Settings) -> Transcriber | None:
     audio = settings.audio
     match audio.engine:
         case "openai":
-            return OpenAITranscriber(
-                audio.url,
-                audio.model or "whisper-1",
-                api_key=audio.api_key.get_secret_value() if audio.api_key is not None else None,
-                language=audio.language,
-                ca_file=audio.ca_file,
-            )
+            with settings.blaming("audio", "ca_file" if audio.ca_file is not None else "url"):
+                return OpenAITranscriber(
+                    audio.url,
+                    audio.model or "whisper-1",
+                    api_key=audio.api_key.get_secret_value() if audio.api_key is not None else None,
+                    language=audio.language,
+                    ca_file=audio.ca_file,
+                )
         case "whisper":
             try:
                 return WhisperTranscriber(
@@ -42,6 +48,7 @@ def make_transcriber(settings: Settings) -> Transcriber | None:
                     threads=audio.threads,
                 )
             except EngineUnavailableError as error:
-                raise SettingsError(f"[audio] asks for the engine whisper. {error.message}") from None
+                with settings.blaming("audio", "engine"):
+                    raise SettingsError(f"[audio] asks for the engine whisper. {error.message}") from None
         case None:
             return None

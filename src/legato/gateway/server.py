@@ -17,13 +17,13 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from legato.errors import SettingsError
 from legato.gateway.access import Parts
 from legato.gateway.agents import ANY_PATH, AgentDoors, AgentKeys
 from legato.gateway.app import make_app
 from legato.gateway.auth import known_hosts
 from legato.gateway.config import misspelt
 from legato.gateway.dialects import Dialects
+from legato.gateway.listening import listen
 from legato.gateway.logs import set_up_logs
 from legato.gateway.loop import new_loop
 from legato.gateway.settings import Settings, http_address
@@ -113,10 +113,10 @@ class Server:
     async def _run(self) -> None:
         settings = self.settings.server
         with ExitStack() as sockets:
-            listening = sockets.enter_context(_listen(settings.host, settings.port))
+            listening = sockets.enter_context(listen(self.settings, settings.port))
             second = None
             if settings.agents_port is not None:
-                second = sockets.enter_context(_listen(settings.host, settings.agents_port, "--agents-port"))
+                second = sockets.enter_context(listen(self.settings, settings.agents_port, "--agents-port"))
             async with wire(self.settings) as wired:
                 self._parts = wired.parts
                 await self._serve(wired, listening, second)
@@ -267,25 +267,3 @@ async def _expire(*expire: Callable[[float], None]) -> None:
                 logger.exception(
                     "Not all whose token has expired could be cut off; the next look tries it again"
                 )
-
-
-def _listen(host: str, port: int, flag: str = "--port") -> socket.socket:
-    """:raises SettingsError: the address is none of this machine's, or taken."""
-    try:
-        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise SettingsError(
-            f"There is no address called {host!r} here ({error.strerror}). Choose another --host."
-        ) from None
-    family, kind, protocol, _, address = found[0]
-    listening = socket.socket(family, kind, protocol)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-    except OSError as error:
-        listening.close()
-        raise SettingsError(
-            f"Port {port} of {host} cannot be used ({error.strerror}). Stop what uses it, or choose another with {flag}."
-        ) from None
-    listening.setblocking(False)
-    return listening

@@ -4,7 +4,8 @@ Only what does something is here. Secrets are `SecretStr`: they show in no repr,
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -217,6 +218,7 @@ class Settings(Section):
     audio: AudioSettings = AudioSettings()
     fleet: FleetSettings = FleetSettings()
     _config_file: Path | None = PrivateAttr(None)
+    _place: Callable[[tuple[str, ...]], str] | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _default_assistant(self) -> "Settings":
@@ -227,10 +229,23 @@ class Settings(Section):
     def config_file(self) -> Path | None:
         return self._config_file
 
-    def read_from(self, config_file: Path) -> "Settings":
-        """The same settings, and where they come from."""
+    def read_from(self, config_file: Path | None, place: Callable[[tuple[str, ...]], str]) -> "Settings":
+        """The same settings, and where they come from: `place` names who said the one at a path, in words."""
         self._config_file = config_file
+        self._place = place
         return self
+
+    @contextmanager
+    def blaming(self, *path: str) -> Iterator[None]:
+        """What turns out to be wrong in here is said with the place of this setting: its file and line, variable or flag.
+
+        :raises SettingsError: what was raised in here, with that place.
+        """
+        try:
+            yield
+        except SettingsError as error:
+            place = self._place(path) if self._place is not None else ""
+            raise SettingsError(f"{place}: {error.message}" if place else error.message) from error.__cause__
 
     def make_assistants(self) -> dict[str, Assistant]:
         """The assistants by name; `default` is always there."""

@@ -36,10 +36,11 @@ class Toolbox:
         return [self._made.get(name) or await self._open(name) for name in dict.fromkeys(names)]
 
     async def _open(self, name: str) -> Toolset:
-        toolset = make_toolset(name, self._settings.tools.get(name) or ToolSettings())
-        self._made[name] = toolset
-        self._stack.push_async_callback(toolset.close)
-        await toolset.open()
+        with self._settings.blaming("tools", name):
+            toolset = make_toolset(name, self._settings.tools.get(name) or ToolSettings())
+            self._made[name] = toolset
+            self._stack.push_async_callback(toolset.close)
+            await toolset.open()
         return toolset
 
 

@@ -99,7 +99,8 @@ def open_database(settings: Settings) -> SqlStorage:
     """
     url = settings.server.database_url
     if url is not None:
-        return open_storage(url.get_secret_value(), durable=settings.storage.durable)
+        with settings.blaming("server", "database_url"):
+            return open_storage(url.get_secret_value(), durable=settings.storage.durable)
     path: Path = settings.make_data_dir() / DATABASE
     return open_storage(f"sqlite:///{path}", durable=settings.storage.durable)
 

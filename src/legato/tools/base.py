@@ -1,7 +1,7 @@
 """The contract of a tool. A model asks for it, the server runs it, and what it says is data: never an instruction to the server."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -69,6 +69,19 @@ class Toolset(Protocol):
 
     async def close(self) -> None:
         """End what it holds. Runs under way were cancelled first."""
+        ...
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """A toolset that leans on something elsewhere."""
+
+    async def reach(self) -> None:
+        """Open it, and see whether what it leans on is there.
+
+        :raises SettingsError: it cannot be as it is set.
+        :raises ToolError: it is not, with a sentence that says which.
+        """
         ...
 
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from itertools import chain, repeat
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from mcp import Client, MCPError
@@ -110,7 +111,7 @@ class McpTools:
     async def open(self) -> None:
         """Ask the server for its tools. One that does not come up has none for now, and is asked again in the background."""
         try:
-            await self._connected()
+            await self.reach()
         except ToolError as error:
             logger.warning("[tools.%s] has no tools for now: %s", self._name, error.message)
             self._search = asyncio.create_task(self._look_for_it(), name=f"mcp {self._name}")
@@ -125,6 +126,19 @@ class McpTools:
             else:
                 logger.info("[tools.%s] has its tools now", self._name)
                 return
+
+    async def reach(self) -> None:
+        try:
+            await self._connected()
+        except ToolError as error:
+            raise ToolError(f"{error.message} {self._source()}") from None
+
+    def _source(self) -> str:
+        """What the server is, in a sentence without secrets: they may stand in arguments, and in an address."""
+        if self._url is None:
+            return f"Its program is {self._command[0]!r}."
+        address = urlsplit(self._url)
+        return f"Its address is {address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}."
 
     async def close(self) -> None:
         self._closed = True
@@ -333,4 +347,6 @@ def _why(error: BaseException) -> str:
         error = error.exceptions[0]
     if isinstance(error, TimeoutError):
         return f"it did not come up within {CONNECT_SECONDS:g} s"
+    if isinstance(error, FileNotFoundError):
+        return "there is no such program"
     return (str(error).strip().rstrip(".") or type(error).__name__)[:300]

@@ -98,7 +98,7 @@ class LlamaEngine:
         :raises ModelNotFoundError: there is no such file.
         :raises EngineUnavailableError: it cannot be fetched, is no model, or the package xllamacpp is missing.
         """
-        await self._prepare()
+        await self.prepare()
         self._supervisor.start()
 
     async def ready(self) -> Child:
@@ -107,7 +107,7 @@ class LlamaEngine:
         :raises ModelNotFoundError: there is no such model file.
         :raises EngineUnavailableError: it cannot be fetched or loaded.
         """
-        await self._prepare()
+        await self.prepare()
         return await self._supervisor.ready()
 
     async def generate(self, request: Request, out: Out) -> Outcome:
@@ -136,7 +136,7 @@ class LlamaEngine:
     async def capabilities(self, model: str) -> Capabilities:
         try:
             async with asyncio.timeout(_CAPABILITIES_SECONDS):
-                await self._prepare()
+                await self.prepare()
         except (EngineError, TimeoutError):
             return Capabilities()
         metadata = self._metadata
@@ -236,8 +236,12 @@ class LlamaEngine:
             await before[1].close()
         return speaker
 
-    async def _prepare(self) -> None:
-        """Find the model file once, whoever asks first; after a failure the next who asks tries again."""
+    async def prepare(self) -> None:
+        """Find the model file and read its head, once, whoever asks first; after a failure the next who asks tries again.
+
+        :raises ModelNotFoundError: there is no such file.
+        :raises EngineUnavailableError: it cannot be fetched, is no model or too large a one, or xllamacpp is missing.
+        """
         if self._metadata is not None:
             return
         task = self._preparing

@@ -121,6 +121,14 @@ class MongoTools:
                 f"[tools.{self._name}] uri or database cannot be used: {said[:1].lower()}{said[1:]}."
             ) from None
 
+    async def reach(self) -> None:
+        async def ping(database: AsyncDatabase[Document]) -> str:
+            return dumps(await database.command("ping"))
+
+        if self._client is None:
+            await self.open()
+        await self._asked(ping)
+
     async def close(self) -> None:
         if self._client is not None:
             client, self._client, self._database = self._client, None, None
