@@ -24,14 +24,27 @@ def as_json(tree: Tree) -> str:
     return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode()
 
 
-def as_markdown(tree: Tree) -> str:
-    """The branch that is shown, a heading for each message."""
+def as_markdown(tree: Tree, reader: str) -> str:
+    """The branch that is shown, a heading for each message: "You" over those of the user `reader`, who else it was over others."""
     lines = [f"# {tree.conversation.title or 'Conversation'}", ""]
     for message in tree.path():
-        who = {"user": "You", "assistant": message.model or "Assistant"}.get(message.role, message.role)
+        match message.role:
+            case "user":
+                who = _writer(tree, message.author or tree.conversation.owner, reader)
+            case "assistant":
+                who = message.model or "Assistant"
+            case role:
+                who = role
         note = "" if message.status == "complete" else f" ({message.status})"
         lines += [f"## {who}{note}", "", _text(message.parts), ""]
     return "\n".join(lines)
+
+
+def _writer(tree: Tree, user: str, reader: str) -> str:
+    if user == reader:
+        return "You"
+    known = tree.participants.get(user)
+    return known.name if known is not None and known.name else user
 
 
 def _text(parts: tuple[Part, ...]) -> str:

@@ -89,7 +89,7 @@ async def export(call: Call) -> Answered:
         raise call.usage()
     tree = await call.tree()
     markdown = kind != "json"
-    whole = as_markdown(tree) if markdown else as_json(tree)
+    whole = as_markdown(tree, call.person.id) if markdown else as_json(tree)
     if len(whole) > EXPORTED:
         where = (
             f"/api/conversations/{tree.conversation.id}/export?format={'markdown' if markdown else 'json'}"

@@ -142,7 +142,9 @@ async def export(
     name = f"conversation-{tree.conversation.created_at:%Y-%m-%d}"
     if as_ == "markdown":
         headers = {"content-disposition": f'attachment; filename="{name}.md"'}
-        return Response(as_markdown(tree), headers=headers, media_type="text/markdown; charset=utf-8")
+        return Response(
+            as_markdown(tree, asker.person.id), headers=headers, media_type="text/markdown; charset=utf-8"
+        )
     whole = msgspec.to_builtins(_view(asker, tree))
     whole["messages"] = msgspec.to_builtins(_views(asker, list(tree.messages.values())))
     return answer(whole, headers={"content-disposition": f'attachment; filename="{name}.json"'})
