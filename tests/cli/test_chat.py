@@ -18,6 +18,10 @@ class TestOneQuestion:
         shown = legato("chat", "--server", server, stdin="a question\nof two lines\n")
         assert (shown.returncode, shown.stdout) == (0, "a question\nof two lines\n")
 
+    def test_what_is_piped_in_stands_behind_what_is_asked(self, legato: Any, server: str) -> None:
+        shown = legato("chat", "--server", server, "sum", "it up:", stdin="some\ndata\n")
+        assert (shown.returncode, shown.stdout) == (0, "sum it up:\n\nsome\ndata\n")
+
     def test_nothing_is_no_question(self, legato: Any, server: str) -> None:
         shown = legato("chat", "--server", server, stdin=" \n")
         assert (shown.returncode, shown.stdout) == (1, "")
@@ -69,6 +73,7 @@ class TestOneQuestion:
         person.type("\x03")
         person.see("Stopped.")
         assert person.ended() == 130
+        assert "^C" not in person.text
 
 
 class TestTools:
@@ -162,7 +167,7 @@ class TestConversation:
         person.see("two lines")
         person.see("> ")
         person.type("\x04")
-        person.see("To go on: ")
+        person.see(f"To go on: legato chat --server {server} --conversation ")
         assert person.ended() == 0
         found = re.search(r"--conversation (\S+)", person.text)
         assert found is not None

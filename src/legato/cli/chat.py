@@ -1,5 +1,7 @@
 """`legato chat`: a conversation in the terminal, or one question and its answer."""
 
+import os
+import stat
 import sys
 from typing import Annotated
 
@@ -24,12 +26,10 @@ def chat(
         typer.Option(envvar="LEGATO_TOKEN", show_envvar=True, help="What `legato token` gave."),
     ] = None,
 ) -> None:
-    """Talk with a server. What is piped in is asked; what is piped out is the reply and nothing else."""
-    question = " ".join(text) if text else None
+    """Talk with a server. What is piped in is asked, behind TEXT; what is piped out is the reply and nothing else."""
+    question = "\n\n".join(part for part in (" ".join(text or ()), piped()) if part) or None
     if question is None and not sys.stdin.isatty():
-        question = sys.stdin.read().strip()
-        if not question:
-            raise InvalidError("There is nothing to ask: the input is empty.")
+        raise InvalidError("There is nothing to ask: the input is empty.")
     # Here, for they take a while to import, and the other commands do without.
     from rich.console import Console
 
@@ -37,7 +37,7 @@ def chat(
 
     console = Console(highlight=False)
     with connected(server or _default_server(), token, console) as talk:
-        talk.conversation, talk.assistant = conversation, assistant
+        talk.conversation, talk.assistant, talk.server = conversation, assistant, server
         if question is None:
             status = talk.converse()
         elif console.is_terminal:
@@ -45,6 +45,12 @@ def chat(
         else:
             status = talk.ask(question)
     raise typer.Exit(status)
+
+
+def piped() -> str:
+    """What a pipe or a file gives as input; nothing at a terminal, nor from what else a service or a job may have there."""
+    mode = os.fstat(sys.stdin.fileno()).st_mode
+    return sys.stdin.read().strip() if stat.S_ISFIFO(mode) or stat.S_ISREG(mode) else ""
 
 
 def _default_server() -> str:

@@ -13,6 +13,7 @@ from rich.markdown import Markdown
 from rich.segment import Segment
 from rich.text import Text
 
+from legato.cli.keys import unseen_controls
 from legato.cli.plain import harmless
 from legato.stream import Failed, Finished, Fold, State, Terminal, ToolUse
 
@@ -137,6 +138,10 @@ class Screen:
         self._console = console
         self._pause = pause
 
+    def copied(self, sentence: str) -> None:
+        """A sentence of which a part is to be copied: no line ends in it, however narrow the screen."""
+        self._console.print(Text(harmless(sentence), style="dim"), soft_wrap=True)
+
     def say(self, sentence: str, style: str = "dim") -> None:
         self._console.print(Text(harmless(sentence), style=style))
 
@@ -156,7 +161,7 @@ class Screen:
         `word` is told the call of a tool that waits for a person's, and whether it may run.
         """
         stopping = False
-        with Live(console=self._console, transient=True, auto_refresh=False) as live:
+        with unseen_controls(), Live(console=self._console, transient=True, auto_refresh=False) as live:
             showing = _Showing(self, self._console, live, look, word)
             while True:
                 try:

@@ -1,6 +1,7 @@
 """The person at the terminal, and the conversation they have."""
 
 import logging
+import shlex
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -53,13 +54,17 @@ def connected(server: str, token: str | None, console: Console) -> "Iterator[Tal
 
 
 class Talk:
-    """`conversation` is the one that goes on, None for a new one; `assistant` is whom a new one is with."""
+    """`conversation` is the one that goes on, None for a new one; `assistant` is whom a new one is with.
+
+    `server` is the one that the person named, None where they did not.
+    """
 
     client: Client
 
     def __init__(self, backstage: Backstage, console: Console) -> None:
         self.conversation: str | None = None
         self.assistant: str | None = None
+        self.server: str | None = None
         self._backstage = backstage
         self._screen = Screen(console)
         self._lost = ""
@@ -125,7 +130,8 @@ class Talk:
         except KeyboardInterrupt:
             return INTERRUPTED
         if self.conversation is not None:
-            self._screen.say(f"To go on: legato chat --conversation {self.conversation}")
+            there = f" --server {shlex.quote(self.server)}" if self.server is not None else ""
+            self._screen.copied(f"To go on: legato chat{there} --conversation {self.conversation}")
         return 0
 
     def _do(self, line: str) -> None:
