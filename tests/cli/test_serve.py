@@ -1,4 +1,5 @@
 import json
+import re
 import time
 import urllib.request
 from pathlib import Path
@@ -68,6 +69,14 @@ def test_it_ends_well_though_a_tool_does_not(serving: Any, tmp_path: Path) -> No
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert server.end() == 0
+
+
+def test_it_says_in_the_log_where_agents_dial_in(serving: Any) -> None:
+    server = serving("--agents-port", "0")
+    server.process.terminate()
+    out, said = server.process.communicate()
+    assert re.search(r"legato agent --server ws://127\.0\.0\.1:[1-9]\d+\n", said)
+    assert out == ""
 
 
 def test_variables_that_do_nothing_are_said(serving: Any) -> None:

@@ -70,3 +70,9 @@ def test_lengths_of_time(text: str, length: int) -> None:
 def test_what_is_no_length_of_time(text: str) -> None:
     with pytest.raises(InvalidError):
         seconds(text)
+
+
+def test_a_scope_that_there_is_not_is_refused(legato: Any) -> None:
+    shown = legato("token", "--user", "ann", "--scope", "chat admn", env={"LEGATO_JWT_SECRET": SECRET})
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert "There is no scope 'admn'. There is: admin, chat." in shown.stderr

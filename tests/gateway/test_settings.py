@@ -1,5 +1,5 @@
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -10,8 +10,12 @@ import pytest
 
 from legato.chat.assistant import Assistant
 from legato.errors import SettingsError
-from legato.gateway.config import FILES, FLAGS, VARIABLES, line_of, load_settings
+from legato.gateway.config import FILES, FLAGS, VARIABLES, line_of, load_settings, misspelt
+from legato.gateway.engines import make_ollama, make_openai
+from legato.gateway.listening import listen
+from legato.gateway.media import make_transcriber
 from legato.gateway.settings import AssistantSettings, Settings, http_address
+from legato.gateway.wiring import open_database
 
 
 @dataclass
@@ -195,7 +199,74 @@ class TestWhichFile:
         } < set(FILES)
 
 
+class TestWhatIsNotWhatItSeems:
+    def test_an_engine_that_is_named_by_flag_leaves_the_models_of_another_behind(self, place: Place) -> None:
+        place.write('[assistants.default]\nengine = "ollama"\nmodel = "llama3"\nbackup_model = "phi3"\n')
+
+        def models(**flags: str) -> tuple[str | None, str | None]:
+            default = place.load(flags).assistants["default"]
+            return default.model, default.backup_model
+
+        assert models(engine="demo") == (None, None)
+        assert models(engine="demo", model="demo:echo") == ("demo:echo", None)
+        assert models(engine="openai", backup_model="gpt") == (None, "gpt")
+        assert models(engine="ollama") == models(engine="auto") == models() == ("llama3", "phi3")
+
+    def test_models_of_no_engine_in_particular_stay(self, place: Place) -> None:
+        place.write('[assistants.default]\nmodel = "llama3"\n')
+        assert place.load({"engine": "ollama"}).assistants["default"].model == "llama3"
+
+    def test_short_names_that_would_do_nothing_are_told(self) -> None:
+        found = dict(
+            misspelt({"LEGATO_PORT": "80", "LEGATO_HOST": "x", "LEGATO_MODEL": "y", "LEGATO_DATA_DIR": "z"})
+        )
+        assert found == {
+            "LEGATO_PORT": "LEGATO_SERVER__PORT",
+            "LEGATO_HOST": "LEGATO_SERVER__HOST",
+            "LEGATO_MODEL": "LEGATO_ASSISTANTS__DEFAULT__MODEL",
+        }
+
+
+class TestWhatOnlyShowsLater:
+    """What no type tells, and the server finds out when it makes its parts."""
+
+    @pytest.mark.parametrize(
+        ("text", "line", "make"),
+        [
+            ('[server]\nport = 1\ndatabase_url = "mysql://x"\n', 3, open_database),
+            ('[server]\nport = 1\nhost = "nohost.invalid"\n', 3, lambda settings: listen(settings, 0)),
+            ('[engines.ollama]\nca_file = "gone.pem"\n', 2, make_ollama),
+            ('[engines.openai]\nca_file = "gone.pem"\n', 2, make_openai),
+            ('[audio]\nengine = "openai"\nca_file = "/gone.pem"\n', 3, make_transcriber),
+        ],
+    )
+    def test_it_is_said_with_its_line(
+        self, place: Place, text: str, line: int, make: Callable[[Settings], object]
+    ) -> None:
+        file = place.write(text)
+        with pytest.raises(SettingsError) as caught:
+            make(place.load())
+        assert caught.value.message.startswith(f"{file}, line {line}: ")
+
+    def test_it_is_said_with_its_variable_or_its_flag(self, place: Place) -> None:
+        place.write("[server]\nport = 1\n")
+        with pytest.raises(SettingsError, match=r"^LEGATO_DATABASE_URL: "):
+            open_database(place.load(LEGATO_DATABASE_URL="mysql://x"))
+        with pytest.raises(SettingsError, match=r"^--host: "):
+            listen(place.load({"host": "nohost.invalid"}), 0)
+
+    def test_where_nobody_said_it_there_is_no_place(self, place: Place) -> None:
+        place.write("[server]\nport = 1\n")
+        with pytest.raises(SettingsError, match=r"^hm$"), place.load().blaming("server", "host"):
+            raise SettingsError("hm")
+
+
 class TestWhatIsWrong:
+    @pytest.mark.parametrize("variable", ["LEGATO_ASSISTANTS__DEFAULT__OPTIONS", "LEGATO_ASSISTANTS"])
+    def test_a_variable_with_broken_json_is_named(self, place: Place, variable: str) -> None:
+        environ = {"LEGATO_ASSISTANTS__DEFAULT__MODEL": "llama3", variable: "{temperature: 1}"}
+        assert place.complaint(**environ) == f"{variable} must hold a JSON object."
+
     def test_a_key_that_does_not_exist_is_named_with_the_one_that_does(self, place: Place) -> None:
         file = place.write('# mine\n\n[assistants.default]\nengine = "demo"\nmodle = "x"\n')
         assert place.complaint() == (
@@ -206,6 +277,22 @@ class TestWhatIsWrong:
         ("text", "line", "sentence"),
         [
             ("port = 1\n", 1, "there is no setting 'port' outside a section. Did you mean [server] port?"),
+            ("[fleet.keys.a]\nmodels = []\n", 1, "[fleet.keys.a] must have 'key'."),
+            (
+                "[assistants.default]\nnum_ctx = 3\n",
+                2,
+                "[assistants.default] has no setting 'num_ctx'. It is one of its options: options = { num_ctx = 3 }.",
+            ),
+            (
+                "[server]\nport = 81\nagents_port = 81\n",
+                3,
+                "[server] agents_port must be another than port, which is 81 too.",
+            ),
+            (
+                '[server]\ncors_origins = ["https://a", "https://a/b"]\n',
+                2,
+                "[server] cors_origins must name sites as a browser does, such as https://example.org, not 'https://a/b'.",
+            ),
             ("modle = 1\n", 1, "there is no setting 'modle' outside a section."),
             ("[sever]\nport = 1\n", 1, "there is no section [sever]. Did you mean 'server'?"),
             ("[engines.olama]\n", 1, "[engines] has no section 'olama'. Did you mean 'ollama'?"),

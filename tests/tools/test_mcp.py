@@ -94,6 +94,7 @@ async def test_a_server_that_does_not_come_up_stops_nobody(caplog: pytest.LogCap
     await tools.open()
     assert tools.tools == ()
     assert "[tools.gone] has no tools for now" in caplog.text
+    assert "/does/not/exist" in caplog.text
     with pytest.raises(ToolError, match="cannot be reached"):
         await tools.call("add", {}, 5)
     await tools.close()

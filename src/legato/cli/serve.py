@@ -11,7 +11,8 @@ import typer
 Engine = Annotated[
     str | None,
     typer.Option(
-        help="auto, demo, llama, ollama, openai or fleet. `auto` takes an Ollama that answers, else the embedded model, else demo."
+        help="auto, demo, llama, ollama, openai or fleet. `auto` takes an Ollama that answers, else the embedded model, else demo. Another "
+        "than the one in legato.toml leaves the model there behind."
     ),
 ]
 

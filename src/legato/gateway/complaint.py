@@ -1,6 +1,7 @@
 """What is wrong with a setting, said to a person: where it stands, what it must be, and what was probably meant."""
 
 import difflib
+import re
 from collections.abc import Callable, Collection, Iterator
 from types import UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
@@ -12,6 +13,30 @@ from legato.gateway.settings import AssistantSettings, Settings
 
 Steps = tuple[int | str, ...]
 SHOWN = 10
+
+ORIGIN = re.compile(r"[A-Za-z][\w+.-]*://[^\s/?#@]+")
+"""A site as browsers name it: no path, and so no slash at its end."""
+
+OPTIONS = frozenset(
+    [
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "num_ctx",
+        "num_predict",
+        "num_thread",
+        "max_tokens",
+        "seed",
+        "stop",
+        "repeat_penalty",
+        "presence_penalty",
+        "frequency_penalty",
+        "tokens_per_second",
+        "first_token_ms",
+    ]
+)
+"""Options of engines that are often taken for settings of an assistant."""
 
 
 class Place(NamedTuple):
@@ -55,6 +80,7 @@ def astray(settings: Settings, tools: Collection[str]) -> list[tuple[Steps, str]
                     f"{dialect} names {_toml(name)}, and there is no [assistants.{name}].{hint}",
                 )
             )
+    found += _of_the_server(settings)
     known = sorted({*settings.tools, *tools})
     for assistant, each in settings.assistants.items():
         for name in each.tools:
@@ -68,6 +94,23 @@ def astray(settings: Settings, tools: Collection[str]) -> list[tuple[Steps, str]
                 )
         found += _refused_by_demo(assistant, each)
     return [(path, f"[{'.'.join(map(str, path[:-1]))}] {sentence}") for path, sentence in found]
+
+
+def _of_the_server(settings: Settings) -> list[tuple[Steps, str]]:
+    server = settings.server
+    found: list[tuple[Steps, str]] = [
+        (
+            ("server", "cors_origins"),
+            f"cors_origins must name sites as a browser does, such as https://example.org, not {_toml(each)}.",
+        )
+        for each in server.cors_origins
+        if each not in ("*", "null") and not ORIGIN.fullmatch(each)
+    ]
+    if server.port and server.agents_port == server.port:
+        found.append(
+            (("server", "agents_port"), f"agents_port must be another than port, which is {server.port} too.")
+        )
+    return found
 
 
 def _refused_by_demo(name: str, assistant: AssistantSettings) -> list[tuple[Steps, str]]:
@@ -150,6 +193,9 @@ def _unknown(path: Steps, data: Any) -> str:
         hint = f" Did you mean {homes[0]}?" if homes else suggestion(word, known)
         return f"there is no setting {word!r} outside a section.{hint}"
     section = ".".join(map(str, parents))
+    if len(parents) == 2 and parents[0] == "assistants" and word in OPTIONS:
+        value = _toml(_value(data, path))
+        return f"[{section}] has no setting {word!r}. It is one of its options: options = {{ {word} = {value} }}."
     kind = "no section" if isinstance(_value(data, path), dict) else "no setting"
     return f"[{section}] has {kind} {word!r}.{suggestion(word, known)}"
 
@@ -191,6 +237,8 @@ def _must(error: ErrorDetails) -> str:
             return "be a list"
         case "nul":
             return "hold no NUL character"
+        case "missing":
+            return f"have {error['loc'][-1]!r}"
         case "dict_type" | "model_type" | "model_attributes_type":
             return "be a section of settings"
     return f"be otherwise ({error['msg'][:1].lower() + error['msg'][1:]})"
@@ -245,6 +293,12 @@ def _fields(path: tuple[str, ...]) -> list[str] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return list(annotation.model_fields)
     return [] if get_origin(annotation) is dict and path in (("assistants",), ("tools",)) else None
+
+
+def is_table(path: Steps) -> bool:
+    """Whether more stands below the setting at `path`."""
+    annotation = _annotation(_words(path))
+    return get_origin(annotation) is dict or _fields(_words(path)) is not None
 
 
 def _known(path: Steps) -> list[str]:

@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.sources import EnvSettingsSource
 
 from legato.errors import SettingsError
-from legato.gateway.complaint import Place, Steps, astray, complaints, within
+from legato.gateway.complaint import Place, Steps, astray, complaints, is_table, within
 from legato.gateway.settings import Settings, default_data_dir
 
 Keys = tuple[str, ...]
@@ -87,6 +87,7 @@ def load_settings(
     from_file = _read(file) if file else {}
     everything = merged({"server": {"data_dir": str(default_data_dir(environ))}}, from_file, above)
     _engine_flags(everything, flags)
+    _forget_model(everything, merged(from_file, from_environment), flags)
 
     def place(path: Steps) -> Place:
         """Who said it: the highest source that has it, since that is the one that counted."""
@@ -123,6 +124,10 @@ def misspelt(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         if name.startswith("LEGATO_") and "__" not in name and name not in known:
             for meant in difflib.get_close_matches(name, known, n=1, cutoff=0.85):
                 yield name, meant
+            path = FLAGS.get(name.removeprefix("LEGATO_").lower())
+            # Where a service of Kubernetes is called legato, its port stands in LEGATO_PORT as an address.
+            if path is not None and "://" not in environ[name]:
+                yield name, "LEGATO_" + "__".join(path).upper()
 
 
 def find_config(
@@ -196,6 +201,18 @@ def _engine_flags(everything: dict[str, Any], flags: Mapping[str, Any]) -> None:
         _put(everything, ("engines", "openai", "api_key"), flags["api_key"])
 
 
+def _forget_model(everything: dict[str, Any], below: dict[str, Any], flags: Mapping[str, Any]) -> None:
+    """`--engine` alone leaves the models behind that were set for another engine."""
+    before = _at(below, ("assistants", "default", "engine")) or "auto"
+    default = _at(everything, ("assistants", "default"))
+    if flags.get("engine", "auto") in ("auto", before) or before == "auto":
+        return
+    if "model" not in flags:
+        default.pop("model", None)
+    if "backup_model" not in flags and not default.get("backup_engine"):
+        default.pop("backup_model", None)
+
+
 def _environment(environ: Mapping[str, str], directory: Path) -> dict[str, Any]:
     named: dict[str, Any] = {}
     for name, path in VARIABLES.items():
@@ -207,7 +224,7 @@ def _environment(environ: Mapping[str, str], directory: Path) -> dict[str, Any]:
         nested = source()
     except (pydantic_settings.SettingsError, ValueError) as error:
         found = re.search(r'field "(\w+)"', str(error))
-        variable = f"LEGATO_{found[1].upper()}" if found else "LEGATO_…"
+        variable = _no_json(f"LEGATO_{found[1].upper()}", environ) if found else "LEGATO_…"
         raise SettingsError(f"{variable} must hold a JSON object.") from None
     assistants = nested.get("assistants")
     for assistant in assistants.values() if isinstance(assistants, dict) else ():
@@ -215,6 +232,20 @@ def _environment(environ: Mapping[str, str], directory: Path) -> dict[str, Any]:
             if key in assistant:
                 assistant[key] = _untyped(assistant[key])
     return _resolved(merged(named, nested), directory)
+
+
+def _no_json(section: str, environ: Mapping[str, str]) -> str:
+    """Which variable of a section should hold JSON, and does not."""
+    for name, value in sorted(environ.items()):
+        upper = name.upper()
+        if f"{upper}__".startswith(f"{section}__") and is_table(
+            tuple(upper.removeprefix("LEGATO_").lower().split("__"))
+        ):
+            try:
+                json.loads(value)
+            except ValueError:
+                return name
+    return section
 
 
 def _ollama(host: str) -> str:

@@ -187,6 +187,8 @@ class Server:
         gc.collect()
         gc.freeze()
         self.started.set()
+        if self.agents_address:
+            logger.info("Agents dial in with: legato agent --server %s", self.agents_address)
         sys.stdout.write(f"Legato is ready at {self.address}\n")
         sys.stdout.flush()
 
