@@ -13,6 +13,8 @@ const CORPUS = {
   html: "<script>alert(1)</script>\n\n<div onclick=x>\n\nhi <b>there</b>\n\n</div>\n\nend",
   links: "[a](https://example.org/a_(b)) and <https://example.org>, https://example.org/x\n\n- [ ] todo\n- [x] done\n\nend",
   lines: "one\r\ntwo\r\n\r\nthree\r\n",
+  notes: "Slurs[^1] join[^2].\n[^1]: https://example.org\n[^2]: See *there*,\n  and here.\n\nmore[^c]\n\n[^c]: last\n\nend\n\nend",
+  formulas: "So \\(a^2 * b_1 * c_1\\) is it:\n\n\\[\nx_1 \\\\ y_1\n\\]\n\nand 1\\) is not\n\nend",
   defs: "[a]: https://example.org\n\nsee [a]\n\nagain [a]\n\nand [a]\n\nlast",
 };
 
@@ -77,6 +79,24 @@ describe("what a model may say", () => {
     const out = whole('![a"><x](https://example.org/i.png) ![](data:image/png;base64,AA) [x](javascript:alert(1)) [y](JAVASCRIPT:x)').join("");
     expect(out).not.toMatch(/<img|javascript:|data:/i);
     expect(out).toContain('<a href="https://example.org/i.png"');
+  });
+
+  test("has its footnotes, each in a line of its own", () => {
+    expect(whole("Slurs[^1] join[^2].\n\n[^1]: https://example.org\n[^2]: See *there*.")).toEqual([
+      "<p>Slurs[^1] join[^2].</p>\n",
+      expect.stringMatching(/^<p>\[\^1\]: <a href="https:\/\/example\.org"/),
+      "<p>[^2]: See <em>there</em>.</p>\n",
+    ]);
+    expect(whole("A note[^a].\n[^a]: Word")).toEqual(["<p>A note[^a].</p>\n", "<p>[^a]: Word</p>\n"]);
+  });
+
+  test("has its formulas as they were written", () => {
+    expect(whole("So \\(a_1 * b_1 * \\alpha < 2\\) is it:\n\n\\[x_1 \\\\ y_1\\]")).toEqual([
+      "<p>So \\(a_1 * b_1 * \\alpha &lt; 2\\) is it:</p>\n",
+      "<p>\\[x_1 \\\\ y_1\\]</p>\n",
+    ]);
+    expect(whole("open \\(a")).toEqual(["<p>open \\(a</p>\n"]);
+    expect(whole("`\\(a\\)` and \\*not this\\*")).toEqual(["<p><code>\\(a\\)</code> and *not this*</p>\n"]);
   });
 
   test("is refused where it nests deeper than a stack bears", () => {

@@ -1,6 +1,6 @@
 // Markdown to HTML, block by block. What comes out is escaped already, and is purified once more before it is shown.
 
-import { type Token, type Tokens, Marked } from "marked";
+import { type Token, type TokenizerAndRendererExtension, type Tokens, Marked } from "marked";
 import { escape, highlight } from "./highlight";
 
 const SAFE_LINK = /^(?:https?:\/\/|mailto:)/i;
@@ -11,6 +11,35 @@ const DEEPEST = 60;
 
 export class TooDeepError extends Error {}
 
+/** What a footnote says, each in a paragraph of its own: the parser would take it for the address of a link, and show nothing. */
+const NOTE: TokenizerAndRendererExtension = {
+  name: "note",
+  level: "block",
+  start(src) {
+    const end = src.indexOf("\n\n");
+    return /\n {0,3}\[\^[^\]\s]+\]:/.exec(end < 0 ? src : src.slice(0, end))?.index;
+  },
+  tokenizer(src) {
+    const found = /^ {0,3}(\[\^[^\]\s]+\]:[^\n]*(?:\n(?! {0,3}\[\^)[^\n]*\S[^\n]*)*)(?:\n|$)/.exec(src);
+    return found ? { type: "note", raw: found[0], tokens: this.lexer.inline(found[1]!) } : undefined;
+  },
+  renderer(token) {
+    return `<p>${this.parser.parseInline(token.tokens ?? [])}</p>\n`;
+  },
+};
+
+/** Mathematics is shown as it was written: its backslashes are not escapes, nor its underscores emphasis. */
+const MATHEMATICS: TokenizerAndRendererExtension = {
+  name: "mathematics",
+  level: "inline",
+  start: (src) => /\\[([]/.exec(src)?.index,
+  tokenizer(src) {
+    const found = /^(?:\\\((?:[^\\]|\\[^)]){0,2000}\\\)|\\\[(?:[^\\]|\\[^\]]){0,2000}\\\])/.exec(src);
+    return found ? { type: "mathematics", raw: found[0] } : undefined;
+  },
+  renderer: ({ raw }) => escape(raw),
+};
+
 function anchor(href: string, inner: string): string {
   if (!SAFE_LINK.test(href)) return inner;
   return `<a href="${escape(href)}" target="_blank" rel="noopener noreferrer nofollow">${inner}</a>`;
@@ -18,6 +47,14 @@ function anchor(href: string, inner: string): string {
 
 const marked = new Marked({
   gfm: true,
+  extensions: [NOTE, MATHEMATICS],
+  tokenizer: {
+    /** Half of a formula is as good as a whole one: it may be all that came so far. */
+    escape(src) {
+      const raw = /^\\[()[\]]/.exec(src)?.[0];
+      return raw ? { type: "escape", raw, text: raw } : false;
+    },
+  },
   renderer: {
     html: ({ text }) => escape(text),
     // An image would be fetched from wherever the model says, with whatever it put into the address: a link is not.
@@ -28,7 +65,7 @@ const marked = new Marked({
     code({ text, lang }) {
       const name = (lang ?? "").trim().split(/\s/)[0]!.toLowerCase().slice(0, 24);
       return (
-        `<div class="code"><div class="code-head"><span>${escape(name || "text")}</span>` +
+        `<div class="code" dir="ltr"><div class="code-head"><span>${escape(name || "text")}</span>` +
         `<button type="button" class="code-copy">Copy</button></div>` +
         `<pre tabindex="0"><code>${highlight(text, name)}\n</code></pre></div>`
       );

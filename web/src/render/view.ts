@@ -10,10 +10,10 @@ const PURIFY: Config = {
     "a", "blockquote", "br", "button", "code", "del", "div", "em", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre",
     "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
   ],
-  ALLOWED_ATTR: ["class", "href", "rel", "start", "tabindex", "target", "type"],
+  ALLOWED_ATTR: ["class", "dir", "href", "rel", "start", "tabindex", "target", "type"],
   ALLOWED_URI_REGEXP: /^(?:https?:|mailto:)/i,
   // Only of addresses is it asked whether they are safe ones.
-  ADD_URI_SAFE_ATTR: ["rel", "start", "tabindex", "target", "type"],
+  ADD_URI_SAFE_ATTR: ["dir", "rel", "start", "tabindex", "target", "type"],
   ALLOW_ARIA_ATTR: false,
   ALLOW_DATA_ATTR: false,
   RETURN_DOM_FRAGMENT: true,
@@ -119,6 +119,7 @@ export class TextView {
       if (!block) {
         block = document.createElement("div");
         block.className = "block";
+        block.setAttribute("dir", "auto");
         this.root.appendChild(block);
       }
       morph(block, fragment);
@@ -134,6 +135,7 @@ export class TextView {
       this.root.replaceChildren();
       block = document.createElement("div");
       block.className = "block plain";
+      block.setAttribute("dir", "auto");
       this.root.appendChild(block);
       this.shown = [];
     }

@@ -119,7 +119,7 @@ function House() {
           <button ref={menu} type="button" class="tool menu" aria-label="Conversations" aria-expanded={drawer} onClick={() => setDrawer(!drawer)}>
             <Icon name="menu" />
           </button>
-          <h1 title={title}>{title || "\u00a0"}</h1>
+          <h1 title={title} dir="auto">{title || "\u00a0"}</h1>
           <span class="who">{title === who ? "" : who}</span>
           <People />
           <Connection />

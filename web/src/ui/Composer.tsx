@@ -1,9 +1,9 @@
 import type { Ref } from "preact";
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { read, write } from "../live/keep";
 import { Enclosures, useEnclosures } from "./Attached";
 import { CommandMenu, useMenu } from "./Commands";
-import { useClient } from "./hooks";
+import { useClient, useGrowing } from "./hooks";
 import { Icon, StopIcon } from "./icons";
 
 interface Props {
@@ -32,14 +32,7 @@ export function Composer({ area, away, onEnd, onEditLast }: Props) {
   useEffect(() => {
     if (!busy) setHint(null);
   }, [busy]);
-  useLayoutEffect(() => {
-    const field = area.current;
-    if (!field) return;
-    field.style.height = "auto";
-    const line = parseFloat(getComputedStyle(field).lineHeight);
-    const rim = field.offsetHeight - field.clientHeight;
-    field.style.height = `${Math.min(field.scrollHeight, line * LINES + 24) + rim}px`;
-  }, [draft]);
+  useGrowing(area, draft, LINES);
 
   const keep = (text: string) => {
     setDraft(text);
@@ -135,6 +128,7 @@ export function Composer({ area, away, onEnd, onEditLast }: Props) {
           ref={area}
           rows={1}
           aria-label="Message"
+          dir="auto"
           placeholder={readOnly ? "You can read along here" : "Write a message"}
           disabled={readOnly}
           aria-autocomplete={menu ? "list" : undefined}

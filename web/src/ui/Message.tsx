@@ -1,7 +1,9 @@
+import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Client } from "../live/client";
 import type { Place } from "../state/tree";
 import { Attached } from "./Attached";
+import { useGrowing, useLong } from "./hooks";
 import { Icon } from "./icons";
 import { Reply } from "./Reply";
 import { figures } from "./words";
@@ -60,12 +62,33 @@ export async function copy(text: string): Promise<boolean> {
   }
 }
 
-/** A message longer than this is shown folded: it is known to whoever sent it. In characters, and in lines. */
-const LONG = 1_500;
+/** A message of more lines is shown folded: it is known to whoever sent it. */
 const LONG_LINES = 20;
+const EDITOR_LINES = 8;
 
-export function isLong(text: string): boolean {
-  return text.length > LONG || text.split("\n").length > LONG_LINES;
+/** What a person said, and the line below it: `foot`, behind the button that unfolds a long one. */
+export function Said({ text, children, foot }: { text: string; children?: ComponentChildren; foot?: ComponentChildren }) {
+  const said = useRef<HTMLDivElement>(null);
+  const long = useLong(said, text, LONG_LINES);
+  const [whole, setWhole] = useState(false);
+  return (
+    <>
+      <div class={long && !whole ? "said folded" : "said"}>
+        {children}
+        <div ref={said} dir="auto">
+          {text}
+        </div>
+      </div>
+      <div class="foot">
+        {long && (
+          <button type="button" class="plain-button" aria-expanded={whole} onClick={() => setWhole(!whole)}>
+            {whole ? "Fold" : "Show all of it"}
+          </button>
+        )}
+        {foot}
+      </div>
+    </>
+  );
 }
 
 interface UserProps {
@@ -79,35 +102,31 @@ interface UserProps {
 export function UserMessage({ client, place, last, editing, onEdit }: UserProps) {
   const { message } = place;
   const text = message.text ?? "";
-  const [whole, setWhole] = useState(false);
   if (editing) return <Editor text={text} onCancel={() => onEdit(null)} onSend={(next) => {
     onEdit(null);
     if (next !== text) client.edit(message.id, next);
   }} />;
-  const long = isLong(text);
   const { thread, user } = client.session;
   const author = message.author && message.author !== user ? (thread?.named(message.author) ?? message.author) : null;
   return (
     <article class={last ? "message user last" : "message user"}>
       <h2 class={author ? "author" : "sr-only"}>{author ?? "You"}</h2>
-      <div class={long && !whole ? "said folded" : "said"}>
+      <Said
+        text={text}
+        foot={
+          <>
+            <span class="tools">
+              <button type="button" class="tool" aria-label="Edit" title="Edit" disabled={client.session.busy} onClick={() => onEdit(message.id)}>
+                <Icon name="pencil" />
+              </button>
+              <CopyButton text={text} />
+            </span>
+            <Branches client={client} place={place} />
+          </>
+        }
+      >
         <Attached message={message} />
-        {text}
-      </div>
-      <div class="foot">
-        {long && (
-          <button type="button" class="plain-button" aria-expanded={whole} onClick={() => setWhole(!whole)}>
-            {whole ? "Fold" : "Show all of it"}
-          </button>
-        )}
-        <span class="tools">
-          <button type="button" class="tool" aria-label="Edit" title="Edit" disabled={client.session.busy} onClick={() => onEdit(message.id)}>
-            <Icon name="pencil" />
-          </button>
-          <CopyButton text={text} />
-        </span>
-        <Branches client={client} place={place} />
-      </div>
+      </Said>
     </article>
   );
 }
@@ -115,6 +134,7 @@ export function UserMessage({ client, place, last, editing, onEdit }: UserProps)
 function Editor({ text, onCancel, onSend }: { text: string; onCancel: () => void; onSend: (text: string) => void }) {
   const area = useRef<HTMLTextAreaElement>(null);
   const [draft, setDraft] = useState(text);
+  useGrowing(area, draft, EDITOR_LINES);
   useLayoutEffect(() => {
     const field = area.current!;
     field.focus();
@@ -128,7 +148,8 @@ function Editor({ text, onCancel, onSend }: { text: string; onCancel: () => void
       <textarea
         ref={area}
         aria-label="Edit your message"
-        rows={Math.min(8, Math.max(2, draft.split("\n").length))}
+        dir="auto"
+        rows={2}
         value={draft}
         onInput={(event) => setDraft(event.currentTarget.value)}
         onKeyDown={(event) => {

@@ -45,6 +45,7 @@ export function Rail({ search, onPick, onKeys }: Props) {
           ref={search}
           type="search"
           aria-label="Find a conversation"
+          dir="auto"
           placeholder="Find"
           value={client.query}
           onInput={(event) => client.search(event.currentTarget.value)}
@@ -112,6 +113,7 @@ function Item({ item, onPick }: { item: Listed; onPick: (conversation: string) =
           ref={field}
           class="rename"
           aria-label="Title"
+          dir="auto"
           defaultValue={item.title}
           maxLength={200}
           onBlur={() => done(true)}
@@ -150,8 +152,8 @@ function Item({ item, onPick }: { item: Listed; onPick: (conversation: string) =
           onPick(item.id);
         }}
       >
-        <span class="title">{title}</span>
-        {item.snippet && <span class="snippet">{item.snippet}</span>}
+        <span class="title" dir="auto">{title}</span>
+        {item.snippet && <span class="snippet" dir="auto">{item.snippet}</span>}
       </a>
       <span class="item-tools">
         <button type="button" class="tool" aria-label={`Rename ${title}`} title="Rename" onClick={() => setMode("rename")}>

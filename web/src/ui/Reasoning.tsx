@@ -5,7 +5,7 @@ export function Reasoning({ text, live }: { text: string; live: boolean }) {
         {live ? "Thinking" : "What it thought"}
         {live && <span class="breath" />}
       </summary>
-      <div class="reasoning-text">{text.trim()}</div>
+      <div class="reasoning-text" dir="auto">{text.trim()}</div>
     </details>
   );
 }

@@ -1,5 +1,5 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { copy, isLong, ReplyMessage, UserMessage } from "./Message";
+import { copy, ReplyMessage, Said, UserMessage } from "./Message";
 import { useClient } from "./hooks";
 import { Answer } from "./Answer";
 import { Waiting } from "./Reply";
@@ -115,8 +115,7 @@ export function Thread({ editing, onEdit, speaker, onAway, onTakeBack, toEnd }: 
         {said != null && (
           <article class="message user pending">
             <h2 class="sr-only">You</h2>
-            <div class={isLong(said) ? "said folded" : "said"}>{said}</div>
-            <div class="foot" />
+            <Said text={said} />
           </article>
         )}
         {waits && (

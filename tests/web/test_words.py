@@ -1,0 +1,70 @@
+"""What people and models write: in any direction, of any length, and all of it."""
+
+import pytest
+from playwright.async_api import Page, expect
+
+from .conftest import ended, opened, say
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+HEBREW = "שלום עולם"
+
+
+async def side(page: Page, selector: str) -> str:
+    return await page.locator(selector).first.evaluate("e => getComputedStyle(e).direction")
+
+
+async def test_what_is_written_from_right_to_left_stands_so_everywhere(page: Page) -> None:
+    await opened(page)
+    field = page.get_by_label("Message", exact=True)
+    await field.fill(HEBREW)
+    assert await side(page, ".field textarea") == "rtl"
+    await field.fill(
+        f"{HEBREW}\n\n- {HEBREW}\n\n> {HEBREW}\n\n|{HEBREW}|a|\n|-|-|\n|1|2|\n\n```\nlet a\n```\n\nfrom the left"
+    )
+    await page.keyboard.press("Enter")
+    await ended(page)
+    for selector in (
+        ".prose p",
+        ".prose li",
+        ".prose blockquote",
+        ".prose th",
+        ".said > div",
+        ".item .title",
+        "h1",
+    ):
+        assert await side(page, selector) == "rtl", selector
+    assert await side(page, ".prose pre") == "ltr"
+    assert await page.locator(".prose p").last.evaluate("e => getComputedStyle(e).direction") == "ltr"
+
+
+async def test_footnotes_and_formulas_of_a_reply_are_shown(page: Page) -> None:
+    await opened(page)
+    await say(page, "As \\(a_1^2\\) shows[^1].\n\n[^1]: https://example.org")
+    assert await ended(page) == "As \\(a_1^2\\) shows[^1].\n\n[^1]: https://example.org"
+
+
+async def test_a_message_of_many_lines_is_folded_however_they_came_to_be(page: Page) -> None:
+    await page.set_viewport_size({"width": 360, "height": 740})
+    await opened(page)
+    await say(page, "one long line, " * 72)
+    await ended(page)
+    await page.get_by_role("button", name="Show all of it").click()
+    await expect(page.locator(".said.folded")).to_have_count(0)
+    await page.get_by_role("button", name="Fold").click()
+    await expect(page.locator(".said.folded")).to_have_count(1)
+    await page.set_viewport_size({"width": 1440, "height": 740})
+    await expect(page.locator(".said.folded")).to_have_count(0)
+
+
+async def test_the_field_of_an_edit_is_as_high_as_its_text(page: Page) -> None:
+    await opened(page)
+    await say(page, "one long line, " * 20)
+    await ended(page)
+    await page.keyboard.press("ArrowUp")
+    editor = page.get_by_label("Edit your message")
+    assert await editor.evaluate("e => e.scrollHeight - e.clientHeight") == 0
+    low = (await editor.bounding_box() or {})["height"]
+    await editor.fill("one long line, " * 300)
+    high = (await editor.bounding_box() or {})["height"]
+    assert low < high <= 8 * 24 + 24
