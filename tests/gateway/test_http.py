@@ -206,6 +206,7 @@ async def test_a_bad_body_is_answered_with_a_sentence(http: aiohttp.ClientSessio
 async def test_a_body_that_is_too_large_is_refused(http: aiohttp.ClientSession) -> None:
     async with http.post("/api/conversations", data=io.BytesIO(b"x" * (5 * 1024 * 1024))) as response:
         assert response.status == 413
+        assert (await response.json())["error"]["message"] == "A request can have 4 MiB at most."
 
 
 async def test_a_page_of_another_site_changes_nothing(http: aiohttp.ClientSession) -> None:
@@ -242,6 +243,7 @@ async def test_health_ready_info_and_models(http: aiohttp.ClientSession) -> None
         info = await response.json()
     assert info["auth"] is False
     assert info["engine"]["model"] == "demo:echo"
+    assert info["upload_bytes"] == 20 * 1024 * 1024
     async with http.get("/api/models") as response:
         assert "demo:echo" in [model["name"] for model in (await response.json())["models"]]
 

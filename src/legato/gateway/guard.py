@@ -77,7 +77,7 @@ class Guard:
             return
         length = headers.get(b"content-length", "0")
         most = self._larger.get(scope["path"], self._body_bytes)
-        too_large = f"A request can have {most // 1024} KiB at most."
+        too_large = f"A request can have {_size(most)} at most."
         if not length.isdigit() or int(length) > most:
             await _refuse(send, 413, "too_large", too_large)
             return
@@ -107,6 +107,11 @@ class Guard:
         except TooLargeError:
             if not started:
                 await _refuse(send, 413, "too_large", too_large)
+
+
+def _size(count: int) -> str:
+    kib = count / 1024
+    return f"{kib:.3g} KiB" if kib < 1000 else f"{kib / 1024:.3g} MiB"
 
 
 async def _refuse(send: Send, status: int, code: str, message: str) -> None:

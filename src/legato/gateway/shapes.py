@@ -183,10 +183,13 @@ class EngineView(Struct, frozen=True):
 
 
 class ServerInfo(Struct, frozen=True):
+    """`upload_bytes` is the most that one attachment may have."""
+
     server: str
     auth: bool
     assistants: list[AssistantView]
     engine: EngineView
+    upload_bytes: int
 
 
 class Alive(Struct, frozen=True):

@@ -58,7 +58,8 @@ async def info(here: Here) -> Response:
     assistants = await asyncio.gather(*map(_assistant, here.speakers.values()))
     default = here.speakers["default"]
     engine = EngineView(default.engine.name, default.model, "" if here.auth_required else here.why)
-    return answer(ServerInfo(__version__, here.auth_required, list(assistants), engine))
+    upload_bytes = here.service.attachments.rules.file_bytes
+    return answer(ServerInfo(__version__, here.auth_required, list(assistants), engine, upload_bytes))
 
 
 async def _assistant(speaker: Speaker) -> AssistantView:
