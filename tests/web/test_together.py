@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -123,6 +124,9 @@ async def test_the_commands_can_be_left_with_escape(page: Page) -> None:
     field = page.get_by_label("Message", exact=True)
     await field.press_sequentially("/")
     await expect(page.get_by_role("option").nth(1)).to_be_visible()
+    help_of_model = page.get_by_role("option").filter(has_text="/model [")
+    await expect(help_of_model.locator(".quiet code")).to_have_text("/model default")
+    await expect(page.get_by_role("listbox")).not_to_contain_text("`")
     await page.keyboard.press("ArrowDown")
     await expect(page.get_by_role("option").nth(1)).to_have_attribute("aria-selected", "true")
     await page.keyboard.press("Escape")
@@ -256,5 +260,87 @@ async def test_a_file_that_is_no_picture_is_refused_with_a_reason_and_can_be_lef
     await page.locator("input[type=file]").set_input_files([file])  # type: ignore[list-item]
     await expect(page.locator(".enclosure .trouble")).not_to_be_empty()
     await expect(page.get_by_role("button", name="Send")).to_be_disabled()
+    await say(page, "Look at this")
+    await expect(page.locator(".notice")).to_have_text("A file was not taken. Leave it out, then send.")
+    await expect(page.locator(".said")).to_have_count(0)
     await page.get_by_role("button", name="Leave virus.png out").click()
     await expect(page.get_by_label("Files for this message")).to_have_count(0)
+    await page.keyboard.press("Escape")
+    await page.get_by_role("button", name="Send").click()
+    assert await ended(page) == "Look at this"
+
+
+async def test_a_file_that_is_too_large_is_told_so_before_it_is_sent(page: Page) -> None:
+    uploads: list[str] = []
+    page.on("request", lambda each: uploads.append(each.url) if "/api/attachments" in each.url else None)
+    await opened(page)
+    file = {
+        "name": "a-very-long-name-of-a-file.png",
+        "mimeType": "image/png",
+        "buffer": bytes(21 * 1024 * 1024),
+    }
+    await page.locator("input[type=file]").set_input_files([file])  # type: ignore[list-item]
+    await expect(page.locator(".enclosure .trouble")).to_have_text(
+        "This file is too large: 21 MiB, and 20 MiB is the most. Make it smaller and add it again."
+    )
+    name = await page.locator(".enclosure .name").bounding_box()
+    assert name is not None
+    assert name["width"] == 160
+    assert uploads == []
+
+
+async def test_a_picture_is_taken_wherever_on_the_page_it_is_dropped(page: Page) -> None:
+    await opened(page)
+    prevented = await page.locator(".rail").evaluate(
+        """(place, bytes) => {
+            const data = new DataTransfer();
+            data.items.add(new File([Uint8Array.from(atob(bytes), c => c.charCodeAt(0))], "dropped.png", { type: "image/png" }));
+            const happen = name => !place.dispatchEvent(new DragEvent(name, { dataTransfer: data, bubbles: true, cancelable: true }));
+            return [happen("dragover"), happen("drop")];
+        }""",
+        base64.b64encode(PICTURE).decode(),
+    )
+    assert prevented == [True, True]
+    await expect(page.get_by_label("Files for this message")).to_contain_text("dropped.png")
+
+
+async def test_an_invitation_by_command_is_a_whole_link(page: Page, server: Server) -> None:
+    await opened(page)
+    await say(page, "Hello")
+    await ended(page)
+    await say(page, "/invite ")
+    answer = page.get_by_label("Answer to /invite")
+    await expect(answer.locator("code")).to_have_text(re.compile(rf"^{server.address}/#/join/[\w-]+$"))
+    await expect(answer).not_to_contain_text("Put it")
+
+
+async def test_an_export_is_text_to_copy_and_to_save(page: Page) -> None:
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await opened(page)
+    await say(page, "\n\n".join(["**Hello**"] * 60))
+    await ended(page)
+    await say(page, "/export ")
+    answer = page.get_by_label("Answer to /export")
+    await expect(answer.locator("pre")).to_contain_text("**Hello**")
+    await expect(answer.locator("pre")).to_be_in_viewport()
+    assert await answer.locator("pre").evaluate("e => e.scrollTop") == 0
+    await expect(answer.get_by_role("button", name="Close")).to_be_in_viewport()
+    await answer.get_by_role("button", name="Copy").click()
+    assert (await page.evaluate("navigator.clipboard.readText()")).startswith("# Hello")
+    async with page.expect_download() as saving:
+        await answer.get_by_role("button", name="Save as a file").click()
+    saved = await saving.value
+    assert saved.suggested_filename.endswith(".md")
+    assert (await saved.path()).read_text().startswith("# Hello")
+
+
+async def test_an_export_too_long_to_be_shown_is_saved_as_a_file(page: Page) -> None:
+    await opened(page)
+    await say(page, "x" * 60_000)
+    await ended(page)
+    await say(page, "/export ")
+    answer = page.get_by_label("Answer to /export")
+    await expect(answer).to_contain_text("Save it as a file.")
+    async with page.expect_download() as saving:
+        await answer.get_by_role("button", name="Save as a file").click()
+    assert len((await (await saving.value).path()).read_text()) > 60_000

@@ -36,6 +36,28 @@ function text(session: Session): string {
   return session.thread?.replies.get("r")?.fold.text ?? session.thread?.messages.get("r")?.text ?? "";
 }
 
+describe("a refusal", () => {
+  const REFUSED = { type: "error", code: "unauthenticated", message: "Your token has expired. Get a new one." } as const;
+
+  test("is told in the sentence that came before the socket was closed", () => {
+    const session = new Session();
+    session.connect(0);
+    say(session, REFUSED);
+    session.closed(4001, "not authenticated", 0, 0);
+    expect(session.link.refusal?.reason).toBe("Your token has expired. Get a new one.");
+    expect(session.notice).toBeNull();
+  });
+
+  test("is not told in a sentence about something else", () => {
+    const session = new Session();
+    session.connect(0);
+    say(session, REFUSED);
+    say(session, { type: "pong" });
+    session.closed(4004, "the token has expired", 0, 0);
+    expect(session.link.refusal?.reason).toBe("the token has expired");
+  });
+});
+
 describe("following", () => {
   test("after a refresh asks for everything", () => {
     const session = new Session();

@@ -117,8 +117,17 @@ export class Client {
   }
 
   /** Give a file to the server, to be sent with the next message. */
-  attach(file: File): Promise<rest.Attachment> {
+  async attach(file: File): Promise<rest.Attachment> {
+    const most = this.info?.upload_bytes;
+    if (most !== undefined && file.size > most) {
+      throw new Error(`This file is too large: ${mebibytes(file.size)}, and ${mebibytes(most)} is the most. Make it smaller and add it again.`);
+    }
     return rest.attach(this.token, file);
+  }
+
+  /** What the server has under `path`, to be saved. */
+  file(path: string): Promise<Blob> {
+    return rest.file(this.token, path);
   }
 
   /** An attachment as something to show; the address is the page's own, and good until it is given back. */
@@ -284,7 +293,7 @@ export class Client {
       } catch (error) {
         if (attempt !== this.asked) return;
         const known = error instanceof rest.RestError && error.status === 401;
-        if (known) this.lock("");
+        if (known) this.lock(error.message);
         this.run(this.session.closed(known ? CloseCode.UNAUTHENTICATED : 1006, "", now(), Math.random()));
         return;
       }
@@ -310,8 +319,9 @@ export class Client {
       if (socket !== this.socket) return;
       this.socket = null;
       const refused: number[] = [CloseCode.UNAUTHENTICATED, CloseCode.FORBIDDEN, CloseCode.REVOKED];
-      if (refused.includes(event.code)) this.lock(event.reason);
-      this.run(this.session.closed(event.code, event.reason, now(), Math.random()));
+      const effects = this.session.closed(event.code, event.reason, now(), Math.random());
+      if (refused.includes(event.code)) this.lock(this.session.link.refusal?.reason ?? "");
+      this.run(effects);
     };
     this.changed();
   }
@@ -343,7 +353,7 @@ export class Client {
   }
 
   private lock(reason: string): void {
-    this.locked = this.token ? reason || "The server does not take this token any more." : "";
+    this.locked = this.token ? sentence(reason) || "The server does not take this token any more." : "";
     this.token = null;
     write("session", "token", null);
     write("local", "token", null);
@@ -408,6 +418,16 @@ function conversationOf(path: string): string | null {
 
 function invitationOf(hash: string): string | null {
   return /^#\/join\/([\w-]+)$/.exec(hash)?.[1] ?? null;
+}
+
+function mebibytes(bytes: number): string {
+  return `${(bytes / (1024 * 1024)).toLocaleString("en", { maximumSignificantDigits: 3 })} MiB`;
+}
+
+/** What a socket is closed with is half a sentence. */
+function sentence(reason: string): string {
+  const whole = reason.charAt(0).toUpperCase() + reason.slice(1);
+  return !whole || /[.?!]$/.test(whole) ? whole : `${whole}.`;
 }
 
 /** Not `randomUUID`: browsers give that to secure pages only, and this one may be served over a plain network. */

@@ -14,6 +14,8 @@ export interface Page {
 export interface Info {
   server: string;
   auth: boolean;
+  /** The most that an attachment may have; a server of before does not say. */
+  upload_bytes?: number;
   assistants: { name: string; engine: string; model?: string | null; disclaimer?: string | null }[];
   engine: { name: string; model?: string | null; why?: string | null };
 }
@@ -112,7 +114,12 @@ export async function attach(token: string | null, file: File): Promise<Attachme
 }
 
 export async function attached(token: string | null, attachment: string): Promise<Blob> {
-  return (await fetched("GET", `/api/attachments/${encodeURIComponent(attachment)}`, token)).blob();
+  return file(token, `/api/attachments/${encodeURIComponent(attachment)}`);
+}
+
+/** A file of the server's own, to be saved. */
+export async function file(token: string | null, path: string): Promise<Blob> {
+  return (await fetched("GET", path, token)).blob();
 }
 
 export function invite(token: string | null, conversation: string, standing: string): Promise<Invitation> {

@@ -46,6 +46,8 @@ export class Session {
   user: string | null = null;
   server: string | null = null;
 
+  /** The last that the server said, if it was an error: a sentence, where a socket is closed with a few words. */
+  private farewell: string | null = null;
   private frame = 65_536;
   private count = 0;
   private returned = false;
@@ -90,7 +92,10 @@ export class Session {
   }
 
   closed(code: number, reason: string, now: number, random: number): Effect[] {
-    this.link.closed(code, reason, now, random);
+    this.link.closed(code, this.farewell ?? reason, now, random);
+    // Where nothing goes on without the person, they are told why in the one place they look at.
+    if (this.phase === "refused" && this.farewell !== null) this.notice = null;
+    this.farewell = null;
     if (this.thread) this.thread.awaited = null;
     return [{ do: "changed" }];
   }
@@ -122,6 +127,7 @@ export class Session {
 
   message(message: ServerMessage, now: number, clock: string): Effect[] {
     this.link.heard(now);
+    this.farewell = message.type === "error" ? message.message : null;
     switch (message.type) {
       case "welcome": {
         this.user = message.user;

@@ -1,4 +1,4 @@
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { MessageView } from "../protocol";
 import { useClient } from "./hooks";
 import { Icon } from "./icons";
@@ -48,9 +48,46 @@ export function useEnclosures() {
     add,
     drop,
     clear,
+    refused: all.some((each) => each.trouble),
     uploading: all.some((each) => !each.id && !each.trouble),
     parts: all.flatMap((each) => (each.id && each.type ? [{ type: each.type, attachment: each.id }] : [])),
   };
+}
+
+/**
+ * Takes the files that are dropped anywhere on the page: a browser would leave it for them. `onFiles` is null while none
+ * are wanted. Returns whether some are held over it.
+ */
+export function useDrop(onFiles: ((files: Iterable<File>) => void) | null): boolean {
+  const [over, setOver] = useState(false);
+  const take = useRef(onFiles);
+  take.current = onFiles;
+  useEffect(() => {
+    const onOver = (event: DragEvent) => {
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      event.dataTransfer.dropEffect = take.current ? "copy" : "none";
+      setOver(take.current !== null);
+    };
+    const onLeave = (event: DragEvent) => {
+      if (!event.relatedTarget) setOver(false);
+    };
+    const onDrop = (event: DragEvent) => {
+      setOver(false);
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      take.current?.(event.dataTransfer.files);
+    };
+    window.addEventListener("dragover", onOver);
+    window.addEventListener("dragleave", onLeave);
+    window.addEventListener("drop", onDrop);
+    return () => {
+      window.removeEventListener("dragover", onOver);
+      window.removeEventListener("dragleave", onLeave);
+      window.removeEventListener("drop", onDrop);
+    };
+  }, []);
+  return over;
 }
 
 export function Enclosures({ all, onDrop }: { all: Enclosure[]; onDrop: (key: number) => void }) {

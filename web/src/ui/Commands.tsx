@@ -33,7 +33,7 @@ export function CommandMenu({ menu, onPick }: { menu: Menu; onPick: (command: Co
   const chosen = useRef<HTMLLIElement>(null);
   useLayoutEffect(() => chosen.current?.scrollIntoView({ block: "nearest" }), [menu.at]);
   return (
-    <ul class="commands" id="commands" role="listbox" aria-label="Commands">
+    <ul class="commands" id="commands" role="listbox" aria-label="Commands" tabindex={0}>
       {menu.items.map((each, at) => (
         <li
           key={each.name}
@@ -44,7 +44,7 @@ export function CommandMenu({ menu, onPick }: { menu: Menu; onPick: (command: Co
           onMouseDown={(event) => event.preventDefault()}
           onClick={() => onPick(each)}
         >
-          <code>{each.usage}</code> <span class="quiet">{each.help}</span>
+          <code>{each.usage}</code> <span class="quiet">{each.help.split("`").map((part, at) => (at % 2 ? <code>{part}</code> : part))}</span>
         </li>
       ))}
     </ul>

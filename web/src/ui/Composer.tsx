@@ -1,7 +1,7 @@
 import type { Ref } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { read, write } from "../live/keep";
-import { Enclosures, useEnclosures } from "./Attached";
+import { Enclosures, useDrop, useEnclosures } from "./Attached";
 import { CommandMenu, useMenu } from "./Commands";
 import { useClient, useGrowing } from "./hooks";
 import { Icon, StopIcon } from "./icons";
@@ -15,23 +15,31 @@ interface Props {
 
 const LINES = 8;
 
+/** Why what was written is still here. */
+const HELD = {
+  upload: "A file is still on its way to the server.",
+  refused: "A file was not taken. Leave it out, then send.",
+  busy: "The reply is still coming. Esc stops it.",
+  cut: "The connection is cut. Send this when it is back and the reply is done.",
+};
+
 export function Composer({ area, away, onEnd, onEditLast }: Props) {
   const client = useClient();
   const { session } = client;
   const key = `draft.${session.thread?.id ?? "new"}`;
   const [draft, setDraft] = useState(() => read("session", key) ?? "");
-  const [hint, setHint] = useState<string | null>(null);
+  const [held, setHeld] = useState<keyof typeof HELD | null>(null);
   const busy = session.busy;
   const readOnly = session.thread ? !session.thread.writable : false;
   const menu = useMenu(draft);
   const files = useEnclosures();
   const picker = useRef<HTMLInputElement>(null);
-  const [over, setOver] = useState(false);
+  const over = useDrop(readOnly ? null : files.add);
 
   useEffect(() => setDraft(read("session", key) ?? ""), [key]);
   useEffect(() => {
-    if (!busy) setHint(null);
-  }, [busy]);
+    if (!busy) setHeld(null);
+  }, [busy, files.all]);
   useGrowing(area, draft, LINES);
 
   const keep = (text: string) => {
@@ -45,17 +53,17 @@ export function Composer({ area, away, onEnd, onEditLast }: Props) {
   const send = () => {
     const text = draft.trim();
     if (!text && files.parts.length === 0) return;
-    if (files.uploading) {
-      setHint("A file is still on its way to the server.");
+    if (files.uploading || files.refused) {
+      setHeld(files.uploading ? "upload" : "refused");
       return;
     }
     const order = text.startsWith("/") && files.all.length === 0;
     if (busy && !order) {
-      setHint("The reply is still coming. Esc stops it.");
+      setHeld("busy");
       return;
     }
     keep("");
-    setHint(null);
+    setHeld(null);
     client.send(text, files.parts);
     files.clear();
     onEnd();
@@ -68,22 +76,11 @@ export function Composer({ area, away, onEnd, onEditLast }: Props) {
 
   const writers = session.thread?.writers ?? [];
   const writing = writers.length > 2 ? "Several people are writing" : writers.length ? `${writers.join(" and ")} ${writers.length === 1 ? "is" : "are"} writing` : null;
-  const notice = hint ?? session.notice ?? writing;
+  const cut = session.phase !== "live";
+  const notice = (held && HELD[held === "busy" && cut ? "cut" : held]) ?? session.notice ?? writing;
   return (
     <form
       class={over ? "composer over" : "composer"}
-      onDragOver={(event) => {
-        if (readOnly || !event.dataTransfer?.types.includes("Files")) return;
-        event.preventDefault();
-        setOver(true);
-      }}
-      onDragLeave={() => setOver(false)}
-      onDrop={(event) => {
-        setOver(false);
-        if (readOnly || !event.dataTransfer?.files.length) return;
-        event.preventDefault();
-        files.add(event.dataTransfer.files);
-      }}
       onSubmit={(event) => {
         event.preventDefault();
         send();
@@ -92,7 +89,7 @@ export function Composer({ area, away, onEnd, onEditLast }: Props) {
       <div class="strip">
         <span class="notice">
           {notice}
-          {session.notice && !hint && (
+          {session.notice && !held && (
             <button type="button" class="link-button" onClick={() => client.note(null)}>
               Dismiss
             </button>
@@ -104,9 +101,9 @@ export function Composer({ area, away, onEnd, onEditLast }: Props) {
           </button>
         )}
       </div>
-      {menu && <CommandMenu menu={menu} onPick={(each) => pick(each.name)} />}
       <Enclosures all={files.all} onDrop={files.drop} />
       <div class="field">
+        {menu && <CommandMenu menu={menu} onPick={(each) => pick(each.name)} />}
         <input
           ref={picker}
           class="sr-only"
@@ -175,7 +172,7 @@ export function Composer({ area, away, onEnd, onEditLast }: Props) {
           }}
         />
         {busy ? (
-          <button type="button" class="round stop" aria-label="Stop" title="Stop (Esc)" disabled={session.stopping} onClick={stop}>
+          <button type="button" class="round stop" aria-label="Stop" title={cut ? "Stop, once the connection is back" : "Stop (Esc)"} disabled={session.stopping} onClick={stop}>
             <StopIcon />
           </button>
         ) : (

@@ -194,11 +194,12 @@ export function ReplyMessage({ client, place, last, speaker }: ReplyProps) {
         message={message}
         reply={(running && reply) || null}
         stopping={session.stopping}
+        cut={session.phase !== "live"}
         again={last && !session.busy ? () => client.regenerate(message.id) : null}
       />
       <div class="foot">
         {running && session.phase !== "live" && (
-          <span class="severed">The connection was cut here. The reply goes on when it is back.</span>
+          <span class="severed">The connection was cut here. {session.stopping ? "The reply is stopped" : "The reply goes on"} when it is back.</span>
         )}
         {!running && (
           <>

@@ -17,6 +17,8 @@ interface Props {
   /** The stream that it is told by; null once the message says it all. */
   reply: RunningReply | null;
   stopping: boolean;
+  /** There is no connection. */
+  cut: boolean;
   /** Ask for another one in its place, where that is possible. */
   again: (() => void) | null;
 }
@@ -43,7 +45,7 @@ export class Reply extends Component<Props> {
     clearInterval(this.timer);
   }
 
-  render({ message, reply, stopping, again }: Props) {
+  render({ message, reply, stopping, cut, again }: Props) {
     const fold = reply?.fold;
     const running = fold ? !fold.end : message.status === "streaming";
     const text = fold ? fold.text : (message.text ?? "");
@@ -71,7 +73,7 @@ export class Reply extends Component<Props> {
           each.tools.length > 0 && <Tools key={`tools ${at}`} tools={each.tools} live={running} onAnswer={running ? answer : null} />,
           each.text && !(waits && at === last) && <Prose key={`prose ${at}`} text={each.text} live={running && at === last} />,
         ])}
-        {waits && <Waiting key="waits" words={stopping ? "Stopping" : waiting(fold?.state ?? null, reply ? performance.now() - reply.since : 0)} />}
+        {waits && <Waiting key="waits" words={cut ? "Waiting for the connection" : stopping ? "Stopping" : waiting(fold?.state ?? null, reply ? performance.now() - reply.since : 0)} />}
         {!running && <Ending key="ending" message={message} broke={broke} again={again} stopped={stopped} />}
       </>
     );

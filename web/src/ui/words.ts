@@ -45,7 +45,11 @@ export function figures(message: MessageView): string[] {
     const pace = timings.tokens_per_second;
     out.push(`${pace >= 20 ? Math.round(pace).toLocaleString("en") : pace.toFixed(1)} tok/s`);
   }
-  if (timings?.first_token_ms != null) out.push(`first token in ${seconds(timings.first_token_ms)}`);
+  // With a tool before the first word, that would be the time the tool took, and a person's word for it.
+  const spoken = message.parts?.findIndex((part) => part.type === "text") ?? 0;
+  const worked = message.parts?.findIndex((part) => part.type === "tool_call") ?? -1;
+  const delayed = worked >= 0 && (spoken < 0 || worked < spoken);
+  if (timings?.first_token_ms != null && !delayed) out.push(`first token in ${seconds(timings.first_token_ms)}`);
   return out;
 }
 
