@@ -182,7 +182,7 @@ async def test_a_locked_server_asks_for_a_token_and_takes_it(
     await expect(field).to_be_focused()
     await field.fill("not.a.token")
     await page.keyboard.press("Enter")
-    await expect(page.locator(".trouble")).to_be_visible()
+    await expect(page.locator(".trouble")).to_have_text("This is not a token.")
     await field.fill(token("ada"))
     await page.keyboard.press("Enter")
     await page.wait_for_selector("[data-phase=live]")
@@ -200,3 +200,50 @@ async def test_a_token_in_the_fragment_is_taken_and_leaves_the_address(
     await page.goto(f"{locked_server.address}/#token={token('grace')}")
     await page.wait_for_selector("[data-phase=live]")
     assert page.url == f"{locked_server.address}/"
+
+
+async def test_a_token_that_has_expired_is_told_so(context: BrowserContext, locked_server: Server) -> None:
+    page = await context.new_page()
+    old = jwt.encode({"sub": "ada", "exp": int(time.time()) - 600}, SECRET, algorithm="HS256")
+    await page.goto(f"{locked_server.address}/#token={old}")
+    await expect(page.locator(".trouble")).to_contain_text("expired")
+    await expect(page.get_by_text("legato token --user")).to_be_visible()
+    await page.get_by_label("Token", exact=True).fill(token("ada"))
+    await page.keyboard.press("Enter")
+    await page.wait_for_selector("[data-phase=live]")
+    await expect(page.locator(".notice")).to_have_text("")
+
+
+async def test_the_list_is_one_stop_of_the_tab_key_and_the_arrows_walk_in_it(page: Page) -> None:
+    await opened(page)
+    for bird in ("kiwi one", "kiwi two", "kiwi three"):
+        await page.get_by_role("button", name="New conversation").click()
+        await say(page, bird)
+        await ended(page)
+    await page.get_by_role("searchbox").fill("kiwi")
+    await expect(page.locator(".item")).to_have_count(3)
+    links = page.locator(".item a")
+    await page.keyboard.press("ArrowDown")
+    await expect(links.nth(0)).to_be_focused()
+    await page.keyboard.press("ArrowDown")
+    await expect(links.nth(1)).to_be_focused()
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("button", name="Rename kiwi two")).to_be_focused()
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("button", name="Theme")).to_be_focused()
+    await page.keyboard.press("Shift+Tab")
+    await expect(links.nth(1)).to_be_focused()
+    await page.keyboard.press("ArrowUp")
+    await page.keyboard.press("ArrowUp")
+    await expect(page.get_by_role("searchbox")).to_be_focused()
+
+
+async def test_a_link_before_all_others_leads_to_the_message(page: Page) -> None:
+    await opened(page)
+    await page.get_by_role("link", name="Legato").focus()
+    await page.keyboard.press("Shift+Tab")
+    skip = page.get_by_role("link", name="To the message")
+    await expect(skip).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_label("Message", exact=True)).to_be_focused()

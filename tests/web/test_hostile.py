@@ -71,7 +71,10 @@ async def assert_harmless(page: Page, name: str) -> None:
         """() => [...document.querySelectorAll('.prose *')].flatMap(e => [...e.attributes].map(a => [a.name, a.value]))"""
     )
     for attribute, value in attributes:
-        assert attribute in {"class", "href", "target", "rel", "tabindex", "type", "start"}, (name, attribute)
+        assert attribute in {"class", "href", "target", "rel", "tabindex", "type", "start", "dir"}, (
+            name,
+            attribute,
+        )
         if attribute == "href":
             assert value.startswith(("http://", "https://", "mailto:")), (name, value)
     assert page.url.startswith("http://127.0.0.1")

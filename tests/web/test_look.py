@@ -146,13 +146,23 @@ async def test_a_long_reply_fits_and_can_be_read_by_all(
     await expect(page.get_by_role("button", name="Jump to latest")).to_have_count(0)
     await expect(page.get_by_text("The end.").last).to_be_in_viewport()
     await shoot(page, f"long-{width}-{scheme}")
+    top = await page.locator(".scroll").evaluate("e => e.scrollTop")
+    await page.get_by_label("Message", exact=True).press_sequentially("/")
+    await expect(page.get_by_role("listbox")).to_be_in_viewport()
+    await assert_accessible(page, node_modules)
+    await shoot(page, f"commands-{width}-{scheme}")
+    assert await page.locator(".scroll").evaluate("e => e.scrollTop") == top
+    await page.get_by_label("Message", exact=True).fill("")
     if width == 360:
         await page.get_by_role("button", name="Conversations").click()
         await expect(page.get_by_role("searchbox")).to_be_in_viewport()
+        await expect(page.get_by_role("link", name="Legato")).to_be_focused()
+        assert await page.locator("main").evaluate("e => e.inert")
         await assert_accessible(page, node_modules)
         await shoot(page, f"drawer-{width}-{scheme}")
         await page.keyboard.press("Escape")
         await expect(page.get_by_role("searchbox")).not_to_be_in_viewport()
+        await expect(page.get_by_role("button", name="Conversations")).to_be_focused()
 
 
 async def test_targets_are_large_enough_for_a_finger(look: Callable[..., Any]) -> None:
@@ -160,9 +170,11 @@ async def test_targets_are_large_enough_for_a_finger(look: Callable[..., Any]) -
     await opened(page)
     await say(page, "```js\nlet a = 1\n```")
     await ended(page)
+    await page.get_by_role("button", name="Another reply").click()
+    await expect(page.get_by_text("2 of 2")).to_be_visible()
     small = await page.evaluate(
         """() => [...document.querySelectorAll('.sheet button')].filter(b => b.offsetParent).map(b => [b.ariaLabel || b.textContent, b.getBoundingClientRect()])
-            .filter(([, r]) => r.height < 44).map(([name, r]) => `${name} ${r.width}x${r.height}`)"""
+            .filter(([, r]) => r.height < 44 || r.width < 44).map(([name, r]) => `${name} ${r.width}x${r.height}`)"""
     )
     assert small == []
 
@@ -257,6 +269,15 @@ async def test_a_cut_shows_in_the_mark_and_in_a_word_and_so_does_the_return(stag
     await expect(stage.page.get_by_text("Reconnecting")).to_be_visible()
     await expect(stage.page.locator(".slur.open")).to_be_visible()
     await expect(stage.page.get_by_text("The connection was cut here.")).to_be_visible()
+    await expect(stage.page.locator(".prose.live")).to_be_visible()
+    breath = "getComputedStyle(document.querySelector('.prose.live p'), '::after').visibility"
+    assert await stage.page.evaluate(breath) == "hidden"
+    await say(stage.page, "And then?")
+    await expect(stage.page.locator(".notice")).to_have_text(
+        "The connection is cut. Send this when it is back and the reply is done."
+    )
+    await stage.page.get_by_role("button", name="Stop").click()
+    await expect(stage.page.get_by_text("The reply is stopped when it is back.")).to_be_visible()
     await shoot(stage.page, "cut")
     await stage.page.get_by_role("button", name="Reconnect").click()
     await expect(stage.page.get_by_text("Back, nothing lost")).to_be_visible()
@@ -300,3 +321,20 @@ async def test_the_page_follows_the_text_until_a_hand_scrolls_up(page: Page, ser
     await to_end.click()
     await expect(to_end).to_have_count(0)
     assert await scroll.evaluate("e => e.scrollHeight - e.clientHeight - e.scrollTop") < 30
+
+
+async def test_what_one_waits_for_is_the_connection_while_there_is_none(stage: Stage) -> None:
+    await stage.set()
+    stage.happen(type="state", phase="loading", model="qwen3")
+    await expect(stage.page.locator(".waiting")).to_contain_text("Loading qwen3")
+    assert stage.socket is not None
+    await stage.socket.close(code=1012)
+    await expect(stage.page.locator(".waiting")).to_have_text("Waiting for the connection")
+    await expect(stage.page.locator(".waiting .breath")).to_be_hidden()
+
+
+async def test_the_keys_are_as_high_as_their_signs(page: Page) -> None:
+    await opened(page)
+    await page.get_by_role("button", name="Keys").click()
+    heights = await page.locator("kbd:visible").evaluate_all("all => all.map(e => e.offsetHeight)")
+    assert len(set(heights)) == 1

@@ -24,13 +24,14 @@ async def test_what_is_written_from_right_to_left_stands_so_everywhere(page: Pag
     )
     await page.keyboard.press("Enter")
     await ended(page)
+    await expect(page.locator(".item.current .title")).to_contain_text(HEBREW)
     for selector in (
         ".prose p",
         ".prose li",
         ".prose blockquote",
         ".prose th",
         ".said > div",
-        ".item .title",
+        ".item.current .title",
         "h1",
     ):
         assert await side(page, selector) == "rtl", selector

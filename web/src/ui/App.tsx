@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Client } from "../live/client";
 import { Composer } from "./Composer";
 import { Connection } from "./Connection";
@@ -31,7 +31,8 @@ function Ears() {
 }
 
 const typing = (target: EventTarget | null) => target instanceof HTMLElement && target.matches("input, textarea, [contenteditable]");
-const phone = () => matchMedia("(max-width: 800px)").matches;
+const NARROW = "(max-width: 800px)";
+const phone = () => matchMedia(NARROW).matches;
 const finger = () => matchMedia("(pointer: coarse)").matches;
 
 function House() {
@@ -45,6 +46,7 @@ function House() {
   const area = useRef<HTMLTextAreaElement>(null);
   const search = useRef<HTMLInputElement>(null);
   const menu = useRef<HTMLButtonElement>(null);
+  const rail = useRef<HTMLElement>(null);
   const thread = session.thread;
   const title = thread?.view?.title || (thread ? "" : "New conversation");
 
@@ -61,12 +63,27 @@ function House() {
     focus();
   }, [thread?.id, client.locked === null]);
 
+  // What is behind the drawer cannot have the focus until the drawer is closed.
+  const behind = useRef<(() => void) | null>(null);
+  useLayoutEffect(() => {
+    if (drawer && !rail.current?.contains(document.activeElement)) rail.current?.querySelector<HTMLElement>("a, button")?.focus();
+    if (!drawer) behind.current?.();
+    behind.current = null;
+  }, [drawer]);
+  useEffect(() => {
+    const narrow = matchMedia(NARROW);
+    const onChange = () => setDrawer(false);
+    narrow.addEventListener("change", onChange);
+    return () => narrow.removeEventListener("change", onChange);
+  }, []);
+
   const closeDrawer = () => {
     if (!drawer) return;
+    behind.current = () => menu.current?.focus();
     setDrawer(false);
-    menu.current?.focus();
   };
   const pick = (conversation: string | null) => {
+    if (drawer) behind.current = () => (finger() ? menu.current : area.current)?.focus();
     setDrawer(false);
     client.open(conversation);
     focus();
@@ -112,9 +129,19 @@ function House() {
   const empty = !thread && !session.pending && !session.answer;
   return (
     <div class={drawer ? "house open" : "house"}>
-      <Rail search={search} onPick={pick} onKeys={() => setKeys(true)} />
+      <a
+        class="skip"
+        href="#message"
+        onClick={(event) => {
+          event.preventDefault();
+          area.current?.focus();
+        }}
+      >
+        To the message
+      </a>
+      <Rail rail={rail} search={search} onPick={pick} onKeys={() => setKeys(true)} />
       <div class="shade" onClick={closeDrawer} />
-      <main class="sheet" data-live={session.phase === "live"}>
+      <main class="sheet" inert={drawer} data-live={session.phase === "live"}>
         <header class="top">
           <button ref={menu} type="button" class="tool menu" aria-label="Conversations" aria-expanded={drawer} onClick={() => setDrawer(!drawer)}>
             <Icon name="menu" />

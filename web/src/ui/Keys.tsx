@@ -5,6 +5,7 @@ const KEYS: [string, string][] = [
   ["Shift Enter", "Begin a new line"],
   ["Esc", "Stop the reply"],
   ["↑", "Edit your last message, in an empty field"],
+  ["↓", "Go from the field that finds into the list"],
   ["/", "Give a command, in an empty field"],
   ["Ctrl K", "Find a conversation"],
   ["?", "Show these keys"],

@@ -8,12 +8,13 @@ import { ThemeSwitch } from "./Theme";
 import { day } from "./words";
 
 interface Props {
-  search: Ref<HTMLInputElement>;
+  rail: Ref<HTMLElement>;
+  search: Ref<HTMLInputElement> & { current: HTMLInputElement | null };
   onPick: (conversation: string | null) => void;
   onKeys: () => void;
 }
 
-export function Rail({ search, onPick, onKeys }: Props) {
+export function Rail({ rail, search, onPick, onKeys }: Props) {
   const client = useClient();
   const groups = new Map<string, Listed[]>();
   const now = new Date();
@@ -21,8 +22,24 @@ export function Rail({ search, onPick, onKeys }: Props) {
     const name = client.query.trim() ? "Found" : day(each.updated_at, now);
     groups.set(name, [...(groups.get(name) ?? []), each]);
   }
+  // The list is one stop of the Tab key, however long it is; the arrows walk in it.
+  const list = useRef<HTMLDivElement>(null);
+  const [stood, setStood] = useState<string | null>(null);
+  const among = (id: string | null | undefined) => client.list.find((each) => each.id === id)?.id;
+  const stop = among(stood) ?? among(client.session.thread?.id) ?? client.list[0]?.id;
+  const links = () => [...(list.current?.querySelectorAll<HTMLElement>(".item a") ?? [])];
+  const walk = (event: KeyboardEvent) => {
+    const all = links();
+    const at = all.findIndex((each) => each === document.activeElement);
+    if (at < 0) return;
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: all.length - 1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    if (to < 0) search.current?.focus();
+    else all[to]?.focus();
+  };
   return (
-    <nav class="rail" aria-label="Conversations">
+    <nav ref={rail} class="rail" aria-label="Conversations">
       <div class="rail-head">
         <a
           class="home"
@@ -53,18 +70,23 @@ export function Rail({ search, onPick, onKeys }: Props) {
             if (event.key === "Escape" && client.query) {
               event.stopPropagation();
               client.search("");
-            } else if (event.key === "Enter" && client.list[0]) onPick(client.list[0].id);
+            } else if (event.key === "Enter" && client.list[0]) {
+              onPick(client.list[0].id);
+            } else if (event.key === "ArrowDown" && client.list[0]) {
+              event.preventDefault();
+              links()[0]?.focus();
+            }
           }}
         />
         <kbd aria-hidden="true">Ctrl K</kbd>
       </label>
-      <div class="list">
+      <div class="list" ref={list} onKeyDown={walk}>
         {[...groups].map(([name, items]) => (
           <section key={name}>
             <h2>{name}</h2>
             <ul>
               {items.map((each) => (
-                <Item key={each.id} item={each} onPick={onPick} />
+                <Item key={each.id} item={each} stop={each.id === stop} onFocus={() => setStood(each.id)} onPick={onPick} />
               ))}
             </ul>
           </section>
@@ -88,7 +110,15 @@ export function Rail({ search, onPick, onKeys }: Props) {
   );
 }
 
-function Item({ item, onPick }: { item: Listed; onPick: (conversation: string) => void }) {
+interface ItemProps {
+  item: Listed;
+  /** Whether the Tab key stops here. */
+  stop: boolean;
+  onFocus: () => void;
+  onPick: (conversation: string) => void;
+}
+
+function Item({ item, stop, onFocus, onPick }: ItemProps) {
   const client = useClient();
   const [mode, setMode] = useState<"rest" | "rename" | "delete">("rest");
   const field = useRef<HTMLInputElement>(null);
@@ -101,6 +131,7 @@ function Item({ item, onPick }: { item: Listed; onPick: (conversation: string) =
     if (mode === "delete") yes.current?.focus();
   }, [mode]);
 
+  const tab = stop ? 0 : -1;
   if (mode === "rename") {
     const done = (keep: boolean) => {
       const next = field.current?.value.trim();
@@ -142,8 +173,9 @@ function Item({ item, onPick }: { item: Listed; onPick: (conversation: string) =
     );
   }
   return (
-    <li class={current ? "item current" : "item"}>
+    <li class={current ? "item current" : "item"} onFocusIn={onFocus}>
       <a
+        tabIndex={tab}
         href={`/c/${encodeURIComponent(item.id)}`}
         aria-current={current ? "page" : undefined}
         onClick={(event) => {
@@ -156,10 +188,10 @@ function Item({ item, onPick }: { item: Listed; onPick: (conversation: string) =
         {item.snippet && <span class="snippet" dir="auto">{item.snippet}</span>}
       </a>
       <span class="item-tools">
-        <button type="button" class="tool" aria-label={`Rename ${title}`} title="Rename" onClick={() => setMode("rename")}>
+        <button type="button" class="tool" tabIndex={tab} aria-label={`Rename ${title}`} title="Rename" onClick={() => setMode("rename")}>
           <Icon name="pencil" />
         </button>
-        <button type="button" class="tool" aria-label={`Delete ${title}`} title="Delete" onClick={() => setMode("delete")}>
+        <button type="button" class="tool" tabIndex={tab} aria-label={`Delete ${title}`} title="Delete" onClick={() => setMode("delete")}>
           <Icon name="trash" />
         </button>
       </span>
