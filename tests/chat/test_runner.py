@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 import pytest
 
@@ -254,6 +255,30 @@ async def test_an_end_that_cannot_be_stored_still_ends_the_stream(
     assert log.closed
     assert (log.fold().text, getattr(log.end, "code", None)) == ("So far", "internal")
     assert f"The turn of reply {begun.reply.id} failed" in caplog.text
+
+
+async def test_a_reply_that_no_database_takes_is_stored_without_its_words(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be written for ever."""
+    finish = house.storage.finish
+
+    async def picky(message: Message, now: datetime) -> Message | None:
+        if message.parts:
+            raise ValueError("There is something odd in it.")
+        return await finish(message, now)
+
+    monkeypatch.setattr(house.storage, "finish", picky)
+    _, begun, log = await ask(house)
+    run = await house.engine.asked()
+    run.say("So far")
+    run.finish()
+    await house.service.drain(10)
+    assert (log.fold().text, getattr(log.end, "code", None)) == ("So far", "internal")
+    stored = await house.storage.message(begun.reply.id)
+    assert stored is not None
+    assert (stored.status, stored.parts) == ("interrupted", ())
+    assert "Ask again" in (stored.detail or "")
 
 
 async def test_a_stop_before_the_engine_was_asked_ends_a_reply_that_was_cut_off(

@@ -22,7 +22,7 @@ from legato.chat.trees import Trees
 from legato.engines.transcribe import Transcriber
 from legato.errors import StorageError
 from legato.storage.base import Conversation, Message, Storage, Unfinished
-from legato.stream import Failed, Finished, Log, Reasoning, Terminal, Text
+from legato.stream import Failed, Finished, Fold, Log, Reasoning, Terminal, Text
 
 logger = logging.getLogger(__name__)
 
@@ -139,13 +139,19 @@ class Runner:
             return None
 
     async def _give_up(self, reply: Reply) -> None:
-        """After a bug: whatever went wrong, the reply has an end, for those who watch and in the database."""
+        """After a bug: whatever went wrong, the reply has an end, for those who watch and in the database; where it cannot be
+        stored with what it says, without that."""
         if reply.log.closed:
             return
         reply.recording = True
         try:
             fold = disclaim(reply.log, reply.speaker.assistant.disclaimer)
-            await self._record(reply, finished_message(reply.message, fold, BUG, None, None), BUG)
+            try:
+                await self._record(reply, finished_message(reply.message, fold, BUG, None, None), BUG)
+            except Exception:
+                logger.exception("Reply %s could not be stored with what it says", reply.id)
+                if not reply.log.closed:
+                    await self._record(reply, finished_message(reply.message, Fold(), BUG, None, None), BUG)
         except Exception:
             logger.exception("Reply %s could not be stored", reply.id)
         finally:
