@@ -12,7 +12,7 @@ from legato.errors import InvalidError
 from legato.fleet.member import AgentCount, FleetView
 from legato.gateway.access import Asker
 from legato.gateway.body import answer, documented, read
-from legato.gateway.chunks import FleetStream, TokenStream
+from legato.gateway.fleet_events import FleetStream, TokenStream
 from legato.message import TextPart
 
 router = APIRouter(tags=["fleet"])
