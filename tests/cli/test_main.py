@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -16,6 +18,13 @@ def test_every_command_is_there_and_says_what_it_is_for(legato: Any) -> None:
     assert shown.returncode == 0
     for command in ("serve", "chat", "token", "doctor"):
         assert command in shown.stdout
+
+
+def test_a_command_does_not_wait_for_what_others_need() -> None:
+    heavy = ("aiohttp", "fastapi", "jwt", "pydantic", "rich", "sqlalchemy", "uvicorn")
+    look = f"import sys, legato.cli.main; print(*(each for each in {heavy} if each in sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == []
 
 
 def test_a_wrong_call_is_no_crash(legato: Any) -> None:
