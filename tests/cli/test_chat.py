@@ -1,9 +1,11 @@
+import os
 import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from legato.cli import chat
 from legato.cli.talk import read
 
 LONG = " ".join(f"word{number}" for number in range(200))
@@ -21,6 +23,19 @@ class TestOneQuestion:
     def test_what_is_piped_in_stands_behind_what_is_asked(self, legato: Any, server: str) -> None:
         shown = legato("chat", "--server", server, "sum", "it up:", stdin="some\ndata\n")
         assert (shown.returncode, shown.stdout) == (0, "sum it up:\n\nsome\ndata\n")
+
+    def test_a_pipe_that_says_nothing_is_passed_over_where_something_is_asked(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        theirs, ours = os.pipe()
+        with os.fdopen(theirs) as stdin, os.fdopen(ours, "w") as writing:
+            monkeypatch.setattr("sys.stdin", stdin)
+            monkeypatch.setattr(chat, "PIPE_SECONDS", 0.01)
+            assert chat.piped(beside=True) == ""
+            assert "asking without it" in capsys.readouterr().err
+            writing.write("late")
+            writing.close()
+            assert chat.piped(beside=False) == "late"
 
     def test_nothing_is_no_question(self, legato: Any, server: str) -> None:
         shown = legato("chat", "--server", server, stdin=" \n")

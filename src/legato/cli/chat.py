@@ -1,6 +1,7 @@
 """`legato chat`: a conversation in the terminal, or one question and its answer."""
 
 import os
+import select
 import stat
 import sys
 from typing import Annotated
@@ -8,6 +9,9 @@ from typing import Annotated
 import typer
 
 from legato.errors import InvalidError
+
+PIPE_SECONDS = 10.0
+"""How long the first of what is piped in beside a question may take."""
 
 
 def chat(
@@ -27,7 +31,8 @@ def chat(
     ] = None,
 ) -> None:
     """Talk with a server. What is piped in is asked, behind TEXT; what is piped out is the reply and nothing else."""
-    question = "\n\n".join(part for part in (" ".join(text or ()), piped()) if part) or None
+    asked = " ".join(text or ())
+    question = "\n\n".join(part for part in (asked, piped(beside=bool(asked))) if part) or None
     if question is None and not sys.stdin.isatty():
         raise InvalidError("There is nothing to ask: the input is empty.")
     # Here, for they take a while to import, and the other commands do without.
@@ -47,9 +52,15 @@ def chat(
     raise typer.Exit(status)
 
 
-def piped() -> str:
-    """What a pipe or a file gives as input; nothing at a terminal, nor from what else a service or a job may have there."""
+def piped(*, beside: bool) -> str:
+    """What a pipe or a file gives as input; nothing at a terminal, nor from what else a service or a job may have there.
+
+    `beside` a question, a pipe on which nothing comes for a while is passed over: scripts leave theirs open.
+    """
     mode = os.fstat(sys.stdin.fileno()).st_mode
+    if stat.S_ISFIFO(mode) and beside and not select.select([sys.stdin], [], [], PIPE_SECONDS)[0]:
+        sys.stderr.write(f"legato: Nothing came in by the pipe for {PIPE_SECONDS:g} s: asking without it.\n")
+        return ""
     return sys.stdin.read().strip() if stat.S_ISFIFO(mode) or stat.S_ISREG(mode) else ""
 
 
