@@ -22,9 +22,20 @@ from .conftest import connected
 
 
 @pytest.fixture
-async def server(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
-    """One that waits for a locked database for a tenth of a second only."""
-    monkeypatch.setattr(wiring, "open_storage", lambda url, durable: SqlStorage(url, lock_timeout=0.1))
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[SqlStorage]:
+    """The databases that servers open; they wait for a lock for a tenth of a second only."""
+    opened: list[SqlStorage] = []
+
+    def open_storage(url: str, *, durable: bool) -> SqlStorage:
+        opened.append(SqlStorage(url, durable=durable, lock_timeout=0.1))
+        return opened[-1]
+
+    monkeypatch.setattr(wiring, "open_storage", open_storage)
+    return opened
+
+
+@pytest.fixture
+async def server(serve: Callable[..., Any], opened: list[SqlStorage]) -> AsyncIterator[Server]:
     async with serve() as server:
         yield server
 
@@ -60,13 +71,12 @@ async def test_a_locked_database_takes_no_message_and_loses_no_reply(
 
 
 async def test_a_full_disk_takes_no_message_and_recovers_by_itself(
-    server: Server, engine: ScriptedEngine
+    server: Server, engine: ScriptedEngine, opened: list[SqlStorage]
 ) -> None:
     async with connected(server) as client, calling(server) as http:
         first = await client.ask("send", client_message_id="first", text="Before")
         run = await engine.asked()
-        storage = server._parts.storage  # type: ignore[union-attr]
-        assert isinstance(storage, SqlStorage)
+        (storage,) = opened
 
         async def pages(most: int) -> None:
             await storage.database.write(
