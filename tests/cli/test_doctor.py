@@ -363,7 +363,7 @@ class TestTools:
         command = [sys.executable, str(Path(__file__).parent.parent / "doubles" / "mcp_server.py")]
         text = f'[assistants.a]\ntools = ["t"]\n[tools.t]\nkind = "mcp"\ncommand = {json.dumps(command)}\n'
         found = await self.look(settings(text))
-        assert (found.verdict, found.said) == ("ok", "It offers 5 tools.")
+        assert (found.verdict, found.said) == ("ok", "It offers 6 tools.")
 
     async def test_one_that_no_assistant_has_is_not_opened(self, settings: Callable[..., Settings]) -> None:
         assert await part_checks.tools(settings('[tools.t]\nkind = "mcp"\n')) == []

@@ -583,8 +583,8 @@ class TestPosting:
         async with serve() as server, calling(server) as http:
             post = asyncio.create_task(http.post(self.URL, json={"text": "Hello"}))
             await engine.asked()
-            await http.delete("/api/conversations/c")
-            assert (await post).status == 404
+            async with http.delete("/api/conversations/c"), await post as answer:
+                assert answer.status == 404
 
     async def test_who_may(self, serve: Serve) -> None:
         async with serve(**AUTH) as server:

@@ -4,6 +4,7 @@ The database takes a random number of turns of the loop for each call, from a se
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -53,7 +54,7 @@ class Hesitant:
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         await self._wait()
-        found = self._write(work)
+        found = self._write(work, math.inf)
         loop = asyncio.get_running_loop()
         if not self._answers:
             loop.call_soon(self._answer)

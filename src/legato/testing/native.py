@@ -197,6 +197,8 @@ class Server:
             ack = msgspec.structs.replace(self.acks[key], re=command.id, duplicate=True)
             line.say(ack)
             line.cursors.setdefault(ack.conversation, {}).setdefault(ack.reply, 0)
+            if self.logs[ack.reply].closed:
+                line.say(MessageChanged(message=self.messages[ack.reply]))
             return
         conversation = command.conversation or self.make(f"v{next(self._ids)}")
         if conversation not in self.conversations:
