@@ -506,8 +506,7 @@ class TestPosting:
     async def test_a_client_that_goes_away_does_not_stop_the_reply(
         self, serve: Serve, engine: ScriptedEngine
     ) -> None:
-        assistant = {"engine": "demo", "model": "demo:echo", "on_unwatched": "cancel"}
-        async with serve(assistants={"default": assistant}) as server:
+        async with serve() as server:
             async with calling(server) as http:
                 post = asyncio.create_task(http.post(self.URL, json={"text": "Hello"}))
                 run = await engine.asked()
@@ -529,8 +528,9 @@ class TestPosting:
             run = await engine.asked()
             run.say("Half")
             run.fail(EngineBrokeError("The engine broke off."))
-            assert (await post).status == 200
-            message = await (await post).json()
+            async with await post as answer:
+                assert answer.status == 200
+                message = await answer.json()
             assert (message["text"], message["status"]) == ("Half", "interrupted")
             assert message["detail"] == "The engine broke off."
 
@@ -556,7 +556,8 @@ class TestPosting:
 
     async def test_a_command_that_begins_a_reply_is_answered_by_it(self, serve: Serve) -> None:
         async with serve() as server, calling(server) as http:
-            await http.post(self.URL, json={"text": "one two"})
+            async with http.post(self.URL, json={"text": "one two"}) as answer:
+                assert answer.status == 200
             replies = []
             for _ in range(2):
                 body = {"text": "/retry", "client_message_id": "m2"}
@@ -571,7 +572,8 @@ class TestPosting:
             said = []
             for conversation in ("c", "d"):
                 url = self.URL.replace("/c/", f"/{conversation}/")
-                await http.post(url, json={"text": "one two"})
+                async with http.post(url, json={"text": "one two"}) as answer:
+                    assert answer.status == 200
                 async with http.post(url, json=body) as answer:
                     said.append(await answer.json())
             assert [each["role"] for each in said] == ["assistant", "system"]
