@@ -344,7 +344,8 @@ class TestTools:
         assert (found.verdict, why in found.said) == ("problem", True)
         assert "legato.toml, line 3: " in found.said
 
-    # pymongo leaves sockets to be closed with what waits for them.
+    # A client that is closed while it connects in vain leaves its socket to the garbage collector (pymongo 4.16), once
+    # its tasks have ended.
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     async def test_one_that_does_not_answer_is_worth_a_note(self, settings: Callable[..., Settings]) -> None:
         mongodb = (
@@ -357,6 +358,8 @@ class TestTools:
         ):
             found = await self.look(settings(f'[assistants.a]\ntools = ["t"]\n[tools.t]\n{section}'))
             assert (found.verdict, who in found.said, "hush" in str(found)) == ("note", True, False)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*others, return_exceptions=True)
         gc.collect()
 
     async def test_one_that_is_there_is_well(self, settings: Callable[..., Settings]) -> None:

@@ -397,7 +397,7 @@ async def _suffer(
 
 
 async def test_of_a_rogue_nothing_stays_behind_what_an_honest_agent_wrote(tmp_path: Path) -> None:
-    async with serving(tmp_path, 500, fleet="lease_seconds = 1\n" + KEYS) as server:
+    async with serving(tmp_path, 500, fleet="lease_seconds = 10\n" + KEYS) as server:
         first = AgentProcess(tmp_path / "agents", server, "first", "--key", "any")
         async with working(first):
             reply = await ask(server, "between")
