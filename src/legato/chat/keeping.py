@@ -98,8 +98,8 @@ class Keeping(Reading):
         """
         title = await self._nameable(person, conversation, title)
         await self._showable(person, conversation, message)
-        await self.rename(person, conversation, title)
-        return await self.show(person, conversation, message)
+        self._changed(await self._storage.rename_conversation(conversation, title, self._now()))
+        return self._changed(await self._storage.set_head(conversation, message, self._now()))
 
     async def delete(self, person: Person, conversation: str) -> None:
         """Delete it and stop what runs in it.

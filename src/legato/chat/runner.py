@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import datetime
 
 import msgspec
@@ -177,10 +177,10 @@ class Runner:
 
     async def _keep(self, reply: Reply) -> None:
         """A database that fails is tried until it takes it."""
-        delay = 0.1
-        while not await self._journal.keep(reply.log):
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, 5.0)
+        for pause in _pauses():
+            if await self._journal.keep(reply.log):
+                return
+            await asyncio.sleep(pause)
 
     async def _record(self, reply: Reply, message: Message, end: Terminal) -> None:
         """Store, then close the log, then tell. A database that fails is tried until it takes it."""
@@ -222,14 +222,13 @@ class Runner:
         self._audience.tell_soon(stored.conversation, tell)
 
     async def _finish(self, message: Message) -> Message | None:
-        delay = 0.1
+        pauses = _pauses()
         while True:
             try:
                 return await self._storage.finish(message, self._now())
             except StorageError as error:
                 logger.warning("Reply %s could not be stored yet: %s", message.id, error.message)
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, 5.0)
+            await asyncio.sleep(next(pauses))
 
     async def _take_up(self, unfinished: Unfinished, speakers: Mapping[str, Speaker]) -> None:
         """Go on with a reply that was cut off by the end of a server: its log has what was kept, under a new epoch."""
@@ -262,6 +261,14 @@ class Runner:
                     await self._journal.tick()
                 except Exception:
                     logger.exception("A tick of the journal failed; the next one writes all of it again")
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds before a database that has failed is asked again."""
+    pause = 0.1
+    while True:
+        yield pause
+        pause = min(pause * 2, 5.0)
 
 
 async def _cut_off(reply: Reply) -> Terminal | None:

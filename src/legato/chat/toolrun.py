@@ -22,10 +22,14 @@ LEAVE_SECONDS = 2.0
 """How long a tool that was cancelled is waited for; one that does not end is left behind."""
 
 
+Keep = Callable[[Reply], Awaitable[None]]
+"""Returns once all that a reply's log says is stored."""
+
+
 class ToolRun:
     """Runs what the model of one reply asks for. `left` is how many seconds of tools it still has.
 
-    `keep` returns once all that the reply's log says is stored: no tool begins before it is on record that it did.
+    No tool begins before it is on record that it did.
     """
 
     def __init__(
@@ -33,7 +37,7 @@ class ToolRun:
         reply: Reply,
         tools: Mapping[str, Tool],
         clock: Callable[[], float],
-        keep: Callable[[Reply], Awaitable[None]],
+        keep: Keep,
     ) -> None:
         self._reply = reply
         self._tools = tools

@@ -12,7 +12,7 @@ from legato.chat.disclaimer import Voice, disclaim
 from legato.chat.ingress import clean_text
 from legato.chat.reply import Reply, finished_message
 from legato.chat.tooling import before_and_tail, pending, unfinished
-from legato.chat.toolrun import ToolRun
+from legato.chat.toolrun import Keep, ToolRun
 from legato.engines.base import Capabilities, Outcome, Request, Turn
 from legato.errors import LegatoError
 from legato.message import AudioPart, ImagePart
@@ -65,12 +65,6 @@ class Spent:
         if timings is not None:
             timings = replace(timings, load_ms=self._load_ms)
         self.outcome = replace(outcome, usage=usage, timings=timings)
-
-
-class Keep(Protocol):
-    """Returns once all that a reply's log says is stored."""
-
-    async def __call__(self, reply: Reply) -> None: ...
 
 
 async def run(

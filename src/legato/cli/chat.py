@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from legato.cli.plain import complain
 from legato.errors import InvalidError
 
 PIPE_SECONDS = 10.0
@@ -59,7 +60,7 @@ def piped(*, beside: bool) -> str:
     """
     mode = os.fstat(sys.stdin.fileno()).st_mode
     if stat.S_ISFIFO(mode) and beside and not select.select([sys.stdin], [], [], PIPE_SECONDS)[0]:
-        sys.stderr.write(f"legato: Nothing came in by the pipe for {PIPE_SECONDS:g} s: asking without it.\n")
+        complain(f"Nothing came in by the pipe for {PIPE_SECONDS:g} s: asking without it.")
         return ""
     return sys.stdin.read().strip() if stat.S_ISFIFO(mode) or stat.S_ISREG(mode) else ""
 

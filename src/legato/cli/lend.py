@@ -2,11 +2,9 @@
 
 import asyncio
 import os
-import signal
 import socket
 import sys
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from legato.agent.agent import Agent, Away, Registered
@@ -17,7 +15,7 @@ from legato.cli.plain import complain
 from legato.engines.keys import given
 from legato.errors import InvalidError
 from legato.gateway.logs import scrub, set_up_logs
-from legato.gateway.loop import new_loop
+from legato.gateway.loop import call_when_told_to_stop, new_loop
 from legato.gateway.settings import default_data_dir
 
 
@@ -62,10 +60,7 @@ def lend(
 
 
 async def _run(agent: Agent) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(number, agent.stop)
+    call_when_told_to_stop(agent.stop)
     await agent.run()
 
 

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import msgspec
 
+from legato.engines.base import Out
+
 T = TypeVar("T")
 
 _ESCAPED = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -42,7 +44,7 @@ def whole(text: str) -> str:
 
 
 class Halves:
-    """Joins what comes in pieces."""
+    """Joins the pieces of one text."""
 
     __slots__ = ("_kept",)
 
@@ -61,3 +63,29 @@ class Halves:
         """What still waited, at the end."""
         kept, self._kept = self._kept, ""
         return whole(kept)
+
+
+class Joined:
+    """Writes to `out` what a reply says and thinks, its halves joined over the pieces in which it comes."""
+
+    __slots__ = ("_out", "_text", "_thought")
+
+    def __init__(self, out: Out) -> None:
+        self._out = out
+        self._text = Halves()
+        self._thought = Halves()
+
+    def text(self, piece: str) -> None:
+        """More of the answer. An empty piece is handed on: it is a sign of life."""
+        self._out.text(self._text.more(piece))
+
+    def reasoning(self, piece: str) -> None:
+        if text := self._thought.more(piece):
+            self._out.reasoning(text)
+
+    def end(self) -> None:
+        """No more comes: what waited for its other half is told without."""
+        if text := self._thought.rest():
+            self._out.reasoning(text)
+        if text := self._text.rest():
+            self._out.text(text)

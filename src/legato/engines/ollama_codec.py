@@ -13,7 +13,7 @@ from msgspec import Struct, field
 
 from legato.engines.base import Capabilities, Out, Outcome, Request, ToolCall
 from legato.engines.chatting import chats
-from legato.engines.halves import Halves, lenient, whole
+from legato.engines.halves import Joined, lenient, whole
 from legato.engines.history import Said, base64_of, error_text, functions, object_of, told
 from legato.engines.lines import Lines, TooLargeError
 from legato.errors import EngineBrokeError
@@ -104,15 +104,14 @@ class ChatReply:
     `new_id` names tool calls of versions that do not name them.
     """
 
-    __slots__ = ("_calls", "_last", "_lines", "_new_id", "_out", "_text", "_thought", "done")
+    __slots__ = ("_calls", "_last", "_lines", "_new_id", "_out", "_said", "done")
 
     def __init__(self, out: Out, new_id: Callable[[], str]) -> None:
         self._out = out
         self._new_id = new_id
         self._lines = Lines()
         self._calls = False
-        self._text = Halves()
-        self._thought = Halves()
+        self._said = Joined(out)
         self._last: _Line | None = None
         self.done = False
         """Whether the ending was read: nothing more is to come."""
@@ -159,14 +158,6 @@ class ChatReply:
                     return
             self._read(rest)
 
-    def _think(self, text: str) -> None:
-        if text:
-            self._out.reasoning(text)
-
-    def _say(self, text: str) -> None:
-        if text:
-            self._out.text(text)
-
     def _read(self, data: bytes) -> None:
         if self.done or not data.strip():
             return
@@ -181,9 +172,9 @@ class ChatReply:
         message = line.message
         if message is not None:
             if message.thinking:
-                self._think(self._thought.more(message.thinking))
+                self._said.reasoning(message.thinking)
             if message.content or not message.thinking:
-                self._out.text(self._text.more(message.content or ""))
+                self._said.text(message.content or "")
             for call in message.tool_calls or ():
                 self._calls = True
                 self._out.tool_call(
@@ -194,8 +185,7 @@ class ChatReply:
                     )
                 )
         if line.done:
-            self._think(self._thought.rest())
-            self._say(self._text.rest())
+            self._said.end()
             self._last = line
             self.done = True
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from legato.engines.base import Out, Outcome, Request, ToolCall
-from legato.engines.halves import Halves, lenient, whole
+from legato.engines.halves import Joined, lenient, whole
 from legato.engines.history import Said, base64_of, error_text, functions, inside, object_text, told
 from legato.engines.lines import TooLargeError
 from legato.engines.sse import Events
@@ -163,8 +163,7 @@ class CompletionReply:
         "_opened",
         "_out",
         "_reason",
-        "_text",
-        "_thought",
+        "_said",
         "_timings",
         "_usage",
         "_who",
@@ -182,8 +181,7 @@ class CompletionReply:
         self._head = b""
         self._opened = False
         self._reason: str | None = None
-        self._text = Halves()
-        self._thought = Halves()
+        self._said = Joined(out)
         self._usage: _Usage | None = None
         self._timings: _Timings | None = None
         self.done = False
@@ -229,8 +227,7 @@ class CompletionReply:
             )
         if not self.ended:
             raise EngineBrokeError(f"{self._who} broke off in the middle of the reply. Try again.")
-        self._think(self._thought.rest())
-        self._say(self._text.rest())
+        self._said.end()
         calls = [call for call in self._calls if call.name] if reason != "length" else []
         for call in calls:
             arguments = whole("".join(call.arguments)).strip()
@@ -267,26 +264,18 @@ class CompletionReply:
             if choice.index == 0:
                 self._choose(choice)
 
-    def _think(self, text: str) -> None:
-        if text:
-            self._out.reasoning(text)
-
-    def _say(self, text: str) -> None:
-        if text:
-            self._out.text(text)
-
     def _choose(self, choice: _Choice) -> None:
         delta = choice.delta
         if delta is not None:
             reasoning = delta.reasoning_content or delta.reasoning
             if reasoning:
-                self._think(self._thought.more(reasoning))
+                self._said.reasoning(reasoning)
             text = delta.content or delta.refusal
             if isinstance(text, list):
                 text = "".join(part.text or "" for part in text)
             # What opens the reply some servers send before they have begun to read the prompt.
             if text or delta.tool_calls or (self._opened and not reasoning):
-                self._out.text(self._text.more(text or ""))
+                self._said.text(text or "")
             for call in delta.tool_calls or ():
                 self._collect(call)
             self._opened = True

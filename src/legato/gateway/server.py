@@ -4,13 +4,12 @@ import asyncio
 import gc
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 import uvicorn
@@ -25,7 +24,7 @@ from legato.gateway.config import misspelt
 from legato.gateway.dialects import Dialects
 from legato.gateway.listening import listen
 from legato.gateway.logs import set_up_logs
-from legato.gateway.loop import new_loop
+from legato.gateway.loop import call_when_told_to_stop, new_loop
 from legato.gateway.settings import Settings, http_address
 from legato.gateway.websocket import Limits, Origins, open_doors
 from legato.gateway.wiring import Wired, wire
@@ -99,10 +98,7 @@ class Server:
     async def run(self) -> int:
         """The exit status, once `stop` was called. A server that is stopped while it starts ends there."""
         starting = self._starting = asyncio.create_task(self._run(), name="server")
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            with suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.add_signal_handler(number, self.stop)
+        call_when_told_to_stop(self.stop)
         try:
             await starting
         except asyncio.CancelledError:
