@@ -1,4 +1,4 @@
-# The commands of the project. `make setup` makes .venv; everything else uses it.
+# The commands of the project. `make setup` creates .venv; all other targets use it.
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
