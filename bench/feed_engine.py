@@ -3,9 +3,9 @@
 import asyncio
 
 from feed import JOB, Feed, Job
-from legato.engines.base import Capabilities, Health, Model, Out, Outcome, Request
+from legato.domain.message import text_of
+from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request
 from legato.errors import EngineBrokeError, EngineRefusedError
-from legato.message import text_of
 
 
 class FeedEngine:
@@ -19,7 +19,7 @@ class FeedEngine:
     def name(self) -> str:
         return "feed"
 
-    async def generate(self, request: Request, out: Out) -> Outcome:
+    async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
         await self._listening
         named = JOB.search(text_of(request.turns[-1].parts))
         if named is None:

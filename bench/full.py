@@ -9,7 +9,7 @@ import os
 import sys
 from functools import partial
 
-import legato.gateway.engines
+import legato.gateway.engine_factory
 from feed_engine import FeedEngine
 from legato.gateway.server import serve
 from legato.gateway.settings import Settings
@@ -17,7 +17,7 @@ from legato.gateway.settings import Settings
 
 def main() -> int:
     port, feed, directory, websocket = sys.argv[1:]
-    vars(legato.gateway.engines)["DemoEngine"] = partial(FeedEngine, int(feed))
+    vars(legato.gateway.engine_factory)["DemoEngine"] = partial(FeedEngine, int(feed))
     settings = Settings.model_validate(
         {
             "server": {"port": port, "data_dir": directory, "websocket": websocket},

@@ -9,15 +9,17 @@ from collections.abc import Iterable
 
 import legato.fleet.scheduler
 from legato.cli.main import main
-from legato.fleet.places import Entry
-from legato.fleet.roster import Homes, Seat
+from legato.fleet.job_queue import QueuedJob
+from legato.fleet.scheduling import Affinity, SchedulerAgent
 
 
-def any_of(_entry: Entry, seats: Iterable[Seat], _home: str | None, _lead: int) -> Seat | None:
+def any_of(
+    _entry: QueuedJob, seats: Iterable[SchedulerAgent], _home: str | None, _lead: int
+) -> SchedulerAgent | None:
     return random.choice(list(seats) or [None])
 
 
 if __name__ == "__main__":
     vars(legato.fleet.scheduler)["best"] = any_of
-    Homes.of = lambda _self, _entry: None  # type: ignore[method-assign]
+    Affinity.of = lambda _self, _entry: None  # type: ignore[method-assign]
     sys.exit(main())

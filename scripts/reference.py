@@ -16,13 +16,14 @@ import typer.main
 from typer.core import TyperCommand, TyperGroup
 
 from legato.cli.main import app as commands
-from legato.gateway.access import Parts
+from legato.data_dir import default_data_dir
 from legato.gateway.app import make_app
 from legato.gateway.config import FLAGS, VARIABLES
-from legato.gateway.guard import BODY_BYTES
-from legato.gateway.problems import STATUSES
-from legato.gateway.settings import Settings, default_data_dir
-from legato.gateway.shapes import ProblemAnswer
+from legato.gateway.dependencies import ServerContext
+from legato.gateway.error_handlers import STATUSES
+from legato.gateway.middleware import BODY_BYTES
+from legato.gateway.schemas import ProblemAnswer
+from legato.gateway.settings import Settings
 from legato.gateway.websocket.origins import Origins
 
 Schema = Mapping[str, Any]
@@ -279,7 +280,7 @@ def _command(name: str, command: TyperCommand) -> list[str]:
 
 
 def http_page() -> str:
-    document = make_app(cast("Parts", None), Origins()).openapi()
+    document = make_app(cast("ServerContext", None), Origins()).openapi()
     shapes = {
         name: shape
         for name, shape in document["components"]["schemas"].items()

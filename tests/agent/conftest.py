@@ -9,7 +9,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from legato.agent.agent import Agent
-from legato.agent.roster import Roster, Source
+from legato.agent.engine_pool import EnginePool, EngineSource
 
 from .gateway import Gateway
 
@@ -115,9 +115,9 @@ def running(door: Door) -> Callable[..., Any]:
 
     @asynccontextmanager
     async def run(*engines: Any, **more: Any) -> AsyncIterator[Agent]:
-        sources = [each if isinstance(each, Source) else Source(each) for each in engines]
+        sources = [each if isinstance(each, EngineSource) else EngineSource(each) for each in engines]
         more = {"pauses": lambda: repeat(0.0), "look_seconds": 0.01} | more
-        agent = Agent(more.pop("url", door.url), Roster(sources), **more)
+        agent = Agent(more.pop("url", door.url), EnginePool(sources), **more)
         task = asyncio.create_task(agent.run())
         try:
             async with asyncio.timeout(DEADLINE):

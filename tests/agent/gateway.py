@@ -5,28 +5,28 @@ It is stricter than a gateway need be: whatever a well-behaved agent would not s
 
 import msgspec
 
+from legato.domain.message import TextPart
 from legato.engines.base import Turn
 from legato.fleet.protocol import (
     Acknowledged,
-    Broke,
+    AgentWelcome,
     Cancel,
     Cancelled,
-    Ended,
-    Events,
+    EventBatch,
     FromAgent,
     Job,
     JobComplete,
+    JobEnded,
     JobError,
     JobEvent,
+    JobFailed,
     PromptJob,
     Refused,
     Register,
     Registered,
     ResumeAt,
     Token,
-    Welcome,
 )
-from legato.message import TextPart
 from legato.stream import Reasoning, Text
 
 Key = tuple[str, int]
@@ -56,7 +56,7 @@ class Gateway:
         self.out.clear()
         self.registered = False
         self.cancelling.clear()
-        self.say(Welcome("a1", 0))
+        self.say(AgentWelcome("a1", 0))
 
     def say(self, message: msgspec.Struct) -> None:
         self.out.append(msgspec.json.encode(message))
@@ -87,7 +87,7 @@ class Gateway:
         match message:
             case Register():
                 self._register(message)
-            case Events():
+            case EventBatch():
                 self._take(message)
             case Cancelled():
                 key = (message.job_id, message.attempt)
@@ -139,7 +139,7 @@ class Gateway:
             )
         )
 
-    def _take(self, message: Events) -> None:
+    def _take(self, message: EventBatch) -> None:
         assert self.registered, "events before it was registered"
         assert message.events, "a frame with nothing in it"
         key = (message.job_id, message.attempt)
@@ -156,7 +156,7 @@ class Gateway:
 
     def ended(self, key: Key) -> bool:
         events = self.taken[key]
-        return bool(events) and isinstance(events[-1], Ended | Broke)
+        return bool(events) and isinstance(events[-1], JobEnded | JobFailed)
 
     def text(self, key: Key) -> str:
         return "".join(event.text for event in self.taken[key] if isinstance(event, Text))

@@ -9,12 +9,22 @@ from typing import Any
 import pytest
 
 from legato.agent import agent as shell
-from legato.agent.agent import Agent, Away, Registered
-from legato.agent.roster import Roster, Source
+from legato.agent.agent import Agent, AgentDisconnected, AgentRegistered
+from legato.agent.engine_pool import EnginePool, EngineSource
 from legato.engines.base import Capabilities
 from legato.engines.demo import DemoEngine
 from legato.errors import EngineBrokeError, ForbiddenError, UnauthenticatedError
-from legato.fleet.protocol import Broke, Drain, Ended, Events, Facts, Load, Models, Refusal, Register
+from legato.fleet.protocol import (
+    Drain,
+    EventBatch,
+    JobEnded,
+    JobFailed,
+    Load,
+    ModelInfo,
+    Models,
+    Register,
+    RegistrationRefused,
+)
 from legato.stream import Reasoning, State, Text
 from legato.testing.engine import ScriptedEngine
 
@@ -24,7 +34,7 @@ Running = Callable[..., Any]
 
 
 async def test_it_registers_with_its_models_and_what_they_can_do(door: Door, running: Running) -> None:
-    can = Capabilities(continues=True, context=4096)
+    can = Capabilities(supports_prefill=True, context=4096)
     told: list[object] = []
     engine = ScriptedEngine(models=("one", "two"), capabilities=can)
     async with running(engine, slots=3, name="box", key="secret", told=told.append):
@@ -32,10 +42,10 @@ async def test_it_registers_with_its_models_and_what_they_can_do(door: Door, run
         await door.until(lambda: told)
     [register] = [each for each in door.gateway.heard if isinstance(each, Register)]
     assert register.models == ["one", "two"]
-    assert register.facts == [Facts(name, context=4096, can=can) for name in ("one", "two")]
+    assert register.facts == [ModelInfo(name, context=4096, can=can) for name in ("one", "two")]
     assert (register.protocol, register.slots, register.name) == (2, 3, "box")
     assert door.requests[0].headers["Authorization"] == "Bearer secret"
-    assert told[0] == Registered(door.url, ("one", "two"), 3, again=False)
+    assert told[0] == AgentRegistered(door.url, ("one", "two"), 3, again=False)
 
 
 async def test_a_reply_arrives_as_the_engine_writes_it(door: Door, running: Running) -> None:
@@ -57,10 +67,10 @@ async def test_a_reply_arrives_as_the_engine_writes_it(door: Door, running: Runn
             Text("one "),
             Text("two"),
         ]
-        assert len([each for each in door.gateway.heard if isinstance(each, Events)]) == 1
+        assert len([each for each in door.gateway.heard if isinstance(each, EventBatch)]) == 1
         run.finish("tool_calls")
         await door.until(lambda: door.gateway.ended(key))
-        assert door.gateway.taken[key][-1] == Ended("tool_calls", "scripted")
+        assert door.gateway.taken[key][-1] == JobEnded("tool_calls", "scripted")
 
 
 async def test_a_sign_of_life_is_sent_where_nothing_else_was_for_a_while(
@@ -191,7 +201,7 @@ async def test_an_engine_that_fails_is_told_with_its_sentence(
         run.fail(error)
         await door.until(lambda: door.gateway.ended(key))
         last = door.gateway.taken[key][-1]
-        assert isinstance(last, Broke)
+        assert isinstance(last, JobFailed)
         assert last.code == code
         assert door.gateway.text(key) == "so far"
 
@@ -209,13 +219,13 @@ async def test_an_engine_that_writes_too_much_is_cancelled(door: Door, running: 
         await run.left()
         assert run.cancelled
         await door.until(lambda: door.gateway.ended(key))
-        assert isinstance(door.gateway.taken[key][-1], Broke)
+        assert isinstance(door.gateway.taken[key][-1], JobFailed)
 
 
 async def test_models_are_told_as_they_come_and_go(door: Door, running: Running) -> None:
     engine = ScriptedEngine()
     engine.down = True
-    demo = Source(DemoEngine(), ("demo:echo", "demo:none"))
+    demo = EngineSource(DemoEngine(), ("demo:echo", "demo:none"))
     async with running(engine, demo):
         await door.registered()
         assert [each.models for each in door.gateway.heard if isinstance(each, Register)] == [["demo:echo"]]
@@ -234,7 +244,7 @@ async def test_models_are_told_as_they_come_and_go(door: Door, running: Running)
         key = door.gateway.push("j", model="scripted")
         await door.say()
         await door.until(lambda: door.gateway.ended(key))
-        assert isinstance(door.gateway.taken[key][-1], Broke)
+        assert isinstance(door.gateway.taken[key][-1], JobFailed)
         assert door.gateway.taken[key][-1].code == "model_not_found"
 
 
@@ -256,8 +266,8 @@ async def test_it_gives_signs_of_life(door: Door, running: Running) -> None:
 async def test_a_gateway_that_is_frozen_is_left(
     door: Door, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("legato.agent.dial.PING", 0.05)
-    monkeypatch.setattr("legato.agent.dial.PONG", 0.05)
+    monkeypatch.setattr("legato.agent.connect.PING", 0.05)
+    monkeypatch.setattr("legato.agent.connect.PONG", 0.05)
     told: list[object] = []
     async with running(DemoEngine(), told=told.append):
         await door.registered()
@@ -265,7 +275,7 @@ async def test_a_gateway_that_is_frozen_is_left(
         # It takes nothing more from the socket, so that no ping is answered.
         door.socket.transport.pause_reading()
         await door.until(lambda: door.connections == 2)
-    assert any(isinstance(each, Away) for each in told)
+    assert any(isinstance(each, AgentDisconnected) for each in told)
 
 
 async def test_one_that_never_registers_it_is_left(
@@ -304,7 +314,7 @@ async def test_pauses_grow_until_it_is_registered_again(door: Door, running: Run
 async def test_a_wrong_key_at_the_door_ends_it(door: Door, key: str | None) -> None:
     door.process_request = lambda connection, _: connection.respond(http.HTTPStatus.UNAUTHORIZED, "")  # type: ignore[method-assign]
     with pytest.raises(UnauthenticatedError, match="LEGATO_AGENT_KEY"):
-        await Agent(door.url, Roster([Source(DemoEngine())]), key=key).run()
+        await Agent(door.url, EnginePool([EngineSource(DemoEngine())]), key=key).run()
 
 
 @pytest.mark.parametrize(
@@ -318,14 +328,14 @@ async def test_a_wrong_key_in_words_ends_it(
         await door.until(lambda: door.socket is not None)
         assert door.socket is not None
         if said:
-            door.gateway.say(Refusal(said))
+            door.gateway.say(RegistrationRefused(said))
             await door.say()
         await door.socket.close(code)
 
     door.greets = False
     refusing = asyncio.create_task(refuse())
     with pytest.raises(kind, match=said):
-        await Agent(door.url, Roster([Source(DemoEngine())]), key="wrong").run()
+        await Agent(door.url, EnginePool([EngineSource(DemoEngine())]), key="wrong").run()
     await refusing
 
 
@@ -334,7 +344,7 @@ async def test_other_refusals(door: Door, running: Running, status: int) -> None
     door.process_request = lambda connection, _: connection.respond(http.HTTPStatus(status), "")  # type: ignore[method-assign]
     if status == 403:
         with pytest.raises(ForbiddenError):
-            await Agent(door.url, Roster([Source(DemoEngine())])).run()
+            await Agent(door.url, EnginePool([EngineSource(DemoEngine())])).run()
         return
     told: list[object] = []
     async with running(DemoEngine(), told=told.append):
@@ -364,7 +374,7 @@ class TestStopping:
 
     async def test_it_does_not_wait_for_ever(self, door: Door) -> None:
         engine = ScriptedEngine()
-        agent = Agent(door.url, Roster([Source(engine)]), drain_seconds=0.01)
+        agent = Agent(door.url, EnginePool([EngineSource(engine)]), drain_seconds=0.01)
         task = asyncio.create_task(agent.run())
         await door.registered()
         key = door.gateway.push("j", model="scripted")
@@ -379,7 +389,7 @@ class TestStopping:
 
     async def test_the_second_call_ends_at_once(self, door: Door) -> None:
         engine = ScriptedEngine()
-        agent = Agent(door.url, Roster([Source(engine)]))
+        agent = Agent(door.url, EnginePool([EngineSource(engine)]))
         task = asyncio.create_task(agent.run())
         await door.registered()
         key = door.gateway.push("j", model="scripted")
@@ -392,7 +402,7 @@ class TestStopping:
 
     async def test_the_third_call_waits_for_no_engine(self, door: Door) -> None:
         engine = ScriptedEngine()
-        agent = Agent(door.url, Roster([Source(engine)]))
+        agent = Agent(door.url, EnginePool([EngineSource(engine)]))
         task = asyncio.create_task(agent.run())
         await door.registered()
         door.gateway.push("j", model="scripted")
@@ -408,7 +418,7 @@ class TestStopping:
 
     async def test_a_job_whose_turn_came_too_late_disturbs_no_end(self, door: Door) -> None:
         engine = ScriptedEngine()
-        agent = Agent(door.url, Roster([Source(engine)]), pauses=lambda: repeat(60.0))
+        agent = Agent(door.url, EnginePool([EngineSource(engine)]), pauses=lambda: repeat(60.0))
         task = asyncio.create_task(agent.run())
         await door.registered()
         key = door.gateway.push("j", model="scripted")
@@ -431,7 +441,7 @@ class TestStopping:
         assert agent.state.until is None
 
     async def test_where_nobody_is_there_to_be_told_it_ends(self) -> None:
-        agent = Agent("ws://127.0.0.1:1/ws/agents", Roster([Source(DemoEngine())]))
+        agent = Agent("ws://127.0.0.1:1/ws/agents", EnginePool([EngineSource(DemoEngine())]))
         task = asyncio.create_task(agent.run())
         agent.stop()
         await asyncio.wait_for(task, 10)
@@ -461,7 +471,7 @@ class TestTheFirstGeneration:
             await door.until(lambda: told)
             assert "no model here yet" in told[0].reason
             engine.down = False
-            await door.until(lambda: isinstance(told[-1], Registered))
+            await door.until(lambda: isinstance(told[-1], AgentRegistered))
 
     async def test_it_registers_anew_when_models_come(self, door: Door, running: Running) -> None:
         door.gateway.generation = 1

@@ -18,7 +18,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
-from legato.dialects.base import Door, Handshake, Session, Socket
+from legato.dialects.base import Endpoint, Handshake, Session, Socket
 from legato.gateway.websocket import open_doors
 
 SUITE = "autobahntestsuite==0.8.2"
@@ -97,7 +97,7 @@ def installed(python: str) -> Path:
 async def results(python: str, suite: Path, cases: list[str], transport: str) -> dict[str, dict[str, str]]:
     app = FastAPI()
     options = open_doors(
-        app, [Door("/{path:path}", Echo)], transport="asgi" if transport == "asgi" else "direct"
+        app, [Endpoint("/{path:path}", Echo)], transport="asgi" if transport == "asgi" else "direct"
     )
     listener = sockets.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(

@@ -9,18 +9,18 @@ import pytest
 
 from legato.chat.assistant import Assistant
 from legato.chat.attachments import Attachments
-from legato.chat.person import Person
-from legato.chat.reply import Speaker
+from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService, utc
+from legato.domain.user import User
 from legato.engines.transcribe import Transcriber
 from legato.storage.base import Conversation, Message, Storage
-from legato.storage.files import Files
+from legato.storage.blobs import BlobStore
 from legato.storage.sql import open_storage
 from legato.stream import Log
 from legato.testing.engine import ScriptedEngine
 
-ADA = Person("ada")
-BOB = Person("bob")
+ADA = User("ada")
+BOB = User("bob")
 
 
 class Heard:
@@ -80,7 +80,7 @@ class House:
         self.engine = ScriptedEngine(continues=True)
         self.assistants = assistants or (Assistant(name="default"),)
         self.transcriber: Transcriber | None = None
-        self.files = Files(Path(url.removeprefix("sqlite:///")).parent / "attachments")
+        self.files = BlobStore(Path(url.removeprefix("sqlite:///")).parent / "attachments")
         self.attachments: Attachments
         self.storage: Storage
         self.service: ChatService
@@ -88,7 +88,7 @@ class House:
     async def start(self) -> None:
         self.storage = open_storage(self.url)
         await self.storage.open()
-        speakers = {each.name: Speaker(each, self.engine, "scripted") for each in self.assistants}
+        speakers = {each.name: ResolvedAssistant(each, self.engine, "scripted") for each in self.assistants}
         self.attachments = Attachments(self.storage, self.files, now=utc, new_id=lambda: str(uuid4()))
         self.service = ChatService(
             self.storage,

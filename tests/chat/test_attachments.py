@@ -15,9 +15,10 @@ from tests.chat.conftest import ADA, BOB, House
 from tests.chat.media.files import OTHER_PICTURE, PICTURE, SOUND, SPOKEN, data_url
 
 from legato.chat import attachments as module
-from legato.chat.attachments import Attachments, Rules, clean_name
-from legato.chat.ingress import Submission
+from legato.chat.attachments import AttachmentLimits, Attachments, clean_name
 from legato.chat.service import utc
+from legato.domain.message import AudioPart, ImagePart, TextPart, attached_in
+from legato.domain.validation import Submission
 from legato.errors import (
     BusyError,
     ConflictError,
@@ -26,9 +27,8 @@ from legato.errors import (
     TooLargeError,
     UnsupportedError,
 )
-from legato.message import AudioPart, ImagePart, TextPart, attached_in
-from legato.storage.base import Begun
-from legato.storage.files import Incoming
+from legato.storage.base import TurnStarted
+from legato.storage.blobs import PendingBlob
 
 
 async def pieces(data: bytes, size: int = 1000) -> AsyncIterator[bytes]:
@@ -47,7 +47,7 @@ def aged(house: House) -> None:
             os.utime(path, (1, 1))
 
 
-async def sent(house: House, *parts: ImagePart | AudioPart, **more: object) -> Begun:
+async def sent(house: House, *parts: ImagePart | AudioPart, **more: object) -> TurnStarted:
     begun = await house.service.send(ADA, Submission(text="Look:", parts=parts, **more))
     (await house.engine.asked()).finish()
     return begun
@@ -98,7 +98,7 @@ async def test_what_is_of_no_known_kind_is_refused_before_the_rest_of_it_has_com
 
 
 async def test_an_upload_that_never_ends_is_refused_at_the_limit(house):
-    house.attachments.rules = Rules(file_bytes=100_000)
+    house.attachments.rules = AttachmentLimits(file_bytes=100_000)
     given = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -129,7 +129,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing_behind(house):
 
 
 async def test_one_person_uploads_a_few_files_at_a_time(house):
-    house.attachments.rules = Rules(at_once=1)
+    house.attachments.rules = AttachmentLimits(at_once=1)
     go = asyncio.Event()
 
     async def slow() -> AsyncIterator[bytes]:
@@ -147,7 +147,7 @@ async def test_one_person_uploads_a_few_files_at_a_time(house):
 
 
 async def test_a_person_has_so_much_room(house):
-    house.attachments.rules = Rules(person_bytes=len(PICTURE) + 10)
+    house.attachments.rules = AttachmentLimits(person_bytes=len(PICTURE) + 10)
     await house.attachments.upload(ADA, pieces(PICTURE))
     with pytest.raises(TooLargeError, match="no room"):
         await house.attachments.upload(ADA, pieces(OTHER_PICTURE))
@@ -287,15 +287,15 @@ async def test_a_file_that_was_just_written_is_left_alone(house):
 
 async def test_a_slow_disk_holds_up_nobody_else(house, monkeypatch):
     reached, go_on = asyncio.Event(), threading.Event()
-    loop, keep = asyncio.get_running_loop(), Incoming.keep
+    loop, keep = asyncio.get_running_loop(), PendingBlob.keep
 
-    def slowly(incoming: Incoming) -> None:
+    def slowly(incoming: PendingBlob) -> None:
         if incoming.digest == hashlib.sha256(PICTURE).hexdigest():
             loop.call_soon_threadsafe(reached.set)
             assert go_on.wait(10)
         keep(incoming)
 
-    monkeypatch.setattr(Incoming, "keep", slowly)
+    monkeypatch.setattr(PendingBlob, "keep", slowly)
     slow = asyncio.create_task(house.attachments.upload(ADA, pieces(PICTURE)))
     try:
         async with asyncio.timeout(5):

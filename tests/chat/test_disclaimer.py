@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from tests.chat.conftest import ADA, Heard, House
 
 from legato.chat.assistant import Assistant
-from legato.chat.disclaimer import Voice, disclaim, undisclaimed
-from legato.chat.ingress import Submission
+from legato.chat.disclaimer import DisclaimerFilter, disclaim, undisclaimed
+from legato.domain.message import TextPart, text_of
+from legato.domain.validation import Submission
 from legato.errors import EngineBrokeError
-from legato.message import TextPart, text_of
 from legato.storage.base import Message
 from legato.stream import Log, Text
-from legato.testing.engine import Recorder, Run
+from legato.testing.engine import Recorder, ScriptedGeneration
 
 MEDICAL = (
     "⚠️ **Medical Disclaimer**: This information is for educational purposes only and should not replace "
@@ -32,11 +32,11 @@ class Ward:
         self.heard = Heard()
         self.conversation: str | None = None
 
-    async def ask(self, text: str = "Hello") -> tuple[str, Run]:
+    async def ask(self, text: str = "Hello") -> tuple[str, ScriptedGeneration]:
         """Send a message; the reply's id, and the run that the engine was asked for."""
         begun = await self.house.service.send(ADA, Submission(conversation=self.conversation, text=text))
         self.conversation = begun.conversation.id
-        self.house.service.attend(ADA, self.conversation, self.heard)
+        self.house.service.subscribe(ADA, self.conversation, self.heard)
         return begun.reply.id, await self.house.engine.asked()
 
     async def told(self, *words: str) -> str:
@@ -50,7 +50,7 @@ class Ward:
         """The text as it is stored, once it is; what viewers saw is the same."""
         text = text_of((await self.heard.ended(reply)).parts)
         _, log = await self.house.service.log(ADA, reply)
-        assert log.fold().text == text
+        assert log.snapshot().text == text
         stored = await self.house.storage.message(reply)
         assert stored is not None
         assert text_of(stored.parts) == text
@@ -161,11 +161,11 @@ async def test_a_reply_that_outlives_its_server_has_it_once(ward: Ward, continue
     reply, run = await ward.ask()
     run.say("Rest.\n\n", HALF)
     await ward.house.stop()
-    ward.house.engine.can = type(ward.house.engine.can)(continues=continues)
+    ward.house.engine.can = type(ward.house.engine.can)(supports_prefill=continues)
     await ward.house.start()
     ward.heard = Heard()
     if continues:
-        ward.house.service.attend(ADA, ward.conversation or "", ward.heard)
+        ward.house.service.subscribe(ADA, ward.conversation or "", ward.heard)
         run = await ward.house.engine.asked()
         run.say(MEDICAL)
         run.finish()
@@ -186,7 +186,7 @@ async def test_a_reply_that_outlives_its_server_has_it_once(ward: Ward, continue
 )
 def test_however_the_words_are_cut_no_copy_passes(words: list[str], disclaimer: str) -> None:
     recorder = _Logged()
-    voice = Voice(recorder, disclaimer)
+    voice = DisclaimerFilter(recorder, disclaimer)
     for word in words:
         voice.text(word)
     voice.flush()
@@ -202,7 +202,7 @@ class _Logged(Recorder):
 
 def test_nothing_is_held_back_that_cannot_become_a_copy() -> None:
     recorder = _Logged()
-    voice = Voice(recorder, MEDICAL)
+    voice = DisclaimerFilter(recorder, MEDICAL)
     for word in ("Rest ", "⚠", "️ well", "."):
         voice.text(word)
     assert recorder.words == ["Rest ", "⚠️ well", "."]

@@ -2,15 +2,15 @@
 
 from datetime import UTC, datetime
 
-from legato.chat.conversation import Tree
 from legato.chat.export import as_markdown
-from legato.message import TextPart
+from legato.chat.message_tree import MessageTree
+from legato.domain.message import TextPart
 from legato.storage.base import Conversation, Message, Participant
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def headings(tree: Tree, reader: str) -> list[str]:
+def headings(tree: MessageTree, reader: str) -> list[str]:
     return [line[3:] for line in as_markdown(tree, reader).splitlines() if line.startswith("## ")]
 
 
@@ -29,6 +29,6 @@ def test_words_stand_below_whoever_said_them_and_you_is_who_reads() -> None:
         for number, who in enumerate(["ada", "bob", "eve", None])
     ]
     joined = [Participant("c", "bob", "member", NOW, "Bob B."), Participant("c", "eve", "member", NOW)]
-    tree = Tree(Conversation("c", "ada", "", "default", NOW, NOW, head="3"), messages, joined)
+    tree = MessageTree(Conversation("c", "ada", "", "default", NOW, NOW, head="3"), messages, joined)
     assert headings(tree, "ada") == ["You", "Bob B.", "eve", "You"]
     assert headings(tree, "bob") == ["ada", "You", "eve", "ada"]

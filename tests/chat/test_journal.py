@@ -10,8 +10,8 @@ from legato.chat import journal as journal_module
 from legato.chat.journal import TAKEN_AT_ONCE, WHOLE_AFTER, Journal
 from legato.errors import StorageError
 from legato.storage.base import JournalEntry
-from legato.stream import Flusher, Fold, Log, Position, Reset, Text, resume
-from legato.testing.sink import StallingSink, Turns
+from legato.stream import Flusher, Log, Position, ReplySnapshot, Reset, Text, resume
+from legato.testing.sink import ManualLoop, StallingSink
 
 
 class Rows:
@@ -46,7 +46,7 @@ class Rows:
                     if entry.whole:
                         events.clear()
                     events.extend(entry.events)
-        return Fold(events).text  # type: ignore[arg-type]
+        return ReplySnapshot(events).text  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -69,11 +69,11 @@ async def test_writes_that_fail_or_whose_answer_is_lost_double_nothing(rows: Row
         before = [rows.text(log.stream) for log in logs]
         await journal.tick()
         for log, was in zip(logs, before, strict=True):
-            assert rows.text(log.stream) in (was, log.fold().text)
+            assert rows.text(log.stream) in (was, log.snapshot().text)
     rows.fate = lambda: "good"
     await journal.tick()
     for log in logs:
-        assert rows.text(log.stream) == log.fold().text
+        assert rows.text(log.stream) == log.snapshot().text
 
 
 async def test_a_write_whose_caller_was_cancelled_is_not_written_behind_itself(rows: Rows) -> None:
@@ -101,9 +101,9 @@ async def test_the_rows_of_a_long_reply_are_trimmed(rows: Rows) -> None:
     for n in range(3 * WHOLE_AFTER):
         log.append(Text(f"{n} "))
         await journal.tick()
-        assert rows.text("b") == other.fold().text
+        assert rows.text("b") == other.snapshot().text
     assert len(rows.rows) <= WHOLE_AFTER + 1
-    assert rows.text("a") == log.fold().text
+    assert rows.text("a") == log.snapshot().text
 
 
 async def test_when_nothing_runs_nothing_is_kept(rows: Rows) -> None:
@@ -126,7 +126,7 @@ async def test_a_log_without_an_end_gives_up_its_oldest_events(
     monkeypatch.setattr(journal_module, "RECENT", 20)
     journal, log = Journal(rows), Log("a", "e")  # type: ignore[arg-type]
     journal.open(log)
-    slow, turns = StallingSink(), Turns()
+    slow, turns = StallingSink(), ManualLoop()
     slow.watch(log, 0, Flusher(turns))
     for n in range(500):
         log.append(Text(f"{n} "))
@@ -146,7 +146,11 @@ async def test_a_log_without_an_end_gives_up_its_oldest_events(
     await journal.tick()
     turns.settle()
     assert log.base > 400
-    assert rows.text("a") == log.fold().text == Fold(event for d in slow.deltas() for event in d.events).text
+    assert (
+        rows.text("a")
+        == log.snapshot().text
+        == ReplySnapshot(event for d in slow.deltas() for event in d.events).text
+    )
     assert resume(log, Position("a", "e", 300)) == Reset("trimmed")
 
 
@@ -166,7 +170,7 @@ async def test_between_the_logs_of_a_tick_others_go_on(rows: Rows) -> None:
         await asyncio.sleep(0)
     await journal.tick()
     assert turns > len(logs) / TAKEN_AT_ONCE
-    assert all(rows.text(log.stream) == log.fold().text for log in logs)
+    assert all(rows.text(log.stream) == log.snapshot().text for log in logs)
 
 
 async def test_a_database_that_is_gone_for_long_is_said_once(

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import pytest
 
+from legato.chat import conversation_cache as of_trees
 from legato.chat import replies as of_replies
-from legato.chat import trees as of_trees
 from legato.chat.assistant import Assistant
-from legato.chat.replies import KEPT_LOGS, KEPT_SECONDS, Replies
-from legato.chat.reply import Reply, Speaker
+from legato.chat.conversation_cache import TREES, ConversationCache
+from legato.chat.replies import KEPT_LOGS, KEPT_SECONDS, RunningReplies
+from legato.chat.reply import Reply, ResolvedAssistant
 from legato.chat.service import utc
-from legato.chat.trees import TREES, Trees
-from legato.message import TextPart
+from legato.domain.message import TextPart
 from legato.storage.base import Conversation, Message, Participant
 from legato.stream import Finished, Log, Text
 from legato.testing.engine import ScriptedEngine
@@ -35,9 +35,11 @@ def clock() -> Clock:
     return Clock()
 
 
-async def ended(replies: Replies, name: str, clock: Clock, conversation: str = "c", text: str = "A") -> None:
+async def ended(
+    replies: RunningReplies, name: str, clock: Clock, conversation: str = "c", text: str = "A"
+) -> None:
     log = Log(name, "e")
-    speaker = Speaker(Assistant(name="default"), ScriptedEngine(), "m")
+    speaker = ResolvedAssistant(Assistant(name="default"), ScriptedEngine(), "m")
     reply = Reply(message(name, conversation, text), log, speaker, "ada", clock)
     replies.enter(reply)
     log.append(Text(text))
@@ -46,7 +48,7 @@ async def ended(replies: Replies, name: str, clock: Clock, conversation: str = "
 
 
 async def test_the_log_of_an_ended_reply_stays_for_a_while_and_no_longer(clock: Clock) -> None:
-    replies = Replies(clock)
+    replies = RunningReplies(clock)
     await ended(replies, "one", clock)
     clock.now = KEPT_SECONDS
     replies.expire()
@@ -57,7 +59,7 @@ async def test_the_log_of_an_ended_reply_stays_for_a_while_and_no_longer(clock: 
 
 
 async def test_ten_thousand_turns_keep_the_last_logs(clock: Clock) -> None:
-    replies = Replies(clock)
+    replies = RunningReplies(clock)
     for n in range(10_000):
         await ended(replies, str(n), clock, conversation=f"c{n}")
     kept = [n for n in range(10_000) if replies.log(str(n)) is not None]
@@ -66,7 +68,7 @@ async def test_ten_thousand_turns_keep_the_last_logs(clock: Clock) -> None:
 
 async def test_long_logs_are_kept_by_their_size(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(of_replies, "KEPT_BYTES", 100_000)
-    replies = Replies(clock)
+    replies = RunningReplies(clock)
     for n in range(50):
         await ended(replies, str(n), clock, text="x" * 30_000)
     assert [n for n in range(50) if replies.log(str(n)) is not None] == [47, 48, 49]
@@ -79,7 +81,7 @@ async def test_a_deleted_conversation_leaves_no_log_and_its_room(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(of_replies, "KEPT_BYTES", 100_000)
-    replies = Replies(clock)
+    replies = RunningReplies(clock)
     for n in range(3):
         await ended(replies, str(n), clock, "gone", "x" * 30_000)
     replies.forget("gone")
@@ -108,7 +110,7 @@ class Shelf:
 
 async def test_conversations_in_memory_are_bounded_by_number() -> None:
     shelf = Shelf(10)
-    trees = Trees(shelf)  # type: ignore[arg-type]
+    trees = ConversationCache(shelf)  # type: ignore[arg-type]
     for n in range(TREES + 50):
         await trees.get(str(n))
     assert sum(trees.seen(str(n)) is not None for n in range(TREES + 50)) == TREES
@@ -118,7 +120,7 @@ async def test_conversations_in_memory_are_bounded_by_number() -> None:
 
 async def test_conversations_in_memory_are_bounded_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(of_trees, "CHARACTERS", 100_000)
-    trees = Trees(Shelf(30_000))  # type: ignore[arg-type]
+    trees = ConversationCache(Shelf(30_000))  # type: ignore[arg-type]
     for n in range(20):
         await trees.get(str(n))
     assert [n for n in range(20) if trees.seen(str(n)) is not None] == [17, 18, 19]
@@ -131,7 +133,7 @@ async def test_conversations_in_memory_are_bounded_by_size(monkeypatch: pytest.M
 
 async def test_a_conversation_that_grows_displaces_others_and_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(of_trees, "CHARACTERS", 100_000)
-    trees = Trees(Shelf(10))  # type: ignore[arg-type]
+    trees = ConversationCache(Shelf(10))  # type: ignore[arg-type]
     await trees.get("other")
     grown = await trees.get("mine")
     assert grown is not None
@@ -146,7 +148,7 @@ async def test_a_conversation_that_grows_displaces_others_and_stays(monkeypatch:
 async def test_a_tree_that_was_read_before_a_write_is_not_kept() -> None:
     """The end of a reply whose conversation memory has lost, while somebody reads it."""
     shelf = Shelf(10)
-    trees = Trees(shelf)  # type: ignore[arg-type]
+    trees = ConversationCache(shelf)  # type: ignore[arg-type]
     messages = shelf.messages
 
     async def slow(conversation: str) -> list[Message]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from legato.chat.presence import TYPING_SECONDS, Presence, Typing
+from legato.chat.presence import TYPING_SECONDS, Presence, TypingTracker
 
 CONVERSATIONS = st.sampled_from("cd")
 USERS = st.sampled_from(["ada", "bob", "eve"])
@@ -16,7 +16,7 @@ class Here(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.presence, self.typing = Presence(), Typing()
+        self.presence, self.typing = Presence(), TypingTracker()
         self.connections: list[Key] = []
         self.said: dict[Key, float] = {}
         self.now = 0.0

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from legato.chat.assistant import Assistant
-from legato.chat.ingress import Submission
+from legato.domain.message import text_of
+from legato.domain.validation import Submission
 from legato.engines.base import Capabilities
 from legato.errors import StorageError
-from legato.message import text_of
-from legato.stream import Fold, Span, State, Text
+from legato.stream import ReplySnapshot, Span, State, Text
 
 from .conftest import ADA, Heard, House
 
@@ -49,7 +49,7 @@ async def test_the_log_has_another_epoch(build: Build) -> None:
     (after,) = second.service.logs(conversation)
     assert after.stream == before.stream
     assert after.epoch != before.epoch
-    assert after.fold().text == "One "
+    assert after.snapshot().text == "One "
 
 
 async def test_where_the_engine_cannot_go_on_the_reply_is_interrupted(build: Build) -> None:
@@ -57,7 +57,7 @@ async def test_where_the_engine_cannot_go_on_the_reply_is_interrupted(build: Bui
     conversation, reply = await half_said(first, "One ")
     await first.service.close()
     second = House(first.url)
-    second.engine.can = Capabilities(continues=False)
+    second.engine.can = Capabilities(supports_prefill=False)
     await second.start()
     heard = Heard()
     _, messages = await second.service.follow(ADA, conversation, heard)
@@ -72,7 +72,7 @@ async def test_a_reply_that_had_said_nothing_begins_again(build: Build) -> None:
     await half_said(first)
     await first.service.close()
     second = await build()
-    second.engine.can = Capabilities(continues=False)
+    second.engine.can = Capabilities(supports_prefill=False)
     run = await second.engine.asked()
     assert run.request.prefix == ""
 
@@ -133,7 +133,7 @@ async def test_a_tick_of_the_journal_holds_what_was_said(house: House) -> None:
     await ticked.wait()
     (unfinished,) = await house.storage.unfinished()
     assert unfinished.message.id == reply
-    assert Fold(unfinished.events).text == "One two "
+    assert ReplySnapshot(unfinished.events).text == "One two "
 
 
 async def test_a_database_that_fails_for_a_while_loses_no_ending(

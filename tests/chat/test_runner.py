@@ -7,12 +7,12 @@ from datetime import datetime
 import pytest
 
 from legato.chat import keeping, runner
-from legato.chat.ingress import Submission
 from legato.chat.reply import PIECE
+from legato.domain.message import text_of
+from legato.domain.validation import Submission
 from legato.engines.base import Outcome, Request
 from legato.errors import EngineBrokeError, StorageError
-from legato.message import text_of
-from legato.storage.base import Begun, Message
+from legato.storage.base import Message, TurnStarted
 from legato.stream import Finished, Log, Reasoning, Span, State, Text
 
 from .conftest import ADA, Heard, House
@@ -20,7 +20,7 @@ from .conftest import ADA, Heard, House
 Build = Callable[..., Awaitable[House]]
 
 
-async def ask(house: House, conversation: str | None = None) -> tuple[Heard, Begun, Log]:
+async def ask(house: House, conversation: str | None = None) -> tuple[Heard, TurnStarted, Log]:
     """Send something, and follow what becomes of it."""
     begun = await house.service.send(ADA, Submission(None, conversation, "Hello"))
     heard = Heard()
@@ -58,7 +58,7 @@ async def test_whatever_characters_a_model_writes_the_reply_ends_and_is_kept(
     message = await heard.ended(begun.reply.id)
     assert (message.status, text_of(message.parts)) == ("complete", kept)
     assert message.reasoning == "thinks " + kept
-    assert log.fold().text == kept
+    assert log.snapshot().text == kept
     assert await stored(house, begun.reply.id) == message
 
 
@@ -85,7 +85,7 @@ async def test_a_very_long_piece_comes_in_events_of_a_bounded_size(house: House)
     events = [event for at in range(log.next) for event in log.since(at, 1).events]
     assert max(len(event.text) for event in events if isinstance(event, Text | Reasoning)) == PIECE
     _, again = await house.service.log(ADA, begun.reply.id)
-    assert again.fold().text == text
+    assert again.snapshot().text == text
 
 
 class Broken:
@@ -143,7 +143,7 @@ async def test_an_engine_that_does_not_stop_at_once_adds_nothing_behind_the_stop
     run.out.text(", and on and on")
     run.release()
     assert await stopping == [begun.reply.id]
-    assert log.fold().text == "So far"
+    assert log.snapshot().text == "So far"
     assert text_of((await stored(house, begun.reply.id)).parts) == "So far"
 
 
@@ -213,7 +213,7 @@ async def test_a_watcher_that_fails_harms_nobody(house: House, caplog: pytest.Lo
 
     _, first, _ = await ask(house)
     run = await house.engine.asked()
-    house.service.attend(ADA, first.conversation.id, Raising())
+    house.service.subscribe(ADA, first.conversation.id, Raising())
     heard, begun, _ = await ask(house, first.conversation.id)
     run.say("One")
     run.finish()
@@ -226,7 +226,7 @@ async def test_a_watcher_that_fails_harms_nobody(house: House, caplog: pytest.Lo
 
 
 async def test_a_reply_runs_whatever_becomes_of_its_acknowledgement(house: House) -> None:
-    def fails(begun: Begun) -> None:
+    def fails(begun: TurnStarted) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -253,7 +253,7 @@ async def test_an_end_that_cannot_be_stored_still_ends_the_stream(
     run.finish()
     await house.service.drain(10)
     assert log.closed
-    assert (log.fold().text, getattr(log.end, "code", None)) == ("So far", "internal")
+    assert (log.snapshot().text, getattr(log.end, "code", None)) == ("So far", "internal")
     assert f"The turn of reply {begun.reply.id} failed" in caplog.text
 
 
@@ -274,7 +274,7 @@ async def test_a_reply_that_no_database_takes_is_stored_without_its_words(
     run.say("So far")
     run.finish()
     await house.service.drain(10)
-    assert (log.fold().text, getattr(log.end, "code", None)) == ("So far", "internal")
+    assert (log.snapshot().text, getattr(log.end, "code", None)) == ("So far", "internal")
     stored = await house.storage.message(begun.reply.id)
     assert stored is not None
     assert (stored.status, stored.parts) == ("interrupted", ())

@@ -5,21 +5,21 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from legato.chat import unwatched
+from legato.chat import abandonment
 from legato.chat.assistant import Assistant
-from legato.chat.ingress import Submission
+from legato.domain.message import TextPart, text_of
+from legato.domain.validation import Submission
 from legato.engines.base import Turn
 from legato.errors import BusyError, ConflictError, EngineBrokeError, InvalidError, NotFoundError
-from legato.message import TextPart, text_of
 from legato.stream import Failed, Finished, Usage
-from legato.testing.engine import Run
+from legato.testing.engine import ScriptedGeneration
 
 from .conftest import ADA, BOB, Heard, House
 
 
 async def say(
     house: House, text: str, conversation: str | None = None, key: str | None = None
-) -> tuple[str, str, Run]:
+) -> tuple[str, str, ScriptedGeneration]:
     """Send a message; its conversation, the reply's id, and the run that the engine was asked for."""
     begun = await house.service.send(ADA, Submission(key, conversation, text))
     return begun.conversation.id, begun.reply.id, await house.engine.asked()
@@ -29,7 +29,7 @@ async def exchange(house: House, text: str, answer: str, conversation: str | Non
     """A whole turn; the conversation and the reply's id."""
     heard = Heard()
     conversation, reply, run = await say(house, text, conversation)
-    house.service.attend(ADA, conversation, heard)
+    house.service.subscribe(ADA, conversation, heard)
     run.say(answer)
     run.finish()
     await heard.ended(reply)
@@ -167,8 +167,8 @@ async def test_replies_of_one_conversation_come_one_after_the_other(house: House
     second = await house.service.send(ADA, Submission(None, conversation, "two"))
     logs = house.service.logs(conversation)
     assert [log.stream for log in logs] == [first, second.reply.id]
-    assert logs[1].fold().state is not None
-    assert logs[1].fold().state.phase == "queued"  # type: ignore[union-attr]
+    assert logs[1].snapshot().state is not None
+    assert logs[1].snapshot().state.phase == "queued"  # type: ignore[union-attr]
     run.say("1")
     run.finish()
     following = await house.engine.asked()
@@ -317,7 +317,7 @@ async def test_a_follower_gets_what_it_missed_and_then_what_comes(house: House) 
 async def test_a_finished_reply_can_be_followed_from_any_position(house: House) -> None:
     _, reply = await exchange(house, "one", "1")
     _, log = await house.service.log(ADA, reply)
-    assert log.fold().text == "1"
+    assert log.snapshot().text == "1"
     assert log.closed
 
 
@@ -346,7 +346,7 @@ async def test_nobody_watching_ends_a_reply_where_that_is_set(
 async def test_a_reply_that_nobody_ever_watched_ends_too(
     build: Callable[..., Awaitable[House]], policy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unwatched, "ARRIVAL_SECONDS", 0.0)
+    monkeypatch.setattr(abandonment, "ARRIVAL_SECONDS", 0.0)
     house = await build(Assistant(name="default", on_unwatched=policy, grace_seconds=0.0))  # type: ignore[arg-type]
     begun = await house.service.send(ADA, Submission(None, None, "Hello"))
     log = house.service.running_log(begun.reply.id)
@@ -375,7 +375,7 @@ async def test_after_a_restart_viewers_have_the_time_to_come_back(
     conversation, reply, run = await say(house, "Hello")
     run.say("word ")
     await house.stop()
-    monkeypatch.setattr(unwatched, "ARRIVAL_SECONDS", 0.0)
+    monkeypatch.setattr(abandonment, "ARRIVAL_SECONDS", 0.0)
     await house.start()
     run = await house.engine.asked()
     heard = Heard()
@@ -389,7 +389,7 @@ async def test_after_a_restart_nobody_comes_back(
     build: Callable[..., Awaitable[House]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house = await build(Assistant(name="default", on_unwatched="grace", grace_seconds=0.0))
-    monkeypatch.setattr(unwatched, "RETURN_SECONDS", 0.0)
+    monkeypatch.setattr(abandonment, "RETURN_SECONDS", 0.0)
     conversation = (await house.service.create(ADA)).id
     await house.service.follow(ADA, conversation, Heard())
     _, reply, run = await say(house, "Hello", conversation)

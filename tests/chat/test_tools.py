@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from legato.chat.assistant import Assistant
-from legato.chat.ingress import Submission
 from legato.chat.reply import stored_log
+from legato.domain.message import text_of
+from legato.domain.validation import Submission
 from legato.engines.base import Capabilities
 from legato.errors import ForbiddenError, NotFoundError, ToolError
-from legato.message import text_of
 from legato.storage.base import Message
 from legato.stream import Rewound, ToolAsked, ToolFinished, ToolStarted, Usage
 
@@ -140,7 +140,7 @@ class TestTheLoop:
         second.say("It says no.")
         second.finish()
         message = await ended(shop, conversation, reply)
-        again, live = stored_log(message).fold(), log.fold()
+        again, live = stored_log(message).snapshot(), log.snapshot()
         assert (again.text, again.tools) == (live.text, live.tools)
         assert again.tools[0].at == len("Wait.")
         assert again.tools[0].failed
@@ -255,7 +255,7 @@ class TestWhatGoesWrong:
         conversation, reply, log, run = await shop.ask()
         call_and_finish(run, ("a", "look"))
         second = await shop.engine.asked()
-        (tool,) = log.fold().tools
+        (tool,) = log.snapshot().tools
         assert tool.output is not None
         assert tool.output.startswith("\ufffd\ufffdxxx")
         assert tool.output.endswith("bytes]")
@@ -484,7 +484,7 @@ class TestStop:
     async def test_a_tool_that_does_not_let_itself_be_cancelled_holds_up_nobody(
         self, open_workshop: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("legato.chat.toolrun.LEAVE_SECONDS", 0.01)
+        monkeypatch.setattr("legato.chat.tool_runner.LEAVE_SECONDS", 0.01)
         bench = Bench()
         bench.hold()
         bench.stubborn = True
@@ -565,7 +565,7 @@ class TestRestart:
         await first.service.close()
         second = Workshop(first.url, Assistant(name="default"))
         second.benches = (bench,)
-        second.engine.can = Capabilities(continues=False, tools=True)
+        second.engine.can = Capabilities(supports_prefill=False, tools=True)
         await second.start()
         run = await second.engine.asked()
         run.say("42.")

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 from legato.chat.assistant import Assistant
-from legato.chat.ingress import Submission
-from legato.chat.reply import Speaker
+from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService
-from legato.message import text_of
+from legato.domain.message import text_of
+from legato.domain.validation import Submission
 
 from .conftest import ADA, Heard, House
 
@@ -20,7 +20,7 @@ async def test_jumps_of_the_wall_clock_disturb_nothing(house: House) -> None:
         return datetime.now(UTC) + timedelta(days=random.uniform(-400, 400))
 
     grace = Assistant(name="default", on_unwatched="grace", grace_seconds=600.0)
-    speakers = {"default": Speaker(grace, house.engine, "scripted")}
+    speakers = {"default": ResolvedAssistant(grace, house.engine, "scripted")}
     clock = asyncio.get_running_loop().time
     service = ChatService(house.storage, speakers, clock=clock, now=now)
     await service.start()

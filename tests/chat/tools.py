@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from legato.chat.ingress import Submission
-from legato.chat.reply import Speaker
+from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService
+from legato.domain.message import Part, TextPart, ToolCallPart, ToolResultPart
+from legato.domain.validation import Submission
 from legato.engines.base import ToolSpec
-from legato.message import Part, TextPart, ToolCallPart, ToolResultPart
 from legato.storage.sql import open_storage
-from legato.stream import Fold, Log, ToolUse
-from legato.testing.engine import Run
+from legato.stream import Log, ReplySnapshot, ToolUse
+from legato.testing.engine import ScriptedGeneration
 from legato.tools.base import Context
 
 from .conftest import ADA, House
@@ -73,12 +73,13 @@ class Workshop(House):
         self.storage = open_storage(self.url)
         await self.storage.open()
         speakers = {
-            each.name: Speaker(each, self.engine, "scripted", self.benches) for each in self.assistants
+            each.name: ResolvedAssistant(each, self.engine, "scripted", self.benches)
+            for each in self.assistants
         }
         self.service = ChatService(self.storage, speakers, clock=asyncio.get_running_loop().time)
         await self.service.start()
 
-    async def ask(self, text: str = "How many?") -> tuple[str, str, Log, Run]:
+    async def ask(self, text: str = "How many?") -> tuple[str, str, Log, ScriptedGeneration]:
         """Send a message; its conversation, reply, log, and the first step of its engine."""
         begun = await self.service.send(ADA, Submission(None, None, text))
         run = await self.engine.asked()
@@ -87,19 +88,19 @@ class Workshop(House):
         return begun.conversation.id, begun.reply.id, log, run
 
 
-def call_and_finish(run: Run, *calls: tuple[str, str] | tuple[str, str, str]) -> None:
+def call_and_finish(run: ScriptedGeneration, *calls: tuple[str, str] | tuple[str, str, str]) -> None:
     """The model asks for tools: (id, name) or (id, name, arguments)."""
     for each in calls:
         run.call(*each)
     run.finish("tool_calls")
 
 
-async def until(log: Log, condition: Callable[[Fold], bool]) -> Fold:
+async def until(log: Log, condition: Callable[[ReplySnapshot], bool]) -> ReplySnapshot:
     """The log's fold once `condition` holds of it."""
     news = asyncio.Event()
     log.subscribe(news.set)
     try:
-        while not condition(fold := log.fold()):
+        while not condition(fold := log.snapshot()):
             news.clear()
             await news.wait()
         return fold

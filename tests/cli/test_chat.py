@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from legato.cli import chat
-from legato.cli.talk import read
+from legato.cli.repl import read
 
 LONG = " ".join(f"word{number}" for number in range(200))
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from legato.cli import checks, engine_checks, part_checks
+from legato.cli import checks, component_checks, engine_checks
+from legato.cli.check_result import CheckResult
 from legato.cli.checks import examine
-from legato.cli.finding import Finding
 from legato.gateway.config import load_settings
 from legato.gateway.settings import Settings
 from legato.testing.gguf import random_model
@@ -58,7 +58,7 @@ async def answering() -> AsyncIterator[Callable[..., Any]]:
         await runner.cleanup()
 
 
-def about(findings: list[Finding], what: str) -> Finding:
+def about(findings: list[CheckResult], what: str) -> CheckResult:
     (found,) = (finding for finding in findings if finding.about == what)
     return found
 
@@ -232,7 +232,7 @@ TAGS: dict[str, object] = {"models": [{"name": "llama3:latest", "model": "llama3
 
 
 class TestEngines:
-    async def look(self, settings: Settings) -> list[Finding]:
+    async def look(self, settings: Settings) -> list[CheckResult]:
         async with asyncio.timeout(30):
             return await engine_checks.engines(settings)
 
@@ -324,8 +324,8 @@ class TestEngines:
 
 
 class TestTools:
-    async def look(self, settings: Settings) -> Finding:
-        (found,) = await part_checks.tools(settings)
+    async def look(self, settings: Settings) -> CheckResult:
+        (found,) = await component_checks.tools(settings)
         return found
 
     @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ class TestTools:
         assert (found.verdict, found.said) == ("ok", "It offers 6 tools.")
 
     async def test_one_that_no_assistant_has_is_not_opened(self, settings: Callable[..., Settings]) -> None:
-        assert await part_checks.tools(settings('[tools.t]\nkind = "mcp"\n')) == []
+        assert await component_checks.tools(settings('[tools.t]\nkind = "mcp"\n')) == []
 
 
 class TestMedia:
@@ -366,19 +366,19 @@ class TestMedia:
         self, settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("legato.engines.whisper.find_spec", lambda name: None)
-        (found,) = await part_checks.recordings(settings('[audio]\nengine = "whisper"\n'))
+        (found,) = await component_checks.recordings(settings('[audio]\nengine = "whisper"\n'))
         assert (found.verdict, "legato[audio]" in found.said) == ("problem", True)
-        (found,) = await part_checks.recordings(settings('[audio]\nengine = "openai"\n'))
+        (found,) = await component_checks.recordings(settings('[audio]\nengine = "openai"\n'))
         assert found.verdict == "ok"
-        assert await part_checks.recordings(settings()) == []
+        assert await component_checks.recordings(settings()) == []
 
     def test_a_place_for_attachments_that_cannot_be_made_is_worth_a_note(
         self, settings: Callable[..., Settings], tmp_path: Path
     ) -> None:
         (tmp_path / "file").write_text("")
-        (found,) = part_checks.attachments(settings(f'[attachments]\ndirectory = "{tmp_path}/file/x"\n'))
+        (found,) = component_checks.attachments(settings(f'[attachments]\ndirectory = "{tmp_path}/file/x"\n'))
         assert (found.verdict, "in the way" in found.said) == ("note", True)
-        (found,) = part_checks.attachments(settings(f'[attachments]\ndirectory = "{tmp_path}/x"\n'))
+        (found,) = component_checks.attachments(settings(f'[attachments]\ndirectory = "{tmp_path}/x"\n'))
         assert found.verdict == "ok"
 
 

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from legato.cli.plain import harmless
-from legato.cli.screen import Look, Screen, look_of, ordinal, settled, words
-from legato.stream import Failed, Finished, Fold, Reasoning, State, Terminal, Text, ToolStarted
+from legato.cli.screen import MessageLayout, Screen, look_of, ordinal, settled, words
+from legato.stream import Failed, Finished, Reasoning, ReplySnapshot, State, Terminal, Text, ToolStarted
+from legato.terminal_text import harmless
 
 BLOCKS = [
     "# A heading",
@@ -23,7 +23,7 @@ BLOCKS = [
 ]
 
 
-def played(looks: list[Look], height: int = 24) -> tuple[str, list[str]]:
+def played(looks: list[MessageLayout], height: int = 24) -> tuple[str, list[str]]:
     """What remains on the terminal, and what `stop` was asked; a Look of None is Ctrl-C."""
     console = Console(
         file=StringIO(), force_terminal=True, width=60, height=height, color_system=None, legacy_windows=False
@@ -76,10 +76,10 @@ def test_what_it_waits_for_in_words(state: State | None, said: str) -> None:
 
 
 def test_thinking_is_said_until_there_is_an_answer() -> None:
-    fold = Fold([State("answering"), Reasoning("hm")])
+    fold = ReplySnapshot([State("answering"), Reasoning("hm")])
     assert look_of(fold, "").waiting == "Thinking"
     fold.apply(Text("yes"))
-    assert look_of(fold, "gone") == Look("yes", "", "gone")
+    assert look_of(fold, "gone") == MessageLayout("yes", "", "gone")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_places_in_a_line(number: int, said: str) -> None:
 @pytest.mark.parametrize("bad", ["\x1b]0;title\x07", "\x1b[2J", "\x9b31m", "\r", "\x08", "\x7f", "\x00"])
 def test_a_reply_says_nothing_to_the_terminal(bad: str) -> None:
     assert harmless(f"a\n\t{bad}b").startswith("a\n\t")
-    shown, _ = played([Look(f"before {bad} after", end=Finished("stop"))])
+    shown, _ = played([MessageLayout(f"before {bad} after", end=Finished("stop"))])
     assert not any(
         each in shown.split("before")[1].split("after")[0] for each in "\x1b\x9b\r\x08\x7f\x00\x07"
     )
@@ -112,34 +112,42 @@ def test_a_reply_says_nothing_to_the_terminal(bad: str) -> None:
 @pytest.mark.parametrize(
     "fold",
     [
-        Fold([State("reading", detail="\x1b]0;owned\x07before\x9b31m")]),
-        Fold([State("loading", model="\x1b]52;c;ZXZpbA==\x07before")]),
-        Fold([ToolStarted("1", "\x1b]52;c;ZXZpbA==\x07before", "{}")]),
+        ReplySnapshot([State("reading", detail="\x1b]0;owned\x07before\x9b31m")]),
+        ReplySnapshot([State("loading", model="\x1b]52;c;ZXZpbA==\x07before")]),
+        ReplySnapshot([ToolStarted("1", "\x1b]52;c;ZXZpbA==\x07before", "{}")]),
     ],
 )
-def test_neither_does_what_it_waits_for(fold: Fold) -> None:
-    shown, _ = played([look_of(fold, ""), look_of(Fold([Text("done"), Finished("stop")]), "")])
+def test_neither_does_what_it_waits_for(fold: ReplySnapshot) -> None:
+    shown, _ = played([look_of(fold, ""), look_of(ReplySnapshot([Text("done"), Finished("stop")]), "")])
     assert "before" in shown
     assert not any(each in shown for each in ("\x1b]", "\x07", "\x9b"))
 
 
 def test_a_lost_connection_says_nothing_to_the_terminal_either() -> None:
-    shown, _ = played([Look(lost="\x1b]0;owned\x07The connection is lost."), Look(end=Finished("stop"))])
+    shown, _ = played(
+        [MessageLayout(lost="\x1b]0;owned\x07The connection is lost."), MessageLayout(end=Finished("stop"))]
+    )
     assert "The connection is lost." in shown
     assert "\x1b]" not in shown
 
 
 def test_the_whole_reply_remains() -> None:
     text = "\n\n".join(f"paragraph {number}" for number in range(30))
-    looks = [Look(text[:end]) for end in range(0, len(text), 7)]
-    shown, _ = played([*looks, Look(text, end=Finished("stop"))], height=8)
+    looks = [MessageLayout(text[:end]) for end in range(0, len(text), 7)]
+    shown, _ = played([*looks, MessageLayout(text, end=Finished("stop"))], height=8)
     final = shown.rpartition("\x1b[?25h")[0] + shown.rpartition("\x1b[?25h")[2]
     for number in range(30):
         assert f"paragraph {number}\n" in "\n".join(line.rstrip() for line in final.splitlines()) + "\n"
 
 
 def test_one_that_starts_over_says_so() -> None:
-    shown, _ = played([Look("one\n\ntwo\n\nthree"), Look("other"), Look("other words", end=Finished("stop"))])
+    shown, _ = played(
+        [
+            MessageLayout("one\n\ntwo\n\nthree"),
+            MessageLayout("other"),
+            MessageLayout("other words", end=Finished("stop")),
+        ]
+    )
     assert "The reply starts over." in shown
     assert shown.rstrip().endswith("other words")
 
@@ -147,7 +155,13 @@ def test_one_that_starts_over_says_so() -> None:
 def test_one_that_is_told_anew_and_says_the_same_goes_on() -> None:
     text = "one\n\ntwo\n\nthree"
     shown, _ = played(
-        [Look(text), Look(""), Look("one"), Look(text), Look(text + " four", end=Finished("stop"))]
+        [
+            MessageLayout(text),
+            MessageLayout(""),
+            MessageLayout("one"),
+            MessageLayout(text),
+            MessageLayout(text + " four", end=Finished("stop")),
+        ]
     )
     assert "starts over" not in shown
     assert shown.count("one") == 1
@@ -155,7 +169,11 @@ def test_one_that_is_told_anew_and_says_the_same_goes_on() -> None:
 
 def test_a_lost_connection_is_one_line_and_so_is_its_return() -> None:
     shown, _ = played(
-        [Look("one", lost="The connection is lost."), Look("one"), Look("one two", end=Finished("stop"))]
+        [
+            MessageLayout("one", lost="The connection is lost."),
+            MessageLayout("one"),
+            MessageLayout("one two", end=Finished("stop")),
+        ]
     )
     assert "The connection is lost." in shown
     assert shown.count("Connected again.") == 1
@@ -170,7 +188,7 @@ def test_a_lost_connection_is_one_line_and_so_is_its_return() -> None:
     ],
 )
 def test_how_it_ended_is_said_where_it_matters(end: Terminal, said: str) -> None:
-    shown, _ = played([Look("some words", end=end)])
+    shown, _ = played([MessageLayout("some words", end=end)])
     assert "some words" in shown
     assert said in shown
 
@@ -180,10 +198,10 @@ def test_the_first_ctrl_c_stops_the_reply_and_the_second_one_leaves() -> None:
     asked: list[str] = []
     presses = iter([True, False, True])
 
-    def look() -> Look:
+    def look() -> MessageLayout:
         if next(presses):
             raise KeyboardInterrupt
-        return Look("one")
+        return MessageLayout("one")
 
     with pytest.raises(KeyboardInterrupt):
         Screen(console, pause=lambda _: None).play(look, lambda: asked.append("stop"))
@@ -191,6 +209,6 @@ def test_the_first_ctrl_c_stops_the_reply_and_the_second_one_leaves() -> None:
 
 
 def test_links_show_where_they_lead() -> None:
-    shown, _ = played([Look("[here](https://elsewhere.example)", end=Finished("stop"))])
+    shown, _ = played([MessageLayout("[here](https://elsewhere.example)", end=Finished("stop"))])
     assert "https://elsewhere.example" in shown
     assert "\x1b]8" not in shown

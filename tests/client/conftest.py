@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from legato.client import Client
 from legato.protocol.messages import PROTOCOL, ClientMessage
-from legato.testing.native import Line, Server
+from legato.testing.fake_server import FakeConnection, FakeServer
 
 DEADLINE = 20.0
 
@@ -21,11 +21,11 @@ class Served:
     """The scripted server on a real port. `port` stays the same over `stop` and `start`."""
 
     def __init__(self) -> None:
-        self.server = Server()
+        self.server = FakeServer()
         self.port = 0
         self.greets = True
         self.headers: list[dict[str, str]] = []
-        self.sockets: dict[Line, ServerConnection] = {}
+        self.sockets: dict[FakeConnection, ServerConnection] = {}
         self._serving: WebSocketServer | None = None
 
     @property

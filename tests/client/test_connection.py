@@ -8,7 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from legato.client import Away, Client, Connected, ConversationGone, MessageTold, StartedOver, Streamed
+from legato.client import (
+    Client,
+    ClientConnected,
+    ConversationRemoved,
+    Disconnected,
+    MessageUpdated,
+    StreamAdvanced,
+    StreamRestarted,
+)
 from legato.errors import (
     BusyError,
     ConflictError,
@@ -19,9 +27,9 @@ from legato.errors import (
     UnauthenticatedError,
     UnreachableError,
 )
-from legato.protocol.close import CloseCode
+from legato.protocol.close_codes import CloseCode
 from legato.protocol.messages import ConversationDeleted, Error, Hello, Ping, Send, Unfollow
-from legato.stream import Failed, Finished, Fold, Text
+from legato.stream import Failed, Finished, ReplySnapshot, Text
 
 Connect = Callable[..., Any]
 
@@ -50,7 +58,7 @@ class TestReply:
         async with connected() as client:
             reply = await client.send("hi")
             events = aiter(reply)
-            fold = Fold()
+            fold = ReplySnapshot()
             for word in ("one ", "two ", "three"):
                 await say(served, reply.id, word)
                 event = await anext(events)
@@ -74,7 +82,7 @@ class TestReply:
         words = [f"word{number} " for number in range(60)]
         async with connected() as client:
             reply = await client.send("hi")
-            told = Fold()
+            told = ReplySnapshot()
             reader = aiter(reply)
             for word in words:
                 served.server.write(reply.id, Text(word))
@@ -86,7 +94,7 @@ class TestReply:
             await served.push()
             end = await reply.wait()
             async for event in reader:
-                assert not isinstance(event, StartedOver)
+                assert not isinstance(event, StreamRestarted)
                 told.apply(event)
             assert reply.text == told.text == "".join(words)
             assert isinstance(end, Finished)
@@ -99,7 +107,7 @@ class TestReply:
             assert await anext(reader) == Text("abcdef")
             served.cut()
             served.server.crash()
-            assert isinstance(await anext(reader), StartedOver)
+            assert isinstance(await anext(reader), StreamRestarted)
             assert await anext(reader) == Text("abc")
             await served.until(lambda: reply.text == "abc")
 
@@ -160,13 +168,13 @@ class TestSending:
         told: list[object] = []
         async with connected(told=told.append) as client:
             await served.stop()
-            await served.until(lambda: any(isinstance(each, Away) for each in told))
+            await served.until(lambda: any(isinstance(each, Disconnected) for each in told))
             sending = asyncio.create_task(client.send("hi"))
             await served.start()
             reply = await sending
             assert not reply.duplicate
-            assert told[0] == Connected(False)
-            assert told[-1] == Connected(True)
+            assert told[0] == ClientConnected(False)
+            assert told[-1] == ClientConnected(True)
 
     @pytest.mark.parametrize(
         ("code", "kind"),
@@ -226,9 +234,9 @@ class TestWatching:
             happened = []
             async for each in watch:
                 happened.append(each)
-                if isinstance(each, MessageTold) and each.message.status == "complete":
+                if isinstance(each, MessageUpdated) and each.message.status == "complete":
                     break
-            events = [event for each in happened if isinstance(each, Streamed) for event in each.events]
+            events = [event for each in happened if isinstance(each, StreamAdvanced) for event in each.events]
             assert events == [Text("two"), Finished("stop")]
             assert watch.text(watch.messages[1]) == "one two"
 
@@ -278,7 +286,7 @@ class TestWatching:
             (line,) = served.sockets
             line.say(ConversationDeleted(conversation="v"))
             await served.push()
-            assert [each async for each in watch] == [ConversationGone("v")]
+            assert [each async for each in watch] == [ConversationRemoved("v")]
 
     async def test_the_branch_that_is_shown(self, served: Any, connected: Connect) -> None:
         view = msgspec.structs.replace(served.server.conversations[served.server.make("v")], head="m4")
@@ -316,7 +324,7 @@ class TestConnecting:
         told: list[object] = []
         async with connected(ticket=ticket, told=told.append):
             served.cut()
-            await served.until(lambda: Connected(True) in told)
+            await served.until(lambda: ClientConnected(True) in told)
         assert served.server.commands == [Hello(ticket="t1"), Hello(ticket="t2")]
         assert "authorization" not in served.headers[0]
 
@@ -408,10 +416,10 @@ class TestConnecting:
         told: list[object] = []
         async with connected(told=told.append) as client:
             await served.until(lambda: sum(isinstance(each, Ping) for each in served.server.commands) >= 3)
-            assert told == [Connected(False)]
+            assert told == [ClientConnected(False)]
             hear, served.server.answer = served.server.answer, lambda line, command: None
             await served.until(lambda: len(told) > 1)
-            assert told[1] == Away("the server fell silent", 0.0)
+            assert told[1] == Disconnected("the server fell silent", 0.0)
             served.server.answer = hear
             assert (await client.send("hi")).id
 

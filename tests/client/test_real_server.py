@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 from websockets.asyncio.client import connect
 
-from legato.client import Client, StartedOver
+from legato.client import Client, StreamRestarted
 from legato.client.address import socket_url
 from legato.gateway.server import Server
 from legato.gateway.settings import Settings
@@ -26,8 +26,8 @@ from legato.protocol.messages import (
     ServerMessage,
     Stop,
 )
-from legato.stream import Finished, Fold, Text
-from legato.testing.native import Server as Scripted
+from legato.stream import Finished, ReplySnapshot, Text
+from legato.testing.fake_server import FakeServer as Scripted
 
 WORDS = [f"wörd{number}" for number in range(150)]
 
@@ -109,9 +109,9 @@ async def test_through_a_network_that_breaks_again_and_again_every_reply_arrives
         conversation = None
         while network.cuts < 5:
             reply = await client.send(text, conversation)
-            told = Fold()
+            told = ReplySnapshot()
             async for event in reply:
-                assert not isinstance(event, StartedOver)
+                assert not isinstance(event, StreamRestarted)
                 told.apply(event)
             assert told.text == reply.text == text
             assert isinstance(reply.end, Finished)

@@ -3,9 +3,19 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from legato.client.reply import Reply
-from legato.client.stream import Stream
-from legato.stream import Event, Finished, Fold, Reasoning, State, Text, ToolAsked, ToolFinished, ToolStarted
+from legato.client.reply import ClientReply
+from legato.client.stream import StreamState
+from legato.stream import (
+    Event,
+    Finished,
+    Reasoning,
+    ReplySnapshot,
+    State,
+    Text,
+    ToolAsked,
+    ToolFinished,
+    ToolStarted,
+)
 
 
 def run_of_a_tool(call: str, asks: bool, runs: bool, comes_back: bool) -> list[Event]:
@@ -24,15 +34,15 @@ pieces = st.one_of(
 
 @given(st.lists(pieces, max_size=8), st.booleans())
 def test_one_who_reads_from_the_middle_is_told_all_that_was(said: list[list[Event]], ends: bool) -> None:
-    stream = Stream("s", "c")
+    stream = StreamState("s", "c")
     for event in [*(each for piece in said for each in piece), *([Finished("stop")] if ends else [])]:
         stream.fold.apply(event)
 
-    async def read() -> Fold:
-        reply = Reply(stream, "c")
+    async def read() -> ReplySnapshot:
+        reply = ClientReply(stream, "c")
         reader = aiter(reply)
         reply.close(None)
-        return Fold([event async for event in reader if not isinstance(event, str)])
+        return ReplySnapshot([event async for event in reader if not isinstance(event, str)])
 
     fold = asyncio.run(read())
     assert (fold.text, fold.reasoning, fold.tools) == (

@@ -5,7 +5,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from legato.client.socket import Socket
+from legato.client.socket import ClientSocket
 
 
 async def test_a_connection_that_the_peer_ended_behind_unwritten_data_closes_like_any_other() -> None:
@@ -30,7 +30,7 @@ async def test_a_connection_that_the_peer_ended_behind_unwritten_data_closes_lik
 
     async with await asyncio.start_server(half_close, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        client = await connect(f"ws://127.0.0.1:{port}", create_connection=Socket)
+        client = await connect(f"ws://127.0.0.1:{port}", create_connection=ClientSocket)
         transport = client.transport
         saying = asyncio.create_task(client.send(b"x" * 50_000_000))
         await asyncio.sleep(0)

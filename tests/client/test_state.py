@@ -4,17 +4,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from legato.client.happenings import (
-    Answered,
-    Complained,
-    ConversationGone,
-    Happening,
-    MessageTold,
-    StartedOver,
-    Streamed,
+from legato.client.events import (
+    ClientEvent,
+    ConversationRemoved,
+    ErrorReceived,
+    MessageUpdated,
+    RequestAnswered,
+    StreamAdvanced,
+    StreamRestarted,
 )
-from legato.client.state import State
-from legato.message import Status
+from legato.client.state import ClientState
+from legato.domain.message import Status
 from legato.protocol.messages import (
     Ack,
     Delta,
@@ -30,31 +30,31 @@ from legato.protocol.messages import (
     Stop,
     Unfollow,
 )
-from legato.stream import Failed, Finished, Fold, Reasoning, Text
-from legato.testing.native import WHEN, Line, Server
+from legato.stream import Failed, Finished, Reasoning, ReplySnapshot, Text
+from legato.testing.fake_server import WHEN, FakeConnection, FakeServer
 
 
 class Consumer:
     """One who believes what it is told and adds it up."""
 
     def __init__(self) -> None:
-        self.folds: dict[str, Fold] = {}
+        self.folds: dict[str, ReplySnapshot] = {}
         self.answers: dict[str, object] = {}
-        self.all: list[Happening] = []
+        self.all: list[ClientEvent] = []
 
-    def hear(self, happened: Iterable[Happening]) -> None:
+    def hear(self, happened: Iterable[ClientEvent]) -> None:
         for each in happened:
             self.all.append(each)
             match each:
-                case Streamed(stream=stream, events=events):
-                    fold = self.folds.setdefault(stream, Fold())
+                case StreamAdvanced(stream=stream, events=events):
+                    fold = self.folds.setdefault(stream, ReplySnapshot())
                     for event in events:
                         assert fold.end is None, "nothing is told behind the end"
                         fold.apply(event)
-                case StartedOver(stream=stream):
+                case StreamRestarted(stream=stream):
                     assert self.folds[stream].end is None
-                    self.folds[stream] = Fold()
-                case Answered(id=name, answer=answer):
+                    self.folds[stream] = ReplySnapshot()
+                case RequestAnswered(id=name, answer=answer):
                     assert name not in self.answers, "a command is answered once"
                     self.answers[name] = answer
                 case _:
@@ -64,11 +64,11 @@ class Consumer:
 class Pair:
     """A client and a server, with a line between them that does as it is told."""
 
-    def __init__(self, server: Server | None = None) -> None:
-        self.server = server or Server()
-        self.state = State()
+    def __init__(self, server: FakeServer | None = None) -> None:
+        self.server = server or FakeServer()
+        self.state = ClientState()
         self.consumer = Consumer()
-        self.line: Line | None = None
+        self.line: FakeConnection | None = None
 
     def connect(self) -> None:
         self.cut()
@@ -135,7 +135,7 @@ class TestAReply:
         pair.server.write(reply, Text("two"))
         pair.server.finish(reply)
         pair.settle()
-        assert pair.consumer.folds[reply] == pair.server.logs[reply].fold()
+        assert pair.consumer.folds[reply] == pair.server.logs[reply].snapshot()
         assert pair.state.streams[reply].fold.text == "one two"
 
     def test_after_a_cut_it_goes_on_from_its_position(self, pair: Pair) -> None:
@@ -153,7 +153,7 @@ class TestAReply:
         assert isinstance(follow, Follow)
         assert [(each.epoch, each.offset) for each in follow.positions] == [("e1", 2)]
         assert pair.consumer.folds[reply].text == "one two three"
-        assert not any(isinstance(each, StartedOver) for each in pair.consumer.all)
+        assert not any(isinstance(each, StreamRestarted) for each in pair.consumer.all)
 
     def test_after_a_crash_it_starts_over(self, pair: Pair) -> None:
         command = pair.state.ask(Send(client_message_id="k", text="hi"))
@@ -166,7 +166,7 @@ class TestAReply:
         pair.server.write(reply, Text("another one"))
         pair.connect()
         pair.settle()
-        assert StartedOver(reply) in pair.consumer.all
+        assert StreamRestarted(reply) in pair.consumer.all
         assert pair.consumer.folds[reply].text == "a firanother one"
 
     def test_one_that_ended_while_nobody_looked_is_told_to_its_end(self, pair: Pair) -> None:
@@ -244,18 +244,18 @@ class TestAReply:
         pair.connect()
         pair.settle()
         assert isinstance(pair.consumer.folds[reply].end, Failed)
-        assert ConversationGone(conversation) in pair.consumer.all
+        assert ConversationRemoved(conversation) in pair.consumer.all
         assert pair.state.conversations == {}
 
 
 class TestCommands:
     def test_they_wait_for_the_welcome(self) -> None:
-        state = State()
+        state = ClientState()
         state.ask(Send(client_message_id="k", text="hi"))
         assert state.outgoing() == []
         state.opened(Hello(ticket="a-ticket"))
         assert state.outgoing() == [Hello(ticket="a-ticket")]
-        state.received(Server().welcome())
+        state.received(FakeServer().welcome())
         assert [type(each) for each in state.outgoing()] == [Send]
 
     def test_one_without_an_answer_is_sent_again_as_it_was(self, pair: Pair) -> None:
@@ -291,7 +291,7 @@ class TestCommands:
     def test_a_refusal_of_nothing_in_particular_is_a_complaint(self, pair: Pair) -> None:
         error = Error(code="invalid", message="This is not JSON.")
         pair.give(error)
-        assert pair.consumer.all == [Complained(error)]
+        assert pair.consumer.all == [ErrorReceived(error)]
 
     def test_what_is_shown_is_answered_by_the_conversation(self, pair: Pair) -> None:
         conversation = pair.server.make("v")
@@ -337,7 +337,7 @@ class TestFollowing:
         pair.consumer.all.clear()
         pair.connect()
         pair.settle()
-        assert not any(isinstance(each, MessageTold) for each in pair.consumer.all)
+        assert not any(isinstance(each, MessageUpdated) for each in pair.consumer.all)
 
     def test_one_that_is_not_there_is_refused_and_forgotten(self, pair: Pair) -> None:
         command = pair.state.follow("nobody's")
@@ -470,7 +470,7 @@ def test_whatever_is_cut_lost_doubled_or_crashes_the_client_ends_up_with_what_th
     replies = [reply_of(pair, each) for each in story.sends]
     assert sorted(replies) == sorted(pair.server.logs)
     for stream, log in pair.server.logs.items():
-        fold, told = log.fold(), pair.consumer.folds.get(stream, Fold())
+        fold, told = log.snapshot(), pair.consumer.folds.get(stream, ReplySnapshot())
         assert told.text == fold.text
         assert bool(told.end) == bool(fold.end)
     for conversation, followed in pair.state.conversations.items():

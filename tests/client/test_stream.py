@@ -1,6 +1,6 @@
 import pytest
 
-from legato.client.stream import Fit, Stream, ending
+from legato.client.stream import DeltaFit, StreamState, ending
 from legato.protocol.messages import Delta, MessageView, Where
 from legato.stream import Event, Failed, Finished, Reasoning, Text, Timings, Usage
 
@@ -24,8 +24,8 @@ def whole(text: str, status: str = "complete", reasoning: str = "") -> MessageVi
 
 
 @pytest.fixture
-def stream() -> Stream:
-    stream = Stream("s", "v")
+def stream() -> StreamState:
+    stream = StreamState("s", "v")
     stream.take(delta(0, 4, "abcd"))
     return stream
 
@@ -33,21 +33,21 @@ def stream() -> Stream:
 @pytest.mark.parametrize(
     ("told", "fit"),
     [
-        (delta(4, 5, "e"), Fit.NEXT),
-        (delta(2, 4, "cd"), Fit.KNOWN),
-        (delta(3, 4, "d"), Fit.KNOWN),
-        (delta(2, 5, "cde"), Fit.GAP),
-        (delta(5, 6, "f"), Fit.GAP),
-        (delta(4, 5, "e", "other"), Fit.GAP),
-        (delta(2, 3, "c", "other"), Fit.GAP),
-        (delta(0, 2, "ab"), Fit.ANEW),
-        (delta(0, 9, "other", "other"), Fit.ANEW),
+        (delta(4, 5, "e"), DeltaFit.NEXT),
+        (delta(2, 4, "cd"), DeltaFit.KNOWN),
+        (delta(3, 4, "d"), DeltaFit.KNOWN),
+        (delta(2, 5, "cde"), DeltaFit.GAP),
+        (delta(5, 6, "f"), DeltaFit.GAP),
+        (delta(4, 5, "e", "other"), DeltaFit.GAP),
+        (delta(2, 3, "c", "other"), DeltaFit.GAP),
+        (delta(0, 2, "ab"), DeltaFit.ANEW),
+        (delta(0, 9, "other", "other"), DeltaFit.ANEW),
     ],
 )
-def test_only_what_joins_on_is_added(stream: Stream, told: Delta, fit: Fit) -> None:
+def test_only_what_joins_on_is_added(stream: StreamState, told: Delta, fit: DeltaFit) -> None:
     assert stream.fit(told) is fit
     taken = stream.take(told)
-    if fit in (Fit.KNOWN, Fit.GAP):
+    if fit in (DeltaFit.KNOWN, DeltaFit.GAP):
         assert taken == []
         assert stream.position == Where("s", "e", 4)
         assert stream.fold.text == "abcd"
@@ -57,17 +57,17 @@ def test_only_what_joins_on_is_added(stream: Stream, told: Delta, fit: Fit) -> N
 
 
 def test_it_can_only_begin_at_the_beginning() -> None:
-    stream = Stream("s", None)
+    stream = StreamState("s", None)
     assert stream.position is None
-    assert stream.fit(delta(1, 2, "b")) is Fit.GAP
-    assert stream.fit(delta(0, 2, "ab")) is Fit.NEXT
+    assert stream.fit(delta(1, 2, "b")) is DeltaFit.GAP
+    assert stream.fit(delta(0, 2, "ab")) is DeltaFit.NEXT
 
 
-def test_behind_its_end_nothing_counts(stream: Stream) -> None:
+def test_behind_its_end_nothing_counts(stream: StreamState) -> None:
     stream.take(Delta("s", "e", 4, 5, [Finished("stop")]))
     assert stream.end == Finished("stop")
     assert stream.position is None
-    assert stream.fit(delta(0, 3, "xyz")) is Fit.KNOWN
+    assert stream.fit(delta(0, 3, "xyz")) is DeltaFit.KNOWN
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_behind_its_end_nothing_counts(stream: Stream) -> None:
     ],
 )
 def test_a_message_told_whole_completes_it(
-    stream: Stream, message: MessageView, anew: bool, events: list[Event]
+    stream: StreamState, message: MessageView, anew: bool, events: list[Event]
 ) -> None:
     assert stream.complete(message) == (anew, [*events, ending(message)])
     assert stream.fold.text == message.text

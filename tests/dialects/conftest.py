@@ -10,12 +10,12 @@ import pytest
 from tests.gateway.server import serving, settings_for
 
 from legato.chat.assistant import Assistant
-from legato.chat.person import Person
-from legato.chat.reply import Speaker
+from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService
 from legato.dialects.base import Handshake
 from legato.dialects.native import NativeDialect
 from legato.dialects.native.session import NativeSession
+from legato.domain.user import User
 from legato.errors import UnauthenticatedError
 from legato.storage.sql import open_storage
 from legato.stream import Flusher
@@ -88,14 +88,14 @@ class Server:
         self.service = service
         self.engine = engine
         self.storage = storage
-        self.anyone: Person | None = Person("ada")
+        self.anyone: User | None = User("ada")
         self.tokens = {
-            "ada's": Person("ada"),
-            "bob's": Person("bob"),
-            "reader's": Person("eve", scopes=frozenset()),
+            "ada's": User("ada"),
+            "bob's": User("bob"),
+            "reader's": User("eve", scopes=frozenset()),
         }
 
-    async def authenticate(self, *, token: str | None = None, ticket: str | None = None) -> Person:
+    async def authenticate(self, *, token: str | None = None, ticket: str | None = None) -> User:
         if token not in self.tokens:
             raise UnauthenticatedError("This token is not valid here.")
         return self.tokens[token]
@@ -130,7 +130,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     storage = open_storage(f"sqlite:///{tmp_path / 'legato.db'}")
     await storage.open()
     engine = ScriptedEngine(continues=True)
-    speakers = {"default": Speaker(Assistant(name="default"), engine, "scripted")}
+    speakers = {"default": ResolvedAssistant(Assistant(name="default"), engine, "scripted")}
     service = ChatService(storage, speakers, clock=asyncio.get_running_loop().time)
     await service.start()
     yield Server(service, engine, storage)
@@ -142,7 +142,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
     """What answers on whole servers, in the place of the demo engine."""
     engine = ScriptedEngine("demo", models=(), continues=True)
-    monkeypatch.setattr("legato.gateway.engines.DemoEngine", lambda: engine)
+    monkeypatch.setattr("legato.gateway.engine_factory.DemoEngine", lambda: engine)
     return engine
 
 

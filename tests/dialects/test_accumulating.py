@@ -12,9 +12,9 @@ from tests.gateway.server import calling
 from websockets.exceptions import ConnectionClosed
 
 from legato.dialects.accumulating import frames
-from legato.dialects.accumulating.sessions import KEPT_SECONDS, Sessions
+from legato.dialects.accumulating.retention import KEPT_SECONDS, Retention
 from legato.errors import EngineBrokeError, EngineRefusedError, ModelNotFoundError
-from legato.stream import Batch, Failed, Finished, Fold, Log, Reasoning, State, Text
+from legato.stream import Batch, Failed, Finished, Log, Reasoning, ReplySnapshot, State, Text
 from legato.testing.engine import ScriptedEngine
 
 from .clients.accumulating import ORDER, Answer, accumulating
@@ -371,7 +371,7 @@ class TestWhoMayCome:
 class TestSessions:
     def test_one_that_nobody_comes_back_to_is_let_go_after_five_minutes(self) -> None:
         now, gone = [0.0], list[str]()
-        sessions = Sessions(lambda: now[0], lambda session: not gone.append(session))
+        sessions = Retention(lambda: now[0], lambda session: not gone.append(session))
         for session in ("a", "a", "b"):
             assert sessions.come(session) == []
         sessions.leave("a", [])
@@ -391,7 +391,7 @@ class TestSessions:
 
     def test_one_that_is_busy_is_asked_again(self) -> None:
         now, busy = [0.0], [True]
-        sessions = Sessions(lambda: now[0], lambda session: not busy[0])
+        sessions = Retention(lambda: now[0], lambda session: not busy[0])
         sessions.come("a")
         sessions.leave("a", ["reply"])
         now[0] = KEPT_SECONDS
@@ -422,7 +422,7 @@ class TestChunks:
                 assert frame["model_used"] == "m"
                 assert shown.endswith(frame["content"])
             at = batch.next
-        assert shown == Fold(log.since(0).events).text
+        assert shown == ReplySnapshot(log.since(0).events).text
 
     def test_thoughts_states_and_ends_are_no_chunks(self) -> None:
         log = Log("s", "e")

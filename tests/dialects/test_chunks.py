@@ -12,10 +12,10 @@ from tests.dialects.serving import AUTH, token
 from tests.gateway.server import calling
 from websockets.exceptions import ConnectionClosed
 
+from legato.domain.message import ImagePart, TextPart
 from legato.errors import EngineBrokeError, EngineRefusedError
 from legato.gateway.server import Server
-from legato.message import ImagePart, TextPart
-from legato.testing.engine import Run, ScriptedEngine
+from legato.testing.engine import ScriptedEngine, ScriptedGeneration
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 WORDS = ["It ", "was ", "a ", "dark ", "and ", "stormy ", "night."]
@@ -29,7 +29,7 @@ PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgG
 Serve = Callable[..., Any]
 
 
-def finish(run: Run, *words: str) -> None:
+def finish(run: ScriptedGeneration, *words: str) -> None:
     run.say(*words)
     run.finish()
 
@@ -40,7 +40,7 @@ async def stored(server: Server, conversation: str = "c") -> list[dict[str, Any]
         return messages
 
 
-async def begun(client: ChunksClient, engine: ScriptedEngine, *words: str) -> tuple[Run, str]:
+async def begun(client: ChunksClient, engine: ScriptedEngine, *words: str) -> tuple[ScriptedGeneration, str]:
     """A reply that has said these words, and its id."""
     await client.say("Tell me", client_message_id="m1")
     run = await engine.asked()

@@ -9,35 +9,35 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from legato.chat.ingress import Submission
-from legato.chat.people import Somebody
-from legato.chat.person import Person
-from legato.dialects.inbox import WAITING
-from legato.dialects.native import followed, session
+from legato.chat.participants import ParticipantPresence
+from legato.dialects.command_queue import WAITING
+from legato.dialects.native import session, subscription
 from legato.dialects.native.codec import decode
 from legato.dialects.native.session import FOLLOWED, paged
-from legato.dialects.views import people_view
+from legato.dialects.serializers import people_view
+from legato.domain.message import ImagePart
+from legato.domain.user import User
+from legato.domain.validation import Submission
 from legato.errors import InvalidError
-from legato.message import ImagePart
-from legato.protocol.close import CloseCode
+from legato.protocol.close_codes import CloseCode
 from legato.protocol.messages import MessageView, PersonView
-from legato.stream import Event, Fold
-from legato.testing.engine import Run
+from legato.stream import Event, ReplySnapshot
+from legato.testing.engine import ScriptedGeneration
 
 from .conftest import Frame, Server, Wire
 
 _events = msgspec.json.Decoder(list[Event])
 
 
-def told(frames: list[Frame], stream: str) -> Fold:
+def told(frames: list[Frame], stream: str) -> ReplySnapshot:
     """What a client has of a stream after these frames, by the rules of the protocol and nothing else."""
-    fold, at = Fold(), 0
+    fold, at = ReplySnapshot(), 0
     for frame in frames:
         if frame["type"] == "reset" and frame["stream"] == stream:
-            fold, at = Fold(), 0
+            fold, at = ReplySnapshot(), 0
         if frame["type"] == "delta" and frame["stream"] == stream:
             if frame["from"] == 0:
-                fold, at = Fold(), 0
+                fold, at = ReplySnapshot(), 0
             assert frame["from"] == at, "a hole, or something twice"
             for event in msgspec.convert(frame["events"], list[Event]):
                 fold.apply(event)
@@ -45,7 +45,7 @@ def told(frames: list[Frame], stream: str) -> Fold:
     return fold
 
 
-async def begin(server: Server, text: str = "Hello") -> tuple[Wire, Any, Frame, Run]:
+async def begin(server: Server, text: str = "Hello") -> tuple[Wire, Any, Frame, ScriptedGeneration]:
     wire, say = server.connect()
     say("send", id="1", client_message_id="k1", text=text)
     ack = await wire.next("ack")
@@ -318,7 +318,7 @@ async def test_a_token_in_hello_or_in_the_handshake(server: Server) -> None:
 async def test_nobody_stays_without_a_welcome(
     server: Server, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], code: CloseCode
 ) -> None:
-    async def hang(*, token: str | None = None, ticket: str | None = None) -> Person:
+    async def hang(*, token: str | None = None, ticket: str | None = None) -> User:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -349,7 +349,7 @@ async def test_who_may_not_chat_is_forbidden_to(server: Server) -> None:
 
 async def test_a_token_that_runs_out_ends_the_socket(server: Server) -> None:
     server.anyone = None
-    server.tokens["short"] = Person("ada", expires=1000.0)
+    server.tokens["short"] = User("ada", expires=1000.0)
     dialect = server.dialect()
     wire, say = server.connect(dialect)
     say("hello", token="short")
@@ -480,7 +480,7 @@ async def test_commands_that_wait_are_bounded_by_their_size_too(server: Server) 
     for n in range(11):
         say("send", client_message_id=str(n), text="x" * 60_000)
     assert wire.closed == CloseCode.TOO_MANY
-    assert await server.service.conversations(Person("ada")) == []
+    assert await server.service.conversations(User("ada")) == []
 
 
 async def test_who_follows_too_much_is_refused_before_anything_is_stored(
@@ -489,12 +489,12 @@ async def test_who_follows_too_much_is_refused_before_anything_is_stored(
     monkeypatch.setattr(session, "FOLLOWED", 5)
     wire, say = server.connect()
     for n in range(5):
-        made = await server.service.create(Person("ada"))
+        made = await server.service.create(User("ada"))
         say("follow", id=str(n), conversation=made.id)
         await wire.next("following", re=str(n))
     say("send", id="s", client_message_id="k", text="Hello")
     assert (await wire.next("error", re="s"))["code"] == "invalid"
-    say("follow", id="f", conversation=(await server.service.create(Person("ada"))).id)
+    say("follow", id="f", conversation=(await server.service.create(User("ada"))).id)
     assert (await wire.next("error", re="f"))["code"] == "invalid"
     say("send", id="t", client_message_id="k", conversation=made.id, text="Hello")
     assert (await wire.next("ack", re="t"))["conversation"] == made.id
@@ -504,9 +504,9 @@ async def test_who_follows_too_much_is_refused_before_anything_is_stored(
 async def test_who_is_here_is_put_in_words_once_for_all_who_watch(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[list[Somebody]] = []
+    made: list[list[ParticipantPresence]] = []
 
-    def view(people: list[Somebody]) -> list[PersonView]:
+    def view(people: list[ParticipantPresence]) -> list[PersonView]:
         made.append(people)
         return people_view(people)
 
@@ -519,7 +519,7 @@ async def test_who_is_here_is_put_in_words_once_for_all_who_watch(
         wires.append(wire)
     for wire in wires:
         await wire.until(lambda wire: any(connections(frame) == 5 for frame in wire.frames))
-    monkeypatch.setattr(followed, "people_view", view)
+    monkeypatch.setattr(subscription, "people_view", view)
     wires.pop().cut()
     for wire in wires:
         await wire.until(lambda wire: any(connections(frame) == 4 for frame in wire.frames[-1:]))
@@ -541,7 +541,7 @@ async def test_deleted_while_its_history_is_told_it_is_followed_no_more(server: 
     other.writable = False
     ask("follow", id="f", conversation=ack["conversation"])
     assert (await other.next("following"))["more"]
-    await server.service.delete(Person("ada"), ack["conversation"])
+    await server.service.delete(User("ada"), ack["conversation"])
     await other.next("deleted")
     other.resume()
     ask("unfollow", id="u", conversation=ack["conversation"])
@@ -590,9 +590,9 @@ async def test_a_stalled_socket_is_told_of_an_end_behind_its_stream_and_of_the_r
     run.say(" more.")
     run.finish()
     (log,) = server.service.logs(ack["conversation"])
-    await server.service.stop(Person("ada"), ack["conversation"])
-    await server.service.rename(Person("ada"), ack["conversation"], "Later")
-    begun = await server.service.send(Person("ada"), Submission("k2", ack["conversation"], "Again"))
+    await server.service.stop(User("ada"), ack["conversation"])
+    await server.service.rename(User("ada"), ack["conversation"], "Later")
+    begun = await server.service.send(User("ada"), Submission("k2", ack["conversation"], "Again"))
     (await server.engine.asked()).say("Other words.")
     assert log.closed
     assert wire.frames == []

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tests.gateway.server import calling
 
-from legato.chat.people import Somebody
-from legato.dialects.rooms.gathering import Gathering, Gatherings
+from legato.chat.participants import ParticipantPresence
+from legato.dialects.rooms.presence_notices import PresenceNotices, PresenceNoticesRegistry
 from legato.errors import EngineBrokeError, EngineRefusedError
 from legato.testing.engine import ScriptedEngine
 
@@ -448,8 +448,8 @@ async def test_fifty_people_and_one_who_reads_nothing(serve: Serve, engine: Scri
         await others[0].until("message", content="p0 left.")
 
 
-def somebody(user: str, connections: int, name: str | None = None) -> Somebody:
-    return Somebody(user, name, "member", connections, False)
+def somebody(user: str, connections: int, name: str | None = None) -> ParticipantPresence:
+    return ParticipantPresence(user, name, "member", connections, False)
 
 
 class Told:
@@ -463,7 +463,7 @@ class Told:
 class TestGathering:
     def test_people_count_and_not_their_connections(self) -> None:
         ada, bob = Told(), Told()
-        gatherings = Gatherings(iter("12345").__next__, each_connection=False)
+        gatherings = PresenceNoticesRegistry(iter("12345").__next__, each_connection=False)
         gathering = gatherings.enter("s", ada.hear, lambda _: [somebody("ada", 0, "Ada")])
         gathering.sockets[bob.hear] = None
         gathering.look([somebody("ada", 1), somebody("bob", 2)])
@@ -475,7 +475,7 @@ class TestGathering:
 
     def test_where_nobody_has_a_name_every_connection_counts(self) -> None:
         told = Told()
-        gathering = Gathering(iter("12345").__next__, True, [somebody("local", 1)])
+        gathering = PresenceNotices(iter("12345").__next__, True, [somebody("local", 1)])
         gathering.sockets[told.hear] = None
         gathering.look([somebody("local", 2)])
         gathering.look([somebody("local", 1)])
@@ -483,7 +483,7 @@ class TestGathering:
 
     def test_it_is_gone_with_its_last_socket(self) -> None:
         told = Told()
-        gatherings = Gatherings(str, each_connection=False)
+        gatherings = PresenceNoticesRegistry(str, each_connection=False)
         first = gatherings.enter("s", told.hear, lambda _: [])
         assert gatherings.enter("s", print, lambda _: []) is first
         gatherings.leave("s", told.hear)

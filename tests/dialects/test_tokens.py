@@ -13,18 +13,18 @@ from tests.dialects.serving import AUTH, token
 from tests.gateway.server import calling
 from websockets.exceptions import ConnectionClosed
 
+from legato.dialects.session import DialectContext
 from legato.dialects.tokens import TokensDialect
-from legato.dialects.visit import Host
 from legato.errors import EngineBrokeError
 from legato.stream import Event, Flusher, Log, Reasoning, Text, ToolAsked, ToolFinished, ToolStarted
-from legato.testing.engine import Run, ScriptedEngine
+from legato.testing.engine import ScriptedEngine, ScriptedGeneration
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 Serve = Callable[..., Any]
 
 
-def finish(run: Run, *words: str) -> None:
+def finish(run: ScriptedGeneration, *words: str) -> None:
     run.say(*words)
     run.finish()
 
@@ -78,7 +78,7 @@ async def test_a_conversation_goes_on_under_its_id_also_on_another_socket(
 
 def framed(*events: Event) -> list[dict[str, Any]]:
     """What a client is told of a reply, but for the times."""
-    host = Host(
+    host = DialectContext(
         service=None,  # type: ignore[arg-type]
         flusher=Flusher(lambda callback: None),
         authenticate=None,  # type: ignore[arg-type]

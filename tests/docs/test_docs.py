@@ -15,9 +15,9 @@ from tests.gateway.server import serving, settings_for
 from typer.core import TyperCommand, TyperGroup
 
 from legato.cli.main import app
+from legato.domain.message import TextPart
 from legato.engines.base import Request, Turn
 from legato.gateway.config import load_settings
-from legato.message import TextPart
 from legato.testing.engine import Recorder
 
 ROOT = Path(__file__).parents[2]

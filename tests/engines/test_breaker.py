@@ -3,10 +3,10 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from legato.engines.breaker import Breaker, Breakers, Pass
+from legato.engines.breaker import Breaker, Breakers, Permit
 
 
-def admitted(breaker: Breaker, now: float) -> Pass:
+def admitted(breaker: Breaker, now: float) -> Permit:
     leave = breaker.admit(now)
     assert leave is not None
     return leave
@@ -137,9 +137,9 @@ class Attempts(RuleBasedStateMachine):
         super().__init__()
         self.breaker = Breaker(threshold=3, first=2, longest=8)
         self.now = 0.0
-        self.running: list[tuple[Pass, bool]] = []
+        self.running: list[tuple[Permit, bool]] = []
 
-    def pick(self, data: st.DataObject) -> tuple[Pass, bool]:
+    def pick(self, data: st.DataObject) -> tuple[Permit, bool]:
         return self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
 
     @property

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from legato.domain.message import TextPart, ToolResultPart
 from legato.engines.base import Engine, Outcome, Request, ToolSpec, Turn
 from legato.engines.demo import DEFAULT_MODEL, DemoEngine
 from legato.engines.demo_texts import ANSWERS, CODE, CORPUS, LIST, TABLE, WELCOME
 from legato.errors import EngineRefusedError, ModelNotFoundError
-from legato.message import TextPart, ToolResultPart
 from legato.stream import Usage
 from legato.testing.clock import VirtualLoop, virtual_time
 from legato.testing.engine import Recorder
@@ -125,7 +125,7 @@ class TestModels:
     async def test_it_is_always_there(self) -> None:
         engine = DemoEngine()
         assert [model.name for model in await engine.models()] == ["demo:echo", "demo:markov", "demo:canned"]
-        assert (await engine.capabilities("demo:echo")).continues
+        assert (await engine.capabilities("demo:echo")).supports_prefill
         assert (await engine.health()).ok
         await engine.close()
 

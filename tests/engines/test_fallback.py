@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from legato.domain.message import AudioPart, ImagePart, TextPart
 from legato.engines.base import Capabilities, Engine, Outcome, Request, ToolSpec, Turn
 from legato.engines.breaker import Breakers
-from legato.engines.fallback import Candidate, FallbackEngine, Patience
+from legato.engines.fallback import Candidate, FallbackEngine, Timeouts
 from legato.errors import (
     EngineBrokeError,
     EngineError,
@@ -17,10 +18,9 @@ from legato.errors import (
     EngineUnavailableError,
     ModelNotFoundError,
 )
-from legato.message import AudioPart, ImagePart, TextPart
 from legato.stream import State, Text, Usage
 from legato.testing.clock import virtual_time
-from legato.testing.engine import Recorder, Run, ScriptedEngine
+from legato.testing.engine import Recorder, ScriptedEngine, ScriptedGeneration
 
 REQUEST = Request("llama3", (Turn("user", (TextPart("hello"),)),))
 DOWN = EngineUnavailableError("Ollama cannot be reached. Start it.")
@@ -36,7 +36,7 @@ class House:
         candidates = [Candidate(self.primary), Candidate(self.backup, "phi3")]
         self.engine: Engine = FallbackEngine(
             candidates if backup else candidates[:1],
-            patience=Patience(**settings),
+            patience=Timeouts(**settings),
             breakers=self.breakers,
             chance=lambda: 1.0,
         )
@@ -139,7 +139,7 @@ class TestBeforeTheFirstWord:
         engine = ScriptedEngine(models=())
         for chance, pause in ((0.0, 0.5), (0.5, 0.75), (1.0, 1.0)):
             fallback = FallbackEngine(
-                [Candidate(engine)], patience=Patience(backoff=1), chance=partial(float, chance)
+                [Candidate(engine)], patience=Timeouts(backoff=1), chance=partial(float, chance)
             )
             began = now()
             task = asyncio.ensure_future(fallback.generate(REQUEST, Recorder()))
@@ -391,7 +391,7 @@ class TestPatience:
     @virtual_time
     async def test_a_reply_that_ends_in_time_leaves_no_timer(self) -> None:
         fallback = FallbackEngine(
-            [Candidate(ScriptedEngine(models=(), reply=["one"]))], patience=Patience(timeout=10)
+            [Candidate(ScriptedEngine(models=(), reply=["one"]))], patience=Timeouts(timeout=10)
         )
         await fallback.generate(REQUEST, Recorder())
         await asyncio.sleep(100)
@@ -475,7 +475,7 @@ class TestCancelling:
                 except asyncio.CancelledError:
                     raise EngineRefusedError("Do not interrupt me.") from None
 
-        fallback = FallbackEngine([Candidate(Grumpy(models=()))], patience=Patience(timeout=10))
+        fallback = FallbackEngine([Candidate(Grumpy(models=()))], patience=Timeouts(timeout=10))
         with pytest.raises(EngineRefusedError):
             await fallback.generate(REQUEST, Recorder())
         task = asyncio.current_task()
@@ -603,7 +603,7 @@ class TestWhenAllFail:
         task = house.ask()
         await house.fail(ModelNotFoundError("Ollama has no model llama3."))
         for _ in range(3):
-            run: Run = await house.backup.asked()
+            run: ScriptedGeneration = await house.backup.asked()
             run.fail(EngineUnavailableError("The server is overloaded. Wait."))
         with pytest.raises(EngineUnavailableError) as raised:
             await task
@@ -626,7 +626,7 @@ class TestWhenAllFail:
         task = house.ask()
         for engine, message in ((house.primary, first), (house.backup, second)):
             for _ in range(3):
-                run: Run = await engine.asked()
+                run: ScriptedGeneration = await engine.asked()
                 run.fail(EngineUnavailableError(message))
         with pytest.raises(EngineUnavailableError) as raised:
             await task
@@ -663,10 +663,12 @@ class TestWhenAllFail:
 
 class TestAsOneEngine:
     async def test_it_promises_what_all_keep(self) -> None:
-        one = ScriptedEngine("a", capabilities=Capabilities(continues=True, tools=True, context=8192))
-        two = ScriptedEngine("b", capabilities=Capabilities(continues=False, context=2048))
+        one = ScriptedEngine("a", capabilities=Capabilities(supports_prefill=True, tools=True, context=8192))
+        two = ScriptedEngine("b", capabilities=Capabilities(supports_prefill=False, context=2048))
         fallback = FallbackEngine([Candidate(one), Candidate(two)])
-        assert await fallback.capabilities("x") == Capabilities(continues=True, tools=True, context=2048)
+        assert await fallback.capabilities("x") == Capabilities(
+            supports_prefill=True, tools=True, context=2048
+        )
 
     async def test_it_lists_what_can_be_reached(self) -> None:
         one, two = ScriptedEngine("a", models=["x"]), ScriptedEngine("b", models=["y"])

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from yarl import URL
 
-from legato.engines.http import HttpServer, environment_proxy
+from legato.engines.http import HttpClient, environment_proxy
 from legato.errors import EngineUnavailableError
 
 
@@ -42,7 +42,7 @@ async def listening(answers: list[int]) -> tuple[asyncio.Server, str]:
 
 async def test_a_kept_connection_that_closes_without_a_word_is_not_an_error() -> None:
     server, url = await listening([1, 1])
-    http = HttpServer(url, who="It", remedy="Start it.")
+    http = HttpClient(url, who="It", remedy="Start it.")
     try:
         assert await http.fetch("GET", "version") == (200, b"ok")
         assert await http.fetch("GET", "version") == (200, b"ok")
@@ -53,7 +53,7 @@ async def test_a_kept_connection_that_closes_without_a_word_is_not_an_error() ->
 
 async def test_a_server_that_closes_every_connection_is_one_that_cannot_be_reached() -> None:
     server, url = await listening([])
-    http = HttpServer(url, who="It", remedy="Start it.")
+    http = HttpClient(url, who="It", remedy="Start it.")
     try:
         with pytest.raises(EngineUnavailableError, match="closed the connection"):
             await http.fetch("GET", "version")
@@ -66,7 +66,7 @@ async def test_where_nobody_listens_the_reason_is_in_plain_words() -> None:
     server, url = await listening([])
     server.close()
     await server.wait_closed()
-    http = HttpServer(url, who="It", remedy="Start it.")
+    http = HttpClient(url, who="It", remedy="Start it.")
     try:
         with pytest.raises(EngineUnavailableError) as raised:
             await http.fetch("GET", "version")
@@ -76,7 +76,7 @@ async def test_where_nobody_listens_the_reason_is_in_plain_words() -> None:
 
 
 def test_one_that_answers_need_not_be_started() -> None:
-    http = HttpServer("http://127.0.0.1:1", who="It", remedy="Start it.")
+    http = HttpClient("http://127.0.0.1:1", who="It", remedy="Start it.")
     message = http.unexpected(500, {}, "boom").message
     assert message.startswith("It at http://127.0.0.1:1 answered with an error, 500 (boom). Try again")
     assert "Start it." not in message

@@ -16,10 +16,10 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from legato.domain.message import ImagePart, TextPart
 from legato.engines.base import Request, ToolCall, ToolSpec, Turn
 from legato.engines.llama.engine import LlamaEngine
 from legato.errors import EngineBrokeError, EngineRefusedError, EngineUnavailableError, ModelNotFoundError
-from legato.message import ImagePart, TextPart
 from legato.testing.engine import Recorder
 from legato.testing.gguf import projector, random_model, scripted_model, unique_words
 
@@ -273,7 +273,7 @@ async def test_what_it_can_do_is_what_the_server_says(short):
     can = await short.capabilities("short")
     assert can.context == properties["default_generation_settings"]["n_ctx"] == 4096
     assert properties["total_slots"] == 2
-    assert (can.continues, can.tools, can.images) == (True, True, False)
+    assert (can.supports_prefill, can.tools, can.images) == (True, True, False)
     assert await short.capabilities("another") == type(can)()
 
 
@@ -340,7 +340,7 @@ async def test_a_file_that_is_no_model_is_refused_in_a_sentence(tmp_path, conten
     health = await engine.health()
     assert not health.ok
     assert "not a whole GGUF" in health.detail
-    assert not (await engine.capabilities("bad")).continues
+    assert not (await engine.capabilities("bad")).supports_prefill
     await engine.close()
 
 

@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from legato.domain.message import ImagePart, TextPart, ToolCallPart, ToolResultPart, text_of
 from legato.engines.base import Request, Turn
 from legato.engines.llama.prompt import asked, plain, sampling
 from legato.errors import EngineRefusedError
-from legato.message import ImagePart, TextPart, ToolCallPart, ToolResultPart, text_of
 
 CONTROL = ("<|im_end|>", "<|im_start|>", "</s>")
 

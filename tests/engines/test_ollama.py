@@ -9,11 +9,11 @@ import aiohttp
 import pytest
 from tests.doubles.ollama import CLOSED_TEMPLATE, TEMPLATE
 
+from legato.domain.message import ImagePart, TextPart, ToolCallPart, ToolResultPart
 from legato.engines.base import Capabilities, Request, ToolSpec, Turn
 from legato.engines.ollama import OllamaEngine
 from legato.engines.ollama_codec import leaves_open
 from legato.errors import EngineRefusedError, ModelNotFoundError
-from legato.message import ImagePart, TextPart, ToolCallPart, ToolResultPart
 
 from .ollamas import begun, doubled, real, served, wrote
 
@@ -122,7 +122,7 @@ async def test_cancelling_stops_the_model(engine: OllamaEngine) -> None:
 @both
 async def test_what_is_there_and_what_it_can_do(engine: OllamaEngine) -> None:
     assert await engine.capabilities("plain") == Capabilities(
-        continues=True, tools=True, images=False, thinks=False, context=8192
+        supports_prefill=True, tools=True, images=False, thinks=False, context=8192
     )
     assert (await engine.capabilities("think")).thinks
     assert await engine.capabilities("nope") == Capabilities()

@@ -9,11 +9,12 @@ from tests.doubles.ollama import CLOSED_TEMPLATE, TEMPLATE
 from tests.doubles.pulse import Pulse
 from tests.doubles.recordings import exchange
 
+from legato.domain.message import ImagePart, TextPart, ToolCallPart, ToolResultPart
 from legato.engines.base import Capabilities, Request, ToolSpec, Turn
-from legato.engines.lines import LARGEST
+from legato.engines.line_buffer import LARGEST
 from legato.engines.ollama_codec import (
-    ChatReply,
-    Shown,
+    OllamaReplyParser,
+    ShowResponse,
     capabilities,
     chat,
     failure,
@@ -22,7 +23,6 @@ from legato.engines.ollama_codec import (
     refuses,
 )
 from legato.errors import EngineBrokeError
-from legato.message import ImagePart, TextPart, ToolCallPart, ToolResultPart
 from legato.testing.engine import Recorder
 
 from .cutting import cut
@@ -30,9 +30,9 @@ from .cutting import cut
 HI = Turn("user", (TextPart("hi"),))
 
 
-def read(*pieces: bytes) -> tuple[Recorder, ChatReply]:
+def read(*pieces: bytes) -> tuple[Recorder, OllamaReplyParser]:
     out = Recorder()
-    reply = ChatReply(out, iter(["new-1", "new-2"]).__next__)
+    reply = OllamaReplyParser(out, iter(["new-1", "new-2"]).__next__)
     for piece in pieces:
         reply.feed(piece)
     return out, reply
@@ -157,7 +157,7 @@ def test_what_comes_behind_the_ending_is_not_read() -> None:
 
 def test_a_line_without_a_word_is_a_sign_of_life() -> None:
     out = Pulse()
-    reply = ChatReply(out, str)
+    reply = OllamaReplyParser(out, str)
     reply.feed(line(message={"role": "assistant", "content": ""}))
     assert out.signs == 1
     reply.feed(line(message={"role": "assistant", "content": "", "thinking": "hm"}))
@@ -224,13 +224,17 @@ def test_a_model_without_a_tag_is_the_latest() -> None:
 
 
 def test_what_a_model_can_is_read_from_what_is_shown_of_it() -> None:
-    shown = msgspec.json.decode(exchange("show").body, type=Shown)
+    shown = msgspec.json.decode(exchange("show").body, type=ShowResponse)
     assert capabilities(shown) == Capabilities(
-        continues=True, tools=True, images=False, thinks=False, context=8192
+        supports_prefill=True, tools=True, images=False, thinks=False, context=8192
     )
-    assert capabilities(Shown(capabilities=["vision", "thinking"])) == Capabilities(images=True, thinks=True)
-    assert not capabilities(Shown(template=TEMPLATE, renderer="qwen3-coder")).continues
-    assert not capabilities(Shown(template=TEMPLATE, remote_host="https://example.com")).continues
+    assert capabilities(ShowResponse(capabilities=["vision", "thinking"])) == Capabilities(
+        images=True, thinks=True
+    )
+    assert not capabilities(ShowResponse(template=TEMPLATE, renderer="qwen3-coder")).supports_prefill
+    assert not capabilities(
+        ShowResponse(template=TEMPLATE, remote_host="https://example.com")
+    ).supports_prefill
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.doubles.openai import DONE, OpenAIDouble, Script, chunk, said
 
+from legato.domain.message import TextPart
 from legato.engines import openai
 from legato.engines.base import Capabilities, Request, Turn
 from legato.engines.openai import OpenAIEngine, base_url
@@ -19,7 +20,6 @@ from legato.errors import (
     EngineUnavailableError,
     ModelNotFoundError,
 )
-from legato.message import TextPart
 from legato.stream import State, Usage
 from legato.testing.engine import Recorder
 
@@ -231,7 +231,7 @@ async def test_a_prefix_is_gone_on_with_only_where_the_server_is_known_to(double
     assert body["messages"][-1] == {"role": "assistant", "content": "The quick"}
     assert body["return_progress"] is True
     assert continuing.name == "llama"
-    assert (await continuing.capabilities("plain")).continues
+    assert (await continuing.capabilities("plain")).supports_prefill
     await continuing.close()
 
 

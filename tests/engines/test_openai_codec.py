@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from tests.doubles.pulse import Pulse
 from tests.doubles.recordings import exchange
 
+from legato.domain.message import AudioPart, ImagePart, TextPart, ToolCallPart, ToolResultPart
 from legato.engines.base import Request, ToolCall, ToolSpec, Turn
-from legato.engines.lines import LARGEST
-from legato.engines.openai_codec import CompletionReply, Failure, Listed, completion, failure
+from legato.engines.line_buffer import LARGEST
+from legato.engines.openai_codec import OpenAIError, OpenAIModel, OpenAIReplyParser, completion, failure
 from legato.errors import EngineBrokeError, EngineRefusedError
-from legato.message import AudioPart, ImagePart, TextPart, ToolCallPart, ToolResultPart
 from legato.stream import State, Timings, Usage
 from legato.testing.engine import Recorder
 
@@ -21,9 +21,9 @@ HI = Turn("user", (TextPart("hi"),))
 DONE = b"data: [DONE]\n\n"
 
 
-def read(*pieces: bytes) -> tuple[Recorder, CompletionReply]:
+def read(*pieces: bytes) -> tuple[Recorder, OpenAIReplyParser]:
     out = Recorder()
-    reply = CompletionReply(out, iter(["new-1", "new-2", "new-3"]).__next__, "The server")
+    reply = OpenAIReplyParser(out, iter(["new-1", "new-2", "new-3"]).__next__, "The server")
     for piece in pieces:
         reply.feed(piece)
     return out, reply
@@ -249,7 +249,7 @@ def test_calls_in_pieces_are_put_together_by_their_index_and_told_at_the_end() -
 
 def test_what_cannot_be_read_yet_is_a_sign_of_life_and_what_opens_the_reply_is_none() -> None:
     out = Pulse()
-    reply = CompletionReply(out, str, "The server")
+    reply = OpenAIReplyParser(out, str, "The server")
     reply.feed(b": ping\n\n" + event({"role": "assistant", "content": ""}))
     assert out.signs == 0
     reply.feed(calling(index=0, id="a", function={"name": "f", "arguments": ""}))
@@ -346,17 +346,17 @@ def test_what_is_no_reply_is_told_in_a_sentence(sent: bytes, error: type[Excepti
 
 
 def test_the_words_of_a_refusal_are_found_whatever_their_shape() -> None:
-    assert failure(exchange("openai-err-unknown-model").body) == Failure(
+    assert failure(exchange("openai-err-unknown-model").body) == OpenAIError(
         "model 'nope' not found", "api_error"
     )
-    assert failure(b'{"error":"no"}') == Failure("no")
-    assert failure(b'{"object":"error","message":"no","code":404}') == Failure("no", "404")
+    assert failure(b'{"error":"no"}') == OpenAIError("no")
+    assert failure(b'{"object":"error","message":"no","code":404}') == OpenAIError("no", "404")
     for body in (b"<html>", b"[]", b"{}", b"\xff", b'{"detail":"Not Found"}'):
         assert failure(body) is None
 
 
 def test_how_much_a_model_takes_is_told_under_several_names() -> None:
-    assert Listed("m").context is None
-    assert Listed("m", max_model_len=8192).context == 8192
-    assert Listed("m", context_length=4096).context == 4096
-    assert Listed("m", meta={"n_ctx_train": 2048}).context == 2048
+    assert OpenAIModel("m").context is None
+    assert OpenAIModel("m", max_model_len=8192).context == 8192
+    assert OpenAIModel("m", context_length=4096).context == 4096
+    assert OpenAIModel("m", meta={"n_ctx_train": 2048}).context == 2048

@@ -8,8 +8,8 @@ from tests.doubles.ollama import OllamaDouble
 from tests.doubles.openai import DONE, OpenAIDouble, Script, chunk, said
 from tests.doubles.recordings import exchange, shapes
 
-from legato.engines.ollama_codec import ChatReply
-from legato.engines.openai_codec import CompletionReply
+from legato.engines.ollama_codec import OllamaReplyParser
+from legato.engines.openai_codec import OpenAIReplyParser
 from legato.errors import EngineBrokeError
 from legato.testing.engine import Recorder
 
@@ -137,7 +137,7 @@ async def test_the_double_of_openai_answers_as_ollamas_own_did(name: str) -> Non
 
 def test_what_ollama_sent_is_read_to_the_last_word() -> None:
     out = Recorder()
-    reply = ChatReply(out, lambda: "call_1")
+    reply = OllamaReplyParser(out, lambda: "call_1")
     reply.feed(exchange("chat-think").body)
     outcome = reply.end()
     assert (out.thought, out.said) == ("hmm let me see", "Forty two is what you want.")
@@ -152,7 +152,7 @@ def test_what_ollama_sent_is_read_to_the_last_word() -> None:
 
 def test_what_ollama_sent_until_its_runner_died_is_kept_and_told_as_broken() -> None:
     out = Recorder()
-    reply = ChatReply(out, lambda: "call_1")
+    reply = OllamaReplyParser(out, lambda: "call_1")
     with pytest.raises(EngineBrokeError, match="unexpected EOF"):
         reply.feed(exchange("chat-runner-killed").body)
     assert out.said.startswith("again and forever it goes on")
@@ -160,7 +160,7 @@ def test_what_ollama_sent_until_its_runner_died_is_kept_and_told_as_broken() -> 
 
 def test_a_dead_runner_that_ollamas_v1_hides_is_told_as_broken() -> None:
     out = Recorder()
-    reply = CompletionReply(out, lambda: "call_1", "The model server")
+    reply = OpenAIReplyParser(out, lambda: "call_1", "The model server")
     reply.feed(exchange("openai-runner-killed").body)
     with pytest.raises(EngineBrokeError, match="broke off"):
         reply.end()
@@ -169,8 +169,8 @@ def test_a_dead_runner_that_ollamas_v1_hides_is_told_as_broken() -> None:
 
 def test_the_recorded_tool_call_is_given_whole_by_both() -> None:
     for recording, reply in (
-        ("chat-tools", ChatReply(chat := Recorder(), lambda: "call_1")),
-        ("openai-tools", CompletionReply(completion := Recorder(), lambda: "call_1", "The model server")),
+        ("chat-tools", OllamaReplyParser(chat := Recorder(), lambda: "call_1")),
+        ("openai-tools", OpenAIReplyParser(completion := Recorder(), lambda: "call_1", "The model server")),
     ):
         reply.feed(exchange(recording).body)
         assert reply.end().reason == "tool_calls"

@@ -10,7 +10,7 @@ from tests.gateway.server import calling
 
 from legato.gateway.server import Server
 from legato.stream import Usage
-from legato.testing.engine import Run, ScriptedEngine
+from legato.testing.engine import ScriptedEngine, ScriptedGeneration
 
 from .conftest import Client, connected
 
@@ -18,7 +18,9 @@ from .conftest import Client, connected
 class Stage:
     """A conversation in the middle of a reply, with a socket and an event stream before it."""
 
-    def __init__(self, client: Client, http: aiohttp.ClientSession, ack: dict[str, Any], run: Run) -> None:
+    def __init__(
+        self, client: Client, http: aiohttp.ClientSession, ack: dict[str, Any], run: ScriptedGeneration
+    ) -> None:
         self.client, self.http, self.ack, self.run = client, http, ack, run
         self.conversation: str = ack["conversation"]
         self.reply: str = ack["reply"]

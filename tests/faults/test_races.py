@@ -17,17 +17,17 @@ from sqlalchemy import Connection
 from tests.dialects.conftest import Server, Wire
 
 from legato.chat.assistant import Assistant
-from legato.chat.ingress import Submission
-from legato.chat.person import Person
-from legato.chat.reply import Speaker
+from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService
-from legato.message import text_of
+from legato.domain.message import text_of
+from legato.domain.user import User
+from legato.domain.validation import Submission
 from legato.storage.sql import SqlStorage, open_storage
 from legato.storage.sql.sqlite import SqliteDatabase
-from legato.stream import Event, Failed, Finished, Fold
+from legato.stream import Event, Failed, Finished, ReplySnapshot
 from legato.testing.engine import ScriptedEngine
 
-ADA = Person("ada")
+ADA = User("ada")
 
 T = TypeVar("T")
 
@@ -82,7 +82,7 @@ class Client:
         self.messages: dict[str, dict[str, Any]] = {}
         self.title = ""
         self.revision = -1
-        self.folds: dict[str, Fold] = {}
+        self.folds: dict[str, ReplySnapshot] = {}
         self.ends: dict[str, int] = {}
         self._at: dict[str, tuple[str, int]] = {}
 
@@ -119,7 +119,7 @@ class Client:
     def _delta(self, frame: dict[str, Any]) -> None:
         stream = frame["stream"]
         if frame["from"] == 0:
-            self.folds[stream], self.ends[stream] = Fold(), 0
+            self.folds[stream], self.ends[stream] = ReplySnapshot(), 0
         else:
             assert self._at[stream] == (frame["epoch"], frame["from"]), "a hole, or something twice"
         for event in msgspec.convert(frame["events"], list[Event]):
@@ -144,7 +144,7 @@ async def one_run(storage: SqlStorage, seed: int) -> None:
     engine = ScriptedEngine(continues=True)
     assert isinstance(storage.database, Hesitant)
     storage.database.random = random
-    speakers = {"default": Speaker(Assistant(name="default"), engine, "scripted")}
+    speakers = {"default": ResolvedAssistant(Assistant(name="default"), engine, "scripted")}
     service = ChatService(storage, speakers, clock=asyncio.get_running_loop().time)
     dialect = Server(service, engine, storage).dialect()
     begun = await service.send(ADA, Submission(None, None, "One"))

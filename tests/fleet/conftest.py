@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from legato.domain.message import TextPart
 from legato.engines.base import Outcome, Request, Turn
-from legato.fleet.decisions import Rules
+from legato.fleet.decisions import SchedulerConfig
 from legato.fleet.engine import FleetEngine
-from legato.message import TextPart
 from legato.testing.clock import VirtualLoop
 from legato.testing.engine import Recorder
 
@@ -98,7 +98,7 @@ class House:
 
     def __init__(self, *, settled: bool = True, **rules: Any) -> None:
         self.fleet = FleetEngine(
-            Rules(**{"grace": 0.02, "lease": 0.3, **rules}), clock=asyncio.get_running_loop().time
+            SchedulerConfig(**{"grace": 0.02, "lease": 0.3, **rules}), clock=asyncio.get_running_loop().time
         )
 
         if settled:

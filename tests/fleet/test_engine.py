@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from legato.domain.message import TextPart
 from legato.engines.base import Request, Turn
-from legato.engines.fallback import Candidate, FallbackEngine, Patience
+from legato.engines.fallback import Candidate, FallbackEngine, Timeouts
 from legato.errors import (
     EngineBrokeError,
     EngineBusyError,
@@ -16,7 +17,6 @@ from legato.errors import (
     EngineUnavailableError,
     ModelNotFoundError,
 )
-from legato.message import TextPart
 from legato.stream import State
 from legato.testing.engine import Recorder
 
@@ -290,7 +290,7 @@ async def test_what_every_agent_fails_at_is_told_as_the_last_of_them_says(house:
 
 async def test_an_agent_whose_engine_hangs_is_not_asked_again_at_once(house: Any) -> None:
     a, b = house.agent(slots=4), house.agent(slots=4)
-    patience = Patience(timeout=10.0, first_token_timeout=0.1, backoff=0.01)
+    patience = Timeouts(timeout=10.0, first_token_timeout=0.1, backoff=0.01)
     engine = FallbackEngine([Candidate(house.fleet, "m")], patience=patience)
     out = Recorder()
     request = Request("m", (Turn("user", (TextPart("Hello"),)),), conversation="c")

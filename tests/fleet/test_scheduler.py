@@ -8,16 +8,26 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from legato.engines.base import Capabilities
-from legato.fleet.decisions import Assign, Cancel, Decision, HangUp, Placed, Refuse, Rules
-from legato.fleet.places import Ticket
-from legato.fleet.protocol import Facts
-from legato.fleet.roster import Agent
+from legato.fleet.decisions import (
+    Assign,
+    CancelAttempt,
+    CloseConnection,
+    Decision,
+    QueuePosition,
+    Refuse,
+    SchedulerConfig,
+)
+from legato.fleet.job_queue import JobSpec
+from legato.fleet.protocol import ModelInfo
 from legato.fleet.scheduler import Scheduler
+from legato.fleet.scheduling import AgentSpec
 
 
-def agent(name: str, *models: str, slots: int = 1, generation: int = 2, loaded: bool = True) -> Agent:
-    facts = {model: Facts(model, loaded, can=Capabilities(continues=True)) for model in models or ("m",)}
-    return Agent(name, generation, slots, facts)
+def agent(name: str, *models: str, slots: int = 1, generation: int = 2, loaded: bool = True) -> AgentSpec:
+    facts = {
+        model: ModelInfo(model, loaded, can=Capabilities(supports_prefill=True)) for model in models or ("m",)
+    }
+    return AgentSpec(name, generation, slots, facts)
 
 
 def assigned(decisions: list[Decision]) -> list[tuple[str, str, int]]:
@@ -29,76 +39,76 @@ def refused(decisions: list[Decision]) -> list[tuple[str, str]]:
 
 
 def placed(decisions: list[Decision]) -> dict[str, int]:
-    return {each.job: each.place for each in decisions if isinstance(each, Placed)}
+    return {each.job: each.place for each in decisions if isinstance(each, QueuePosition)}
 
 
-def a_fleet(*agents: Agent, **rules: float) -> Scheduler:
-    fleet = Scheduler(Rules(**rules))  # type: ignore[arg-type]
+def a_fleet(*agents: AgentSpec, **rules: float) -> Scheduler:
+    fleet = Scheduler(SchedulerConfig(**rules))  # type: ignore[arg-type]
     for each in agents or (agent("a"),):
         fleet.join(each, 0)
     return fleet
 
 
 def test_a_free_agent_gets_the_job_at_once() -> None:
-    assert a_fleet().submit(Ticket("1", "m"), 0) == [Assign("1", "a", 1)]
+    assert a_fleet().submit(JobSpec("1", "m"), 0) == [Assign("1", "a", 1)]
 
 
 def test_a_model_that_nobody_has_is_refused_at_once() -> None:
-    assert refused(a_fleet().submit(Ticket("1", "other"), 0)) == [("1", "no_model")]
-    assert refused(Scheduler().submit(Ticket("1", "m"), 0)) == [("1", "no_model")]
+    assert refused(a_fleet().submit(JobSpec("1", "other"), 0)) == [("1", "no_model")]
+    assert refused(Scheduler().submit(JobSpec("1", "m"), 0)) == [("1", "no_model")]
 
 
 def test_but_waits_a_while_where_one_that_has_it_may_still_come() -> None:
     fleet = Scheduler()
-    assert fleet.submit(Ticket("1", "m", patience=5), 0) == [Placed("1", 1)]
+    assert fleet.submit(JobSpec("1", "m", patience=5), 0) == [QueuePosition("1", 1)]
     assert refused(fleet.look(5)) == [("1", "no_model")]
 
 
 def test_an_agent_that_names_no_model_is_asked_for_any() -> None:
     fleet = Scheduler()
-    fleet.join(Agent("a", 1, any_model=True), 0)
-    assert assigned(fleet.submit(Ticket("1", "whatever"), 0)) == [("1", "a", 1)]
+    fleet.join(AgentSpec("a", 1, any_model=True), 0)
+    assert assigned(fleet.submit(JobSpec("1", "whatever"), 0)) == [("1", "a", 1)]
 
 
 def test_one_that_has_the_model_loaded_comes_before_one_that_could_load_it() -> None:
     fleet = a_fleet(agent("cold", loaded=False), agent("warm", slots=2))
-    assert assigned(fleet.submit(Ticket("1", "m"), 0)) == [("1", "warm", 1)]
-    assert assigned(fleet.submit(Ticket("2", "m"), 0)) == [("2", "warm", 1)]
-    assert assigned(fleet.submit(Ticket("3", "m"), 0)) == [("3", "cold", 1)]
+    assert assigned(fleet.submit(JobSpec("1", "m"), 0)) == [("1", "warm", 1)]
+    assert assigned(fleet.submit(JobSpec("2", "m"), 0)) == [("2", "warm", 1)]
+    assert assigned(fleet.submit(JobSpec("3", "m"), 0)) == [("3", "cold", 1)]
 
 
 def test_the_least_loaded_agent_gets_it() -> None:
     fleet = a_fleet(agent("a", slots=4), agent("b", slots=4))
     for each in "123456":
-        fleet.submit(Ticket(each, "m"), 0)
-    assert [len(seat.holds) for seat in fleet.seats.values()] == [3, 3]
+        fleet.submit(JobSpec(each, "m"), 0)
+    assert [len(seat.assignments) for seat in fleet.agents.values()] == [3, 3]
 
 
 def test_the_first_generation_gets_one_job_whatever_it_says() -> None:
     fleet = a_fleet(agent("a", slots=9, generation=1))
-    fleet.submit(Ticket("1", "m"), 0)
-    assert placed(fleet.submit(Ticket("2", "m"), 0)) == {"2": 1}
+    fleet.submit(JobSpec("1", "m"), 0)
+    assert placed(fleet.submit(JobSpec("2", "m"), 0)) == {"2": 1}
 
 
 def test_a_conversation_goes_back_to_who_has_read_it() -> None:
     fleet = a_fleet(agent("a", slots=4), agent("b", slots=4))
-    fleet.submit(Ticket("1", "m", conversation="c"), 0)
-    fleet.submit(Ticket("2", "m"), 0)
-    fleet.submit(Ticket("3", "m"), 0)
-    fleet.ended("b", "2", 1, 1)
-    assert assigned(fleet.submit(Ticket("4", "m", conversation="c"), 1)) == [("4", "a", 1)]
+    fleet.submit(JobSpec("1", "m", conversation="c"), 0)
+    fleet.submit(JobSpec("2", "m"), 0)
+    fleet.submit(JobSpec("3", "m"), 0)
+    fleet.job_ended("b", "2", 1, 1)
+    assert assigned(fleet.submit(JobSpec("4", "m", conversation="c"), 1)) == [("4", "a", 1)]
 
 
 def test_but_not_where_that_one_is_much_busier() -> None:
     fleet = a_fleet(agent("a", slots=4), agent("b", slots=4), home_lead=0)
-    fleet.submit(Ticket("1", "m", conversation="c"), 0)
-    assert assigned(fleet.submit(Ticket("2", "m", conversation="c"), 1)) == [("2", "b", 1)]
+    fleet.submit(JobSpec("1", "m", conversation="c"), 0)
+    assert assigned(fleet.submit(JobSpec("2", "m", conversation="c"), 1)) == [("2", "b", 1)]
 
 
 def test_a_long_conversation_waits_a_moment_for_who_has_read_it_and_no_longer() -> None:
     fleet = a_fleet(agent("a"), agent("b"))
-    fleet.submit(Ticket("1", "m", conversation="c"), 0)
-    assert placed(fleet.submit(Ticket("2", "m", conversation="c", size=5000), 0)) == {"2": 1}
+    fleet.submit(JobSpec("1", "m", conversation="c"), 0)
+    assert placed(fleet.submit(JobSpec("2", "m", conversation="c", size=5000), 0)) == {"2": 1}
     assert fleet.due(0) == 1
     assert assigned(fleet.look(1)) == [("2", "b", 1)]
 
@@ -106,24 +116,24 @@ def test_a_long_conversation_waits_a_moment_for_who_has_read_it_and_no_longer() 
 def test_a_user_with_many_jobs_does_not_keep_another_waiting() -> None:
     fleet = a_fleet()
     for each in "12345":
-        fleet.submit(Ticket(each, "m", "greedy"), 0)
-    assert placed(fleet.submit(Ticket("x", "m", "modest"), 0)) == {"x": 1, "2": 2, "3": 3, "4": 4, "5": 5}
-    assert assigned(fleet.ended("a", "1", 1, 1)) == [("x", "a", 1)]
+        fleet.submit(JobSpec(each, "m", "greedy"), 0)
+    assert placed(fleet.submit(JobSpec("x", "m", "modest"), 0)) == {"x": 1, "2": 2, "3": 3, "4": 4, "5": 5}
+    assert assigned(fleet.job_ended("a", "1", 1, 1)) == [("x", "a", 1)]
 
 
 def test_places_are_told_when_they_change() -> None:
     fleet = a_fleet()
-    fleet.submit(Ticket("1", "m", "u"), 0)
-    fleet.submit(Ticket("2", "m", "u"), 0)
-    assert placed(fleet.submit(Ticket("3", "m", "u"), 0)) == {"3": 2}
-    assert fleet.withdraw("2", 1) == [Placed("3", 1)]
+    fleet.submit(JobSpec("1", "m", "u"), 0)
+    fleet.submit(JobSpec("2", "m", "u"), 0)
+    assert placed(fleet.submit(JobSpec("3", "m", "u"), 0)) == {"3": 2}
+    assert fleet.withdraw("2", 1) == [QueuePosition("3", 1)]
 
 
 def test_a_full_line_refuses_with_how_long_to_wait() -> None:
     fleet = a_fleet(queue_size=1)
-    fleet.submit(Ticket("1", "m", "u"), 0)
-    fleet.submit(Ticket("2", "m", "u"), 0)
-    (refusal,) = fleet.submit(Ticket("3", "m", "u"), 0)
+    fleet.submit(JobSpec("1", "m", "u"), 0)
+    fleet.submit(JobSpec("2", "m", "u"), 0)
+    (refusal,) = fleet.submit(JobSpec("3", "m", "u"), 0)
     assert isinstance(refusal, Refuse)
     assert (refusal.job, refusal.reason) == ("3", "full")
     assert refusal.retry_after >= 1
@@ -132,114 +142,114 @@ def test_a_full_line_refuses_with_how_long_to_wait() -> None:
 def test_a_full_line_is_emptied_at_the_cost_of_who_filled_it() -> None:
     fleet = a_fleet(queue_size=3)
     for each in "1234":
-        fleet.submit(Ticket(each, "m", "greedy"), 0)
-    decisions = fleet.submit(Ticket("x", "m", "modest"), 0)
+        fleet.submit(JobSpec(each, "m", "greedy"), 0)
+    decisions = fleet.submit(JobSpec("x", "m", "modest"), 0)
     assert refused(decisions) == [("4", "full")]
     assert placed(decisions)["x"] == 1
 
 
 def test_without_a_queue_the_busy_fleet_refuses_at_once() -> None:
     fleet = a_fleet(queue_seconds=0)
-    fleet.submit(Ticket("1", "m"), 0)
-    assert refused(fleet.submit(Ticket("2", "m"), 0)) == [("2", "full")]
+    fleet.submit(JobSpec("1", "m"), 0)
+    assert refused(fleet.submit(JobSpec("2", "m"), 0)) == [("2", "full")]
 
 
 def test_the_time_in_the_line_ends() -> None:
     fleet = a_fleet(queue_seconds=10)
-    fleet.submit(Ticket("1", "m"), 0)
-    fleet.submit(Ticket("2", "m"), 0)
+    fleet.submit(JobSpec("1", "m"), 0)
+    fleet.submit(JobSpec("2", "m"), 0)
     assert fleet.due(2) == 10
     assert refused(fleet.look(10)) == [("2", "late")]
 
 
 def test_a_cut_agents_jobs_go_elsewhere_after_a_moment() -> None:
     fleet = a_fleet(agent("a"), agent("b"))
-    fleet.submit(Ticket("1", "m"), 0)
-    assert fleet.cut("a", 1) == []
+    fleet.submit(JobSpec("1", "m"), 0)
+    assert fleet.disconnected("a", 1) == []
     assert fleet.due(1) == 1.5
     assert fleet.look(1.5) == [Assign("1", "b", 2)]
-    assert fleet.back(agent("a"), [("1", 1)], 2) == []
+    assert fleet.reconnected(agent("a"), [("1", 1)], 2) == []
 
 
 def test_one_that_comes_back_in_time_keeps_its_job() -> None:
     fleet = a_fleet(agent("a"))
-    fleet.submit(Ticket("1", "m"), 0)
-    fleet.cut("a", 1)
+    fleet.submit(JobSpec("1", "m"), 0)
+    fleet.disconnected("a", 1)
     assert fleet.look(9) == []
-    assert fleet.back(agent("a"), [("1", 1)], 10) == []
+    assert fleet.reconnected(agent("a"), [("1", 1)], 10) == []
     assert fleet.jobs["1"].seat == "a"
-    assert fleet.ended("a", "1", 1, 11) == []
+    assert fleet.job_ended("a", "1", 1, 11) == []
     assert not fleet.jobs
 
 
 def test_one_that_comes_back_without_its_job_has_lost_it() -> None:
     fleet = a_fleet(agent("a"))
-    fleet.submit(Ticket("1", "m"), 0)
-    fleet.cut("a", 1)
-    assert assigned(fleet.back(agent("a"), [], 2)) == [("1", "a", 2)]
+    fleet.submit(JobSpec("1", "m"), 0)
+    fleet.disconnected("a", 1)
+    assert assigned(fleet.reconnected(agent("a"), [], 2)) == [("1", "a", 2)]
 
 
 def test_after_the_lease_a_job_waits_for_whoever_comes() -> None:
     fleet = a_fleet(agent("a"))
-    fleet.submit(Ticket("1", "m"), 0)
-    fleet.cut("a", 1)
+    fleet.submit(JobSpec("1", "m"), 0)
+    fleet.disconnected("a", 1)
     assert fleet.due(2) == 16
-    assert fleet.look(16) == [Placed("1", 1)]
+    assert fleet.look(16) == [QueuePosition("1", 1)]
     assert assigned(fleet.join(agent("b"), 17)) == [("1", "b", 2)]
 
 
 def test_the_first_generation_has_no_lease() -> None:
     fleet = a_fleet(agent("a", generation=1), agent("b", generation=1))
-    fleet.submit(Ticket("1", "m"), 0)
-    assert assigned(fleet.cut("a", 1)) == [("1", "b", 2)]
+    fleet.submit(JobSpec("1", "m"), 0)
+    assert assigned(fleet.disconnected("a", 1)) == [("1", "b", 2)]
 
 
 def test_a_frozen_agents_jobs_go_elsewhere_and_its_slots_stay_taken() -> None:
     fleet = a_fleet(agent("a"), agent("b"))
-    fleet.submit(Ticket("1", "m"), 0)
-    assert fleet.lapse("a", 15) == [Cancel("1", "a", 1), Assign("1", "b", 2)]
-    assert fleet.thaw("a", 20) == []
-    assert placed(fleet.submit(Ticket("2", "m"), 20)) == {"2": 1}
-    assert assigned(fleet.ended("a", "1", 1, 21)) == [("2", "a", 1)]
+    fleet.submit(JobSpec("1", "m"), 0)
+    assert fleet.suspend("a", 15) == [CancelAttempt("1", "a", 1), Assign("1", "b", 2)]
+    assert fleet.resume("a", 20) == []
+    assert placed(fleet.submit(JobSpec("2", "m"), 20)) == {"2": 1}
+    assert assigned(fleet.job_ended("a", "1", 1, 21)) == [("2", "a", 1)]
 
 
 def test_a_prompt_that_kills_agents_costs_no_more_than_three() -> None:
     fleet = a_fleet(*(agent(each, generation=1) for each in "abcde"))
-    (begun,) = assigned(fleet.submit(Ticket("1", "m"), 0))
+    (begun,) = assigned(fleet.submit(JobSpec("1", "m"), 0))
     attempts = [begun]
     while True:
-        decisions = fleet.cut(attempts[-1][1], 1)
+        decisions = fleet.disconnected(attempts[-1][1], 1)
         if refused(decisions):
             break
         attempts += assigned(decisions)
     assert [attempt for _, _, attempt in attempts] == [1, 2, 3]
     assert refused(decisions) == [("1", "lost")]
-    assert len(fleet.seats) == 2
+    assert len(fleet.agents) == 2
 
 
 def test_what_breaks_on_one_agent_is_tried_on_another_but_not_on_the_same() -> None:
     fleet = a_fleet(agent("a"), agent("b"))
-    fleet.submit(Ticket("1", "m"), 0)
-    assert assigned(fleet.broke("a", "1", 1, 1)) == [("1", "b", 2)]
-    assert refused(fleet.broke("b", "1", 2, 2)) == [("1", "lost")]
+    fleet.submit(JobSpec("1", "m"), 0)
+    assert assigned(fleet.job_failed("a", "1", 1, 1)) == [("1", "b", 2)]
+    assert refused(fleet.job_failed("b", "1", 2, 2)) == [("1", "lost")]
 
 
 def test_what_breaks_waits_for_another_that_is_busy() -> None:
     fleet = a_fleet(agent("a"), agent("b"))
-    fleet.submit(Ticket("1", "m"), 0)
-    fleet.submit(Ticket("2", "m"), 0)
-    assert placed(fleet.broke("a", "1", 1, 1)) == {"1": 1}
-    assert assigned(fleet.ended("b", "2", 1, 2)) == [("1", "b", 2)]
+    fleet.submit(JobSpec("1", "m"), 0)
+    fleet.submit(JobSpec("2", "m"), 0)
+    assert placed(fleet.job_failed("a", "1", 1, 1)) == {"1": 1}
+    assert assigned(fleet.job_ended("b", "2", 1, 2)) == [("1", "b", 2)]
 
 
 def test_one_on_which_a_model_failed_comes_behind_the_others() -> None:
     fleet = a_fleet(agent("a", "m", "n"), agent("b", "m", "n"))
-    assert assigned(fleet.submit(Ticket("1", "m", "", "c"), 0)) == [("1", "a", 1)]
-    assert assigned(fleet.broke("a", "1", 1, 1)) == [("1", "b", 2)]
+    assert assigned(fleet.submit(JobSpec("1", "m", "", "c"), 0)) == [("1", "a", 1)]
+    assert assigned(fleet.job_failed("a", "1", 1, 1)) == [("1", "b", 2)]
     # It is free and the other one is not, and what can wait does; for another model it is as good as ever.
-    assert placed(fleet.submit(Ticket("2", "m", "", "c"), 2)) == {"2": 1}
-    assert assigned(fleet.submit(Ticket("3", "n"), 2)) == [("3", "a", 1)]
-    fleet.ended("a", "3", 1, 3)
+    assert placed(fleet.submit(JobSpec("2", "m", "", "c"), 2)) == {"2": 1}
+    assert assigned(fleet.submit(JobSpec("3", "n"), 2)) == [("3", "a", 1)]
+    fleet.job_ended("a", "3", 1, 3)
     assert fleet.due(3) == 6
     assert assigned(fleet.look(6)) == [("2", "a", 1)]
 
@@ -247,93 +257,93 @@ def test_one_on_which_a_model_failed_comes_behind_the_others() -> None:
 def test_where_all_of_them_ail_they_are_asked_all_the_same() -> None:
     fleet = a_fleet(agent("a"))
     for number in range(3):
-        assert assigned(fleet.submit(Ticket(f"{number}", "m"), number)) == [(f"{number}", "a", 1)]
-        fleet.broke("a", f"{number}", 1, number)
+        assert assigned(fleet.submit(JobSpec(f"{number}", "m"), number)) == [(f"{number}", "a", 1)]
+        fleet.job_failed("a", f"{number}", 1, number)
 
 
 def test_each_failure_in_a_row_counts_for_longer_and_a_success_ends_it() -> None:
     fleet = a_fleet(agent("a"), agent("b"))
-    seat, now = fleet.seats["a"], 0.0
+    seat, now = fleet.agents["a"], 0.0
     for seconds in (5, 10, 20, 30, 30):
-        seat.failed("m", now, fleet.rules.ails, fleet.rules.ails_most)
-        assert seat.ails("m", now + seconds - 1)
-        assert not seat.ails("m", now + seconds)
+        seat.failed("m", now, fleet.config.ails, fleet.config.ails_most)
+        assert seat.cooling_down("m", now + seconds - 1)
+        assert not seat.cooling_down("m", now + seconds)
         now += seconds
-    assert assigned(fleet.submit(Ticket("1", "m"), now)) == [("1", "a", 1)]
-    fleet.ended("a", "1", 1, now)
-    seat.failed("m", now, fleet.rules.ails, fleet.rules.ails_most)
-    assert not seat.ails("m", now + 5)
+    assert assigned(fleet.submit(JobSpec("1", "m"), now)) == [("1", "a", 1)]
+    fleet.job_ended("a", "1", 1, now)
+    seat.failed("m", now, fleet.config.ails, fleet.config.ails_most)
+    assert not seat.cooling_down("m", now + 5)
 
 
 def test_one_that_was_silent_for_too_long_comes_behind_the_others_too() -> None:
     fleet = a_fleet(agent("a", slots=2), agent("b", slots=2))
-    assert assigned(fleet.submit(Ticket("1", "m", "", "c"), 0)) == [("1", "a", 1)]
+    assert assigned(fleet.submit(JobSpec("1", "m", "", "c"), 0)) == [("1", "a", 1)]
     fleet.withdraw("1", 20, silent=True)
-    assert assigned(fleet.submit(Ticket("2", "m", "", "c"), 20)) == [("2", "b", 1)]
+    assert assigned(fleet.submit(JobSpec("2", "m", "", "c"), 20)) == [("2", "b", 1)]
     fleet.withdraw("2", 21)
-    assert assigned(fleet.submit(Ticket("3", "m", "", "c"), 21)) == [("3", "b", 1)]
+    assert assigned(fleet.submit(JobSpec("3", "m", "", "c"), 21)) == [("3", "b", 1)]
 
 
 def test_an_agent_that_refuses_is_left_alone_for_a_while() -> None:
     fleet = a_fleet(agent("a"))
-    fleet.submit(Ticket("1", "m"), 0)
-    assert placed(fleet.returned("a", "1", 1, 1)) == {"1": 1}
+    fleet.submit(JobSpec("1", "m"), 0)
+    assert placed(fleet.job_returned("a", "1", 1, 1)) == {"1": 1}
     assert fleet.due(1) == 2
     assert assigned(fleet.look(2)) == [("1", "a", 2)]
 
 
 def test_what_continues_goes_only_to_who_can() -> None:
     fleet = Scheduler()
-    fleet.join(Agent("a", facts={"m": Facts("m")}), 0)
-    assert refused(fleet.submit(Ticket("1", "m", continuing=True), 0)) == [("1", "no_model")]
+    fleet.join(AgentSpec("a", models={"m": ModelInfo("m")}), 0)
+    assert refused(fleet.submit(JobSpec("1", "m", continuing=True), 0)) == [("1", "no_model")]
     fleet.join(agent("b"), 0)
-    assert assigned(fleet.submit(Ticket("2", "m", continuing=True), 0)) == [("2", "b", 1)]
+    assert assigned(fleet.submit(JobSpec("2", "m", continuing=True), 0)) == [("2", "b", 1)]
 
 
 def test_a_withdrawn_job_keeps_its_slot_until_it_ended() -> None:
     fleet = a_fleet(agent("a"))
-    fleet.submit(Ticket("1", "m"), 0)
-    fleet.submit(Ticket("2", "m"), 0)
-    assert fleet.withdraw("1", 1) == [Cancel("1", "a", 1)]
-    assert assigned(fleet.ended("a", "1", 1, 2)) == [("2", "a", 1)]
+    fleet.submit(JobSpec("1", "m"), 0)
+    fleet.submit(JobSpec("2", "m"), 0)
+    assert fleet.withdraw("1", 1) == [CancelAttempt("1", "a", 1)]
+    assert assigned(fleet.job_ended("a", "1", 1, 2)) == [("2", "a", 1)]
 
 
 def test_an_agent_that_goes_on_with_what_nobody_wants_is_hung_up_on() -> None:
     fleet = a_fleet(agent("a", generation=1))
-    fleet.submit(Ticket("1", "m"), 0)
+    fleet.submit(JobSpec("1", "m"), 0)
     fleet.withdraw("1", 1)
     assert fleet.due(1) == 31
-    assert fleet.look(31) == [HangUp("a")]
+    assert fleet.look(31) == [CloseConnection("a")]
 
 
 def test_what_lost_its_agent_is_not_refused_for_somebody_new() -> None:
     fleet = a_fleet(*(agent(name, generation=1) for name in "abc"), queue_size=1)
     for number, user in (("1", "u"), ("2", "u"), ("3", "v")):
-        fleet.submit(Ticket(number, "m", user), 0)
-    fleet.cut("a", 1)
-    fleet.cut("b", 1)
-    fleet.submit(Ticket("4", "m", "w"), 1)
-    assert refused(fleet.submit(Ticket("5", "m", "x"), 1)) == [("5", "full")]
-    assert [entry.ticket.job for entry in fleet.line.order()] == ["1", "2", "4"]
+        fleet.submit(JobSpec(number, "m", user), 0)
+    fleet.disconnected("a", 1)
+    fleet.disconnected("b", 1)
+    fleet.submit(JobSpec("4", "m", "w"), 1)
+    assert refused(fleet.submit(JobSpec("5", "m", "x"), 1)) == [("5", "full")]
+    assert [entry.ticket.job for entry in fleet.queue.order()] == ["1", "2", "4"]
 
 
 def test_without_a_line_what_lost_its_agent_waits_for_as_long_as_a_lease() -> None:
     fleet = a_fleet(agent("a", generation=1), agent("b", generation=1), queue_seconds=0, lease=10)
-    fleet.submit(Ticket("1", "m"), 0)
-    fleet.submit(Ticket("2", "m"), 0)
-    assert refused(fleet.submit(Ticket("3", "m"), 0)) == [("3", "full")]
-    assert placed(fleet.cut("a", 1)) == {"1": 1}
+    fleet.submit(JobSpec("1", "m"), 0)
+    fleet.submit(JobSpec("2", "m"), 0)
+    assert refused(fleet.submit(JobSpec("3", "m"), 0)) == [("3", "full")]
+    assert placed(fleet.disconnected("a", 1)) == {"1": 1}
     assert refused(fleet.look(10.9)) == []
     assert refused(fleet.look(11)) == [("1", "lost")]
 
 
 def test_who_waits_is_told_when_nobody_is_left_who_could_and_nobody_comes_back() -> None:
     fleet = a_fleet(agent("a", generation=1), agent("b", "n"), queue_seconds=60, lease=10)
-    fleet.submit(Ticket("1", "m"), 0)
-    fleet.submit(Ticket("2", "m"), 0)
-    fleet.submit(Ticket("3", "n"), 0)
-    fleet.submit(Ticket("4", "n"), 0)
-    fleet.cut("a", 5)
+    fleet.submit(JobSpec("1", "m"), 0)
+    fleet.submit(JobSpec("2", "m"), 0)
+    fleet.submit(JobSpec("3", "n"), 0)
+    fleet.submit(JobSpec("4", "n"), 0)
+    fleet.disconnected("a", 5)
     assert fleet.due(14.9) == 15
     assert refused(fleet.look(14.9)) == []
     assert sorted(refused(fleet.look(15))) == [("1", "lost"), ("2", "no_model")]
@@ -343,8 +353,8 @@ def test_who_waits_is_told_when_nobody_is_left_who_could_and_nobody_comes_back()
 def test_but_waits_as_before_where_somebody_came_in_time() -> None:
     fleet = a_fleet(agent("a", generation=1), queue_seconds=60, lease=10)
     for job in "123":
-        fleet.submit(Ticket(job, "m"), 0)
-    fleet.cut("a", 5)
+        fleet.submit(JobSpec(job, "m"), 0)
+    fleet.disconnected("a", 5)
     assert assigned(fleet.join(agent("b"), 14)) == [("1", "b", 2)]
     assert refused(fleet.look(59)) == []
     assert refused(fleet.look(60)) == [("2", "late"), ("3", "late")]
@@ -352,26 +362,26 @@ def test_but_waits_as_before_where_somebody_came_in_time() -> None:
 
 def test_an_agent_that_ends_is_nobody_to_wait_for() -> None:
     fleet = a_fleet(queue_seconds=60, lease=10)
-    fleet.submit(Ticket("1", "m"), 0)
+    fleet.submit(JobSpec("1", "m"), 0)
     fleet.drain("a")
-    fleet.submit(Ticket("2", "m"), 0)
+    fleet.submit(JobSpec("2", "m"), 0)
     assert refused(fleet.look(10)) == [("2", "no_model")]
 
 
 def test_an_agent_that_is_about_to_end_and_holds_nothing_is_gone_once_it_is_cut() -> None:
     fleet = a_fleet(agent("a"), agent("b"))
-    fleet.submit(Ticket("1", "m"), 0)
+    fleet.submit(JobSpec("1", "m"), 0)
     for name in "ab":
         fleet.drain(name)
-        fleet.cut(name, 1)
-    assert list(fleet.seats) == ["a"]
+        fleet.disconnected(name, 1)
+    assert list(fleet.agents) == ["a"]
 
 
 def test_a_draining_agent_gets_nothing_more() -> None:
     fleet = a_fleet(agent("a", slots=2))
-    fleet.submit(Ticket("1", "m"), 0)
+    fleet.submit(JobSpec("1", "m"), 0)
     fleet.drain("a")
-    assert placed(fleet.submit(Ticket("2", "m"), 0)) == {"2": 1}
+    assert placed(fleet.submit(JobSpec("2", "m"), 0)) == {"2": 1}
 
 
 MODELS = ("m", "n")
@@ -395,10 +405,10 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fleet = Scheduler(Rules(queue_seconds=20, queue_size=5, home_size=0))
+        self.fleet = Scheduler(SchedulerConfig(queue_seconds=20, queue_size=5, home_size=0))
         self.now = 0.0
         self.agents: dict[str, Known] = {}
-        self.open: dict[str, Ticket] = {}
+        self.open: dict[str, JobSpec] = {}
         self.owner: dict[str, tuple[str, int]] = {}
         self.attempts: dict[str, list[int]] = defaultdict(list)
         self.places: dict[str, int] = {}
@@ -422,7 +432,7 @@ class Machine(RuleBasedStateMachine):
                     self.owner[job] = (agent, attempt)
                     self.places.pop(job, None)
                     self.overtake(job)
-                case Placed(job, place):
+                case QueuePosition(job, place):
                     assert job in self.open
                     self.places[job] = place
                     self.owner.pop(job, None)
@@ -430,9 +440,9 @@ class Machine(RuleBasedStateMachine):
                 case Refuse(job, _, wait):
                     assert wait >= 1
                     self.close(job)
-                case Cancel(job, agent, attempt):
+                case CancelAttempt(job, agent, attempt):
                     assert self.agents[agent].runs[job] == attempt
-                case HangUp(agent):
+                case CloseConnection(agent):
                     self.gone(agent)
 
     def overtake(self, job: str) -> None:
@@ -457,7 +467,7 @@ class Machine(RuleBasedStateMachine):
 
     def gone(self, name: str) -> None:
         known = self.agents[name]
-        decisions = self.fleet.cut(name, self.now)
+        decisions = self.fleet.disconnected(name, self.now)
         ended = known.draining and not any(
             self.owner.get(job) == (name, attempt) for job, attempt in known.runs.items()
         )
@@ -491,7 +501,7 @@ class Machine(RuleBasedStateMachine):
     def submit(self, model: str, user: str, conversation: str) -> None:
         self.number += 1
         job = f"job{self.number}"
-        self.open[job] = Ticket(job, model, user, conversation)
+        self.open[job] = JobSpec(job, model, user, conversation)
         self.do(self.fleet.submit(self.open[job], self.now))
 
     @precondition(lambda self: self.open)
@@ -523,7 +533,7 @@ class Machine(RuleBasedStateMachine):
     def rogue(self, data: st.DataObject, job: str, attempt: int) -> None:
         name = data.draw(st.sampled_from(sorted(self.agents)))
         if self.agents[name].runs.get(job) != attempt:
-            assert self.fleet.ended(name, job, attempt, self.now) == []
+            assert self.fleet.job_ended(name, job, attempt, self.now) == []
 
     @precondition(lambda self: any(each.state != "cut" for each in self.agents.values()))
     @rule(data=st.data())
@@ -543,7 +553,7 @@ class Machine(RuleBasedStateMachine):
         held = [] if forgets else list(known.runs.items())
         known.runs = {job: attempt for job, attempt in held if self.owner.get(job) == (name, attempt)}
         known.state, known.draining = "here", False
-        self.do(self.fleet.back(agent(name, *known.models, slots=known.slots), held, self.now))
+        self.do(self.fleet.reconnected(agent(name, *known.models, slots=known.slots), held, self.now))
 
     @precondition(
         lambda self: any(each.state == "here" and each.generation == 2 for each in self.agents.values())
@@ -556,14 +566,14 @@ class Machine(RuleBasedStateMachine):
             )
         )
         self.agents[name].state = "frozen"
-        self.do(self.fleet.lapse(name, self.now))
+        self.do(self.fleet.suspend(name, self.now))
 
     @precondition(lambda self: any(each.state == "frozen" for each in self.agents.values()))
     @rule(data=st.data())
     def thaws(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from([n for n, each in self.agents.items() if each.state == "frozen"]))
         self.agents[name].state = "here"
-        self.do(self.fleet.thaw(name, self.now))
+        self.do(self.fleet.resume(name, self.now))
 
     @precondition(lambda self: any(each.state == "here" for each in self.agents.values()))
     @rule(data=st.data())
@@ -580,7 +590,7 @@ class Machine(RuleBasedStateMachine):
             self.now = due
             over = [
                 name
-                for name, seat in self.fleet.seats.items()
+                for name, seat in self.fleet.agents.items()
                 if seat.until is not None and seat.until <= self.now
             ]
             decisions = self.fleet.look(self.now)
@@ -600,18 +610,18 @@ class Machine(RuleBasedStateMachine):
             if not waits:
                 agent, attempt = self.owner[job]
                 assert entry.seat == agent
-                assert self.fleet.seats[agent].holds[job].attempt == attempt == entry.attempt
+                assert self.fleet.agents[agent].assignments[job].attempt == attempt == entry.attempt
 
     @invariant()
     def places_count_from_one(self) -> None:
         assert sorted(self.places.values()) == list(range(1, len(self.places) + 1))
-        lost = sum(entry.attempt > 0 for entry in self.fleet.line)
+        lost = sum(entry.attempt > 0 for entry in self.fleet.queue)
         assert len(self.places) <= 5 + lost
 
     @invariant()
     def no_agent_has_more_than_its_slots(self) -> None:
         for name, known in self.agents.items():
-            assert len(self.fleet.seats[name].holds) <= known.slots
+            assert len(self.fleet.agents[name].assignments) <= known.slots
 
     @invariant()
     def nobody_is_overtaken_without_bound(self) -> None:

@@ -14,7 +14,7 @@ import aiohttp
 import jwt
 import pytest
 from tests.chat.media.files import OTHER_PICTURE, PICTURE, SOUND, SPOKEN, data_url
-from tests.chat.media.test_kind import png
+from tests.chat.media.test_sniff import png
 from tests.doubles.openai import OpenAIDouble, said
 from tests.doubles.transcriptions import TranscriptionsDouble
 

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from legato.chat.person import Person
+from legato.domain.user import User
 from legato.errors import BusyError, InvalidError, SettingsError, UnauthenticatedError
 from legato.gateway.auth import LOCAL, TOKEN_LENGTH, Authenticator, check_open, issue_token, known_hosts
 from legato.gateway.jwks import KeySet
@@ -82,7 +82,7 @@ class TestSecret:
         now = time.time()
         token = issue_token(auth(), "ann", 60, now, name="Ann A.")
         person = await Authenticator(auth())(token=token)
-        assert person == Person("ann", "Ann A.", frozenset({"chat"}), int(now + 60))
+        assert person == User("ann", "Ann A.", frozenset({"chat"}), int(now + 60))
 
     async def test_a_token_of_another_maker_does_too(self) -> None:
         assert (await Authenticator(auth())(token=f" {signed(claims())} ")).id == "ann"
@@ -292,7 +292,7 @@ class TestTicket:
 
     async def test_it_does_not_outlive_the_token(self) -> None:
         authenticator = Authenticator(auth())
-        ticket = authenticator.ticket(Person("ann", expires=time.time() - 1))
+        ticket = authenticator.ticket(User("ann", expires=time.time() - 1))
         with pytest.raises(UnauthenticatedError, match="expired"):
             await authenticator(ticket=ticket)
 

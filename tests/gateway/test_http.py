@@ -16,8 +16,8 @@ import pytest
 import websockets
 from yarl import URL
 
-from legato.gateway.page import FOLDER
 from legato.gateway.server import Server
+from legato.gateway.web_page import FOLDER
 
 from .server import calling, serving, settings_for
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 from tests.chat.media.files import PICTURE, data_url
-from tests.chat.media.test_kind import png
+from tests.chat.media.test_sniff import png
 from tests.doubles.ollama import OllamaDouble, Scripted, words
 from tests.doubles.openai import OpenAIDouble
 from tests.doubles.openai import said as saying
 
 from legato.agent.agent import Agent
-from legato.agent.roster import Roster, Source
+from legato.agent.engine_pool import EnginePool, EngineSource
 from legato.engines.base import Capabilities
-from legato.engines.history import NOT_SHOWN
+from legato.engines.message_format import NOT_SHOWN
 from legato.engines.openai import OpenAIEngine
 from legato.gateway.server import Server
 from legato.testing.engine import ScriptedEngine
@@ -32,7 +32,9 @@ LARGE = png(100, 100) + bytes(3_000_000)
 @asynccontextmanager
 async def agent(server: Server, engine: Any, slots: int = 1) -> AsyncIterator[None]:
     dialled = Agent(
-        server.address.replace("http", "ws", 1) + "/ws/agents", Roster([Source(engine, ("m",))]), slots=slots
+        server.address.replace("http", "ws", 1) + "/ws/agents",
+        EnginePool([EngineSource(engine, ("m",))]),
+        slots=slots,
     )
     running = asyncio.create_task(dialled.run())
     async with calling(server) as http:

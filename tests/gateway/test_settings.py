@@ -11,10 +11,10 @@ import pytest
 from legato.chat.assistant import Assistant
 from legato.errors import SettingsError
 from legato.gateway.config import FILES, FLAGS, VARIABLES, line_of, load_settings, misspelt
-from legato.gateway.engines import make_ollama, make_openai
-from legato.gateway.listening import listen
+from legato.gateway.engine_factory import make_ollama, make_openai
 from legato.gateway.media import make_transcriber
 from legato.gateway.settings import AssistantSettings, Settings, http_address
+from legato.gateway.sockets import listen
 from legato.gateway.wiring import open_database
 
 

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from legato.chat.person import Person
+from legato.domain.user import User
 from legato.errors import BusyError, UnauthenticatedError
 from legato.gateway.tickets import Tickets, random_ticket
 
-ANN, BOB = Person("ann"), Person("bob")
+ANN, BOB = User("ann"), User("bob")
 
 
 def numbered(**limits: int) -> Tickets:
@@ -78,7 +78,7 @@ def test_each_is_good_for_its_person_once_in_its_time_and_none_is_kept_for_long(
         now += passes
         if step == "issue":
             try:
-                given_out[tickets.issue(Person(who), now)] = (who, now + 30)
+                given_out[tickets.issue(User(who), now)] = (who, now + 30)
             except BusyError:
                 assert len(tickets) == 7
             continue

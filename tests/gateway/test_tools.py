@@ -13,7 +13,7 @@ from tests.services import MongoServer, mongo_server
 from websockets.asyncio.client import ClientConnection, connect
 
 from legato.agent.agent import Agent
-from legato.agent.roster import Roster, Source
+from legato.agent.engine_pool import EnginePool, EngineSource
 from legato.engines.demo import DemoEngine
 from legato.errors import SettingsError
 from legato.testing.gguf import scripted_model
@@ -120,7 +120,7 @@ async def test_a_model_on_another_machine_uses_the_tools_of_the_server(
     settings = settings_for(tmp_path, assistants={"default": assistant}, tools=of(mongodb))
     async with serving(settings) as server, talking(server.address) as socket:
         url = server.address.replace("http", "ws") + "/ws/agents"
-        agent = Agent(url, Roster([Source(DemoEngine())]))
+        agent = Agent(url, EnginePool([EngineSource(DemoEngine())]))
         running = asyncio.create_task(agent.run())
         await say(socket, "!tool count_documents")
         assert json.loads((await first(socket, "tool_finished"))["output"]) == {"count": 1}

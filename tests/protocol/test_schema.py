@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from legato.protocol.close import CloseCode
+from legato.protocol.close_codes import CloseCode
 from legato.protocol.schema import SCHEMA_FILE, TYPESCRIPT_FILE, json_schema, main, typescript
 
 CHECKOUT = Path(__file__).parents[2]

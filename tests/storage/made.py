@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
-from legato.message import TextPart
-from legato.storage.base import Conversation, Exchange, Message
+from legato.domain.message import TextPart
+from legato.storage.base import Conversation, Message, NewTurn
 from legato.storage.sql import SqlStorage
 
 NOW = datetime(2026, 3, 14, 15, 9, 26, 535897, tzinfo=UTC)
@@ -42,9 +42,9 @@ def exchange(
     fingerprint: str = "same",
     title: str | None = None,
     create: Conversation | None = None,
-) -> Exchange:
+) -> NewTurn:
     """Question `q<number>` behind `parent`, and reply `r<number>`."""
-    return Exchange(
+    return NewTurn(
         of,
         "ada",
         question(f"q{number}", text, of, parent),

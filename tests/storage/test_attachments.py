@@ -4,8 +4,8 @@ import pytest
 from msgspec.structs import replace
 from tests.storage.made import NOW, conversed, exchange, later
 
+from legato.domain.message import AudioPart, ImagePart
 from legato.errors import NotFoundError, TooLargeError
-from legato.message import AudioPart, ImagePart
 from legato.storage.base import Attachment, Participant
 from legato.storage.sql import SqlStorage
 

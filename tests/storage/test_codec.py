@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from legato.domain.message import ImagePart, Part, TextPart, ToolCallPart, ToolResultPart
 from legato.errors import InvalidError
-from legato.message import ImagePart, Part, TextPart, ToolCallPart, ToolResultPart
 from legato.storage.base import Conversation, JournalEntry, Message
 from legato.storage.sql import codec
 from legato.stream import (

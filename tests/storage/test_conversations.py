@@ -5,7 +5,7 @@ import pytest
 from tests.storage.made import NOW, conversation, conversed, ended, exchange, later
 
 from legato.errors import ConflictError, InvalidError
-from legato.storage.base import Choices
+from legato.storage.base import ConversationSettings
 from legato.storage.sql import SqlStorage
 
 
@@ -60,33 +60,33 @@ async def test_a_rename_is_a_revision_and_brings_it_to_the_top(storage: SqlStora
 
 async def test_each_choice_is_made_and_taken_back_by_itself(storage: SqlStorage) -> None:
     await conversed(storage)
-    await storage.choose("c", "model", "small", later(1))
-    chosen = await storage.choose("c", "system", 'Be "brief".\n', later(2))
+    await storage.set_setting("c", "model", "small", later(1))
+    chosen = await storage.set_setting("c", "system", 'Be "brief".\n', later(2))
     assert chosen is not None
-    assert chosen.choices == Choices(model="small", system='Be "brief".\n')
+    assert chosen.settings == ConversationSettings(model="small", system='Be "brief".\n')
     assert (chosen.revision, chosen.updated_at) == (2, later(2))
     assert await storage.conversation("c") == chosen
-    assert [each.choices for each in await storage.conversations("ada")] == [chosen.choices]
-    await storage.choose("c", "model", None, later(3))
-    left = await storage.choose("c", "system", None, later(4))
+    assert [each.settings for each in await storage.conversations("ada")] == [chosen.settings]
+    await storage.set_setting("c", "model", None, later(3))
+    left = await storage.set_setting("c", "system", None, later(4))
     assert left is not None
-    assert left.choices == Choices()
+    assert left.settings == ConversationSettings()
 
 
 async def test_nothing_is_chosen_for_a_conversation_that_is_not_there(storage: SqlStorage) -> None:
-    assert await storage.choose("c", "model", "small", later(1)) is None
+    assert await storage.set_setting("c", "model", "small", later(1)) is None
 
 
 async def test_choices_made_at_once_are_all_kept(storage: SqlStorage) -> None:
     await conversed(storage)
     await asyncio.gather(
-        storage.choose("c", "model", "small", later(1)),
-        storage.choose("c", "system", "Be brief.", later(1)),
-        storage.choose("c", "cleared", "m", later(1)),
+        storage.set_setting("c", "model", "small", later(1)),
+        storage.set_setting("c", "system", "Be brief.", later(1)),
+        storage.set_setting("c", "cleared", "m", later(1)),
     )
     found = await storage.conversation("c")
     assert found is not None
-    assert found.choices == Choices("small", "Be brief.", "m")
+    assert found.settings == ConversationSettings("small", "Be brief.", "m")
 
 
 async def test_another_branch_is_shown(storage: SqlStorage) -> None:

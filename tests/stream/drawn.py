@@ -9,8 +9,8 @@ from legato.stream import (
     Event,
     Failed,
     Finished,
-    Fold,
     Reasoning,
+    ReplySnapshot,
     State,
     Terminal,
     Text,
@@ -108,7 +108,7 @@ class Book:
         return tools
 
 
-def page_of(fold: Fold) -> Page:
+def page_of(fold: ReplySnapshot) -> Page:
     """A fold in the form of a page."""
 
     def row(tool: ToolUse) -> tuple[str, str, str, int, str | None, bool]:

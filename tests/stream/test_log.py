@@ -12,10 +12,10 @@ from legato.stream import (
     Event,
     Failed,
     Finished,
-    Fold,
     Log,
     LogClosedError,
     Reasoning,
+    ReplySnapshot,
     Rewound,
     State,
     Terminal,
@@ -126,8 +126,8 @@ class TestReading:
         log = log_of(*events)
         for offset in offsets:
             if offset <= log.next:
-                assert log.text_at(offset) == Fold(events[:offset]).text
-                assert log.state_at(offset) == Fold(events[:offset]).state
+                assert log.text_at(offset) == ReplySnapshot(events[:offset]).text
+                assert log.state_at(offset) == ReplySnapshot(events[:offset]).state
 
     def test_the_text_is_right_after_what_was_asked_for_was_compacted(self) -> None:
         log = log_of(*map(Text, "abcdef"))
@@ -197,14 +197,14 @@ class TestRewinding:
         log = log_of(Text("a"), Reasoning("b"), Text("c"), Reasoning("d"))
         assert log.rewind(2) == 4
         assert log.since(4).events == [Rewound(2, "a", "b")]
-        assert log.fold() == Fold([Text("a"), Reasoning("b")])
+        assert log.snapshot() == ReplySnapshot([Text("a"), Reasoning("b")])
 
     def test_it_may_go_back_behind_another_rewind(self) -> None:
         log = log_of(Text("a"), Text("b"))
         log.rewind(1)
         log.append(Text("c"))
         log.rewind(2)
-        assert log.fold().text == "ab"
+        assert log.snapshot().text == "ab"
 
     def test_it_never_crosses_a_tool(self) -> None:
         log = log_of(Text("a"), ToolStarted("1", "clock", "{}"), ToolFinished("1", "noon"), Text("b"))
@@ -212,7 +212,7 @@ class TestRewinding:
             with pytest.raises(ValueError, match="rewind"):
                 log.rewind(to)
         log.rewind(3)
-        assert log.fold().text == "a"
+        assert log.snapshot().text == "a"
 
     @pytest.mark.parametrize("to", [-1, 3])
     def test_it_needs_an_offset_of_the_log(self, to: int) -> None:
@@ -221,7 +221,7 @@ class TestRewinding:
 
     def test_it_can_go_back_to_an_anchor_in_what_was_compacted(self) -> None:
         log = log_of(Text("a"), Reasoning("b"))
-        anchor = log.anchor()
+        anchor = log.savepoint()
         log.append(Text("c"))
         log.append(Text("d"))
         log.compact(4)
@@ -230,7 +230,7 @@ class TestRewinding:
 
     def test_it_cannot_go_back_to_an_anchor_that_was_taken_back(self) -> None:
         log = log_of(Text("a"), Text("b"))
-        anchor = log.anchor()
+        anchor = log.savepoint()
         log.rewind(1)
         log.compact(3)
         with pytest.raises(ValueError, match="cannot rewind"):
@@ -243,7 +243,7 @@ class TestRewinding:
             with pytest.raises(ValueError, match="rewind"):
                 log.rewind(to)
         log.rewind(2)
-        assert log.fold().text == "ab"
+        assert log.snapshot().text == "ab"
 
     def test_it_is_written_by_the_log_alone(self) -> None:
         with pytest.raises(ValueError, match="rewind"):
@@ -265,10 +265,10 @@ class TestCompacting:
         log.append(ToolStarted("1", "clock", "{}"))
         log.append(Text("y"))
         log.rewind(4)
-        before = log.fold()
+        before = log.snapshot()
         log.compact(log.next)
-        assert log.fold() == before
-        assert log.fold().tools[0].at == 1
+        assert log.snapshot() == before
+        assert log.snapshot().tools[0].at == 1
 
     def test_its_middle_cannot_be_read(self) -> None:
         log = log_of(*[Text("a")] * 5)
@@ -342,7 +342,7 @@ class Writing(RuleBasedStateMachine):
 
     @rule()
     def anchor(self) -> None:
-        self.anchors.add(self.log.anchor())
+        self.anchors.add(self.log.savepoint())
 
     @precondition(lambda self: not self.log.closed and self.book.next > 3)
     @rule(event=terminals)
@@ -361,7 +361,7 @@ class Writing(RuleBasedStateMachine):
         assert batch.first == offset
         assert batch.next == self.log.next or limit
         if offset == 0:
-            assert page_of(Fold(batch.events)) == self.book.pages[batch.next]
+            assert page_of(ReplySnapshot(batch.events)) == self.book.pages[batch.next]
 
     @rule(data=st.data())
     def look_back(self, data: st.DataObject) -> None:
@@ -374,13 +374,13 @@ class Writing(RuleBasedStateMachine):
         assert self.log.next == self.book.next
         assert self.log.closed == (self.book.last.end is not None)
         assert self.log.end == self.book.last.end
-        assert page_of(self.log.fold()) == self.book.last
+        assert page_of(self.log.snapshot()) == self.book.last
 
     @invariant()
     def what_is_compacted_is_short(self) -> None:
         events = self.log._compacted
         assert not any(isinstance(event, Rewound) for event in events)
-        assert sum(isinstance(event, State) for event in events) <= 2 + len(Fold(events).spans)
+        assert sum(isinstance(event, State) for event in events) <= 2 + len(ReplySnapshot(events).spans)
         for left, right in itertools.pairwise(events):
             assert type(left) is not type(right) or not isinstance(left, Text | Reasoning)
 

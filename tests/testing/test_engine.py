@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
+from legato.domain.message import TextPart
 from legato.engines.base import Capabilities, Engine, Outcome, Request, ToolCall, Turn
 from legato.errors import EngineBrokeError, EngineRefusedError, EngineUnavailableError, ModelNotFoundError
-from legato.message import TextPart
 from legato.stream import Reasoning, State, Text, ToolStarted, Usage
 from legato.testing.engine import Recorder, ScriptedEngine
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from legato.errors import ToolError
-from legato.tools.mongodb.guard import Guard
+from legato.tools.mongodb.guard import QueryGuard
 from legato.tools.mongodb.pattern import check_pattern
 from legato.tools.mongodb.pipeline import (
     _ACCUMULATORS,
@@ -24,7 +24,7 @@ from legato.tools.mongodb.pipeline import (
 )
 from legato.tools.mongodb.query import _OPERATORS, filter_of
 
-GUARD = Guard(["bookings"], "owner", 10)
+GUARD = QueryGuard(["bookings"], "owner", 10)
 
 HOSTILE_FILTERS: list[Any] = [
     {"$where": "sleep(1000) || true"},
@@ -229,7 +229,7 @@ def test_where_nobody_is_known_to_ask_nothing_is_read() -> None:
     "name", ["salaries", "system.users", "bookings ", "", None, 3, ["bookings"], {"$ne": 1}]
 )
 def test_only_the_collections_that_are_set_can_be_read(name: Any) -> None:
-    guard = Guard(["bookings", "guests"], None, 10)
+    guard = QueryGuard(["bookings", "guests"], None, 10)
     with pytest.raises(ToolError, match="There is no collection"):
         guard.find({"collection": name}, "ada")
 
@@ -432,7 +432,7 @@ JSON = st.recursive(
 
 @given(JSON, JSON, JSON)
 def test_whatever_a_model_writes_is_taken_or_refused(one: Any, two: Any, three: Any) -> None:
-    guard = Guard(["bookings"], "owner", 10)
+    guard = QueryGuard(["bookings"], "owner", 10)
     asked: list[tuple[Callable[..., Any], dict[str, Any]]] = [
         (guard.find, {"filter": one, "projection": two, "sort": three}),
         (guard.find, {"collection": one, "skip": two, "limit": three}),

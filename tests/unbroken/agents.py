@@ -17,7 +17,7 @@ import aiohttp
 import websockets
 from websockets.asyncio.client import ClientConnection
 
-from legato.client.socket import Socket
+from legato.client.socket import ClientSocket
 
 from .process import ServerProcess
 
@@ -188,7 +188,7 @@ async def raw_agent(
 ) -> AsyncIterator[RawAgent]:
     """An agent that has said `register`, in the words of either generation."""
     address = server.address.replace("http", "ws", 1) + "/ws/agents" + (f"?key={key}" if key else "")
-    async with websockets.connect(address, create_connection=Socket) as socket:
+    async with websockets.connect(address, create_connection=ClientSocket) as socket:
         agent = RawAgent(socket)
         await agent.hear("welcome")
         more: dict[str, object] = {}

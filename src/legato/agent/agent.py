@@ -1,4 +1,4 @@
-"""The agent itself: it dials, comes back, runs engines, and says and hears what `AgentState` decides."""
+"""The agent itself: it dials, comes back, runs engines, and says and hears what `AgentProtocol` decides."""
 
 import asyncio
 import contextlib
@@ -15,18 +15,18 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from legato import __version__
-from legato.agent.dial import closing, dial
-from legato.agent.effects import Abort, Effect, Ignored, Joined, Preload, Start
-from legato.agent.lease import Lease
-from legato.agent.roster import Roster
-from legato.agent.state import AgentState
+from legato.agent.connect import closing, dial
+from legato.agent.effects import AbortJob, Effect, FrameIgnored, PreloadModel, RegistrationAccepted, StartJob
+from legato.agent.engine_pool import EnginePool
+from legato.agent.job import AgentJob
+from legato.agent.protocol import AgentProtocol
 from legato.client.address import without_key
-from legato.client.dial import hang_up
-from legato.client.handshake import PATIENCE
-from legato.client.pulse import delays
+from legato.client.connect import hang_up
+from legato.client.heartbeat import backoff
+from legato.client.open_socket import PATIENCE
 from legato.engines.base import ToolCall
 from legato.errors import EngineError, UnreachableError
-from legato.fleet.protocol import Called, Facts
+from legato.fleet.protocol import ModelInfo, ToolCalled
 from legato.stream import Reasoning, State, Text
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ GIVE_UP_SECONDS = 2.0
 """How long it may take to hand back what runs, when there is no more time."""
 
 
-class Registered(Struct, frozen=True):
+class AgentRegistered(Struct, frozen=True):
     """The server has taken the agent. `again`: it was away."""
 
     url: str
@@ -53,7 +53,7 @@ class Registered(Struct, frozen=True):
     again: bool
 
 
-class Away(Struct, frozen=True):
+class AgentDisconnected(Struct, frozen=True):
     """The server is not there, and tried again in `seconds`. Jobs go on meanwhile."""
 
     reason: str
@@ -63,24 +63,24 @@ class Away(Struct, frozen=True):
 class Agent:
     """Writes jobs of the server at `url` with the engines of `roster`, `slots` at once.
 
-    `key` is the agent's. `told` hears of `Registered` and `Away`. `pauses` are the seconds before each attempt to come
+    `key` is the agent's. `told` hears of `AgentRegistered` and `AgentDisconnected`. `pauses` are the seconds before each attempt to come
     back, `look_seconds` those between two looks at the models, `drain_seconds` those that `stop` gives to running jobs.
     """
 
     def __init__(
         self,
         url: str,
-        roster: Roster,
+        roster: EnginePool,
         *,
         key: str | None = None,
         slots: int = 1,
         name: str | None = None,
-        told: Callable[[Registered | Away], None] = lambda _: None,
-        pauses: Callable[[], Iterator[float]] = lambda: delays(random.random),
+        told: Callable[[AgentRegistered | AgentDisconnected], None] = lambda _: None,
+        pauses: Callable[[], Iterator[float]] = lambda: backoff(random.random),
         look_seconds: float = LOOK_SECONDS,
         drain_seconds: float = DRAIN_SECONDS,
     ) -> None:
-        self.state = AgentState(secrets.token_hex(8), slots=slots, name=name, version=__version__)
+        self.state = AgentProtocol(secrets.token_hex(8), slots=slots, name=name, version=__version__)
         self._url = url
         self._shown = without_key(url)
         self._roster = roster
@@ -90,8 +90,8 @@ class Agent:
         self._pauses = pauses
         self._look_seconds = look_seconds
         self._drain_seconds = drain_seconds
-        self._facts: tuple[Facts, ...] = ()
-        self._jobs: dict[Lease, asyncio.Task[None]] = {}
+        self._facts: tuple[ModelInfo, ...] = ()
+        self._jobs: dict[AgentJob, asyncio.Task[None]] = {}
         self._loads: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._joined = asyncio.Event()
@@ -200,7 +200,7 @@ class Agent:
             self._joined.clear()
             self._lost()
             pause = next(pauses)
-            self._told(Away(reason, pause))
+            self._told(AgentDisconnected(reason, pause))
             await asyncio.sleep(pause)
 
     def _lost(self) -> None:
@@ -245,7 +245,7 @@ class Agent:
             raise UnreachableError(
                 f"The server at {self._shown} sends any job to an agent without models, and there is no model here yet."
             )
-        self._told(Registered(self._shown, names, self._slots, self._been_here))
+        self._told(AgentRegistered(self._shown, names, self._slots, self._been_here))
         self._been_here = True
         while True:
             await asyncio.sleep(self.state.heartbeat)
@@ -255,23 +255,23 @@ class Agent:
     def _carry_out(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Start(lease) if not self._ending:
+                case StartJob(lease) if not self._ending:
                     task = asyncio.create_task(self._write(lease), name=f"job {lease.job_id}")
                     self._jobs[lease] = task
                     task.add_done_callback(partial(self._left, lease))
-                case Start():
+                case StartJob():
                     pass
-                case Abort(lease):
+                case AbortJob(lease):
                     # One whose turn came while the agent was ending has no task.
                     if (running := self._jobs.get(lease)) is not None:
                         running.cancel()
-                case Preload(model):
+                case PreloadModel(model):
                     loading = asyncio.create_task(self._load(model))
                     self._loads.add(loading)
                     loading.add_done_callback(self._loads.discard)
-                case Joined():
+                case RegistrationAccepted():
                     self._joined.set()
-                case Ignored(why):
+                case FrameIgnored(why):
                     logger.warning("not understood: %s", why)
         self._wake.set()
         self._moved()
@@ -281,9 +281,9 @@ class Agent:
         if self.state.draining and self.state.idle:
             self._may_end.set()
 
-    async def _write(self, lease: Lease) -> None:
+    async def _write(self, lease: AgentJob) -> None:
         try:
-            outcome = await self._roster.generate(lease.request, _Out(self.state, lease, self._wake))
+            outcome = await self._roster.generate(lease.request, _JobWriter(self.state, lease, self._wake))
             self.state.ended(lease, outcome)
         except EngineError as error:
             self.state.broke(lease, error.code, error.message)
@@ -291,7 +291,7 @@ class Agent:
             logger.exception("job %s failed", lease.job_id)
             self.state.broke(lease, EngineError.code, "The engine failed in a way it should not. Try again.")
 
-    def _left(self, lease: Lease, _: object) -> None:
+    def _left(self, lease: AgentJob, _: object) -> None:
         # Called by the task and not in it: one that is cancelled before its first step never runs.
         del self._jobs[lease]
         self._carry_out(self.state.left(lease))
@@ -308,12 +308,12 @@ class Agent:
         self._look_now.set()
 
 
-class _Out:
+class _JobWriter:
     """Where the engine writes one job. When that becomes too much, it cancels the task that it was made in."""
 
     __slots__ = ("_lease", "_loop", "_said_at", "_state", "_task", "_wake")
 
-    def __init__(self, state: AgentState, lease: Lease, wake: asyncio.Event) -> None:
+    def __init__(self, state: AgentProtocol, lease: AgentJob, wake: asyncio.Event) -> None:
         self._state = state
         self._lease = lease
         self._wake = wake
@@ -331,7 +331,7 @@ class _Out:
             self._write(Reasoning(text))
 
     def tool_call(self, call: ToolCall) -> None:
-        self._write(Called(call))
+        self._write(ToolCalled(call))
 
     def state(self, state: State) -> None:
         self._write(state)
@@ -343,7 +343,7 @@ class _Out:
         """What was sent to the gateway stays said."""
         return False
 
-    def _write(self, event: Text | Reasoning | State | Called) -> None:
+    def _write(self, event: Text | Reasoning | State | ToolCalled) -> None:
         self._said_at = self._loop.time()
         if not self._state.write(self._lease, event) and self._task is not None:
             self._task.cancel()

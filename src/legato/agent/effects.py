@@ -4,37 +4,37 @@ from typing import Literal
 
 from msgspec import Struct
 
-from legato.agent.lease import Lease
+from legato.agent.job import AgentJob
 
 
-class Start(Struct, frozen=True):
+class StartJob(Struct, frozen=True):
     """Let an engine write this job, and call `left` when it has returned."""
 
-    lease: Lease
+    lease: AgentJob
 
 
-class Abort(Struct, frozen=True):
+class AbortJob(Struct, frozen=True):
     """Cancel the engine that writes this job."""
 
-    lease: Lease
+    lease: AgentJob
 
 
-class Preload(Struct, frozen=True):
+class PreloadModel(Struct, frozen=True):
     """Load a model ahead of its first job."""
 
     model: str
 
 
-class Joined(Struct, frozen=True):
+class RegistrationAccepted(Struct, frozen=True):
     """The gateway has taken this agent, in this generation of the protocol."""
 
     generation: Literal[1, 2]
 
 
-class Ignored(Struct, frozen=True):
+class FrameIgnored(Struct, frozen=True):
     """Something came that could not be used. `why` is for the log."""
 
     why: str
 
 
-Effect = Start | Abort | Preload | Joined | Ignored
+Effect = StartJob | AbortJob | PreloadModel | RegistrationAccepted | FrameIgnored

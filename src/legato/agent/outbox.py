@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from legato.agent.kept import encoded
-from legato.agent.lease import Lease
+from legato.agent.job import AgentJob
+from legato.agent.replay_buffer import encoded
 
 FRAME = 2 * 1024
 """Bytes of events in one frame, but for a single event that is longer. So small that a line which breaks every few kilobytes
@@ -22,7 +22,7 @@ class Outbox:
     def __init__(self, frame: int = FRAME) -> None:
         self._frame = frame
         self._messages: deque[bytes] = deque()
-        self._dirty: deque[Lease] = deque()
+        self._dirty: deque[AgentJob] = deque()
 
     @property
     def silent(self) -> bool:
@@ -37,7 +37,7 @@ class Outbox:
     def say(self, message: Struct) -> None:
         self._messages.append(encoded(message))
 
-    def mark(self, lease: Lease) -> None:
+    def mark(self, lease: AgentJob) -> None:
         """This job may have written something that was not sent."""
         if not lease.dirty and lease.kept.sent < lease.kept.next:
             lease.dirty = True
@@ -56,7 +56,7 @@ class Outbox:
                 return frame
         return None
 
-    def clear(self, leases: Iterable[Lease]) -> None:
+    def clear(self, leases: Iterable[AgentJob]) -> None:
         """The connection is gone, and with it what was to be sent on it."""
         self._messages.clear()
         self._dirty.clear()

@@ -13,14 +13,14 @@ from weakref import WeakValueDictionary
 
 from msgspec import Struct
 
-from legato.chat.ingress import check_id, one_line
 from legato.chat.media import find_kind, looks_familiar
-from legato.chat.media.kind import HEAD, UNKNOWN
-from legato.chat.person import Person
+from legato.chat.media.sniff import HEAD, UNKNOWN
+from legato.domain.message import AudioPart, ImagePart, Part
+from legato.domain.user import User
+from legato.domain.validation import check_id, one_line
 from legato.errors import BusyError, InvalidError, LegatoError, NotFoundError, TooLargeError, UnsupportedError
-from legato.message import AudioPart, ImagePart, Part
 from legato.storage.base import Attachment, Storage
-from legato.storage.files import Files, Incoming
+from legato.storage.blobs import BlobStore, PendingBlob
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ _BLOCK = 256 * 1024
 _BATCH = 500
 
 
-class Rules(Struct, frozen=True):
+class AttachmentLimits(Struct, frozen=True):
     """`file_bytes` is what one file may have, `person_bytes` all of a person's; `at_once` uploads of one person run at a time."""
 
     file_bytes: int = 20 * 1024 * 1024
@@ -58,13 +58,13 @@ class Attachments:
     def __init__(
         self,
         storage: Storage,
-        files: Files,
-        rules: Rules | None = None,
+        files: BlobStore,
+        rules: AttachmentLimits | None = None,
         *,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
     ) -> None:
-        self.rules = rules or Rules()
+        self.rules = rules or AttachmentLimits()
         self._storage = storage
         self._files = files
         self._now = now
@@ -86,9 +86,7 @@ class Attachments:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
 
-    async def upload(
-        self, person: Person, chunks: AsyncIterable[bytes], name: str | None = None
-    ) -> Attachment:
+    async def upload(self, person: User, chunks: AsyncIterable[bytes], name: str | None = None) -> Attachment:
         """Take a file as it comes. No more of it than a block is in memory, and one that cannot be taken is refused as soon
         as that is seen.
 
@@ -104,7 +102,7 @@ class Attachments:
             finally:
                 incoming.discard()
 
-    async def get(self, person: Person, attachment: str) -> Attachment:
+    async def get(self, person: User, attachment: str) -> Attachment:
         """:raises NotFoundError: there is none of this id that the person may have."""
         found = await self._storage.attachment(check_id(attachment, "The attachment's id"), person.id)
         if found is None:
@@ -115,7 +113,7 @@ class Attachments:
         """Where its bytes are."""
         return self._files.path(attachment.digest)
 
-    async def enclosed(self, person: Person, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    async def enclosed(self, person: User, parts: tuple[Part, ...]) -> tuple[Part, ...]:
         """The parts of a message as they are stored: each picture and recording by the id of its attachment.
 
         :raises NotFoundError: an id is of none that the person may have.
@@ -166,7 +164,7 @@ class Attachments:
             await asyncio.sleep(SOON_SECONDS)
 
     @contextmanager
-    def _one_more(self, person: Person) -> Iterator[None]:
+    def _one_more(self, person: User) -> Iterator[None]:
         running = self._uploads.get(person.id, 0)
         if running >= self.rules.at_once:
             raise BusyError("You are uploading too many files at once. Wait until one of them is done.")
@@ -178,7 +176,7 @@ class Attachments:
             if not self._uploads[person.id]:
                 del self._uploads[person.id]
 
-    async def _receive(self, incoming: Incoming, chunks: AsyncIterable[bytes]) -> None:
+    async def _receive(self, incoming: PendingBlob, chunks: AsyncIterable[bytes]) -> None:
         pending = bytearray()
         known = False
         async for chunk in chunks:
@@ -196,7 +194,7 @@ class Attachments:
         if not incoming.size:
             raise InvalidError("There is nothing in this file. Send the file itself as the body.")
 
-    async def _keep(self, person: Person, incoming: Incoming, name: str | None) -> Attachment:
+    async def _keep(self, person: User, incoming: PendingBlob, name: str | None) -> Attachment:
         kind = await asyncio.to_thread(find_kind, incoming.content)
         attachment = Attachment(
             self._new_id(), person.id, kind.media_type, incoming.size, incoming.digest, self._now(), name
@@ -206,7 +204,7 @@ class Attachments:
         async with self._adding.setdefault(person.id, asyncio.Lock()):
             return await self._storage.add_attachment(attachment, self.rules.person_bytes)
 
-    async def _enclosed(self, person: Person, part: Part) -> Part:
+    async def _enclosed(self, person: User, part: Part) -> Part:
         if not isinstance(part, ImagePart | AudioPart):
             return part
         if part.data:
@@ -218,7 +216,7 @@ class Attachments:
             raise InvalidError(f"This is a {is_}, not a {said}. Send it as what it is.")
         return type(part)(attachment=attachment.id)
 
-    async def _inline(self, person: Person, url: str) -> Attachment:
+    async def _inline(self, person: User, url: str) -> Attachment:
         data = base64.b64decode(url.partition(",")[2])
         if len(data) > self.rules.file_bytes:
             raise self._too_large()

@@ -6,19 +6,19 @@ copy is left out, so that no prompt can bury the disclaimer in the middle, or ha
 
 from msgspec.structs import replace
 
-from legato.engines.base import Out, ToolCall
-from legato.message import TextPart
+from legato.domain.message import TextPart
+from legato.engines.base import ReplyWriter, ToolCall
 from legato.storage.base import Message
-from legato.stream import Fold, Log, State, Text
+from legato.stream import Log, ReplySnapshot, State, Text
 
 
-class Voice:
+class DisclaimerFilter:
     """An `Out` before a reply: it writes through at once, but for what is or may become a copy of the disclaimer.
 
     `withheld`: the model said it, and it was left out.
     """
 
-    def __init__(self, reply: Out, disclaimer: str | None) -> None:
+    def __init__(self, reply: ReplyWriter, disclaimer: str | None) -> None:
         self._reply = reply
         self._disclaimer = disclaimer or ""
         self._held = self._tail = ""
@@ -82,12 +82,12 @@ def _begun(text: str, disclaimer: str) -> int:
     return 0
 
 
-def disclaim(log: Log, disclaimer: str | None, withheld: bool = False) -> Fold:
+def disclaim(log: Log, disclaimer: str | None, withheld: bool = False) -> ReplySnapshot:
     """Say the disclaimer behind what was said, once; where nothing was said, there is nothing that needs it."""
-    fold = log.fold()
+    fold = log.snapshot()
     if disclaimer and (fold.text.strip() or withheld) and not disclaimed(fold.text, disclaimer):
         log.append(Text(paragraph(fold.text, disclaimer)))
-        return log.fold()
+        return log.snapshot()
     return fold
 
 

@@ -2,11 +2,11 @@
 
 import msgspec
 
-from legato.chat.conversation import Tree
-from legato.message import AudioPart, ImagePart, Part, TextPart, text_of
+from legato.chat.message_tree import MessageTree
+from legato.domain.message import AudioPart, ImagePart, Part, TextPart, text_of
 
 
-def as_json(tree: Tree) -> str:
+def as_json(tree: MessageTree) -> str:
     """Every message of every branch."""
     conversation = tree.conversation
     messages = [
@@ -24,7 +24,7 @@ def as_json(tree: Tree) -> str:
     return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode()
 
 
-def as_markdown(tree: Tree, reader: str) -> str:
+def as_markdown(tree: MessageTree, reader: str) -> str:
     """The branch that is shown, a heading for each message: "You" over those of the user `reader`, who else it was over others."""
     lines = [f"# {tree.conversation.title or 'Conversation'}", ""]
     for message in tree.path():
@@ -40,7 +40,7 @@ def as_markdown(tree: Tree, reader: str) -> str:
     return "\n".join(lines)
 
 
-def _writer(tree: Tree, user: str, reader: str) -> str:
+def _writer(tree: MessageTree, user: str, reader: str) -> str:
     if user == reader:
         return "You"
     known = tree.participants.get(user)

@@ -6,13 +6,13 @@ from datetime import datetime
 
 from legato.chat.access import NO_MESSAGE, NOT_FOUND
 from legato.chat.attachments import Attachments
-from legato.chat.choices import SYSTEM_LENGTH
-from legato.chat.ingress import check_id, check_new_id, clean_title
-from legato.chat.person import Person
+from legato.chat.conversation_settings import SYSTEM_LENGTH
 from legato.chat.reading import Reading
 from legato.chat.reply import Reply
+from legato.domain.user import User
+from legato.domain.validation import check_id, check_new_id, clean_title
 from legato.errors import ConflictError, InvalidError, NotFoundError, StorageError
-from legato.storage.base import Choice, Conversation
+from legato.storage.base import Conversation, SettingName
 
 STORED_SECONDS = 10.0
 """How long who stops a reply waits until that is stored: engines, tools and databases take a while to end things."""
@@ -26,16 +26,16 @@ class Keeping(Reading):
     _now: Callable[[], datetime]
 
     async def create(
-        self, person: Person, assistant: str | None = None, title: str | None = None
+        self, person: User, assistant: str | None = None, title: str | None = None
     ) -> Conversation:
         """:raises InvalidError: there is no such assistant, or the title is empty."""
         conversation = self._conversation(person, assistant, clean_title(title) if title is not None else "")
         await self._storage.create_conversation(conversation)
         return conversation
 
-    async def enter(
+    async def get_or_create(
         self,
-        person: Person,
+        person: User,
         conversation: str,
         *,
         assistant: str | None = None,
@@ -59,17 +59,17 @@ class Keeping(Reading):
                 tree = await self._trees.get(conversation)
             else:
                 return made
-        if tree is not None and join and tree.standing(person.id) is None:
-            await self.people.admit(person, conversation)
+        if tree is not None and join and tree.role(person.id) is None:
+            await self.people.add_participant(person, conversation)
         return (await self._access.reader(person, conversation)).conversation
 
-    async def rename(self, person: Person, conversation: str, title: str) -> Conversation:
+    async def rename(self, person: User, conversation: str, title: str) -> Conversation:
         """:raises NotFoundError: as above. :raises ForbiddenError: it is not the person's. :raises InvalidError: the title is empty."""
         title = await self._nameable(person, conversation, title)
         return self._changed(await self._storage.rename_conversation(conversation, title, self._now()))
 
-    async def choose(
-        self, person: Person, conversation: str, what: Choice, value: str | None
+    async def set_setting(
+        self, person: User, conversation: str, what: SettingName, value: str | None
     ) -> Conversation:
         """Choose something for one conversation, or take the choice back with None. What it may be is the caller's to know.
 
@@ -78,9 +78,9 @@ class Keeping(Reading):
         if value is not None and len(value) > SYSTEM_LENGTH:
             raise InvalidError(f"It can have {SYSTEM_LENGTH:,} characters at most.")
         await self._access.owner(person, conversation)
-        return self._changed(await self._storage.choose(conversation, what, value, self._now()))
+        return self._changed(await self._storage.set_setting(conversation, what, value, self._now()))
 
-    async def show(self, person: Person, conversation: str, message: str) -> Conversation:
+    async def show(self, person: User, conversation: str, message: str) -> Conversation:
         """Show the branch that ends in `message`.
 
         :raises NotFoundError: there is no such conversation, or no such message in it.
@@ -90,7 +90,7 @@ class Keeping(Reading):
         return self._changed(await self._storage.set_head(conversation, message, self._now()))
 
     async def rename_and_show(
-        self, person: Person, conversation: str, title: str, message: str
+        self, person: User, conversation: str, title: str, message: str
     ) -> Conversation:
         """Both of the above. Where one of them may not be, neither is done.
 
@@ -101,7 +101,7 @@ class Keeping(Reading):
         self._changed(await self._storage.rename_conversation(conversation, title, self._now()))
         return self._changed(await self._storage.set_head(conversation, message, self._now()))
 
-    async def delete(self, person: Person, conversation: str) -> None:
+    async def delete(self, person: User, conversation: str) -> None:
         """Delete it and stop what runs in it.
 
         :raises NotFoundError: as above. :raises ForbiddenError: it is not the person's.
@@ -133,18 +133,18 @@ class Keeping(Reading):
             ) from None
 
     def _conversation(
-        self, person: Person, assistant: str | None, title: str, name: str | None = None
+        self, person: User, assistant: str | None, title: str, name: str | None = None
     ) -> Conversation:
-        speaker = self.speaker_named(assistant).assistant.name
+        speaker = self.assistant_named(assistant).assistant.name
         now = self._now()
         return Conversation(name or self._new_id(), person.id, title, speaker, now, now)
 
-    async def _nameable(self, person: Person, conversation: str, title: str) -> str:
+    async def _nameable(self, person: User, conversation: str, title: str) -> str:
         title = clean_title(title)
         await self._access.owner(person, conversation)
         return title
 
-    async def _showable(self, person: Person, conversation: str, message: str) -> None:
+    async def _showable(self, person: User, conversation: str, message: str) -> None:
         tree = await self._access.writer(person, conversation)
         if message not in tree.messages:
             raise NotFoundError(NO_MESSAGE)

@@ -59,7 +59,7 @@ class Presence:
         return {user: here.connections for user, here in self._here.get(conversation, {}).items()}
 
 
-class Typing:
+class TypingTracker:
     """Who is typing where, and until when that counts."""
 
     def __init__(self) -> None:

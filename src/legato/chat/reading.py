@@ -3,20 +3,20 @@
 from collections.abc import Mapping
 from datetime import datetime
 
+from legato.chat.abandonment import Abandonment
 from legato.chat.access import Access
-from legato.chat.audience import Audience, Watcher
-from legato.chat.choices import chosen
-from legato.chat.conversation import Tree
-from legato.chat.ingress import clean_text
-from legato.chat.people import People
-from legato.chat.person import Person
-from legato.chat.reply import Speaker, stored_log
-from legato.chat.runner import Runner
-from legato.chat.tally import Tally
-from legato.chat.trees import Trees
-from legato.chat.unwatched import Unwatched
+from legato.chat.conversation_cache import ConversationCache
+from legato.chat.conversation_settings import with_settings
+from legato.chat.counters import Counters
+from legato.chat.message_tree import MessageTree
+from legato.chat.participants import Participants
+from legato.chat.reply import ResolvedAssistant, stored_log
+from legato.chat.runner import ReplyRunner
+from legato.chat.watchers import Watcher, Watchers
+from legato.domain.user import User
+from legato.domain.validation import clean_text
 from legato.errors import InvalidError, NotFoundError
-from legato.storage.base import Conversation, Found, Message, Storage
+from legato.storage.base import Conversation, Message, SearchHit, Storage
 from legato.stream import Log
 
 
@@ -24,26 +24,26 @@ class Reading:
     """What every participant may ask, and viewers nothing else."""
 
     _storage: Storage
-    _trees: Trees
-    _audience: Audience
-    _runner: Runner
-    _unwatched: Unwatched
+    _trees: ConversationCache
+    _audience: Watchers
+    _runner: ReplyRunner
+    _unwatched: Abandonment
     _access: Access
     _draining: bool
-    _speakers: Mapping[str, Speaker]
-    people: People
+    _speakers: Mapping[str, ResolvedAssistant]
+    people: Participants
 
     @property
-    def speakers(self) -> Mapping[str, Speaker]:
+    def assistants(self) -> Mapping[str, ResolvedAssistant]:
         """Who speaks for each assistant."""
         return self._speakers
 
-    def speaker(self, conversation: Conversation) -> Speaker:
+    def assistant_of(self, conversation: Conversation) -> ResolvedAssistant:
         """Who speaks in a conversation; `default` for one whose assistant is no longer set up."""
         base = self._speakers.get(conversation.assistant) or self._speakers["default"]
-        return chosen(base, conversation.choices)
+        return with_settings(base, conversation.settings)
 
-    def speaker_named(self, assistant: str | None) -> Speaker:
+    def assistant_named(self, assistant: str | None) -> ResolvedAssistant:
         """Who would speak in a new conversation.
 
         :raises InvalidError: there is no such assistant.
@@ -60,7 +60,7 @@ class Reading:
         return len(self._runner.replies)
 
     @property
-    def tally(self) -> Tally:
+    def counters(self) -> Counters:
         """What was counted since the start."""
         return self._runner.tally
 
@@ -69,20 +69,20 @@ class Reading:
         """Whether no more messages are taken, because the server is about to stop."""
         return self._draining
 
-    async def conversation(self, person: Person, conversation: str) -> Tree:
+    async def conversation(self, person: User, conversation: str) -> MessageTree:
         """:raises NotFoundError: there is none of this id in which this person takes part."""
         return await self._access.reader(person, conversation)
 
     async def conversations(
-        self, person: Person, limit: int = 50, before: tuple[datetime, str] | None = None
+        self, person: User, limit: int = 50, before: tuple[datetime, str] | None = None
     ) -> list[Conversation]:
         return await self._storage.conversations(person.id, limit, before)
 
-    async def search(self, person: Person, query: str, limit: int = 20) -> list[Found]:
+    async def search(self, person: User, query: str, limit: int = 20) -> list[SearchHit]:
         return await self._storage.search(person.id, clean_text(query), limit)
 
     async def follow(
-        self, person: Person, conversation: str, watcher: Watcher, since: int = 0
+        self, person: User, conversation: str, watcher: Watcher, since: int = 0
     ) -> tuple[Conversation, list[Message]]:
         """Be told of what happens from now on, and get what was written at revision `since` and after it.
 
@@ -92,7 +92,7 @@ class Reading:
         :raises NotFoundError: there is no such conversation. Then nothing is followed.
         """
         await self._access.reader(person, conversation)
-        self.attend(person, conversation, watcher)
+        self.subscribe(person, conversation, watcher)
         try:
             tree = await self._access.reader(person, conversation)
         except BaseException:
@@ -100,7 +100,7 @@ class Reading:
             raise
         return tree.conversation, [message for message in tree.messages.values() if message.revision >= since]
 
-    def attend(self, person: Person, conversation: str, watcher: Watcher) -> None:
+    def subscribe(self, person: User, conversation: str, watcher: Watcher) -> None:
         """Be told from now on, without what was before.
 
         The caller has just asked whether its person may. Where they may no longer, `on_deleted` comes at once or soon.
@@ -121,7 +121,7 @@ class Reading:
         if not self._draining and not self._audience.watched(conversation):
             self._unwatched.begin(conversation)
 
-    def let_go(self, conversation: str) -> bool:
+    def evict(self, conversation: str) -> bool:
         """Keep nothing of it in memory: whoever asks for it finds it in the database. False where somebody watches it, or
         a reply is being written."""
         if self._audience.watched(conversation) or self._runner.replies.of(conversation):
@@ -139,7 +139,7 @@ class Reading:
         """The logs of the running replies of a conversation, in their order."""
         return [reply.log for reply in self._runner.replies.of(conversation)]
 
-    async def log(self, person: Person, stream: str) -> tuple[str, Log]:
+    async def log(self, person: User, stream: str) -> tuple[str, Log]:
         """The conversation and the log of any reply: running, ended lately, or told again from its message.
 
         :raises NotFoundError: there is no such stream that is this person's.
@@ -151,6 +151,6 @@ class Reading:
                 raise NotFoundError("There is no such stream.")
             found = self._runner.replies.log(stream) or (message.conversation, stored_log(message))
         tree = await self._trees.get(found[0])
-        if tree is None or tree.standing(person.id) is None:
+        if tree is None or tree.role(person.id) is None:
             raise NotFoundError("There is no such stream.")
         return found

@@ -4,7 +4,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from legato.chat.conversation import weight
+from legato.chat.message_tree import weight
 from legato.chat.reply import Reply
 from legato.stream import Log, State
 
@@ -20,7 +20,7 @@ EVENT_BYTES = 150
 """What an event costs in memory, beside its text."""
 
 
-class Kept(NamedTuple):
+class RetainedLog(NamedTuple):
     """The log of a reply that ended at `ended`. `size` is in bytes, about."""
 
     ended: float
@@ -29,14 +29,14 @@ class Kept(NamedTuple):
     size: int
 
 
-class Replies:
+class RunningReplies:
     """Running replies by id and by conversation. In one conversation they run one after the other."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._running: dict[str, Reply] = {}
         self._lines: dict[str, deque[Reply]] = {}
-        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._kept: OrderedDict[str, RetainedLog] = OrderedDict()
         self._size = 0
 
     def __len__(self) -> int:
@@ -88,7 +88,7 @@ class Replies:
                     waiting.state(State("queued", place=place))
         if reply.log.closed:
             size = EVENT_BYTES * (reply.log.next - reply.log.base) + weight(reply.message)
-            self._kept[reply.id] = Kept(self._clock(), conversation, reply.log, size)
+            self._kept[reply.id] = RetainedLog(self._clock(), conversation, reply.log, size)
             self._size += size
         self.expire()
         reply.done.set()

@@ -8,17 +8,17 @@ from msgspec.structs import replace
 
 from legato.chat.approvals import Approvals
 from legato.chat.assistant import Assistant
-from legato.chat.ingress import clean_text
-from legato.chat.tooling import MOST_CALLS, cleaned, parts_of
+from legato.chat.tool_calls import MOST_CALLS, cleaned, parts_of
+from legato.domain.message import Status, TextPart, ToolCallPart, ToolResultPart
+from legato.domain.validation import clean_text
 from legato.engines.base import Engine, ToolCall
-from legato.message import Status, TextPart, ToolCallPart, ToolResultPart
 from legato.storage.base import Message
 from legato.stream import (
     Failed,
     Finished,
-    Fold,
     Log,
     Reasoning,
+    ReplySnapshot,
     Span,
     State,
     Terminal,
@@ -29,14 +29,14 @@ from legato.stream import (
 )
 from legato.tools.base import Toolset
 
-Ending = Literal["stopped", "unwatched", "leaving"]
+CancelReason = Literal["stopped", "unwatched", "leaving"]
 """Why a running reply is cancelled: by a person, because nobody watches, or because the server goes and another goes on."""
 
 PIECE = 16 * 1024
 """Characters that one event holds at most: a viewer gets an event whole, and its socket should not owe much more at once."""
 
 
-class Speaker:
+class ResolvedAssistant:
     """An assistant, the engine that speaks for it, the model it asks for first, and the tools that this may ask for."""
 
     __slots__ = ("assistant", "engine", "model", "tools")
@@ -82,7 +82,7 @@ class Reply:
     )
 
     def __init__(
-        self, message: Message, log: Log, speaker: Speaker, user: str, clock: Callable[[], float]
+        self, message: Message, log: Log, speaker: ResolvedAssistant, user: str, clock: Callable[[], float]
     ) -> None:
         self.message = message
         self.user = user
@@ -92,7 +92,7 @@ class Reply:
         self.approvals = Approvals()
         self.calls: list[ToolCall] = []
         self.done = asyncio.Event()
-        self.ending: Ending | None = None
+        self.ending: CancelReason | None = None
         self.task: asyncio.Task[None] | None = None
         self._clock = clock
         self._answering = False
@@ -111,7 +111,7 @@ class Reply:
     def id(self) -> str:
         return self.message.id
 
-    def end(self, ending: Ending) -> None:
+    def end(self, ending: CancelReason) -> None:
         """Let it end. The text so far is kept; what already ended by itself is not touched."""
         if self.ending is not None or (self.recording and ending != "leaving"):
             return
@@ -127,7 +127,7 @@ class Reply:
 
     def step(self) -> None:
         """The engine is asked once more. It can take back no more than it says from here on; what it says is a paragraph of its own."""
-        fold = self.log.fold()
+        fold = self.log.snapshot()
         self.calls = []
         self._used = {tool.call for tool in fold.tools}
         self._origin = None
@@ -181,7 +181,7 @@ class Reply:
             self._answering = state.phase == "answering"
 
     def mark(self) -> int:
-        return self.log.anchor()
+        return self.log.savepoint()
 
     def rewind(self, to: int = 0) -> bool:
         """Back to where the engine's first word stands, or to a mark; what an earlier server kept of this reply stays."""
@@ -197,13 +197,13 @@ class Reply:
         except ValueError:
             return False
         if to == self._origin:
-            self._joint = _parted(self.log.fold())
+            self._joint = _parted(self.log.snapshot())
         self._answering = False
         return True
 
     def _answer(self) -> None:
         if self._origin is None:
-            self._origin = self.log.anchor()
+            self._origin = self.log.savepoint()
         self._answering = True
         if self.first is None:
             self.first = self._clock()
@@ -234,7 +234,7 @@ class Reply:
 
 
 def finished_message(
-    message: Message, fold: Fold, end: Terminal, model: str | None, detail: str | None
+    message: Message, fold: ReplySnapshot, end: Terminal, model: str | None, detail: str | None
 ) -> Message:
     """The message as it is stored once its reply ended with `end`, all of it as a database takes it."""
     status: Status = "complete"
@@ -268,7 +268,7 @@ def _telling(spans: tuple[Span, ...]) -> tuple[Span, ...]:
     return spans if len(spans) > 1 or any(span.agent for span in spans) else ()
 
 
-def _parted(fold: Fold) -> bool:
+def _parted(fold: ReplySnapshot) -> bool:
     """Whether a tool stands behind the last words, so that what comes next is another paragraph."""
     return bool(fold.tools) and fold.tools[-1].at == len(fold.text) and bool(fold.text.strip())
 

@@ -9,20 +9,20 @@ import msgspec
 
 from legato.chat import turn
 from legato.chat.attachments import Attachments
-from legato.chat.audience import Audience, Watcher
-from legato.chat.choices import chosen, still_read
+from legato.chat.conversation_cache import ConversationCache
+from legato.chat.conversation_settings import still_read, with_settings
+from legato.chat.counters import Counters
 from legato.chat.disclaimer import disclaim, disclaimed, undisclaimed
 from legato.chat.journal import INTERVAL, Journal
-from legato.chat.replies import Replies
-from legato.chat.reply import Reply, Speaker, finished_message, pieces
-from legato.chat.senses import Senses
-from legato.chat.tally import Tally
-from legato.chat.tooling import asker, before_and_tail, kept, pending
-from legato.chat.trees import Trees
+from legato.chat.media_input import MediaInput
+from legato.chat.replies import RunningReplies
+from legato.chat.reply import Reply, ResolvedAssistant, finished_message, pieces
+from legato.chat.tool_calls import asker, before_and_tail, kept, pending
+from legato.chat.watchers import Watcher, Watchers
 from legato.engines.transcribe import Transcriber
 from legato.errors import StorageError
-from legato.storage.base import Conversation, Message, Storage, Unfinished
-from legato.stream import Failed, Finished, Fold, Log, Reasoning, Terminal, Text
+from legato.storage.base import Conversation, Message, Storage, UnfinishedReply
+from legato.stream import Failed, Finished, Log, Reasoning, ReplySnapshot, Terminal, Text
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +35,14 @@ Verdict = Callable[[Reply], Awaitable[Terminal | None]]
 """Decides whether a reply that was cut off has ended; None lets it go on."""
 
 
-class Runner:
+class ReplyRunner:
     """Runs replies. A reply's end is stored before any viewer sees it: what looks finished is kept."""
 
     def __init__(
         self,
         storage: Storage,
-        trees: Trees,
-        audience: Audience,
+        trees: ConversationCache,
+        audience: Watchers,
         *,
         clock: Callable[[], float],
         now: Callable[[], datetime],
@@ -50,8 +50,8 @@ class Runner:
         attachments: Attachments | None = None,
         transcriber: Transcriber | None = None,
     ) -> None:
-        self.replies = Replies(clock)
-        self.tally = Tally()
+        self.replies = RunningReplies(clock)
+        self.tally = Counters()
         self._storage = storage
         self._trees = trees
         self._audience = audience
@@ -59,10 +59,10 @@ class Runner:
         self._clock = clock
         self._now = now
         self._new_epoch = new_epoch
-        self._senses = Senses(attachments, transcriber, self._rewrite)
+        self._senses = MediaInput(attachments, transcriber, self._rewrite)
         self._ticker: asyncio.Task[None] | None = None
 
-    async def start(self, speakers: Mapping[str, Speaker]) -> None:
+    async def start(self, speakers: Mapping[str, ResolvedAssistant]) -> None:
         """Take up what an earlier server left, and begin to keep the journal."""
         for unfinished in await self._storage.unfinished():
             await self._take_up(unfinished, speakers)
@@ -94,7 +94,7 @@ class Runner:
                 await asyncio.wait(late, timeout=LEAVE_SECONDS)
         await self._journal.tick()
 
-    def enter(self, message: Message, speaker: Speaker, user: str, *, again: bool = False) -> Reply:
+    def enter(self, message: Message, speaker: ResolvedAssistant, user: str, *, again: bool = False) -> Reply:
         """Give a stored reply its log and its place in line. It runs once `run` is called. `again`: it had a log before."""
         log = Log(message.id, self._new_epoch(), again=again)
         reply = Reply(message, log, speaker, user, self._clock)
@@ -110,7 +110,7 @@ class Runner:
         try:
             end = await self._judge(reply, verdict) if verdict is not None else None
             if end is not None:
-                message = finished_message(reply.message, reply.log.fold(), end, None, None)
+                message = finished_message(reply.message, reply.log.snapshot(), end, None, None)
             else:
                 await self._wait(reply)
                 reply.started = self._clock()
@@ -151,7 +151,9 @@ class Runner:
             except Exception:
                 logger.exception("Reply %s could not be stored with what it says", reply.id)
                 if not reply.log.closed:
-                    await self._record(reply, finished_message(reply.message, Fold(), BUG, None, None), BUG)
+                    await self._record(
+                        reply, finished_message(reply.message, ReplySnapshot(), BUG, None, None), BUG
+                    )
         except Exception:
             logger.exception("Reply %s could not be stored", reply.id)
         finally:
@@ -171,9 +173,9 @@ class Runner:
         tree = await self._trees.get(reply.message.conversation)
         if tree is None:
             return []
-        branch = still_read(tree.path(reply.message.parent), tree.conversation.choices.cleared)
+        branch = still_read(tree.path(reply.message.parent), tree.conversation.settings.cleared)
         branch = [undisclaimed(message, reply.speaker.assistant.disclaimer) for message in branch]
-        return await self._senses.perceive(reply, branch)
+        return await self._senses.prepare(reply, branch)
 
     async def _keep(self, reply: Reply) -> None:
         """A database that fails is tried until it takes it."""
@@ -230,14 +232,14 @@ class Runner:
                 logger.warning("Reply %s could not be stored yet: %s", message.id, error.message)
             await asyncio.sleep(next(pauses))
 
-    async def _take_up(self, unfinished: Unfinished, speakers: Mapping[str, Speaker]) -> None:
+    async def _take_up(self, unfinished: UnfinishedReply, speakers: Mapping[str, ResolvedAssistant]) -> None:
         """Go on with a reply that was cut off by the end of a server: its log has what was kept, under a new epoch."""
         tree = await self._trees.get(unfinished.message.conversation)
         if tree is None:
             return
         speaker = speakers.get(tree.conversation.assistant)
         if speaker is not None:
-            speaker = chosen(speaker, tree.conversation.choices)
+            speaker = with_settings(speaker, tree.conversation.settings)
         user = asker(tree, unfinished.message)
         reply = self.enter(unfinished.message, speaker or speakers["default"], user, again=True)
         for event in kept(unfinished.events):
@@ -247,7 +249,7 @@ class Runner:
                         reply.log.append(type(event)(piece))
                 case _:
                     reply.log.append(event)
-        for tool in pending(reply.log.fold()):
+        for tool in pending(reply.log.snapshot()):
             if tool.asking:
                 reply.approvals.expect(tool.call)
         self.run(reply, _cut_off if speaker is not None else _nobody)
@@ -272,11 +274,11 @@ def _pauses() -> Iterator[float]:
 
 
 async def _cut_off(reply: Reply) -> Terminal | None:
-    speaker, fold = reply.speaker, reply.log.fold()
+    speaker, fold = reply.speaker, reply.log.snapshot()
     if disclaimed(fold.text, speaker.assistant.disclaimer):
         return Finished("stop")
     _, tail = before_and_tail(fold)
-    if tail and not (await speaker.engine.capabilities(speaker.model)).continues:
+    if tail and not (await speaker.engine.capabilities(speaker.model)).supports_prefill:
         disclaim(reply.log, speaker.assistant.disclaimer)
         return Failed(
             "interrupted",

@@ -11,42 +11,42 @@ from weakref import WeakValueDictionary
 
 from msgspec import Struct
 
+from legato.chat.abandonment import Abandonment
 from legato.chat.access import NO_MESSAGE, Access
 from legato.chat.attachments import Attachments
-from legato.chat.audience import Audience, Watcher
 from legato.chat.commands import Commands, make_commands
-from legato.chat.conversation import Tree
-from legato.chat.ingress import (
+from legato.chat.conversation_cache import ConversationCache
+from legato.chat.keeping import Keeping
+from legato.chat.message_tree import MessageTree
+from legato.chat.participants import Participants
+from legato.chat.reply import ResolvedAssistant
+from legato.chat.runner import ReplyRunner
+from legato.chat.watchers import Watcher, Watchers
+from legato.domain.message import Part, TextPart, attached_in
+from legato.domain.user import User
+from legato.domain.validation import (
     Submission,
     check_id,
     clean_parts,
     fingerprint,
     title_from,
 )
-from legato.chat.keeping import Keeping
-from legato.chat.people import People
-from legato.chat.person import Person
-from legato.chat.reply import Speaker
-from legato.chat.runner import Runner
-from legato.chat.trees import Trees
-from legato.chat.unwatched import Unwatched
 from legato.engines.transcribe import Transcriber
 from legato.errors import BusyError, InvalidError, NotFoundError
-from legato.message import Part, TextPart, attached_in
-from legato.storage.base import Begun, Exchange, Message, Storage
+from legato.storage.base import Message, NewTurn, Storage, TurnStarted
 
 
 def utc() -> datetime:
     return datetime.now(UTC)
 
 
-class _Asked(Struct, frozen=True):
+class _TurnRequest(Struct, frozen=True):
     """What a reply is begun for. It stands behind `parent`, which is the `question` where there is a new one.
 
     `mark` tells whether the same was asked before under this `client_message_id`; `new`: so is the conversation.
     """
 
-    tree: Tree
+    tree: MessageTree
     parent: str
     mark: str
     client_message_id: str | None
@@ -63,7 +63,7 @@ class ChatService(Keeping):
     def __init__(
         self,
         storage: Storage,
-        speakers: Mapping[str, Speaker],
+        speakers: Mapping[str, ResolvedAssistant],
         *,
         clock: Callable[[], float],
         now: Callable[[], datetime] = utc,
@@ -75,9 +75,9 @@ class ChatService(Keeping):
         self._speakers = speakers
         self._now = now
         self._new_id = new_id
-        self._trees = Trees(storage)
-        self._audience = Audience()
-        self._runner = Runner(
+        self._trees = ConversationCache(storage)
+        self._audience = Watchers()
+        self._runner = ReplyRunner(
             storage,
             self._trees,
             self._audience,
@@ -87,9 +87,9 @@ class ChatService(Keeping):
             attachments=attachments,
             transcriber=transcriber,
         )
-        self._unwatched = Unwatched(self._audience, self._runner.replies)
+        self._unwatched = Abandonment(self._audience, self._runner.replies)
         self._access = Access(self._trees)
-        self.people = People(
+        self.people = Participants(
             storage,
             self._trees,
             self._access,
@@ -132,8 +132,8 @@ class ChatService(Keeping):
         return self._attachments
 
     async def send(
-        self, person: Person, submission: Submission, acknowledged: Callable[[Begun], None] | None = None
-    ) -> Begun:
+        self, person: User, submission: Submission, acknowledged: Callable[[TurnStarted], None] | None = None
+    ) -> TurnStarted:
         """Store a message and begin its reply. `acknowledged` is called once it is stored, before anyone hears of it.
 
         :raises InvalidError: there is nothing in the message, or something that cannot be.
@@ -143,7 +143,7 @@ class ChatService(Keeping):
         parts = clean_parts(submission)
         if submission.conversation is None:
             made = self._conversation(person, submission.assistant, "")
-            return await self._send(person, Tree(made), parts, submission, acknowledged, new=True)
+            return await self._send(person, MessageTree(made), parts, submission, acknowledged, new=True)
         # It stands behind the last message: two people who speak at once would else be two branches.
         speaking = self._speaking.setdefault(submission.conversation, asyncio.Lock())
         async with speaking:
@@ -152,30 +152,30 @@ class ChatService(Keeping):
 
     async def _send(
         self,
-        person: Person,
-        tree: Tree,
+        person: User,
+        tree: MessageTree,
         parts: tuple[Part, ...],
         submission: Submission,
-        acknowledged: Callable[[Begun], None] | None,
+        acknowledged: Callable[[TurnStarted], None] | None,
         *,
         new: bool = False,
-    ) -> Begun:
+    ) -> TurnStarted:
         if attached_in(parts):
             parts = await self.attachments.enclosed(person, parts)
         parent = submission.parent if submission.parent is not None else tree.conversation.head
         question = self._question(person, tree.conversation.id, parts, parent)
         mark = fingerprint("send", submission)
-        asked = _Asked(tree, question.id, mark, submission.client_message_id, question, new)
+        asked = _TurnRequest(tree, question.id, mark, submission.client_message_id, question, new)
         return await self._begin(person, asked, acknowledged)
 
     async def regenerate(
         self,
-        person: Person,
+        person: User,
         conversation: str,
         message: str,
         client_message_id: str | None = None,
-        acknowledged: Callable[[Begun], None] | None = None,
-    ) -> Begun:
+        acknowledged: Callable[[TurnStarted], None] | None = None,
+    ) -> TurnStarted:
         """Another reply in place of an assistant's message.
 
         :raises NotFoundError: there is no such conversation or message. :raises InvalidError: it is no reply.
@@ -187,17 +187,19 @@ class ChatService(Keeping):
         if old.role != "assistant" or old.parent is None:
             raise InvalidError("Only a reply can be regenerated. To change what you said, edit it.")
         mark = fingerprint("regenerate", Submission(conversation=conversation), message)
-        return await self._begin(person, _Asked(tree, old.parent, mark, client_message_id), acknowledged)
+        return await self._begin(
+            person, _TurnRequest(tree, old.parent, mark, client_message_id), acknowledged
+        )
 
     async def edit(
         self,
-        person: Person,
+        person: User,
         conversation: str,
         message: str,
         text: str,
         client_message_id: str | None = None,
-        acknowledged: Callable[[Begun], None] | None = None,
-    ) -> Begun:
+        acknowledged: Callable[[TurnStarted], None] | None = None,
+    ) -> TurnStarted:
         """Another wording in place of a person's message, and a reply to it.
 
         :raises NotFoundError: there is no such conversation or message. :raises InvalidError: it is not a person's, or the text is empty.
@@ -213,10 +215,10 @@ class ChatService(Keeping):
         parts = clean_parts(submission) + kept
         question = self._question(person, conversation, parts, old.parent)
         mark = fingerprint("edit", submission, message)
-        asked = _Asked(tree, question.id, mark, client_message_id, question)
+        asked = _TurnRequest(tree, question.id, mark, client_message_id, question)
         return await self._begin(person, asked, acknowledged)
 
-    async def stop(self, person: Person, conversation: str, message: str | None = None) -> list[str]:
+    async def stop(self, person: User, conversation: str, message: str | None = None) -> list[str]:
         """Stop one reply, or all of the conversation; returns when they are stored with the text so far.
 
         :raises NotFoundError: there is no such conversation.
@@ -227,7 +229,7 @@ class ChatService(Keeping):
         await self._end(meant)
         return [reply.id for reply in meant if reply.message.status == "stopped"]
 
-    async def approve(self, person: Person, conversation: str, reply: str, call: str, allow: bool) -> None:
+    async def approve(self, person: User, conversation: str, reply: str, call: str, allow: bool) -> None:
         """Say whether the tool of a running reply that waits for a word may run. Of two words the first counts.
 
         :raises NotFoundError: there is no such conversation, or nothing waits there. :raises ForbiddenError: the person may only read.
@@ -241,7 +243,7 @@ class ChatService(Keeping):
         running.approvals.decide(call, allow)
 
     def _question(
-        self, person: Person, conversation: str, parts: tuple[Part, ...], parent: str | None
+        self, person: User, conversation: str, parts: tuple[Part, ...], parent: str | None
     ) -> Message:
         return Message(
             id=self._new_id(),
@@ -255,8 +257,8 @@ class ChatService(Keeping):
         )
 
     async def _begin(
-        self, person: Person, asked: _Asked, acknowledged: Callable[[Begun], None] | None
-    ) -> Begun:
+        self, person: User, asked: _TurnRequest, acknowledged: Callable[[TurnStarted], None] | None
+    ) -> TurnStarted:
         if self._draining:
             raise BusyError("The server is about to restart. Send it again in a moment.", 2.0)
         if asked.client_message_id is not None:
@@ -273,7 +275,7 @@ class ChatService(Keeping):
             parent=asked.parent,
         )
         enclosed = attached_in(question.parts) if question is not None else ()
-        exchange = Exchange(
+        exchange = NewTurn(
             conversation.id,
             person.id,
             question,
@@ -291,8 +293,8 @@ class ChatService(Keeping):
             if acknowledged is not None:
                 acknowledged(begun)
             return begun
-        running = self._runner.enter(begun.reply, self.speaker(begun.conversation), person.id)
-        self.tally.messages += question is not None
+        running = self._runner.enter(begun.reply, self.assistant_of(begun.conversation), person.id)
+        self.counters.messages += question is not None
         self._trees.wrote(begun.conversation, begun.question, begun.reply, new=asked.new)
         self.people.typed(conversation.id, person.id)
         # It is stored, so it runs, whatever becomes of those who are told; its first step is behind all they hear now.

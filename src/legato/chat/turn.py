@@ -7,15 +7,15 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from legato.chat.conversation import budget, size, window
-from legato.chat.disclaimer import Voice, disclaim
-from legato.chat.ingress import clean_text
+from legato.chat.disclaimer import DisclaimerFilter, disclaim
+from legato.chat.message_tree import budget, size, window
 from legato.chat.reply import Reply, finished_message
-from legato.chat.tooling import before_and_tail, pending, unfinished
-from legato.chat.toolrun import Keep, ToolRun
+from legato.chat.tool_calls import before_and_tail, pending, unfinished
+from legato.chat.tool_runner import Keep, ToolRunner
+from legato.domain.message import AudioPart, ImagePart
+from legato.domain.validation import clean_text
 from legato.engines.base import Capabilities, Outcome, Request, Turn
 from legato.errors import LegatoError
-from legato.message import AudioPart, ImagePart
 from legato.storage.base import Message
 from legato.stream import Failed, Finished, State, Terminal, ToolFinished, Usage
 from legato.tools.base import Tool, offered
@@ -43,7 +43,7 @@ class History(Protocol):
     async def __call__(self, reply: Reply) -> list[Message]: ...
 
 
-class Spent:
+class TurnUsage:
     """What the steps of one reply cost together, and how the last of them ended."""
 
     def __init__(self) -> None:
@@ -77,8 +77,8 @@ async def run(
 
     :raises asyncio.CancelledError: where the reply is left for another server to go on with.
     """
-    spent = Spent()
-    voice = Voice(reply, reply.speaker.assistant.disclaimer)
+    spent = TurnUsage()
+    voice = DisclaimerFilter(reply, reply.speaker.assistant.disclaimer)
     end: Terminal
     try:
         if reply.ending is not None:
@@ -102,7 +102,7 @@ async def run(
             "The engine %s failed in a way of its own (reply %s)", reply.speaker.engine.name, reply.id
         )
         end = BUG
-    fold = reply.log.fold()
+    fold = reply.log.snapshot()
     for call, last_word in unfinished(pending(fold)):
         reply.log.append(ToolFinished(call, last_word, failed=True))
     silent = not fold.text.strip() and not voice.withheld
@@ -128,19 +128,19 @@ async def run(
 
 async def _write(
     reply: Reply,
-    voice: Voice,
+    voice: DisclaimerFilter,
     branch: list[Message],
-    spent: Spent,
+    spent: TurnUsage,
     keep: Keep,
     clock: Callable[[], float],
 ) -> Finished | Failed:
     """Ask the engine, run the tools that it asks for, ask it again …, until it asks for none, or may ask for no more."""
     speaker = reply.speaker
     tools = offered(speaker.tools)
-    bench = ToolRun(reply, tools, clock, keep)
+    bench = ToolRunner(reply, tools, clock, keep)
     await bench.take_up()
     # After a restart the log tells calls, not the steps they were asked for in: rather too few are left than too many.
-    steps = len(reply.log.fold().tools)
+    steps = len(reply.log.snapshot().tools)
     while True:
         enough = bool(tools) and (steps >= speaker.assistant.tool_steps or bench.left <= 0)
         reply.step()
@@ -169,7 +169,7 @@ def _stopped() -> Finished:
 async def _request(reply: Reply, branch: list[Message], tools: Mapping[str, Tool]) -> Request:
     speaker = reply.speaker
     assistant = speaker.assistant
-    done, prefix = before_and_tail(reply.log.fold())
+    done, prefix = before_and_tail(reply.log.snapshot())
     parts = [*(part for message in branch for part in message.parts), *done]
     characters = sum(len(getattr(part, "text", "")) + len(getattr(part, "output", "")) for part in parts)
     pictures = any(isinstance(part, ImagePart | AudioPart) for part in parts)

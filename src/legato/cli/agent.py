@@ -38,6 +38,6 @@ def agent(
 ) -> None:
     """Lend this machine's models to a server. It is dialled, so nothing here has to be reachable from outside."""
     # Here, for it takes a while to import, and the other commands do without.
-    from legato.cli.lend import lend
+    from legato.agent.runner import lend
 
     lend(server, engines=engine or (), url=url, models=model or (), slots=slots, key=key, name=name)

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from legato.cli.plain import complain
 from legato.errors import InvalidError
+from legato.terminal_text import complain
 
 PIPE_SECONDS = 10.0
 """How long the first of what is piped in beside a question may take."""
@@ -39,7 +39,7 @@ def chat(
     # Here, for they take a while to import, and the other commands do without.
     from rich.console import Console
 
-    from legato.cli.talk import connected
+    from legato.cli.repl import connected
 
     console = Console(highlight=False)
     with connected(server or _default_server(), token, console) as talk:

@@ -14,17 +14,17 @@ import aiohttp
 from sqlalchemy import text
 
 from legato import __version__
+from legato.cli.check_result import SECONDS, CheckResult, note, ok, problem
+from legato.cli.component_checks import attachments, recordings, tools
+from legato.cli.directories import nearest, unusable
 from legato.cli.engine_checks import engines
-from legato.cli.finding import SECONDS, Finding, note, ok, problem
-from legato.cli.part_checks import attachments, recordings, tools
-from legato.cli.places import nearest, unusable
 from legato.errors import LegatoError, SettingsError
 from legato.gateway.auth import SECRET_BYTES, Authenticator, check_open
 from legato.gateway.config import misspelt
 from legato.gateway.jwks import fetch
-from legato.gateway.listening import listen
-from legato.gateway.page import FOLDER
 from legato.gateway.settings import Settings, http_address
+from legato.gateway.sockets import listen
+from legato.gateway.web_page import FOLDER
 from legato.gateway.wiring import open_database
 
 PYTHON = (3, 11)
@@ -36,7 +36,7 @@ FILES = 4096
 """Open files that a server of some size needs: one for each connection, and a few."""
 
 
-async def examine(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[Finding]:
+async def examine(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[CheckResult]:
     """Every check of a server with these settings, in the order in which a person would ask."""
     listening, database, models, keys, offered, heard = await asyncio.gather(
         ports(settings),
@@ -63,7 +63,7 @@ async def examine(settings: Settings, environ: Mapping[str, str] = os.environ) -
     ]
 
 
-def python() -> Finding:
+def python() -> CheckResult:
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info[:2] < PYTHON:
         wanted = ".".join(map(str, PYTHON))
@@ -73,18 +73,18 @@ def python() -> Finding:
     return ok("Python", f"Legato {__version__} on Python {version}.")
 
 
-def config(settings: Settings) -> Finding:
+def config(settings: Settings) -> CheckResult:
     if settings.config_file is None:
         return ok("Settings", "No legato.toml: the defaults, the environment and flags count.")
     return ok("Settings", f"{settings.config_file} is well.")
 
 
-def variables(environ: Mapping[str, str]) -> Iterator[Finding]:
+def variables(environ: Mapping[str, str]) -> Iterator[CheckResult]:
     for name, meant in misspelt(environ):
         yield note("Environment", f"{name} is no setting.", f"Did you mean {meant}?")
 
 
-def auth(settings: Settings) -> Finding:
+def auth(settings: Settings) -> CheckResult:
     try:
         check_open(settings)
         Authenticator(settings.auth)
@@ -102,7 +102,7 @@ def auth(settings: Settings) -> Finding:
     return ok("Sign-in", "On: every request needs a token.")
 
 
-async def jwks(settings: Settings) -> list[Finding]:
+async def jwks(settings: Settings) -> list[CheckResult]:
     url = settings.auth.jwks_url
     if url is None:
         return []
@@ -114,7 +114,7 @@ async def jwks(settings: Settings) -> list[Finding]:
     return [ok("Sign-in keys", f"{url} answers.")]
 
 
-def data_dir(settings: Settings) -> Iterator[Finding]:
+def data_dir(settings: Settings) -> Iterator[CheckResult]:
     path = settings.server.data_dir
     if why := unusable(path):
         yield problem(
@@ -142,7 +142,7 @@ def data_dir(settings: Settings) -> Iterator[Finding]:
         yield ok("Disk", said)
 
 
-async def database_opens(settings: Settings) -> Finding:
+async def database_opens(settings: Settings) -> CheckResult:
     url = settings.server.database_url
     try:
         if url is not None and not url.get_secret_value().startswith("sqlite"):
@@ -169,7 +169,7 @@ async def database_opens(settings: Settings) -> Finding:
         return problem("Database", error.message)
 
 
-def _sqlite(path: Path) -> Finding:
+def _sqlite(path: Path) -> CheckResult:
     if not path.exists():
         return ok("Database", f"{path} will be made at the first start.")
     try:
@@ -190,7 +190,7 @@ def _sqlite(path: Path) -> Finding:
     return ok("Database", f"{path} opens, with {count:,} conversation{'s' if count != 1 else ''}.")
 
 
-async def ports(settings: Settings) -> list[Finding]:
+async def ports(settings: Settings) -> list[CheckResult]:
     """That of the server, and that of the agents where they have one; all is well where a Legato has them already."""
     host, number, agents = settings.server.host, settings.server.port, settings.server.agents_port
     version = await _running(host.strip("[]"), number) if number else None
@@ -202,7 +202,7 @@ async def ports(settings: Settings) -> list[Finding]:
     return list(dict.fromkeys(findings))
 
 
-def _port(settings: Settings, about: str, number: int, flag: str) -> Finding:
+def _port(settings: Settings, about: str, number: int, flag: str) -> CheckResult:
     try:
         listen(settings, number, flag).close()
     except SettingsError as error:
@@ -226,7 +226,7 @@ async def _running(host: str, number: int) -> str | None:
     return str(info["server"]) if isinstance(info, dict) and "server" in info else None
 
 
-def page() -> Finding:
+def page() -> CheckResult:
     if (FOLDER / "index.html").is_file():
         return ok("Page", "It is built.")
     return note(
@@ -234,7 +234,7 @@ def page() -> Finding:
     )
 
 
-def open_files() -> Finding:
+def open_files() -> CheckResult:
     try:
         import resource
     except ImportError:

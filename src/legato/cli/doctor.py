@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from legato.cli.plain import harmless
 from legato.errors import SettingsError
+from legato.terminal_text import harmless
 
 if TYPE_CHECKING:
-    from legato.cli.finding import Finding
+    from legato.cli.check_result import CheckResult
 
 STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
 
@@ -23,8 +23,8 @@ def doctor(
     config: Annotated[Path | None, typer.Option(help="The legato.toml to read.")] = None,
 ) -> None:
     """Look at everything a server needs, and name each problem and its fix. Exit status 1 if one would stop it."""
+    from legato.cli.check_result import problem
     from legato.cli.checks import examine, python
-    from legato.cli.finding import problem
     from legato.gateway.config import load_settings
 
     # What the parts log when something is away is said here too.
@@ -41,7 +41,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def show(findings: "list[Finding]") -> None:
+def show(findings: "list[CheckResult]") -> None:
     """A line for each finding, its fix below it; then what it comes to. It can be read without colour."""
     from rich.console import Console
     from rich.table import Table

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from legato.cli.finding import SECONDS, Finding, note, ok, problem
+from legato.cli.check_result import SECONDS, CheckResult, note, ok, problem
 from legato.engines.base import Engine
 from legato.engines.demo import full_name
-from legato.engines.llama import trouble
-from legato.engines.llama.weights import DEFAULT
+from legato.engines.llama import load_errors
+from legato.engines.llama.model_files import DEFAULT
 from legato.errors import LegatoError, ModelNotFoundError
-from legato.gateway.engines import make_llama, make_ollama, make_openai, told_by
+from legato.gateway.engine_factory import make_llama, make_ollama, make_openai, told_by
 from legato.gateway.settings import AssistantSettings, Settings
 
 REMOTE = re.compile(r"(?:hf:)?[\w-][\w.-]*(?:/[\w.-]+){2,}")
@@ -22,7 +22,7 @@ DEFAULTS = (None, DEFAULT.file, DEFAULT.file.removesuffix(".gguf"))
 """Names of the model that is fetched where none is asked for."""
 
 
-async def engines(settings: Settings) -> list[Finding]:
+async def engines(settings: Settings) -> list[CheckResult]:
     """The engines that the assistants use, each looked at once for each model."""
     wanted = dict.fromkeys(
         (engine, model) for assistant in settings.assistants.values() for engine, model in _used(assistant)
@@ -39,7 +39,7 @@ def _used(assistant: AssistantSettings) -> Iterator[tuple[str, str | None]]:
         yield (told_by(model) or engine if engine == "auto" else engine), model
 
 
-async def _engine(settings: Settings, name: str, model: str | None) -> list[Finding]:
+async def _engine(settings: Settings, name: str, model: str | None) -> list[CheckResult]:
     match name:
         case "demo":
             return list(_demo(model))
@@ -64,7 +64,7 @@ async def _engine(settings: Settings, name: str, model: str | None) -> list[Find
     ]
 
 
-def _demo(model: str | None) -> Iterator[Finding]:
+def _demo(model: str | None) -> Iterator[CheckResult]:
     """It is always there, so only a model that is none is worth a word."""
     try:
         full_name(model or "")
@@ -72,7 +72,7 @@ def _demo(model: str | None) -> Iterator[Finding]:
         yield problem("Demo", error.message)
 
 
-async def _ollama(settings: Settings, model: str | None) -> Finding:
+async def _ollama(settings: Settings, model: str | None) -> CheckResult:
     url = settings.engines.ollama.url
     start = "Start it with `ollama serve`, or say where it is with OLLAMA_HOST."
     try:
@@ -90,7 +90,7 @@ async def _ollama(settings: Settings, model: str | None) -> Finding:
     return ok("Ollama", f"It answers at {url} and has {_listed(names)}.")
 
 
-async def _openai(settings: Settings, model: str | None) -> Finding:
+async def _openai(settings: Settings, model: str | None) -> CheckResult:
     url = settings.engines.openai.url
     fix = "See that OPENAI_BASE_URL and OPENAI_API_KEY, or [engines.openai], are right."
     try:
@@ -112,10 +112,10 @@ async def _names(engine: Engine) -> list[str]:
         await engine.close()
 
 
-async def _llama(settings: Settings, model: str | None) -> Finding:
+async def _llama(settings: Settings, model: str | None) -> CheckResult:
     about = "Embedded model"
     if find_spec("xllamacpp") is None:
-        return problem(about, trouble.MISSING)
+        return problem(about, load_errors.MISSING)
     projector = settings.engines.llama.mmproj
     if projector is not None and not projector.is_file():
         return problem(about, f"There is no file {projector}, which mmproj in [engines.llama] names.")

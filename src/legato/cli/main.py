@@ -8,8 +8,8 @@ import typer
 
 from legato import __version__
 from legato.cli import agent, chat, doctor, serve, token
-from legato.cli.plain import complain
 from legato.errors import LegatoError
+from legato.terminal_text import complain
 
 app = typer.Typer(
     name="legato",

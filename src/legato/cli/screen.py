@@ -13,9 +13,9 @@ from rich.markdown import Markdown
 from rich.segment import Segment
 from rich.text import Text
 
-from legato.cli.keys import unseen_controls
-from legato.cli.plain import harmless
-from legato.stream import Failed, Finished, Fold, State, Terminal, ToolUse
+from legato.cli.tty import unseen_controls
+from legato.stream import Failed, Finished, ReplySnapshot, State, Terminal, ToolUse
+from legato.terminal_text import harmless
 
 FRAME = 0.05
 """Seconds between two pictures, at least; and four times what one costs, so that a slow terminal is not kept busy."""
@@ -29,7 +29,7 @@ LINE = 300
 _parse = MarkdownIt("commonmark").enable("table").parse
 
 
-class Look(Struct, frozen=True):
+class MessageLayout(Struct, frozen=True):
     """A reply at one moment. `waiting` says in words what it waits for, `lost` that the server is away."""
 
     text: str = ""
@@ -39,14 +39,14 @@ class Look(Struct, frozen=True):
     tools: tuple[ToolUse, ...] = ()
 
 
-def look_of(fold: Fold, lost: str) -> Look:
+def look_of(fold: ReplySnapshot, lost: str) -> MessageLayout:
     thinking = bool(fold.reasoning) and not fold.text
     tools = tuple(structs.replace(each) for each in fold.tools)
     if tools and tools[-1].output is None:
         waiting = f"{tools[-1].name} is running"
     else:
         waiting = "" if fold.text else words(fold.state, thinking)
-    return Look(fold.text, waiting, lost, fold.end, tools)
+    return MessageLayout(fold.text, waiting, lost, fold.end, tools)
 
 
 def use_of(tool: ToolUse) -> str:
@@ -111,7 +111,7 @@ def typed(wanted: Callable[[], bool]) -> str | None:
     return None
 
 
-class _Tail:
+class _TextTail:
     """The last lines of something, as many as the terminal has room for."""
 
     def __init__(self, whole: RenderableType, below: Iterable[str]) -> None:
@@ -154,8 +154,11 @@ class Screen:
         self._console.print(markdown(harmless(text)))
 
     def play(
-        self, look: Callable[[], Look], stop: Callable[[], None], word: Callable[[str, bool], None] = _nobody
-    ) -> Look:
+        self,
+        look: Callable[[], MessageLayout],
+        stop: Callable[[], None],
+        word: Callable[[str, bool], None] = _nobody,
+    ) -> MessageLayout:
         """Show a reply until it ends. The first Ctrl-C asks to `stop` it, the second one is passed on.
 
         `word` is told the call of a tool that waits for a person's, and whether it may run.
@@ -213,7 +216,7 @@ class _Showing:
         screen: Screen,
         console: Console,
         live: Live,
-        look: Callable[[], Look],
+        look: Callable[[], MessageLayout],
         word: Callable[[str, bool], None],
     ) -> None:
         self._screen = screen
@@ -227,7 +230,7 @@ class _Showing:
         self._lost = ""
         self._below = ("", "")
 
-    def show(self, now: Look) -> None:
+    def show(self, now: MessageLayout) -> None:
         text = harmless(now.text)
         # A reply that is told anew is short for a moment; what it says then may well be the same.
         if not text.startswith(self._above) and (now.end is not None or not self._above.startswith(text)):
@@ -244,7 +247,7 @@ class _Showing:
             self._console.print()
         below = (text[len(self._above) :], now.lost or (f"{now.waiting} …" if now.waiting else ""))
         if below != self._below:
-            self._live.update(_Tail(markdown(below[0]), [below[1]]), refresh=True)
+            self._live.update(_TextTail(markdown(below[0]), [below[1]]), refresh=True)
             self._below = below
 
     def print(self, text: str) -> None:
@@ -253,7 +256,7 @@ class _Showing:
             self._console.print(markdown(text[len(self._above) :]))
             self._above = text
 
-    def _tools(self, now: Look) -> None:
+    def _tools(self, now: MessageLayout) -> None:
         for tool in now.tools[self._told :]:
             asks = tool.asking and now.end is None and tool.call not in self._asked
             if tool.output is None and not asks:

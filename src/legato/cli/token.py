@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from legato.chat.person import EVERYTHING
+from legato.domain.user import EVERYTHING
 from legato.errors import InvalidError
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}

@@ -8,31 +8,31 @@
 It needs no server's code, and may be used by programs of others.
 """
 
-from legato.client.connection import Away, Client, Connected
-from legato.client.happenings import (
-    ConversationGone,
-    ConversationTold,
-    Happening,
-    MessageTold,
-    PeopleTold,
-    StartedOver,
-    Streamed,
-    TypingTold,
+from legato.client.connection import Client, ClientConnected, Disconnected
+from legato.client.events import (
+    ClientEvent,
+    ConversationRemoved,
+    ConversationUpdated,
+    MessageUpdated,
+    ParticipantsUpdated,
+    StreamAdvanced,
+    StreamRestarted,
+    TypingUpdated,
 )
-from legato.client.reply import Reply, Watch
+from legato.client.reply import ClientReply, ConversationSubscription
 
 __all__ = [
-    "Away",
     "Client",
-    "Connected",
-    "ConversationGone",
-    "ConversationTold",
-    "Happening",
-    "MessageTold",
-    "PeopleTold",
-    "Reply",
-    "StartedOver",
-    "Streamed",
-    "TypingTold",
-    "Watch",
+    "ClientConnected",
+    "ClientEvent",
+    "ClientReply",
+    "ConversationRemoved",
+    "ConversationSubscription",
+    "ConversationUpdated",
+    "Disconnected",
+    "MessageUpdated",
+    "ParticipantsUpdated",
+    "StreamAdvanced",
+    "StreamRestarted",
+    "TypingUpdated",
 ]

@@ -1,4 +1,4 @@
-"""The client with its socket: it connects, comes back, and says and hears what `State` decides."""
+"""The client with its socket: it connects, comes back, and says and hears what `ClientState` decides."""
 
 import asyncio
 import logging
@@ -14,16 +14,15 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from legato.client.address import socket_url
-from legato.client.dial import closing, dial, error_of, hang_up
-from legato.client.handshake import PATIENCE
+from legato.client.connect import closing, dial, error_of, hang_up
+from legato.client.heartbeat import HeartbeatTimer, backoff
 from legato.client.listeners import Listeners
-from legato.client.pulse import Heartbeat, delays
-from legato.client.reply import Reply, Watch
-from legato.client.state import State
+from legato.client.open_socket import PATIENCE
+from legato.client.reply import ClientReply, ConversationSubscription
+from legato.client.state import ClientState
 from legato.errors import InvalidError, LegatoError, UnreachableError
 from legato.protocol.messages import (
     PROTOCOL,
-    Answer,
     Approve,
     Approved,
     ClientMessage,
@@ -37,6 +36,7 @@ from legato.protocol.messages import (
     Hello,
     Regenerate,
     Send,
+    ServerAnswer,
     ServerMessage,
     Show,
     Stop,
@@ -49,16 +49,16 @@ logger = logging.getLogger(__name__)
 _decode = msgspec.json.Decoder(ServerMessage).decode
 _encode = msgspec.json.Encoder().encode
 
-T = TypeVar("T", bound=Answer | Reply)
+T = TypeVar("T", bound=ServerAnswer | ClientReply)
 
 
-class Connected(Struct, frozen=True):
+class ClientConnected(Struct, frozen=True):
     """The server is there. `again`: it was away."""
 
     again: bool
 
 
-class Away(Struct, frozen=True):
+class Disconnected(Struct, frozen=True):
     """The connection is lost, and tried again in `seconds`. Nothing that was said or heard is lost with it."""
 
     reason: str
@@ -75,7 +75,7 @@ class Client:
     It connects on entry, comes back by itself whenever the connection is lost (after 1, 2, 4 … 30 s, with jitter), goes on
     where it was, and sends again what was not acknowledged: every reply arrives whole, nothing twice and nothing missing.
 
-    `token` is a JWT. `ticket` gives a new single-use ticket for each connection. `told` hears of `Connected` and `Away`.
+    `token` is a JWT. `ticket` gives a new single-use ticket for each connection. `told` hears of `ClientConnected` and `Disconnected`.
     `pauses` are the seconds before each attempt to come back.
     """
 
@@ -85,8 +85,8 @@ class Client:
         *,
         token: str | None = None,
         ticket: Callable[[], Awaitable[str]] | None = None,
-        told: Callable[[Connected | Away], None] | None = None,
-        pauses: Callable[[], Iterator[float]] = lambda: delays(random.random),
+        told: Callable[[ClientConnected | Disconnected], None] | None = None,
+        pauses: Callable[[], Iterator[float]] = lambda: backoff(random.random),
     ) -> None:
         """:raises InvalidError: `url` is no address."""
         self.url = socket_url(url)
@@ -94,7 +94,7 @@ class Client:
         self._ticket = ticket
         self._told = told or (lambda _: None)
         self._pauses = pauses
-        self._state = State()
+        self._state = ClientState()
         self._wake = asyncio.Event()
         self._listeners = Listeners(self._state, self._wake.set)
         self._welcomed = asyncio.Event()
@@ -155,7 +155,7 @@ class Client:
         client_message_id: str | None = None,
         assistant: str | None = None,
         parent: str | None = None,
-    ) -> Reply:
+    ) -> ClientReply:
         """Send a message and return the reply that begins. Without `conversation` a new one is made.
 
         It returns when the message is stored, which may be after the connection was lost and found again.
@@ -172,13 +172,13 @@ class Client:
             )
         )
 
-    async def regenerate(self, conversation: str, message: str) -> Reply:
+    async def regenerate(self, conversation: str, message: str) -> ClientReply:
         """Another reply in place of `message`."""
         return await self._begin(
             Regenerate(conversation=conversation, message=message, client_message_id=secrets.token_hex(16))
         )
 
-    async def edit(self, conversation: str, message: str, text: str) -> Reply:
+    async def edit(self, conversation: str, message: str, text: str) -> ClientReply:
         """Another wording in place of `message`, and the reply to it."""
         return await self._begin(
             Edit(
@@ -231,7 +231,7 @@ class Client:
         self._state.typing(conversation, typing)
         self._wake.set()
 
-    async def follow(self, conversation: str) -> Watch:
+    async def follow(self, conversation: str) -> ConversationSubscription:
         """Watch a conversation. It returns when all of it is there.
 
         :raises NotFoundError: there is none of that name, or it is not ours.
@@ -251,8 +251,8 @@ class Client:
         watch.begin()
         return watch
 
-    async def _begin(self, command: Send | Edit | Regenerate) -> Reply:
-        return await self._ask(command, Reply)
+    async def _begin(self, command: Send | Edit | Regenerate) -> ClientReply:
+        return await self._ask(command, ClientReply)
 
     async def _ask(self, command: ClientMessage, expected: type[T]) -> T:
         self._check(command)
@@ -308,7 +308,7 @@ class Client:
 
     async def _return(self, reason: str, pauses: Iterator[float]) -> ClientConnection:
         for pause in pauses:
-            self._told(Away(reason, pause))
+            self._told(Disconnected(reason, pause))
             await asyncio.sleep(pause)
             try:
                 return await self._connect()
@@ -351,7 +351,7 @@ class Client:
 
     async def _hear(self, socket: ClientConnection) -> str:
         now = asyncio.get_running_loop().time
-        pulse = Heartbeat(now())
+        pulse = HeartbeatTimer(now())
         while True:
             try:
                 async with asyncio.timeout(pulse.wait(now())):
@@ -379,9 +379,9 @@ class Client:
                 self._listeners.tell(happening)
             self._wake.set()
             if self._state.welcomed is not None and not self._welcomed.is_set():
-                pulse = Heartbeat(now(), self._state.welcomed.heartbeat)
+                pulse = HeartbeatTimer(now(), self._state.welcomed.heartbeat)
                 self._welcomed.set()
-                self._told(Connected(self._been_here))
+                self._told(ClientConnected(self._been_here))
                 self._been_here = True
             if self._state.unwell is not None:
                 return self._state.unwell

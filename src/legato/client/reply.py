@@ -4,16 +4,16 @@ import asyncio
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
-from legato.client.happenings import Happening, StartedOver, Streamed
-from legato.client.inbox import Inbox
-from legato.client.state import Followed
-from legato.client.stream import Stream
+from legato.client.event_queue import EventQueue
+from legato.client.events import ClientEvent, StreamAdvanced, StreamRestarted
+from legato.client.state import FollowedConversation
+from legato.client.stream import StreamState
 from legato.errors import LegatoError
 from legato.protocol.messages import ConversationView, MessageView, PersonView
 from legato.stream import (
     Event,
-    Fold,
     Reasoning,
+    ReplySnapshot,
     State,
     Terminal,
     Text,
@@ -23,20 +23,20 @@ from legato.stream import (
 )
 
 
-class Reply:
+class ClientReply:
     """A reply, from its first word to its end, across any number of lost connections.
 
-    `async for` gives its events from the beginning: `Text`, `Reasoning`, `State` …, the terminal one last. `StartedOver`
+    `async for` gives its events from the beginning: `Text`, `Reasoning`, `State` …, the terminal one last. `StreamRestarted`
     among them (and `Rewound`) says that what was given does not count; `text` is always right.
     """
 
     def __init__(
-        self, stream: Stream, conversation: str, question: str | None = None, duplicate: bool = False
+        self, stream: StreamState, conversation: str, question: str | None = None, duplicate: bool = False
     ) -> None:
         self._stream = stream
         self._ended = asyncio.Event()
         self._error: LegatoError | None = None
-        self._readers: list[Inbox[Event | StartedOver]] = []
+        self._readers: list[EventQueue[Event | StreamRestarted]] = []
         self.conversation = conversation
         self.question = question
         self.duplicate = duplicate
@@ -49,7 +49,7 @@ class Reply:
         return self._stream.id
 
     @property
-    def fold(self) -> Fold:
+    def fold(self) -> ReplySnapshot:
         """All that it says so far."""
         return self._stream.fold
 
@@ -82,8 +82,8 @@ class Reply:
             raise self._error or LegatoError("The client was closed before the reply was whole.")
         return self._stream.end
 
-    def __aiter__(self) -> Inbox[Event | StartedOver]:
-        reader: Inbox[Event | StartedOver] = Inbox()
+    def __aiter__(self) -> EventQueue[Event | StreamRestarted]:
+        reader: EventQueue[Event | StreamRestarted] = EventQueue()
         for event in _so_far(self._stream.fold):
             reader.put(event)
         if self._stream.end is not None:
@@ -94,9 +94,9 @@ class Reply:
             self._readers.append(reader)
         return reader
 
-    def told(self, happening: Streamed | StartedOver) -> None:
+    def told(self, happening: StreamAdvanced | StreamRestarted) -> None:
         """Hand on what the connection heard."""
-        events = happening.events if isinstance(happening, Streamed) else [happening]
+        events = happening.events if isinstance(happening, StreamAdvanced) else [happening]
         for reader in self._readers:
             for event in events:
                 reader.put(event)
@@ -112,21 +112,21 @@ class Reply:
         self._readers.clear()
 
 
-class Watch:
+class ConversationSubscription:
     """A conversation that is followed. `async for` gives what happens in it, from now on; `messages` is all of it."""
 
     def __init__(
         self,
-        followed: Followed,
-        streams: dict[str, Stream],
-        reply: Callable[[Stream, str], Reply],
-        leave: Callable[["Watch"], None],
+        followed: FollowedConversation,
+        streams: dict[str, StreamState],
+        reply: Callable[[StreamState, str], ClientReply],
+        leave: Callable[["ConversationSubscription"], None],
     ) -> None:
         self._followed = followed
         self._streams = streams
         self._reply = reply
         self._leave = leave
-        self._inbox: Inbox[Happening] = Inbox()
+        self._inbox: EventQueue[ClientEvent] = EventQueue()
         self._begun = False
         self.id = followed.id
 
@@ -153,7 +153,7 @@ class Watch:
         stream = self._streams.get(message.id)
         return stream.fold.text if message.status == "streaming" and stream is not None else message.text
 
-    def reply(self, message: MessageView) -> Reply | None:
+    def reply(self, message: MessageView) -> ClientReply | None:
         """The reply that this message is being written as; None where it is whole."""
         stream = self._streams.get(message.id)
         if message.status != "streaming" or stream is None:
@@ -171,10 +171,10 @@ class Watch:
             at = message.parent
         return branch[::-1]
 
-    def __aiter__(self) -> Inbox[Happening]:
+    def __aiter__(self) -> EventQueue[ClientEvent]:
         return self._inbox
 
-    def told(self, happening: Happening) -> None:
+    def told(self, happening: ClientEvent) -> None:
         """Hand on what the connection heard."""
         if self._begun:
             self._inbox.put(happening)
@@ -188,7 +188,7 @@ class Watch:
         self._inbox.close()
         self._leave(self)
 
-    async def __aenter__(self) -> "Watch":
+    async def __aenter__(self) -> "ConversationSubscription":
         return self
 
     async def __aexit__(
@@ -197,7 +197,7 @@ class Watch:
         self.close()
 
 
-def _so_far(fold: Fold) -> Iterator[Event]:
+def _so_far(fold: ReplySnapshot) -> Iterator[Event]:
     """What a reply says up to now, in as few events as that takes: each tool where it stands in the text."""
     if fold.state is not None:
         yield fold.state

@@ -6,7 +6,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection
 
 
-class Socket(ClientConnection):
+class ClientSocket(ClientConnection):
     """What `websockets` makes of a connection, with asyncio's transport kept from failing.
 
     A peer that ends the connection while there is something to write leaves a transport of asyncio (not of uvloop) that
@@ -15,10 +15,10 @@ class Socket(ClientConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self.transport = _Lost(self.transport)
+        self.transport = _LostTransport(self.transport)
 
 
-class _Lost(asyncio.Transport):
+class _LostTransport(asyncio.Transport):
     """The transport of a lost connection: it knows what it knew, and nothing that is asked of it does anything."""
 
     def __init__(self, transport: asyncio.Transport) -> None:

@@ -11,22 +11,21 @@ from typing import assert_never
 import msgspec
 from msgspec import Struct, field
 
-from legato.client.happenings import (
-    Answered,
-    Complained,
-    ConversationGone,
-    ConversationTold,
-    Happening,
-    MessageTold,
-    PeopleTold,
-    StartedOver,
-    Streamed,
-    TypingTold,
+from legato.client.events import (
+    ClientEvent,
+    ConversationRemoved,
+    ConversationUpdated,
+    ErrorReceived,
+    MessageUpdated,
+    ParticipantsUpdated,
+    RequestAnswered,
+    StreamAdvanced,
+    StreamRestarted,
+    TypingUpdated,
 )
-from legato.client.stream import Fit, Stream
+from legato.client.stream import DeltaFit, StreamState
 from legato.protocol.messages import (
     Ack,
-    Answer,
     Approved,
     ClientMessage,
     CommandAnswer,
@@ -47,6 +46,7 @@ from legato.protocol.messages import (
     Pong,
     ResetStream,
     Send,
+    ServerAnswer,
     ServerMessage,
     Stopped,
     Typing,
@@ -64,7 +64,7 @@ GONE = frozenset({"not_found", "forbidden", "invalid"})
 """Answers to `follow` that will not be other ones later."""
 
 
-class Followed(Struct):
+class FollowedConversation(Struct):
     """A conversation that is followed.
 
     `asked` is the id of the `follow` that is not answered yet, `answer` its answer while more of it is to come. `whole`
@@ -86,7 +86,7 @@ class Followed(Struct):
         return self.seen if self.whole else 0
 
 
-class State:
+class ClientState:
     """What is known of the server, and what is still to be said to it.
 
     `unwell` says why this connection is of no use although it stands: another one should be made.
@@ -95,19 +95,19 @@ class State:
     def __init__(self) -> None:
         self.unwell: str | None = None
         self.welcomed: Welcome | None = None
-        self.conversations: dict[str, Followed] = {}
-        self.streams: dict[str, Stream] = {}
+        self.conversations: dict[str, FollowedConversation] = {}
+        self.streams: dict[str, StreamState] = {}
         self._pending: dict[str, ClientMessage] = {}
         self._ids = count(1)
         self._outgoing: list[ClientMessage] = []
-        self._happened: list[Happening] = []
+        self._happened: list[ClientEvent] = []
 
     def outgoing(self) -> list[ClientMessage]:
         """What is to be sent now, in this order; asking for it is sending it."""
         taken, self._outgoing = self._outgoing, []
         return taken
 
-    def happened(self) -> list[Happening]:
+    def happened(self) -> list[ClientEvent]:
         """What is new since this was asked last."""
         taken, self._happened = self._happened, []
         return taken
@@ -123,7 +123,7 @@ class State:
 
     def follow(self, conversation: str) -> str:
         """Follow a conversation from now on, however often the connection is lost. Returns the id of the command."""
-        followed = self.conversations.setdefault(conversation, Followed(conversation))
+        followed = self.conversations.setdefault(conversation, FollowedConversation(conversation))
         if followed.asked is None:
             followed.asked = self.ask(self._follow(followed))
         return followed.asked
@@ -167,11 +167,11 @@ class State:
             case People(conversation=conversation, people=people):
                 if (followed := self.conversations.get(conversation)) is not None:
                     followed.people = people
-                    self._happened.append(PeopleTold(conversation, people))
+                    self._happened.append(ParticipantsUpdated(conversation, people))
             case TypingNow(conversation=conversation):
                 if conversation in self.conversations:
                     self._happened.append(
-                        TypingTold(conversation, message.user, message.name, message.typing)
+                        TypingUpdated(conversation, message.user, message.name, message.typing)
                     )
             case Stopped() | Unfollowed() | CommandAnswer() | Approved() | Pong():
                 self._answered(message)
@@ -211,7 +211,7 @@ class State:
             if followed.asked is not None:
                 self._pending[followed.asked] = self._follow(followed)
 
-    def _follow(self, followed: Followed) -> Follow:
+    def _follow(self, followed: FollowedConversation) -> Follow:
         positions = [
             where
             for stream in self.streams.values()
@@ -245,7 +245,7 @@ class State:
         if ack.conversation not in self.conversations:
             # A conversation that this send made has no past that could be missing.
             new = isinstance(command, Send) and command.conversation is None and not ack.duplicate
-            self.conversations[ack.conversation] = Followed(ack.conversation, whole=new)
+            self.conversations[ack.conversation] = FollowedConversation(ack.conversation, whole=new)
         self._stream(ack.reply, ack.conversation)
         self._answered(ack)
         known = self.conversations[ack.conversation].messages.get(ack.reply)
@@ -256,7 +256,7 @@ class State:
         followed = self.conversations.get(view.id)
         if followed is not None and (followed.view is None or followed.view.revision <= view.revision):
             followed.view = view
-            self._happened.append(ConversationTold(view))
+            self._happened.append(ConversationUpdated(view))
 
     def _message(self, message: MessageView) -> None:
         followed = self.conversations.get(message.conversation)
@@ -272,7 +272,7 @@ class State:
             self._stream(message.id, message.conversation)
         self._complete(message)
         if followed is not None:
-            self._happened.append(MessageTold(message))
+            self._happened.append(MessageUpdated(message))
 
     def _complete(self, message: MessageView) -> None:
         """A message that is no longer written says all there is of its stream."""
@@ -281,21 +281,21 @@ class State:
             return
         anew, events = stream.complete(message)
         if anew:
-            self._happened.append(StartedOver(stream.id))
-        self._happened.append(Streamed(stream.id, events))
+            self._happened.append(StreamRestarted(stream.id))
+        self._happened.append(StreamAdvanced(stream.id, events))
 
     def _delta(self, delta: Delta) -> None:
         stream = self._stream(delta.stream, None)
         fit = stream.fit(delta)
-        if fit is Fit.GAP:
+        if fit is DeltaFit.GAP:
             self._distrust(stream)
             return
-        if fit is Fit.ANEW:
-            self._happened.append(StartedOver(stream.id))
+        if fit is DeltaFit.ANEW:
+            self._happened.append(StreamRestarted(stream.id))
         if events := stream.take(delta):
-            self._happened.append(Streamed(stream.id, events))
+            self._happened.append(StreamAdvanced(stream.id, events))
 
-    def _distrust(self, stream: Stream) -> None:
+    def _distrust(self, stream: StreamState) -> None:
         """Something is missing: ask for it from where we stand. Where that was asked in vain, ask for all of it."""
         followed = self.conversations.get(stream.conversation or "")
         if followed is None or followed.asked is not None:
@@ -315,7 +315,7 @@ class State:
 
     def _refused(self, error: Error) -> None:
         if error.re is None or error.re not in self._pending:
-            self._happened.append(Complained(error))
+            self._happened.append(ErrorReceived(error))
             return
         command = self._pending[error.re]
         followed = self.conversations.get(command.conversation) if isinstance(command, Follow) else None
@@ -330,18 +330,18 @@ class State:
         for stream in [each for each in self.streams.values() if each.conversation == conversation]:
             self._end(stream, message)
         if self._forget(conversation):
-            self._happened.append(ConversationGone(conversation))
+            self._happened.append(ConversationRemoved(conversation))
 
-    def _end(self, stream: Stream, message: str) -> None:
+    def _end(self, stream: StreamState, message: str) -> None:
         if stream.end is None:
             stream.end = Failed("gone", message)
             stream.fold.apply(stream.end)
-            self._happened.append(Streamed(stream.id, [stream.end]))
+            self._happened.append(StreamAdvanced(stream.id, [stream.end]))
 
-    def _forget_stream(self, stream: Stream) -> None:
+    def _forget_stream(self, stream: StreamState) -> None:
         if stream.offset:
             stream.forget()
-            self._happened.append(StartedOver(stream.id))
+            self._happened.append(StreamRestarted(stream.id))
 
     def _forget(self, conversation: str) -> bool:
         followed = self.conversations.pop(conversation, None)
@@ -353,18 +353,18 @@ class State:
             del self.streams[stream.id]
         return True
 
-    def _stream(self, stream: str, conversation: str | None) -> Stream:
+    def _stream(self, stream: str, conversation: str | None) -> StreamState:
         found = self.streams.get(stream)
         if found is None:
-            found = self.streams[stream] = Stream(stream, conversation)
+            found = self.streams[stream] = StreamState(stream, conversation)
         elif found.conversation is None:
             found.conversation = conversation
         return found
 
-    def _answered(self, answer: Answer) -> None:
+    def _answered(self, answer: ServerAnswer) -> None:
         if answer.re is not None and answer.re in self._pending:
             del self._pending[answer.re]
-            self._happened.append(Answered(answer.re, answer))
+            self._happened.append(RequestAnswered(answer.re, answer))
 
 
 def _of(command: ClientMessage) -> str | None:

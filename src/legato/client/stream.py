@@ -4,10 +4,10 @@ from enum import Enum
 from typing import assert_never
 
 from legato.protocol.messages import Delta, MessageView, Where
-from legato.stream import Event, Failed, Finished, Fold, Reasoning, Terminal, Text
+from legato.stream import Event, Failed, Finished, Reasoning, ReplySnapshot, Terminal, Text
 
 
-class Fit(Enum):
+class DeltaFit(Enum):
     """How a delta fits to what a client has: it is the next one, it begins anew, it is nothing new, or something is missing."""
 
     NEXT = "next"
@@ -16,7 +16,7 @@ class Fit(Enum):
     GAP = "gap"
 
 
-class Stream:
+class StreamState:
     """One reply, as far as it was told. `fold` is what it says; `end` is there once it is whole."""
 
     __slots__ = ("conversation", "distrusted", "end", "epoch", "fold", "id", "offset")
@@ -24,7 +24,7 @@ class Stream:
     def __init__(self, id: str, conversation: str | None) -> None:  # noqa: A002
         self.id = id
         self.conversation = conversation
-        self.fold = Fold()
+        self.fold = ReplySnapshot()
         self.epoch: str | None = None
         self.offset = 0
         self.end: Terminal | None = None
@@ -37,25 +37,25 @@ class Stream:
             return None
         return Where(self.id, self.epoch, self.offset)
 
-    def fit(self, delta: Delta) -> Fit:
+    def fit(self, delta: Delta) -> DeltaFit:
         if self.end is not None:
-            return Fit.KNOWN
+            return DeltaFit.KNOWN
         if delta.from_ == 0:
-            return Fit.NEXT if self.offset == 0 else Fit.ANEW
+            return DeltaFit.NEXT if self.offset == 0 else DeltaFit.ANEW
         if delta.epoch != self.epoch or delta.from_ > self.offset:
-            return Fit.GAP
+            return DeltaFit.GAP
         if delta.to <= self.offset:
-            return Fit.KNOWN
-        return Fit.NEXT if delta.from_ == self.offset else Fit.GAP
+            return DeltaFit.KNOWN
+        return DeltaFit.NEXT if delta.from_ == self.offset else DeltaFit.GAP
 
     def take(self, delta: Delta) -> list[Event]:
         """Add a delta that fits, and return the events that are new."""
         match self.fit(delta):
-            case Fit.KNOWN | Fit.GAP:
+            case DeltaFit.KNOWN | DeltaFit.GAP:
                 return []
-            case Fit.ANEW:
+            case DeltaFit.ANEW:
                 self.forget()
-            case Fit.NEXT:
+            case DeltaFit.NEXT:
                 pass
             case never:
                 assert_never(never)
@@ -67,7 +67,7 @@ class Stream:
 
     def forget(self) -> None:
         """Have nothing of it."""
-        self.fold = Fold()
+        self.fold = ReplySnapshot()
         self.epoch, self.offset = None, 0
 
     def complete(self, message: MessageView) -> tuple[bool, list[Event]]:

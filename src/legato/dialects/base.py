@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from legato.stream import Batch, Encoding, Log
+from legato.stream import Batch, BatchEncoder, Log
 
 
 class Socket(Protocol):
@@ -64,7 +64,7 @@ class Session(Protocol):
 
 
 @runtime_checkable
-class Forgiving(Protocol):
+class BinarySession(Protocol):
     """A session that answers a binary message with an error. The socket of any other one is closed for it."""
 
     def binary(self) -> None:
@@ -83,7 +83,7 @@ class Handshake(Struct, frozen=True):
     client: str
 
 
-class Door(Struct, frozen=True):
+class Endpoint(Struct, frozen=True):
     """A path that takes WebSockets: `/ws/conversations/{id}` binds `params["id"]`.
 
     `open` is called once the handshake is accepted and makes the session. `subprotocols` are those it speaks; a client
@@ -99,7 +99,7 @@ class Door(Struct, frozen=True):
 
 
 @lru_cache(maxsize=64)
-def framed(encoding: Encoding, frame: Callable[[bytes], bytes]) -> Encoding:
+def framed(encoding: BatchEncoder, frame: Callable[[bytes], bytes]) -> BatchEncoder:
     """`encoding` as a socket's `write` takes it. The same two give the same object, so a batch is encoded once."""
 
     def encode(log: Log, batch: Batch) -> bytes:

@@ -11,18 +11,18 @@ from typing import ClassVar
 import msgspec
 from msgspec import Struct, field
 
-from legato.chat.commands import Answered, typed
-from legato.chat.ingress import Submission
-from legato.chat.person import Person
+from legato.chat.commands import CommandResult, typed
 from legato.dialects.base import Handshake, Socket
-from legato.dialects.views import message_view, timestamp
-from legato.dialects.visit import Dialect, Frame, Visit, encode, id_in, unknown
-from legato.dialects.watching import Change, Watching
+from legato.dialects.conversation_watcher import Change, ConversationWatcher
+from legato.dialects.serializers import message_view, timestamp
+from legato.dialects.session import Dialect, DialectSession, Frame, encode, id_in, unknown
+from legato.domain.message import AudioPart, ImagePart, TextPart
+from legato.domain.user import User
+from legato.domain.validation import Submission
 from legato.errors import InvalidError, LegatoError, NotFoundError
-from legato.message import AudioPart, ImagePart, TextPart
-from legato.protocol.close import CloseCode
+from legato.protocol.close_codes import CloseCode
 from legato.protocol.messages import MessageView
-from legato.storage.base import Begun, Message
+from legato.storage.base import Message, TurnStarted
 from legato.stream import Batch, Failed, Log, Position, Reset, Text, resume
 
 HOLD_SECONDS = 1.0
@@ -34,7 +34,7 @@ REMEMBERED = 100
 GONE = "This conversation was deleted, or you are no longer in it."
 
 
-class Chunk(Struct, frozen=True, tag_field="type", tag="chunk"):
+class ChunkFrame(Struct, frozen=True, tag_field="type", tag="chunk"):
     """`from` and `to` are offsets of the stream, good for the incarnation of it that `epoch` names."""
 
     message: str = field(name="messageId")
@@ -44,49 +44,51 @@ class Chunk(Struct, frozen=True, tag_field="type", tag="chunk"):
     epoch: str
 
 
-class Done(Struct, frozen=True, tag_field="type", tag="done"):
+class DoneFrame(Struct, frozen=True, tag_field="type", tag="done"):
     id: str = field(name="messageId")
     message: MessageView
 
 
-class Error(Struct, frozen=True, tag_field="type", tag="error", omit_defaults=True):
+class ChunksError(Struct, frozen=True, tag_field="type", tag="error", omit_defaults=True):
     error: str
     message: str | None = field(default=None, name="messageId")
 
 
-class Pong(Struct, frozen=True, tag_field="type", tag="pong"):
+class ChunksPong(Struct, frozen=True, tag_field="type", tag="pong"):
     timestamp: str
 
 
-class ChunksDialect(Dialect["ChunksVisit"]):
+class ChunksDialect(Dialect["ChunksSession"]):
     path: ClassVar[str] = "/ws/conversations/{conversation:path}"
 
-    def visit(self, handshake: Handshake, socket: Socket) -> "ChunksVisit":
-        return ChunksVisit(self, handshake, socket)
+    def visit(self, handshake: Handshake, socket: Socket) -> "ChunksSession":
+        return ChunksSession(self, handshake, socket)
 
     def frames(self, log: Log, batch: Batch) -> list[bytes]:
         text = "".join([event.text for event in batch.events if isinstance(event, Text)])
-        said = [encode(Chunk(log.stream, text, batch.first, batch.next, log.epoch))] if text else []
+        said = [encode(ChunkFrame(log.stream, text, batch.first, batch.next, log.epoch))] if text else []
         said += [
-            encode(Error(event.message, log.stream)) for event in batch.events if isinstance(event, Failed)
+            encode(ChunksError(event.message, log.stream))
+            for event in batch.events
+            if isinstance(event, Failed)
         ]
         return said
 
 
-class ChunksVisit(Visit):
+class ChunksSession(DialectSession):
     """`conversation` is the one in the path: a socket never leaves it."""
 
     def __init__(self, dialect: ChunksDialect, handshake: Handshake, socket: Socket) -> None:
         super().__init__(dialect, handshake, socket)
         self.conversation = handshake.params["conversation"]
-        self.room = Room(self, dialect)
+        self.room = ChunksSubscription(self, dialect)
         self._mine: deque[str] = deque(maxlen=REMEMBERED)
         self._hold: asyncio.TimerHandle | None = None
 
-    def complaint(self, message: str) -> bytes:
-        return encode(Error(message))
+    def encode_error(self, message: str) -> bytes:
+        return encode(ChunksError(message))
 
-    async def arrived(self, person: Person) -> None:
+    async def on_authenticated(self, person: User) -> None:
         await self.enter(self.conversation)
         if self.gone:
             return
@@ -95,11 +97,11 @@ class ChunksVisit(Visit):
             self.room.hold(running)
             self._hold = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._tell_held)
 
-    def turned_away(self, error: LegatoError) -> None:
+    def on_rejected(self, error: LegatoError) -> None:
         wrong = isinstance(error, InvalidError)
         self.refuse(error.message, CloseCode.BAD_REQUEST if wrong else CloseCode.FORBIDDEN)
 
-    async def take(self, person: Person, kind: str, frame: Frame) -> None:
+    async def take(self, person: User, kind: str, frame: Frame) -> None:
         match kind:
             case "message":
                 self._tell_held()
@@ -107,7 +109,7 @@ class ChunksVisit(Visit):
             case "resume":
                 await self._resume(person, frame)
             case "ping":
-                self.send(encode(Pong(timestamp(self.host.now()))))
+                self.send(encode(ChunksPong(timestamp(self.host.now()))))
             case _:
                 raise unknown(kind)
 
@@ -130,13 +132,13 @@ class ChunksVisit(Visit):
         self._decided()
         self.room.release()
 
-    async def _say(self, person: Person, frame: Frame) -> None:
+    async def _say(self, person: User, frame: Frame) -> None:
         submission = submission_of(self.conversation, frame)
         if (text := typed(submission.text, submission.parts)) is not None:
             await self._obey(person, text, submission.client_message_id)
             return
 
-        def acknowledged(begun: Begun) -> None:
+        def acknowledged(begun: TurnStarted) -> None:
             if not begun.duplicate:
                 self._mine.append(begun.reply.id)
 
@@ -144,14 +146,14 @@ class ChunksVisit(Visit):
         if begun.duplicate:
             await self._tell_duplicate(person, begun.reply.id)
 
-    async def _tell_duplicate(self, person: Person, reply: str) -> None:
+    async def _tell_duplicate(self, person: User, reply: str) -> None:
         """Whoever sent it first may have been somebody else, and then all of the reply may have been told here by now."""
         room = self.room
         if not room.looks_at(reply) and (reply in self._mine or reply not in room.told):
             await self._tell(person, reply, None)
         self._mine.append(reply)
 
-    async def _obey(self, person: Person, text: str, key: str | None) -> None:
+    async def _obey(self, person: User, text: str, key: str | None) -> None:
         answered = await self.command(text, self.conversation, key)
         if answered.begun is not None:
             # The reply that it began is the answer.
@@ -159,10 +161,10 @@ class ChunksVisit(Visit):
             return
         now = timestamp(self.host.now())
         message = command_message(self.host.new_id(), self.conversation, answered, now)
-        self.send(encode(Chunk(message.id, message.text, 0, 1, "")))
-        self.send(encode(Done(message.id, message)))
+        self.send(encode(ChunkFrame(message.id, message.text, 0, 1, "")))
+        self.send(encode(DoneFrame(message.id, message)))
 
-    async def _resume(self, person: Person, frame: Frame) -> None:
+    async def _resume(self, person: User, frame: Frame) -> None:
         named = id_in(frame, "conversationId", "conversation_id")
         if named is not None and named != self.conversation:
             raise InvalidError("This socket is in another conversation. Connect to the one you mean.")
@@ -178,7 +180,7 @@ class ChunksVisit(Visit):
         finally:
             self._tell_held()
 
-    async def _tell(self, person: Person, reply: str, where: Frame | None) -> None:
+    async def _tell(self, person: User, reply: str, where: Frame | None) -> None:
         """Tell a reply of this conversation again, and its end.
 
         :raises NotFoundError: there is no such reply in it. :raises InvalidError: the position is none.
@@ -194,21 +196,21 @@ class ChunksVisit(Visit):
         if not self.gone:
             if offset is None:
                 offset = 0
-                self.send(encode(Chunk(log.stream, "", 0, 0, log.epoch)))
+                self.send(encode(ChunkFrame(log.stream, "", 0, 0, log.epoch)))
             self.room.watch(log, offset)
             message = tree.messages.get(reply)
             if message is not None and message.status != "streaming":
                 self.room.asked(message)
 
 
-class Room(Watching):
+class ChunksSubscription(ConversationWatcher):
     """The conversation of a socket. `told` are the replies whose end was told here lately.
 
     A reply that is held is not told yet, its end neither: told first, a client that then resumes it would have a `done`
     with half of the text before it.
     """
 
-    def __init__(self, visit: ChunksVisit, dialect: ChunksDialect) -> None:
+    def __init__(self, visit: ChunksSession, dialect: ChunksDialect) -> None:
         super().__init__()
         self._visit = visit
         self._dialect = dialect
@@ -268,7 +270,7 @@ class Room(Watching):
         self._watched.discard(message.id)
         self.told.append(message.id)
         if message.status != "interrupted" or message.id in self._asked:
-            self._visit.send(encode(Done(message.id, message_view(message))))
+            self._visit.send(encode(DoneFrame(message.id, message_view(message))))
         self._asked.discard(message.id)
 
 
@@ -287,7 +289,7 @@ def submission_of(conversation: str, frame: Frame) -> Submission:
     return Submission(id_in(frame, "client_message_id"), conversation, text or "", tuple(parts))
 
 
-def command_message(id_: str, conversation: str, answered: Answered, now: str) -> MessageView:
+def command_message(id_: str, conversation: str, answered: CommandResult, now: str) -> MessageView:
     """What the server says to a command, as a message that is not stored."""
     text = answered.text
     return MessageView(

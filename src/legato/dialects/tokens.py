@@ -9,12 +9,22 @@ from typing import ClassVar
 from msgspec import Struct
 
 from legato.chat.commands import is_command
-from legato.chat.ingress import Submission
-from legato.chat.person import Person
 from legato.dialects.base import Handshake, Socket
-from legato.dialects.line import Line
-from legato.dialects.visit import Dialect, Frame, Host, Stamp, Visit, encode, id_in, text_in, unknown
-from legato.dialects.watching import Ear
+from legato.dialects.conversation_watcher import NullWatcher
+from legato.dialects.reply_queue import ReplyQueue
+from legato.dialects.session import (
+    Dialect,
+    DialectContext,
+    DialectSession,
+    Frame,
+    TimestampFormatter,
+    encode,
+    id_in,
+    text_in,
+    unknown,
+)
+from legato.domain.user import User
+from legato.domain.validation import Submission
 from legato.errors import LegatoError
 from legato.storage.base import Message
 from legato.stream import Batch, Event, Failed, Log, Text, ToolAsked, ToolFinished, ToolStarted
@@ -22,67 +32,67 @@ from legato.stream import Batch, Event, Failed, Log, Text, ToolAsked, ToolFinish
 DELETED = "This conversation was deleted, or you are no longer in it. Your next message begins a new one."
 
 
-class Out(Struct, frozen=True, tag_field="type"):
+class TokensFrame(Struct, frozen=True, tag_field="type"):
     timestamp: str
 
 
-class Connected(Out, frozen=True, tag="connected"):
+class TokensConnected(TokensFrame, frozen=True, tag="connected"):
     client_id: str
 
 
-class Token(Out, frozen=True, tag="token"):
+class TokensToken(TokensFrame, frozen=True, tag="token"):
     content: str
 
 
-class ToolStart(Out, frozen=True, tag="tool_start"):
+class TokensToolStart(TokensFrame, frozen=True, tag="tool_start"):
     tool_name: str
     input: str
 
 
-class ToolEnd(Out, frozen=True, tag="tool_end"):
+class TokensToolEnd(TokensFrame, frozen=True, tag="tool_end"):
     tool_name: str
     output: str
 
 
-class Complete(Out, frozen=True, tag="complete"):
+class TokensComplete(TokensFrame, frozen=True, tag="complete"):
     conversation_id: str | None
 
 
-class Error(Out, frozen=True, tag="error"):
+class TokensError(TokensFrame, frozen=True, tag="error"):
     message: str
 
 
-class Pong(Out, frozen=True, tag="pong"):
+class TokensPong(TokensFrame, frozen=True, tag="pong"):
     pass
 
 
-class TokensDialect(Dialect["TokensVisit"]):
+class TokensDialect(Dialect["TokensSession"]):
     path: ClassVar[str] = "/ws/chat"
     apart: ClassVar[int] = 64
 
-    def __init__(self, host: Host, assistant: str = "default") -> None:
+    def __init__(self, host: DialectContext, assistant: str = "default") -> None:
         super().__init__(host, assistant)
-        self.stamp = Stamp(host.now)
+        self.stamp = TimestampFormatter(host.now)
 
-    def visit(self, handshake: Handshake, socket: Socket) -> "TokensVisit":
-        return TokensVisit(self, handshake, socket)
+    def visit(self, handshake: Handshake, socket: Socket) -> "TokensSession":
+        return TokensSession(self, handshake, socket)
 
     def frames(self, log: Log, batch: Batch) -> list[bytes]:
         events = batch.events
         if len(events) == 1 and type(events[0]) is Text:
-            return [encode(Token(self.stamp(), events[0].text))]
+            return [encode(TokensToken(self.stamp(), events[0].text))]
         return [encode(frame) for event in events if (frame := self._frame(log, event)) is not None]
 
-    def _frame(self, log: Log, event: Event) -> Out | None:
+    def _frame(self, log: Log, event: Event) -> TokensFrame | None:
         match event:
             case Text():
-                return Token(self.stamp(), event.text)
+                return TokensToken(self.stamp(), event.text)
             case ToolAsked() | ToolStarted() if _first(log, event.call) == event:
-                return ToolStart(self.stamp(), event.name, event.arguments)
+                return TokensToolStart(self.stamp(), event.name, event.arguments)
             case ToolFinished():
-                return ToolEnd(self.stamp(), _first(log, event.call).name, event.output)
+                return TokensToolEnd(self.stamp(), _first(log, event.call).name, event.output)
             case Failed():
-                return Error(self.stamp(), event.message)
+                return TokensError(self.stamp(), event.message)
             case _:
                 return None
 
@@ -95,24 +105,24 @@ def _first(log: Log, call: str) -> ToolAsked | ToolStarted:
     return ToolStarted(call, "", "")
 
 
-class TokensVisit(Visit):
+class TokensSession(DialectSession):
     """`here` is the conversation it is in: the last one it named, or was given."""
 
     def __init__(self, dialect: TokensDialect, handshake: Handshake, socket: Socket) -> None:
         super().__init__(dialect, handshake, socket)
         self._stamp = dialect.stamp
         self.here: str | None = None
-        self.rooms: dict[str, Room] = {}
-        self.line = Line(socket, lambda log, ended: dialect.viewer(log, socket, ended))
+        self.rooms: dict[str, TokensSubscription] = {}
+        self.line = ReplyQueue(socket, lambda log, ended: dialect.viewer(log, socket, ended))
 
-    def complaint(self, message: str) -> bytes:
-        return encode(Error(self._stamp(), message))
+    def encode_error(self, message: str) -> bytes:
+        return encode(TokensError(self._stamp(), message))
 
     def complete(self, conversation: str | None) -> bytes:
-        return encode(Complete(self._stamp(), conversation))
+        return encode(TokensComplete(self._stamp(), conversation))
 
-    async def arrived(self, person: Person) -> None:
-        self.send(encode(Connected(self._stamp(), self.host.new_id())))
+    async def on_authenticated(self, person: User) -> None:
+        self.send(encode(TokensConnected(self._stamp(), self.host.new_id())))
         named = id_in(dict(self.handshake.query), "conversation_id")
         if named is not None:
             await self._go(named)
@@ -120,12 +130,12 @@ class TokensVisit(Visit):
                 for log in self.service.logs(named):
                     room.on_stream(log)
 
-    async def take(self, person: Person, kind: str, frame: Frame) -> None:
+    async def take(self, person: User, kind: str, frame: Frame) -> None:
         match kind:
             case "message":
                 await self._hear(person, frame)
             case "ping":
-                self.send(encode(Pong(self._stamp())))
+                self.send(encode(TokensPong(self._stamp())))
             case _:
                 raise unknown(kind)
 
@@ -137,7 +147,7 @@ class TokensVisit(Visit):
         for room in list(self.rooms.values()):
             room.leave()
 
-    async def _hear(self, person: Person, frame: Frame) -> None:
+    async def _hear(self, person: User, frame: Frame) -> None:
         """What is wrong with a message is said in its turn, for it is the answer to it."""
         try:
             text = text_in(frame, "message")
@@ -150,7 +160,7 @@ class TokensVisit(Visit):
             else:
                 await self._say(person, text, key)
         except LegatoError as error:
-            self.line.say(self.complaint(error.message))
+            self.line.say(self.encode_error(error.message))
 
     async def _go(self, conversation: str) -> None:
         await self.enter(conversation)
@@ -161,7 +171,7 @@ class TokensVisit(Visit):
         before, self.here = self.here, conversation
         room = self.rooms.get(conversation)
         if room is None and not self.gone:
-            room = self.rooms[conversation] = Room(self, conversation)
+            room = self.rooms[conversation] = TokensSubscription(self, conversation)
             self.attend(conversation, room)
         if room is not None:
             room.leaving = False
@@ -173,9 +183,9 @@ class TokensVisit(Visit):
         if answered.conversation is not None:
             self.settle(answered.conversation)
         if answered.begun is None:  # else the reply that it began is the answer
-            self.line.say(encode(Token(self._stamp(), answered.text)), self.complete(self.here))
+            self.line.say(encode(TokensToken(self._stamp(), answered.text)), self.complete(self.here))
 
-    async def _say(self, person: Person, text: str, key: str | None) -> None:
+    async def _say(self, person: User, text: str, key: str | None) -> None:
         submission = Submission(key, self.here, text, assistant=None if self.here else self.assistant)
         begun = await self.service.send(person, submission, lambda begun: self.settle(begun.conversation.id))
         if begun.duplicate:
@@ -186,10 +196,10 @@ class TokensVisit(Visit):
                 room.again(log, reply)
 
 
-class Room(Ear):
+class TokensSubscription(NullWatcher):
     """A conversation that a socket is in. With `leaving` it hears of no new reply, and leaves once the last one is told."""
 
-    def __init__(self, visit: TokensVisit, conversation: str) -> None:
+    def __init__(self, visit: TokensSession, conversation: str) -> None:
         self._visit = visit
         self._conversation = conversation
         self._streams: set[str] = set()
@@ -207,7 +217,7 @@ class Room(Ear):
     def on_deleted(self, conversation: str) -> None:
         for stream in self._streams:
             self._visit.line.drop(stream)
-        self._visit.line.say(self._visit.complaint(DELETED))
+        self._visit.line.say(self._visit.encode_error(DELETED))
         self.leave()
 
     def again(self, log: Log, message: Message) -> None:

@@ -1,6 +1,6 @@
 """The contract of an engine: something that writes replies.
 
-An engine is asked with a `Request` and writes to an `Out`, by plain synchronous calls, as the words come. It returns an
+An engine is asked with a `Request` and writes to an `ReplyWriter`, by plain synchronous calls, as the words come. It returns an
 `Outcome` when the reply has an end of its own, and raises an `EngineError` when it has not. Cancelling the task of
 `generate` cancels the work, down to the processor that does it: when the cancelled call has returned, nothing runs on.
 """
@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 from msgspec import Struct, field
 
-from legato.message import Part, Role
+from legato.domain.message import MessageRole, Part
 from legato.stream import State, Timings, Usage
 
 
@@ -20,7 +20,7 @@ class Turn(Struct, frozen=True):
     is one: a model that knows of none answers as if it had seen it.
     """
 
-    role: Role
+    role: MessageRole
     parts: tuple[Part, ...]
 
 
@@ -44,7 +44,7 @@ class Request(Struct, frozen=True):
     """One reply to be written.
 
     `turns` is the whole history, the system prompt first, the last user message last. `prefix` is what this reply
-    already says: an engine whose `Capabilities.continues` is true goes on behind it and writes only what is new; the
+    already says: an engine whose `Capabilities.supports_prefill` is true goes on behind it and writes only what is new; the
     others raise `EngineRefusedError` where it is not empty. `options` are the engine's own, passed through as they are.
     `keep_alive` is as Ollama defines it. `conversation` and `user` are names for affinity and fairness, nothing else.
     """
@@ -76,7 +76,7 @@ class Capabilities(Struct, frozen=True):
     only media types of pictures that it takes; empty: all of them.
     """
 
-    continues: bool = False
+    supports_prefill: bool = field(default=False, name="continues")
     tools: bool = False
     images: bool = False
     audio: bool = False
@@ -110,7 +110,7 @@ class Health(Struct, frozen=True):
     loaded: tuple[str, ...] = ()
 
 
-class Out(Protocol):
+class ReplyWriter(Protocol):
     """Where an engine writes. Calls are plain and synchronous, never raise, and are cheap; order is kept.
 
     Text is written as it comes, never held back to make larger pieces.
@@ -145,7 +145,7 @@ class Out(Protocol):
         ...
 
 
-class Nobody:
+class NullWriter:
     """Takes whatever an engine writes where nobody reads. What was read by nobody cannot be taken back."""
 
     def text(self, text: str) -> None: ...
@@ -175,7 +175,7 @@ class Engine(Protocol):
         """The word for it in settings and in what a person reads: `demo`, `ollama`, …"""
         ...
 
-    async def generate(self, request: Request, out: Out) -> Outcome:
+    async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
         """Write one reply.
 
         :raises EngineUnavailableError: it cannot be reached or has no room.

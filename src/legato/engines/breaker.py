@@ -2,7 +2,7 @@
 
 from typing import NewType
 
-Pass = NewType("Pass", int)
+Permit = NewType("Permit", int)
 """Leave to try the backend once. What came of it is told with the pass; a pass from before the breaker moved counts no more."""
 
 
@@ -36,7 +36,7 @@ class Breaker:
         self._delay = first
         self._open_until: float | None = None
         self._trial = False
-        self._pass = Pass(0)
+        self._pass = Permit(0)
         self.why = ""
         """What the last failure said."""
 
@@ -45,14 +45,14 @@ class Breaker:
         """Whether everyone may try."""
         return self._open_until is None
 
-    def admit(self, now: float) -> Pass | None:
+    def admit(self, now: float) -> Permit | None:
         """Leave to try the backend now, or None."""
         if self._open_until is None:
             return self._pass
         if self._trial or now < self._open_until:
             return None
         self._trial = True
-        self._pass = Pass(self._pass + 1)
+        self._pass = Permit(self._pass + 1)
         return self._pass
 
     def wait(self, now: float) -> float:
@@ -61,14 +61,14 @@ class Breaker:
             return 0.0
         return max(0.0, self._open_until - now)
 
-    def spoke(self, admitted: Pass) -> None:
+    def spoke(self, admitted: Permit) -> None:
         """The first word came."""
         if admitted == self._pass and self._trial:
             self._trial = False
             self._open_until = None
             self._failures = self._threshold - 1
 
-    def succeeded(self, admitted: Pass) -> None:
+    def succeeded(self, admitted: Permit) -> None:
         """The backend answered as it should, be it by a refusal."""
         if admitted == self._pass:
             self._trial = False
@@ -76,7 +76,7 @@ class Breaker:
             self._failures = 0
             self._delay = self._first
 
-    def failed(self, admitted: Pass, now: float, why: str = "") -> None:
+    def failed(self, admitted: Permit, now: float, why: str = "") -> None:
         """The backend could not be reached, was silent, or broke."""
         if admitted != self._pass:
             return
@@ -86,13 +86,13 @@ class Breaker:
             self._trial = False
             self._open_until = now + self._delay
             self._delay = min(self._delay * 2, self._longest)
-            self._pass = Pass(self._pass + 1)
+            self._pass = Permit(self._pass + 1)
 
-    def released(self, admitted: Pass) -> None:
+    def released(self, admitted: Permit) -> None:
         """It was not found out: the attempt was cancelled. The next one may try instead."""
         if admitted == self._pass and self._trial:
             self._trial = False
-            self._pass = Pass(self._pass + 1)
+            self._pass = Permit(self._pass + 1)
 
 
 class Breakers:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
+from legato.domain.message import text_of
 from legato.engines import demo_texts, demo_tools
-from legato.engines.base import Capabilities, Health, Model, Out, Outcome, Request
+from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request
 from legato.errors import EngineRefusedError, ModelNotFoundError
-from legato.message import text_of
 from legato.stream import Timings, Usage
 
 DEFAULT_MODEL = "demo:canned"
@@ -49,7 +49,7 @@ class DemoEngine:
 
     name = "demo"
 
-    async def generate(self, request: Request, out: Out) -> Outcome:
+    async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
         model = full_name(request.model)
         pace = _number(request.options, "tokens_per_second", _PACES[model])
         delay = _number(request.options, "first_token_ms", 0.0) / 1000
@@ -75,7 +75,7 @@ class DemoEngine:
         )
 
     async def capabilities(self, model: str) -> Capabilities:
-        return Capabilities(continues=True, tools=_is_echo(model))
+        return Capabilities(supports_prefill=True, tools=_is_echo(model))
 
     async def models(self) -> tuple[Model, ...]:
         return tuple(Model(name, self.name, loaded=True, detail=detail) for name, detail in _DETAILS.items())

@@ -2,8 +2,8 @@
 
 import re
 
+from legato.domain.message import ToolResultPart, text_of
 from legato.engines.base import Request, ToolCall
-from legato.message import ToolResultPart, text_of
 
 _LINE = re.compile(r"^!tool +(\S+)[ \t]*(.*)$", re.MULTILINE)
 

@@ -12,10 +12,10 @@ from typing import NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from legato.engines.base import Capabilities, Engine, Health, Model, Out, Outcome, Request
-from legato.engines.breaker import Breaker, Breakers, Pass
-from legato.engines.history import fitted, perceives
-from legato.engines.watch import Watch
+from legato.engines.attempt import WatchdogWriter
+from legato.engines.base import Capabilities, Engine, Health, Model, Outcome, ReplyWriter, Request
+from legato.engines.breaker import Breaker, Breakers, Permit
+from legato.engines.message_format import drop_unsupported_media, has_media
 from legato.errors import (
     EngineError,
     EngineRefusedError,
@@ -39,7 +39,7 @@ class Candidate(NamedTuple):
     model: str | None = None
 
 
-class Patience(Struct, frozen=True):
+class Timeouts(Struct, frozen=True):
     """How long an attempt may be silent, in seconds.
 
     `timeout` is the silence between two words, and while the engine says that the request is queued, a model is loading
@@ -72,7 +72,7 @@ class FallbackEngine:
         self,
         candidates: Sequence[Candidate],
         *,
-        patience: Patience | None = None,
+        patience: Timeouts | None = None,
         breakers: Breakers | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -80,7 +80,7 @@ class FallbackEngine:
         if not candidates:
             raise ValueError("a fallback needs a candidate")
         self._candidates = tuple(candidates)
-        self._patience = patience or Patience()
+        self._patience = patience or Timeouts()
         self._breakers = breakers or Breakers()
         self._chance = chance
 
@@ -95,8 +95,8 @@ class FallbackEngine:
         """The primary's."""
         return self._candidates[0].engine.name
 
-    async def generate(self, request: Request, out: Out) -> Outcome:
-        troubles: list[_Trouble] = []
+    async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
+        troubles: list[_AttemptFailure] = []
         for index, candidate in enumerate(self._candidates):
             backend = self._backend(candidate, request)
             if any(not trouble.allows(backend) for trouble in troubles):
@@ -160,15 +160,20 @@ class FallbackEngine:
         """The request as this backend can take it: a backup that cannot think, or use tools, answers without, and one that
         cannot see or hear is told that there was something."""
         think, turns, tools = request.think, request.turns, request.tools
-        if index and (think or tools or perceives(turns)):
+        if index and (think or tools or has_media(turns)):
             can = await backend.engine.capabilities(backend.model)
-            think, turns = think if can.thinks else None, fitted(turns, can)
+            think, turns = think if can.thinks else None, drop_unsupported_media(turns, can)
             tools = tools if can.tools else ()
         return replace(request, model=backend.model, turns=turns, think=think, tools=tools)
 
     async def _ask(
-        self, backend: "_Backend", request: Request, out: Out, troubles: list["_Trouble"], instead: str
-    ) -> "Outcome | _Trouble":
+        self,
+        backend: "_Backend",
+        request: Request,
+        out: ReplyWriter,
+        troubles: list["_AttemptFailure"],
+        instead: str,
+    ) -> "Outcome | _AttemptFailure":
         """Try one backend until it speaks. Returns what went wrong while nothing was shown, and raises afterwards."""
         clock, patience = asyncio.get_running_loop().time, self._patience
         first = patience.timeout if patience.first_token_timeout is None else patience.first_token_timeout
@@ -182,7 +187,7 @@ class FallbackEngine:
                 break
             if troubles and not attempt:
                 out.state(State("loading", model=backend.model, detail=notice))
-            watch = Watch(
+            watch = WatchdogWriter(
                 out,
                 backend.model,
                 timeout=patience.timeout,
@@ -200,16 +205,16 @@ class FallbackEngine:
                 spent = clock() - begun >= patience.timeout or _wanted_pause(error) > LONGEST_PAUSE
                 if spent or not error.retryable or not backend.breaker.closed:
                     break
-        return _Trouble(backend, failure, backend.breaker.wait(clock()))
+        return _AttemptFailure(backend, failure, backend.breaker.wait(clock()))
 
-    async def _pause(self, backend: "_Backend", attempt: int, out: Out, wanted: float) -> None:
+    async def _pause(self, backend: "_Backend", attempt: int, out: ReplyWriter, wanted: float) -> None:
         detail = f"{backend.label} does not answer. Trying again ({attempt + 1} of {ATTEMPTS})."
         out.state(State("queued", model=backend.model, detail=detail))
         pause = self._patience.backoff * 2 ** (attempt - 1) * (0.5 + self._chance() / 2)
         await asyncio.sleep(max(pause, wanted))
 
     @staticmethod
-    async def _once(backend: "_Backend", leave: Pass, watch: Watch, request: Request) -> Outcome:
+    async def _once(backend: "_Backend", leave: Permit, watch: WatchdogWriter, request: Request) -> Outcome:
         """One attempt, and what the breaker is told of it."""
         try:
             outcome = await watch.attempt(backend.engine.generate, request)
@@ -233,7 +238,7 @@ class _Backend(NamedTuple):
     breaker: Breaker
 
 
-class _Trouble(NamedTuple):
+class _AttemptFailure(NamedTuple):
     """Why a backend did not answer; without an `error`, because its breaker is open for `wait` seconds."""
 
     backend: _Backend
@@ -278,7 +283,7 @@ def _parted(message: str) -> tuple[str, str]:
     return first, "".join(rest)
 
 
-def _all_failed(troubles: list[_Trouble]) -> EngineError:
+def _all_failed(troubles: list[_AttemptFailure]) -> EngineError:
     """What the person is told in the end: why each did not answer, and what to do."""
     if len(troubles) == 1 and troubles[0].error is not None:
         return troubles[0].error

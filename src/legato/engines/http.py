@@ -13,10 +13,10 @@ import aiohttp
 from yarl import URL
 
 from legato import __version__
-from legato.engines.history import inside
-from legato.engines.lines import LARGEST
+from legato.engines.line_buffer import LARGEST
+from legato.engines.message_format import inside
 from legato.errors import EngineBrokeError, EngineUnavailableError, SettingsError
-from legato.loopback import is_loopback
+from legato.hosts import is_loopback
 
 _ERROR_BYTES = 64 * 1024
 _DRAIN_SECONDS = 0.1
@@ -27,7 +27,7 @@ class ConnectionBrokeError(EngineBrokeError):
     """The connection ended before the answer did."""
 
 
-class Answer:
+class HttpResponse:
     """An answer whose headers are there. Its body is read once, with `more` or `read`."""
 
     def __init__(self, response: aiohttp.ClientResponse, who: str) -> None:
@@ -75,7 +75,7 @@ class Answer:
             self._response.close()
 
 
-class HttpServer:
+class HttpClient:
     """The server at `url`, or behind `unix_socket`.
 
     `who` names it in sentences, `remedy` says what a person does when it cannot be reached. `ca_file` (PEM) is trusted
@@ -117,7 +117,7 @@ class HttpServer:
     @asynccontextmanager
     async def request(
         self, method: str, path: str, body: bytes | None = None, kind: str = "application/json"
-    ) -> AsyncIterator[Answer]:
+    ) -> AsyncIterator[HttpResponse]:
         """Ask, and give the answer whatever its status. A body that is not read to its end closes the connection at
         once, which is what makes a model stop. `kind` is the content type of what is sent.
 
@@ -129,7 +129,7 @@ class HttpServer:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._unreachable(error) from error
         try:
-            yield Answer(response, self.who)
+            yield HttpResponse(response, self.who)
         finally:
             if not response.content.at_eof():
                 response.close()

@@ -10,9 +10,9 @@ from typing import TypeVar
 import msgspec
 
 from legato.engines import ollama_codec as codec
-from legato.engines.aloud import Aloud
-from legato.engines.base import Capabilities, Health, Model, Out, Outcome, Request
-from legato.engines.http import Answer, HttpServer
+from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request
+from legato.engines.http import HttpClient, HttpResponse
+from legato.engines.think_tags import ThinkTagParser
 from legato.errors import (
     EngineError,
     EngineRefusedError,
@@ -67,7 +67,7 @@ class OllamaEngine:
         headers: Mapping[str, str] | None = None,
         connect_timeout: float = 5.0,
     ) -> None:
-        self._server = HttpServer(
+        self._server = HttpClient(
             url if "://" in url else address(url),
             who="Ollama",
             remedy="Start it with `ollama serve`, or set its URL.",
@@ -77,13 +77,13 @@ class OllamaEngine:
         )
         self._known: dict[str, tuple[float, Capabilities]] = {}
 
-    async def generate(self, request: Request, out: Out) -> Outcome:
-        if request.prefix and not (await self._capabilities(request.model)).continues:
+    async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
+        if request.prefix and not (await self._capabilities(request.model)).supports_prefill:
             raise EngineRefusedError(
                 f"The model {request.model} cannot go on behind a text: its template does not leave the reply open."
             )
-        aloud = Aloud(out, goes_on=bool(request.prefix))
-        reply = codec.ChatReply(aloud, _new_id)
+        aloud = ThinkTagParser(out, goes_on=bool(request.prefix))
+        reply = codec.OllamaReplyParser(aloud, _new_id)
         look = asyncio.create_task(self._tell_loading(request.model, out))
         try:
             async with self._server.request("POST", "api/chat", codec.chat(request)) as answer:
@@ -102,10 +102,10 @@ class OllamaEngine:
         aloud.finish()
         return outcome if outcome.model else msgspec.structs.replace(outcome, model=request.model)
 
-    async def _tell_loading(self, model: str, out: Out) -> None:
+    async def _tell_loading(self, model: str, out: ReplyWriter) -> None:
         """Ollama says nothing while it loads a model, so look whether it must; the request itself does not wait for it."""
         with suppress(EngineError):
-            running = await self._ask("api/ps", codec.Listing)
+            running = await self._ask("api/ps", codec.OllamaModelList)
             if codec.full_name(model) not in {codec.full_name(one.name) for one in running.models or ()}:
                 out.state(State("loading", model=model))
 
@@ -124,15 +124,15 @@ class OllamaEngine:
         async with self._server.request("POST", "api/show", msgspec.json.encode({"model": model})) as answer:
             if answer.status != 200:
                 raise await self._refusal(answer, model)
-            found = codec.capabilities(self._understood(await answer.read(), codec.Shown))
+            found = codec.capabilities(self._understood(await answer.read(), codec.ShowResponse))
         self._known[model] = (now + _KNOWN_SECONDS, found)
         return found
 
     async def models(self) -> tuple[Model, ...]:
         try:
             async with asyncio.timeout(_HEALTH_SECONDS):
-                there = await self._ask("api/tags", codec.Listing)
-                running = await self._ask("api/ps", codec.Listing)
+                there = await self._ask("api/tags", codec.OllamaModelList)
+                running = await self._ask("api/ps", codec.OllamaModelList)
         except TimeoutError:
             raise EngineUnavailableError(self._silent) from None
         loaded = {codec.full_name(one.name): one for one in running.models or ()}
@@ -153,7 +153,7 @@ class OllamaEngine:
         try:
             async with asyncio.timeout(_HEALTH_SECONDS):
                 version = await self._ask("api/version", codec.Version)
-                running = await self._ask("api/ps", codec.Listing)
+                running = await self._ask("api/ps", codec.OllamaModelList)
         except EngineError as error:
             return Health(ok=False, detail=error.message)
         except TimeoutError:
@@ -187,7 +187,7 @@ class OllamaEngine:
                 f"What answers is not Ollama, but something else ({self._server.who}). Check the URL."
             ) from error
 
-    async def _refusal(self, answer: Answer, model: str) -> EngineError:
+    async def _refusal(self, answer: HttpResponse, model: str) -> EngineError:
         status, said = answer.status, codec.failure(await answer.complaint())
         who = self._server.who
         if status == 404 and said:

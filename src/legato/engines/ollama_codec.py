@@ -11,11 +11,18 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from legato.engines.base import Capabilities, Out, Outcome, Request, ToolCall
-from legato.engines.chatting import chats
-from legato.engines.halves import Joined, lenient, whole
-from legato.engines.history import Said, base64_of, error_text, functions, object_of, told
-from legato.engines.lines import Lines, TooLargeError
+from legato.engines.base import Capabilities, Outcome, ReplyWriter, Request, ToolCall
+from legato.engines.line_buffer import LineBuffer, LineTooLongError
+from legato.engines.message_format import (
+    FlatMessage,
+    base64_of,
+    error_text,
+    flatten_turns,
+    functions,
+    object_of,
+)
+from legato.engines.model_kind import is_chat_model
+from legato.engines.surrogates import ReplyTextJoiner, lenient, whole
 from legato.errors import EngineBrokeError
 from legato.stream import Timings, Usage
 
@@ -28,19 +35,19 @@ class _Function(Struct):
     arguments: Any = None
 
 
-class _Call(Struct):
+class _OllamaCall(Struct):
     function: _Function
     id: str | None = None
 
 
-class _Message(Struct):
+class _OllamaMessage(Struct):
     content: str | None = None
     thinking: str | None = None
-    tool_calls: list[_Call] | None = None
+    tool_calls: list[_OllamaCall] | None = None
 
 
 class _Line(Struct):
-    message: _Message | None = None
+    message: _OllamaMessage | None = None
     model: str | None = None
     done: bool = False
     done_reason: str | None = None
@@ -72,8 +79,8 @@ def chat(request: Request) -> bytes:
 
 def _messages(request: Request) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
-    for item in told(request.turns):
-        if isinstance(item, Said):
+    for item in flatten_turns(request.turns):
+        if isinstance(item, FlatMessage):
             message: dict[str, Any] = {"role": item.role, "content": item.text}
             if item.images:
                 message["images"] = [base64_of(image) for image in item.images]
@@ -98,7 +105,7 @@ def _messages(request: Request) -> list[dict[str, Any]]:
     return messages
 
 
-class ChatReply:
+class OllamaReplyParser:
     """The answer to one `/api/chat`, from its bytes, in whatever pieces they come. What it says goes to `out` at once.
 
     `new_id` names tool calls of versions that do not name them.
@@ -106,12 +113,12 @@ class ChatReply:
 
     __slots__ = ("_calls", "_last", "_lines", "_new_id", "_out", "_said", "done")
 
-    def __init__(self, out: Out, new_id: Callable[[], str]) -> None:
+    def __init__(self, out: ReplyWriter, new_id: Callable[[], str]) -> None:
         self._out = out
         self._new_id = new_id
-        self._lines = Lines()
+        self._lines = LineBuffer()
         self._calls = False
-        self._said = Joined(out)
+        self._said = ReplyTextJoiner(out)
         self._last: _Line | None = None
         self.done = False
         """Whether the ending was read: nothing more is to come."""
@@ -123,7 +130,7 @@ class ChatReply:
         """
         try:
             lines = self._lines.feed(data)
-        except TooLargeError:
+        except LineTooLongError:
             raise EngineBrokeError(
                 "Ollama sent a line that is larger than it may be, so the reply was given up."
             ) from None
@@ -210,14 +217,14 @@ def _timings(last: _Line) -> Timings:
     )
 
 
-class _Failure(Struct):
+class _ErrorBody(Struct):
     error: Any = None
 
 
 def failure(body: bytes) -> str:
     """What the body of an answer that is not 200 says; empty where it is not Ollama's."""
     try:
-        error = msgspec.json.decode(body, type=_Failure).error
+        error = msgspec.json.decode(body, type=_ErrorBody).error
     except (msgspec.DecodeError, UnicodeDecodeError):
         return ""
     return error_text(error) if error else ""
@@ -228,7 +235,7 @@ def refuses(status: int, said: str) -> bool:
     return status in (400, 413, 422) or (status == 500 and said.startswith('option "'))
 
 
-class Shown(Struct):
+class ShowResponse(Struct):
     """What is wanted of `/api/show`."""
 
     template: str = ""
@@ -238,7 +245,7 @@ class Shown(Struct):
     model_info: dict[str, Any] | None = None
 
 
-class Described(Struct):
+class ModelDescription(Struct):
     """`details` of a model in `/api/tags` and `/api/ps`."""
 
     family: str = ""
@@ -250,21 +257,21 @@ class Described(Struct):
         return f"{self.parameter_size} {self.quantization_level}".strip() or None
 
 
-class Listed(Struct):
+class OllamaModel(Struct):
     """A model in `/api/tags` and `/api/ps`."""
 
     name: str
     size: int | None = None
-    details: Described | None = None
+    details: ModelDescription | None = None
     context_length: int | None = None
 
     @property
     def chats(self) -> bool:
-        return chats(self.name, self.details.family if self.details else "")
+        return is_chat_model(self.name, self.details.family if self.details else "")
 
 
-class Listing(Struct):
-    models: list[Listed] | None = field(default=None)
+class OllamaModelList(Struct):
+    models: list[OllamaModel] | None = field(default=None)
 
 
 class Version(Struct):
@@ -276,13 +283,13 @@ def full_name(model: str) -> str:
     return model if ":" in model.rpartition("/")[2] else f"{model}:latest"
 
 
-def capabilities(shown: Shown) -> Capabilities:
+def capabilities(shown: ShowResponse) -> Capabilities:
     """What a model can do, by what `/api/show` says of it."""
     can = shown.capabilities or ()
     info = shown.model_info or {}
     length = info.get(f"{info.get('general.architecture')}.context_length")
     return Capabilities(
-        continues=not shown.renderer and not shown.remote_host and leaves_open(shown.template),
+        supports_prefill=not shown.renderer and not shown.remote_host and leaves_open(shown.template),
         tools="tools" in can,
         images="vision" in can,
         thinks="thinking" in can,

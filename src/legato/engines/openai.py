@@ -12,10 +12,10 @@ import msgspec
 from yarl import URL
 
 from legato.engines import openai_codec as codec
-from legato.engines.aloud import Aloud
-from legato.engines.base import Capabilities, Health, Model, Out, Outcome, Request
-from legato.engines.chatting import chats
-from legato.engines.http import Answer, ConnectionBrokeError, HttpServer
+from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request
+from legato.engines.http import ConnectionBrokeError, HttpClient, HttpResponse
+from legato.engines.model_kind import is_chat_model
+from legato.engines.think_tags import ThinkTagParser
 from legato.errors import (
     EngineError,
     EngineRefusedError,
@@ -68,7 +68,7 @@ class OpenAIEngine:
         who: str = "The model server",
         extra_body: Mapping[str, Any] | None = None,
     ) -> None:
-        self._server = HttpServer(
+        self._server = HttpClient(
             base_url(url),
             who=who,
             remedy="Check that it runs, and that its URL is right.",
@@ -88,11 +88,11 @@ class OpenAIEngine:
     def name(self) -> str:
         return self._name
 
-    async def generate(self, request: Request, out: Out) -> Outcome:
+    async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
         if request.prefix and not self._continues:
             raise EngineRefusedError(f"{self._server.who} cannot go on behind a text.")
-        aloud = Aloud(out, goes_on=bool(request.prefix))
-        reply = codec.CompletionReply(aloud, _new_id, self._server.who)
+        aloud = ThinkTagParser(out, goes_on=bool(request.prefix))
+        reply = codec.OpenAIReplyParser(aloud, _new_id, self._server.who)
         body = codec.completion(request, self._extra)
         async with self._server.request("POST", "chat/completions", body) as answer:
             if answer.status != 200:
@@ -121,7 +121,7 @@ class OpenAIEngine:
             else:
                 self._listed = (now + _KNOWN_SECONDS, contexts)
         return Capabilities(
-            continues=self._continues,
+            supports_prefill=self._continues,
             tools=True,
             images=self._sees,
             audio=self._hears,
@@ -139,7 +139,8 @@ class OpenAIEngine:
         except EngineError as error:
             raise EngineUnavailableError(error.message) from error
         return tuple(
-            Model(name=one.id, engine=self._name, context=one.context, chats=chats(one.id)) for one in listed
+            Model(name=one.id, engine=self._name, context=one.context, chats=is_chat_model(one.id))
+            for one in listed
         )
 
     async def health(self) -> Health:
@@ -159,19 +160,19 @@ class OpenAIEngine:
     def _silent(self) -> str:
         return f"{self._server.who} does not answer. Check that it runs."
 
-    async def _models(self) -> list[codec.Listed]:
+    async def _models(self) -> list[codec.OpenAIModel]:
         async with self._server.request("GET", "models") as answer:
             if answer.status != 200:
                 raise await self._refusal(answer, "")
             data = await answer.read()
         try:
-            return msgspec.json.decode(data, type=codec.Listing).data
+            return msgspec.json.decode(data, type=codec.OpenAIModelList).data
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise EngineUnavailableError(
                 f"{self._server.who} does not speak the OpenAI protocol. Check the URL."
             ) from error
 
-    async def _refusal(self, answer: Answer, model: str) -> EngineError:
+    async def _refusal(self, answer: HttpResponse, model: str) -> EngineError:
         status, who = answer.status, self._server.who
         failure = codec.failure(await answer.complaint())
         said = failure.message if failure else ""
@@ -190,7 +191,7 @@ class OpenAIEngine:
         return self._server.unexpected(status, answer.headers, said)
 
 
-async def _read_cost(answer: Answer, reply: codec.CompletionReply) -> None:
+async def _read_cost(answer: HttpResponse, reply: codec.OpenAIReplyParser) -> None:
     """The reply has ended. What it cost may follow, and `[DONE]`, or nothing on a connection that stays open."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_COST_SECONDS):

@@ -8,11 +8,19 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from legato.engines.base import Out, Outcome, Request, ToolCall
-from legato.engines.halves import Joined, lenient, whole
-from legato.engines.history import Said, base64_of, error_text, functions, inside, object_text, told
-from legato.engines.lines import TooLargeError
-from legato.engines.sse import Events
+from legato.engines.base import Outcome, ReplyWriter, Request, ToolCall
+from legato.engines.line_buffer import LineTooLongError
+from legato.engines.message_format import (
+    FlatMessage,
+    base64_of,
+    error_text,
+    flatten_turns,
+    functions,
+    inside,
+    object_text,
+)
+from legato.engines.sse import SseParser
+from legato.engines.surrogates import ReplyTextJoiner, lenient, whole
 from legato.errors import EngineBrokeError, EngineRefusedError
 from legato.stream import State, Timings, Usage
 
@@ -83,7 +91,7 @@ class _Chunk(Struct):
 _decode = msgspec.json.Decoder(_Chunk).decode
 
 
-class _Call:
+class _PartialCall:
     __slots__ = ("arguments", "id", "name")
 
     def __init__(self, call_id: str) -> None:
@@ -113,8 +121,8 @@ def completion(request: Request, extra: Mapping[str, Any]) -> bytes:
 
 def _messages(request: Request) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
-    for item in told(request.turns):
-        if isinstance(item, Said):
+    for item in flatten_turns(request.turns):
+        if isinstance(item, FlatMessage):
             message: dict[str, Any] = {"role": item.role, "content": item.text}
             beside = [*map(_image, item.images), *map(_recording, item.recordings)]
             if beside:
@@ -146,7 +154,7 @@ def _recording(url: str) -> dict[str, Any]:
     return {"type": "input_audio", "input_audio": {"data": base64_of(url), "format": form}}
 
 
-class CompletionReply:
+class OpenAIReplyParser:
     """The answer to one streamed completion, from its bytes, in whatever pieces they come. What it says goes to `out`
     at once; calls of tools are collected and given whole when the reply ends.
 
@@ -170,18 +178,18 @@ class CompletionReply:
         "done",
     )
 
-    def __init__(self, out: Out, new_id: Callable[[], str], who: str) -> None:
+    def __init__(self, out: ReplyWriter, new_id: Callable[[], str], who: str) -> None:
         self._out = out
         self._new_id = new_id
         self._who = who
-        self._events = Events()
-        self._calls: list[_Call] = []
-        self._index: dict[int, _Call] = {}
+        self._events = SseParser()
+        self._calls: list[_PartialCall] = []
+        self._index: dict[int, _PartialCall] = {}
         self._model = ""
         self._head = b""
         self._opened = False
         self._reason: str | None = None
-        self._said = Joined(out)
+        self._said = ReplyTextJoiner(out)
         self._usage: _Usage | None = None
         self._timings: _Timings | None = None
         self.done = False
@@ -196,7 +204,7 @@ class CompletionReply:
         self._head = self._head or data.lstrip()[:1]
         try:
             events = self._events.feed(data)
-        except TooLargeError:
+        except LineTooLongError:
             raise EngineBrokeError(
                 f"{self._who} sent an event that is larger than it may be, so the reply was given up."
             ) from None
@@ -299,7 +307,7 @@ class CompletionReply:
         )
         # Servers that number every call 0, or none, tell a new one by its id.
         if known is None or (delta.id and delta.id != known.id and delta.function and delta.function.name):
-            known = _Call(delta.id or self._new_id())
+            known = _PartialCall(delta.id or self._new_id())
             self._calls.append(known)
             if delta.index is not None:
                 self._index[delta.index] = known
@@ -337,14 +345,14 @@ def _as_timings(timings: _Timings) -> Timings:
     )
 
 
-class Failure(Struct, frozen=True):
+class OpenAIError(Struct, frozen=True):
     """What the body of an answer that is not 200 says."""
 
     message: str
     code: str = ""
 
 
-def failure(body: bytes) -> Failure | None:
+def failure(body: bytes) -> OpenAIError | None:
     """The error of an OpenAI-compatible server, in the shapes they have; None where the body is none."""
     try:
         value = msgspec.json.decode(body)
@@ -356,15 +364,15 @@ def failure(body: bytes) -> Failure | None:
     if not error:
         return None
     code = (error.get("code") or error.get("type")) if isinstance(error, dict) else None
-    return Failure(error_text(error), str(code or ""))
+    return OpenAIError(error_text(error), str(code or ""))
 
 
-def means_model(failure: Failure) -> bool:
+def means_model(failure: OpenAIError) -> bool:
     """Whether a 404 is about the model, not about the address."""
     return failure.code == "model_not_found" or "model" in failure.message.lower()
 
 
-class Listed(Struct):
+class OpenAIModel(Struct):
     """A model in `/models`. How many tokens it takes is told, if at all, under a name of the server's own."""
 
     id: str
@@ -378,5 +386,5 @@ class Listed(Struct):
         return self.context_length or self.max_model_len or (trained if isinstance(trained, int) else None)
 
 
-class Listing(Struct):
-    data: list[Listed]
+class OpenAIModelList(Struct):
+    data: list[OpenAIModel]

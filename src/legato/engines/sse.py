@@ -2,17 +2,17 @@
 
 from typing import NamedTuple
 
-from legato.engines.lines import LARGEST, Lines, TooLargeError
+from legato.engines.line_buffer import LARGEST, LineBuffer, LineTooLongError
 
 
-class Event(NamedTuple):
+class SseEvent(NamedTuple):
     """One event. `name` is empty where the stream names none."""
 
     name: bytes
     data: bytes
 
 
-class Events:
+class SseParser:
     """Collects bytes and gives whole events. Comments, `id` and `retry` are passed over; lines end in LF or CRLF.
 
     An event that the stream's end leaves unfinished is not one.
@@ -22,18 +22,18 @@ class Events:
 
     def __init__(self, limit: int = LARGEST) -> None:
         self._limit = limit
-        self._lines = Lines(limit)
+        self._lines = LineBuffer(limit)
         self._data: list[bytes] = []
         self._size = 0
         self._name = b""
         self._first = True
 
-    def feed(self, data: bytes) -> list[Event]:
+    def feed(self, data: bytes) -> list[SseEvent]:
         """The events that `data` completes.
 
         :raises TooLargeError: a line or an event is longer than the limit.
         """
-        events: list[Event] = []
+        events: list[SseEvent] = []
         for line in self._lines.feed(data):
             if self._first:
                 self._first = False
@@ -41,7 +41,7 @@ class Events:
             line = line.removesuffix(b"\r")
             if not line:
                 if self._data:
-                    events.append(Event(self._name, b"\n".join(self._data)))
+                    events.append(SseEvent(self._name, b"\n".join(self._data)))
                 self._data, self._size, self._name = [], 0, b""
                 continue
             field, _, value = line.partition(b":")
@@ -49,7 +49,7 @@ class Events:
             if field == b"data":
                 self._size += len(value)
                 if self._size > self._limit:
-                    raise TooLargeError
+                    raise LineTooLongError
                 self._data.append(value)
             elif field == b"event":
                 self._name = value

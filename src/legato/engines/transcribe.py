@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import msgspec
 from msgspec import Struct
 
-from legato.engines.http import Answer, HttpServer
+from legato.engines.http import HttpClient, HttpResponse
 from legato.engines.openai import base_url
 from legato.engines.openai_codec import failure
 from legato.errors import EngineBrokeError, EngineError, EngineRefusedError, ModelNotFoundError
@@ -38,7 +38,7 @@ class Transcriber(Protocol):
     async def close(self) -> None: ...
 
 
-class _Heard(Struct):
+class _TranscriptionResponse(Struct):
     text: str
 
 
@@ -57,7 +57,7 @@ class OpenAITranscriber:
         language: str | None = None,
         ca_file: str | Path | None = None,
     ) -> None:
-        self._server = HttpServer(
+        self._server = HttpClient(
             base_url(url),
             who="The transcription server",
             remedy="Check that it runs, and that its URL in [audio] is right.",
@@ -79,7 +79,7 @@ class OpenAITranscriber:
                 raise await self._refusal(answer)
             said = await answer.read()
         try:
-            return msgspec.json.decode(said, type=_Heard).text
+            return msgspec.json.decode(said, type=_TranscriptionResponse).text
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise EngineBrokeError(
                 f"{self._server.who} did not answer with a transcript. Check its URL."
@@ -88,7 +88,7 @@ class OpenAITranscriber:
     async def close(self) -> None:
         await self._server.close()
 
-    async def _refusal(self, answer: Answer) -> EngineError:
+    async def _refusal(self, answer: HttpResponse) -> EngineError:
         status, who = answer.status, self._server.who
         found = failure(await answer.complaint())
         said = found.message if found else ""

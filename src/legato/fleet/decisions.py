@@ -11,7 +11,7 @@ Reason = Literal["no_model", "full", "late", "lost"]
 agents were lost writing it and no other can, or may, go on."""
 
 
-class Rules(Struct, frozen=True):
+class SchedulerConfig(Struct, frozen=True):
     """Times are in seconds.
 
     A new job waits `queue_seconds` at most (0: it is refused where no slot is free), and no more than `queue_size` of them
@@ -47,7 +47,7 @@ class Assign(Struct, frozen=True):
     attempt: int
 
 
-class Placed(Struct, frozen=True):
+class QueuePosition(Struct, frozen=True):
     """The job waits at this place; 1 is next."""
 
     job: str
@@ -62,7 +62,7 @@ class Refuse(Struct, frozen=True):
     retry_after: float
 
 
-class Cancel(Struct, frozen=True):
+class CancelAttempt(Struct, frozen=True):
     """The agent should stop this; its slot is taken until it says that it is free."""
 
     job: str
@@ -70,10 +70,10 @@ class Cancel(Struct, frozen=True):
     attempt: int
 
 
-class HangUp(Struct, frozen=True):
+class CloseConnection(Struct, frozen=True):
     """The agent does not stop what nobody wants: close its connection."""
 
     agent: str
 
 
-Decision = Assign | Placed | Refuse | Cancel | HangUp
+Decision = Assign | QueuePosition | Refuse | CancelAttempt | CloseConnection

@@ -9,17 +9,17 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from legato.engines.base import SILENT, Capabilities, Health, Model, Out, Outcome, Request
-from legato.engines.chatting import chats
-from legato.fleet.decisions import Rules
-from legato.fleet.desk import Desk
-from legato.fleet.member import AgentCount, AgentView, FleetView, Member, ModelView
-from legato.fleet.names import short
-from legato.fleet.places import Ticket
-from legato.fleet.prompt import options_of
-from legato.fleet.protocol import Facts
-from legato.fleet.run import Run
-from legato.message import text_of
+from legato.domain.message import text_of
+from legato.engines.base import SILENT, Capabilities, Health, Model, Outcome, ReplyWriter, Request
+from legato.engines.model_kind import is_chat_model
+from legato.fleet.agent_record import AgentCount, AgentRecord, AgentView, FleetView, ModelView
+from legato.fleet.decisions import SchedulerConfig
+from legato.fleet.dispatcher import Dispatcher
+from legato.fleet.job_queue import JobSpec
+from legato.fleet.model_names import canonical_model_name
+from legato.fleet.protocol import ModelInfo
+from legato.fleet.protocol_v1 import options_of
+from legato.fleet.reply_assembly import ReplyAssembly
 
 STOP_SECONDS = 4.0
 """How long a cancelled reply waits for its agent to say that nothing runs any more."""
@@ -38,13 +38,15 @@ class FleetEngine:
 
     name = "fleet"
 
-    def __init__(self, rules: Rules | None = None, *, clock: Callable[[], float]) -> None:
-        self.desk = Desk(rules or Rules(), clock)
+    def __init__(self, rules: SchedulerConfig | None = None, *, clock: Callable[[], float]) -> None:
+        self.desk = Dispatcher(rules or SchedulerConfig(), clock)
         self._clock = clock
         self._settled = clock() + SETTLING
         self._numbers = count(1)
 
-    async def generate(self, request: Request, out: Out, parameters: dict[str, Any] | None = None) -> Outcome:
+    async def generate(
+        self, request: Request, out: ReplyWriter, parameters: dict[str, Any] | None = None
+    ) -> Outcome:
         """Write one reply; a request that names no model gets one that an agent has. `parameters` are those of a browser of the first generation, instead of options.
 
         :raises EngineBusyError: there is no room for it, or was none for too long.
@@ -58,10 +60,12 @@ class FleetEngine:
         if parameters is not None:
             request = replace(request, options=options_of(parameters))
         job = f"{next(self._numbers):x}-{secrets.token_hex(8)}"
-        run = Run(job, request, out, asyncio.get_running_loop().create_future(), self._clock, parameters)
+        run = ReplyAssembly(
+            job, request, out, asyncio.get_running_loop().create_future(), self._clock, parameters
+        )
         size = sum(len(text_of(turn.parts)) for turn in request.turns)
         patience = max(0.0, self._settled - self._clock()) if parameters is None else 0.0
-        ticket = Ticket(
+        ticket = JobSpec(
             job, request.model, request.user, request.conversation, bool(request.prefix), size, patience
         )
         silent = False
@@ -87,7 +91,7 @@ class FleetEngine:
         contexts += [each.context for each in known if each.context is not None]
         kinds = [set(each.image_types) for each in known if each.image_types]
         return Capabilities(
-            continues=any(each.continues for each in known),
+            supports_prefill=any(each.supports_prefill for each in known),
             tools=any(each.tools for each in known),
             # A job may go to any of them, and one that cannot see would answer as if there were nothing to be seen.
             images=bool(facts) and all(each.can is not None and each.can.images for each in facts),
@@ -120,11 +124,11 @@ class FleetEngine:
     @property
     def queues(self) -> bool:
         """Whether a request waits where all agents are busy."""
-        return self.desk.scheduler.rules.queue_seconds > 0
+        return self.desk.scheduler.config.queue_seconds > 0
 
     def counted(self) -> AgentCount:
         """The agents that are connected."""
-        seats = self.desk.scheduler.seats
+        seats = self.desk.scheduler.agents
         free = [seats[member.id].free for member in self.desk.members.values() if member.link is not None]
         busy = sum(each <= 0 for each in free)
         return AgentCount(len(free), len(free) - busy, busy)
@@ -137,8 +141,8 @@ class FleetEngine:
             agents=agents,
             slots=sum(agent.slots for agent in agents),
             running=sum(agent.running for agent in agents),
-            queue=len(desk.scheduler.line),
-            queue_size=desk.scheduler.rules.queue_size,
+            queue=len(desk.scheduler.queue),
+            queue_size=desk.scheduler.config.queue_size,
             jobs=desk.done,
             lost=desk.lost,
             tokens=desk.members.tokens,
@@ -150,9 +154,9 @@ class FleetEngine:
         self.desk.listeners.add(listener)
         return lambda: self.desk.listeners.discard(listener)
 
-    def _view(self, member: Member) -> AgentView:
-        seat = self.desk.scheduler.seats[member.id]
-        running = len(seat.holds)
+    def _view(self, member: AgentRecord) -> AgentView:
+        seat = self.desk.scheduler.agents[member.id]
+        running = len(seat.assignments)
         status = "idle" if not running else "working" if seat.free > 0 else "busy"
         if not seat.present:
             status = "lost"
@@ -183,7 +187,7 @@ class FleetEngine:
             size=next((each.size for each in facts if each.size is not None), None),
             context=min((each.context for each in facts if each.context is not None), default=None),
             detail=f"Agents that have it: {len(facts)}.",
-            chats=chats(name),
+            chats=is_chat_model(name),
         )
 
     async def _settle(self, model: str) -> None:
@@ -202,11 +206,11 @@ class FleetEngine:
     def _any_model(self) -> str:
         """The first model of the agents that chats, one that is loaded before the others."""
         members = self.desk.members.values()
-        facts = [each for member in members for each in member.facts.values() if chats(each.name)]
+        facts = [each for member in members for each in member.facts.values() if is_chat_model(each.name)]
         return min(facts, key=lambda each: not each.loaded).name if facts else ""
 
-    def _facts(self, model: str) -> list[Facts]:
-        name = short(model)
+    def _facts(self, model: str) -> list[ModelInfo]:
+        name = canonical_model_name(model)
         return [
             facts for member in self.desk.members.values() if (facts := member.facts.get(name)) is not None
         ]

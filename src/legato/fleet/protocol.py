@@ -26,7 +26,7 @@ LEASE = 15.0
 """Seconds that a cut agent of the second generation has to come back and go on with its jobs."""
 
 
-class Facts(Struct, frozen=True, omit_defaults=True):
+class ModelInfo(Struct, frozen=True, omit_defaults=True):
     """A model of an agent. `size` is in bytes, `context` in tokens; None where it does not tell."""
 
     name: str
@@ -47,15 +47,15 @@ class Register(Struct, frozen=True, tag_field="type", tag="register", rename="ca
     models: list[str] = field(default_factory=list)
     protocol: int = 1
     slots: int = 1
-    facts: list[Facts] = field(default_factory=list)
+    facts: list[ModelInfo] = field(default_factory=list)
     name: str | None = None
     instance: str | None = None
     secret: str | None = None
     version: str | None = None
-    running: "list[Held]" = field(default_factory=list)
+    running: "list[HeldJob]" = field(default_factory=list)
 
 
-class Held(Struct, frozen=True, rename="camel"):
+class HeldJob(Struct, frozen=True, rename="camel"):
     """A job that a returning agent still has: it can send the events `first` ≤ offset < `next` again."""
 
     job_id: str
@@ -93,7 +93,7 @@ class JobError(Struct, frozen=True, tag_field="type", tag="job_error", rename="c
     error: str = ""
 
 
-class Ended(Struct, frozen=True, tag_field="type", tag="ended", omit_defaults=True):
+class JobEnded(Struct, frozen=True, tag_field="type", tag="ended", omit_defaults=True):
     """The last event of a job that came to its own end."""
 
     reason: Literal["stop", "length", "tool_calls"]
@@ -102,21 +102,21 @@ class Ended(Struct, frozen=True, tag_field="type", tag="ended", omit_defaults=Tr
     timings: Timings | None = None
 
 
-class Broke(Struct, frozen=True, tag_field="type", tag="broke"):
+class JobFailed(Struct, frozen=True, tag_field="type", tag="broke"):
     """The last event of a job that did not. `code` is an `EngineError`'s."""
 
     code: str
     message: str
 
 
-class Called(Struct, frozen=True, tag_field="type", tag="called"):
+class ToolCalled(Struct, frozen=True, tag_field="type", tag="called"):
     call: ToolCall
 
 
-JobEvent = Text | Reasoning | State | Called | Ended | Broke
+JobEvent = Text | Reasoning | State | ToolCalled | JobEnded | JobFailed
 
 
-class Events(
+class EventBatch(
     Struct, frozen=True, tag_field="type", tag="events", rename={"job_id": "jobId", "from_": "from"}
 ):
     """What a job wrote, from offset `from` on: as many events as came since the last frame."""
@@ -146,7 +146,7 @@ class Refused(Struct, frozen=True, tag_field="type", tag="refused", rename="came
 class Models(Struct, frozen=True, tag_field="type", tag="models"):
     """The models came or went."""
 
-    facts: list[Facts]
+    facts: list[ModelInfo]
 
 
 class Loading(Struct, frozen=True, tag_field="type", tag="loading", omit_defaults=True):
@@ -167,7 +167,7 @@ FromAgent = (
     | Token
     | JobComplete
     | JobError
-    | Events
+    | EventBatch
     | Cancelled
     | Refused
     | Models
@@ -176,7 +176,7 @@ FromAgent = (
 )
 
 
-class Welcome(Struct, frozen=True, tag_field="type", tag="welcome", rename="camel"):
+class AgentWelcome(Struct, frozen=True, tag_field="type", tag="welcome", rename="camel"):
     """`timestamp` is in milliseconds since the epoch."""
 
     agent_id: str
@@ -247,10 +247,10 @@ class Load(Struct, frozen=True, tag_field="type", tag="load"):
     model: str
 
 
-class Refusal(Struct, frozen=True, tag_field="type", tag="error"):
+class RegistrationRefused(Struct, frozen=True, tag_field="type", tag="error"):
     """Why the connection ends. `message` is a sentence."""
 
     message: str
 
 
-ToAgent = Welcome | Registered | Job | Acknowledged | Cancel | Load | Refusal
+ToAgent = AgentWelcome | Registered | Job | Acknowledged | Cancel | Load | RegistrationRefused

@@ -6,13 +6,12 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from legato import __version__
-from legato.chat.attachments import Rules
-from legato.gateway.access import Parts
-from legato.gateway.guard import Guard
+from legato.chat.attachments import AttachmentLimits
+from legato.gateway.dependencies import ServerContext
+from legato.gateway.error_handlers import HANDLERS
 from legato.gateway.metrics import Metrics
+from legato.gateway.middleware import RequestMiddleware
 from legato.gateway.openapi import document
-from legato.gateway.page import mount_page
-from legato.gateway.problems import HANDLERS
 from legato.gateway.routes import (
     attachments,
     chat,
@@ -20,19 +19,20 @@ from legato.gateway.routes import (
     conversations,
     fleet,
     metrics,
-    people,
+    participants,
     server,
     streams,
 )
+from legato.gateway.web_page import mount_page
 from legato.gateway.websocket.origins import Origins
 
 
 def make_app(
-    parts: Parts,
+    parts: ServerContext,
     origins: Origins,
     sockets: Callable[[], int] = lambda: 0,
     *,
-    upload_bytes: int = Rules().file_bytes,
+    upload_bytes: int = AttachmentLimits().file_bytes,
 ) -> FastAPI:
     """The application. Its parts are started and stopped by whoever made them. `sockets` says how many are open,
     `upload_bytes` how large a file may be."""
@@ -45,13 +45,13 @@ def make_app(
     )
     app.state.parts = parts
     app.state.metrics = Metrics(parts, sockets)
-    for routes in (people, chat, conversations, attachments, commands, streams, server, metrics, fleet):
+    for routes in (participants, chat, conversations, attachments, commands, streams, server, metrics, fleet):
         app.include_router(routes.router)
     mount_page(app)
     for kind, handler in HANDLERS.items():
         app.add_exception_handler(kind, handler)
     app.add_middleware(
-        Guard,
+        RequestMiddleware,
         origins=origins,
         shared=() if origins.allowed else fleet.SHARED,
         larger={attachments.PATH: upload_bytes + attachments.ROOM},

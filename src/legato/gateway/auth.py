@@ -1,4 +1,4 @@
-"""Who asks: tokens and tickets become a `Person`."""
+"""Who asks: tokens and tickets become a `User`."""
 
 import json
 import logging
@@ -10,17 +10,17 @@ from typing import Any
 import jwt
 from jwt.algorithms import HMACAlgorithm
 
-from legato.chat.ingress import check_new_id, one_line
-from legato.chat.person import NAME_LENGTH, Person
+from legato.domain.user import NAME_LENGTH, User
+from legato.domain.validation import check_new_id, one_line
 from legato.errors import InvalidError, SettingsError, UnauthenticatedError
 from legato.gateway.jwks import ALGORITHMS, KeySet
 from legato.gateway.settings import AuthSettings, Settings
 from legato.gateway.tickets import Tickets
-from legato.loopback import is_loopback
+from legato.hosts import is_loopback
 
 logger = logging.getLogger(__name__)
 
-LOCAL = Person("local")
+LOCAL = User("local")
 """Everyone, on a server that only its own machine can reach and that was told of no secret."""
 
 DEFAULT_SCOPES = frozenset({"chat"})
@@ -75,7 +75,7 @@ class Authenticator:
             logger.warning("the JWT secret has less than %d bytes and may be guessed", SECRET_BYTES)
         return cls(settings.auth)
 
-    async def __call__(self, *, token: str | None = None, ticket: str | None = None) -> Person:
+    async def __call__(self, *, token: str | None = None, ticket: str | None = None) -> User:
         """Who shows this.
 
         :raises UnauthenticatedError: with a sentence that says why it is not enough.
@@ -92,7 +92,7 @@ class Authenticator:
             raise UnauthenticatedError("This server wants to know who you are: send a token.")
         return self._person(await self._claims(token.strip()))
 
-    def ticket(self, person: Person) -> str:
+    def ticket(self, person: User) -> str:
         """A ticket with which `person` may come once, within `ticket_seconds`.
 
         :raises BusyError: too many are asked for at once.
@@ -160,7 +160,7 @@ class Authenticator:
             return None
         return await self._keys.find(name, algorithm)
 
-    def _person(self, claims: Mapping[str, Any]) -> Person:
+    def _person(self, claims: Mapping[str, Any]) -> User:
         settings = self._settings
         user, name, scope = (
             claims.get(settings.user_claim),
@@ -177,7 +177,7 @@ class Authenticator:
         if settings.scope_claim in claims:
             words = scope.split() if isinstance(scope, str) else scope if isinstance(scope, list) else []
             scopes = frozenset(word for word in words if isinstance(word, str))
-        return Person(
+        return User(
             user,
             one_line(name, NAME_LENGTH) or None if isinstance(name, str) else None,
             scopes,

@@ -19,9 +19,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.sources import EnvSettingsSource
 
+from legato.data_dir import default_data_dir
 from legato.errors import SettingsError
-from legato.gateway.complaint import Place, Steps, astray, complaints, is_table, within
-from legato.gateway.settings import Settings, default_data_dir
+from legato.gateway.settings import Settings
+from legato.gateway.settings_errors import SettingPlace, Steps, astray, complaints, is_table, within
 
 Keys = tuple[str, ...]
 
@@ -89,7 +90,7 @@ def load_settings(
     _engine_flags(everything, flags)
     _forget_model(everything, merged(from_file, from_environment), flags)
 
-    def place(path: Steps) -> Place:
+    def place(path: Steps) -> SettingPlace:
         """Who said it: the highest source that has it, since that is the one that counted."""
         for name, each in {
             **FLAGS,
@@ -101,15 +102,15 @@ def load_settings(
                 and len(path) == len(each)
                 and all(e in ("*", p) for e, p in zip(each, path, strict=True))
             ):
-                return Place("--" + name.replace("_", "-"))
-        return Place(_variable(path, environ))
+                return SettingPlace("--" + name.replace("_", "-"))
+        return SettingPlace(_variable(path, environ))
 
     try:
         settings = Settings.model_validate(everything)
     except ValidationError as error:
         raise SettingsError(complaints(error, everything, place)) from None
 
-    def said(path: Steps) -> Place:
+    def said(path: Steps) -> SettingPlace:
         return _said(place(path), path, file)
 
     _check_names(settings, said)
@@ -158,7 +159,7 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _check_names(settings: Settings, place: Callable[[Steps], Place]) -> None:
+def _check_names(settings: Settings, place: Callable[[Steps], SettingPlace]) -> None:
     """:raises SettingsError: a setting names an assistant or a tool that there is not."""
     named = any(assistant.tools for assistant in settings.assistants.values())
     tools = {entry.name for entry in entry_points(group=TOOLS)} if named else set()
@@ -168,12 +169,12 @@ def _check_names(settings: Settings, place: Callable[[Steps], Place]) -> None:
         )
 
 
-def _said(by: Place, path: Steps, file: Path | None) -> Place:
+def _said(by: SettingPlace, path: Steps, file: Path | None) -> SettingPlace:
     """The variable or flag that said it, else the line of the file; no place where nobody did."""
     if by.name or file is None:
         return by
     line = line_of(file.read_text(encoding="utf-8-sig").splitlines(), path)
-    return Place(str(file), line) if line else by
+    return SettingPlace(str(file), line) if line else by
 
 
 def _flags(flags: Mapping[str, Any], directory: Path) -> dict[str, Any]:
@@ -297,7 +298,7 @@ def _read(file: Path) -> dict[str, Any]:
     except ValidationError as error:
         lines = text.splitlines()
         raise SettingsError(
-            complaints(error, data, lambda path: Place(str(file), line_of(lines, path)))
+            complaints(error, data, lambda path: SettingPlace(str(file), line_of(lines, path)))
         ) from None
     return _resolved(data, file.resolve().parent)
 

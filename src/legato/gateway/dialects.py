@@ -4,20 +4,20 @@ from typing import Any
 
 from legato import __version__
 from legato.dialects.accumulating import AccumulatingDialect
-from legato.dialects.base import Door
+from legato.dialects.base import Endpoint
 from legato.dialects.chunks import ChunksDialect
 from legato.dialects.native import NativeDialect
 from legato.dialects.rooms import RoomsDialect
+from legato.dialects.session import Dialect, DialectContext
 from legato.dialects.tokens import TokensDialect
-from legato.dialects.visit import Dialect, Host
-from legato.gateway.access import Parts
+from legato.gateway.dependencies import ServerContext
 from legato.gateway.settings import Settings
 
 
-class Dialects:
+class DialectEndpoints:
     """Every dialect that people speak with this server."""
 
-    def __init__(self, settings: Settings, parts: Parts) -> None:
+    def __init__(self, settings: Settings, parts: ServerContext) -> None:
         said = settings.dialects
         self._native = NativeDialect(
             parts.service,
@@ -27,7 +27,7 @@ class Dialects:
             server=__version__,
             max_frame_bytes=settings.server.max_frame_bytes,
         )
-        host = Host(
+        host = DialectContext(
             service=parts.service,
             flusher=parts.flusher,
             authenticate=parts.authenticator,
@@ -41,7 +41,7 @@ class Dialects:
             ChunksDialect(host, said.chunks),
         )
 
-    def doors(self) -> list[Door]:
+    def doors(self) -> list[Endpoint]:
         return [self._native.door(), *(door for dialect in self._others for door in dialect.doors())]
 
     @property

@@ -3,14 +3,14 @@
 from pathlib import Path
 from uuid import uuid4
 
-from legato.chat.attachments import Attachments, Rules
+from legato.chat.attachments import AttachmentLimits, Attachments
 from legato.chat.service import utc
 from legato.engines.transcribe import OpenAITranscriber, Transcriber
 from legato.engines.whisper import WhisperTranscriber
 from legato.errors import EngineUnavailableError, SettingsError
 from legato.gateway.settings import Settings
 from legato.storage.base import Storage
-from legato.storage.files import Files
+from legato.storage.blobs import BlobStore
 
 FOLDER = "attachments"
 
@@ -22,8 +22,8 @@ def attachments_dir(settings: Settings) -> Path:
 def make_attachments(settings: Settings, storage: Storage) -> Attachments:
     """Their directory is made when the first of them comes."""
     directory = attachments_dir(settings)
-    rules = Rules(settings.attachments.max_bytes, settings.attachments.quota_bytes)
-    return Attachments(storage, Files(directory), rules, now=utc, new_id=lambda: str(uuid4()))
+    rules = AttachmentLimits(settings.attachments.max_bytes, settings.attachments.quota_bytes)
+    return Attachments(storage, BlobStore(directory), rules, now=utc, new_id=lambda: str(uuid4()))
 
 
 def make_transcriber(settings: Settings) -> Transcriber | None:

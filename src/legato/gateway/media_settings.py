@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from legato.gateway.section import Key, Section
+from legato.gateway.settings_types import Key, SettingsSection
 
 
-class AttachmentsSettings(Section):
+class AttachmentsSettings(SettingsSection):
     """`[attachments]`. One file may have `max_bytes`, all of a person's `quota_bytes` together. `directory` None means
     `attachments` in the data directory."""
 
@@ -17,7 +17,7 @@ class AttachmentsSettings(Section):
     directory: Path | None = None
 
 
-class AudioSettings(Section):
+class AudioSettings(SettingsSection):
     """`[audio]`. Without an `engine` recordings go only to models that hear. `openai` is any server that has
     `/v1/audio/transcriptions`; `whisper` runs in the server, with the extra `legato[audio]`.
 

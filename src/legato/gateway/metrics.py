@@ -14,8 +14,8 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from legato import __version__
-from legato.chat.tally import End
-from legato.gateway.access import Parts
+from legato.chat.counters import End
+from legato.gateway.dependencies import ServerContext
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -30,7 +30,7 @@ ENDS: tuple[End, ...] = get_args(End)
 class Metrics:
     """The numbers of one server. `sockets` says how many sockets of people are open."""
 
-    def __init__(self, parts: Parts, sockets: Callable[[], int]) -> None:
+    def __init__(self, parts: ServerContext, sockets: Callable[[], int]) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._registry)
         self._registry.register(_Server(parts, sockets))
@@ -41,7 +41,7 @@ class Metrics:
 
 
 class _Server(Collector):
-    def __init__(self, parts: Parts, sockets: Callable[[], int]) -> None:
+    def __init__(self, parts: ServerContext, sockets: Callable[[], int]) -> None:
         self._parts = parts
         self._sockets = sockets
 
@@ -60,7 +60,7 @@ class _Server(Collector):
 
     def _chat(self) -> Iterator[Metric]:
         service = self._parts.service
-        tally = service.tally
+        tally = service.counters
         running = "Replies that are being written or wait in the line of their conversation"
         yield GaugeMetricFamily("legato_replies_running", running, service.running)
         replies = CounterMetricFamily(

@@ -5,8 +5,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from legato.gateway.body import documented
-from legato.gateway.shapes import ProblemAnswer
+from legato.gateway.json_body import documented
+from legato.gateway.schemas import ProblemAnswer
 
 OPEN_TO_ALL = frozenset({"/health", "/ready", "/api/info"})
 

@@ -16,18 +16,18 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from legato.gateway.access import Parts
-from legato.gateway.agents import ANY_PATH, AgentDoors, AgentKeys
+from legato.event_loop import call_when_told_to_stop, new_loop
+from legato.gateway.agent_endpoint import ANY_PATH, AgentEndpoints, AgentKeys
 from legato.gateway.app import make_app
 from legato.gateway.auth import known_hosts
 from legato.gateway.config import misspelt
-from legato.gateway.dialects import Dialects
-from legato.gateway.listening import listen
-from legato.gateway.logs import set_up_logs
-from legato.gateway.loop import call_when_told_to_stop, new_loop
+from legato.gateway.dependencies import ServerContext
+from legato.gateway.dialects import DialectEndpoints
 from legato.gateway.settings import Settings, http_address
+from legato.gateway.sockets import listen
 from legato.gateway.websocket import Limits, Origins, open_doors
 from legato.gateway.wiring import Wired, wire
+from legato.logs import set_up_logs
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Server:
         self._given_up = False
         self._stopping: asyncio.Task[None] | None = None
         self._uvicorn: _Uvicorn | None = None
-        self._parts: Parts | None = None
+        self._parts: ServerContext | None = None
 
     async def run(self) -> int:
         """The exit status, once `stop` was called. A server that is stopped while it starts ends there."""
@@ -141,14 +141,14 @@ class Server:
     async def _serve(self, wired: Wired, listening: socket.socket, second: socket.socket | None) -> None:
         settings = self.settings.server
         origins = Origins(settings.cors_origins, known_hosts(self.settings))
-        dialects = Dialects(self.settings, wired.parts)
+        dialects = DialectEndpoints(self.settings, wired.parts)
         app = make_app(
             wired.parts,
             origins,
             lambda: dialects.sockets,
             upload_bytes=self.settings.attachments.max_bytes,
         )
-        agents = AgentDoors(wired.parts.fleet, AgentKeys.from_settings(self.settings))
+        agents = AgentEndpoints(wired.parts.fleet, AgentKeys.from_settings(self.settings))
         doors = open_doors(
             app,
             [*dialects.doors(), agents.door()],
@@ -223,7 +223,7 @@ class _Uvicorn(uvicorn.Server):
             connection.transport.abort()
 
 
-def _second(agents: AgentDoors, transport: Literal["direct", "asgi"], origins: Origins) -> _Uvicorn:
+def _second(agents: AgentEndpoints, transport: Literal["direct", "asgi"], origins: Origins) -> _Uvicorn:
     """A server for agents only, who find it at any path."""
     app = Starlette()
     doors = open_doors(app, [agents.door(ANY_PATH)], transport=transport, origins=origins)

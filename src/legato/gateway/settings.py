@@ -4,7 +4,7 @@ Only what does something is here. Secrets are `SecretStr`: they show in no repr,
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,20 +14,14 @@ from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, model_valida
 from pydantic_core import PydanticCustomError
 
 from legato.chat.assistant import Assistant, OnUnwatched
+from legato.data_dir import default_data_dir
 from legato.errors import SettingsError
-from legato.fleet.decisions import Rules
+from legato.fleet.decisions import SchedulerConfig
 from legato.gateway.media_settings import AttachmentsSettings, AudioSettings
-from legato.gateway.section import Header, Key, Keys, Section, Stripped, Words
+from legato.gateway.settings_types import Header, Key, Keys, SettingsSection, Stripped, Words
 from legato.gateway.tool_settings import ToolSettings
 
 EngineName = Literal["auto", "demo", "llama", "ollama", "openai", "fleet"]
-
-
-def default_data_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """`$XDG_DATA_HOME/legato`, which is `~/.local/share/legato` where nothing else is said."""
-    base = environ.get("XDG_DATA_HOME", "")
-    home = Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "share"
-    return home / "legato"
 
 
 def http_address(host: str, port: int) -> str:
@@ -42,7 +36,7 @@ def http_address(host: str, port: int) -> str:
     return f"http://[{name}]:{port}" if found.version == 6 else f"http://{name}:{port}"
 
 
-class ServerSettings(Section):
+class ServerSettings(SettingsSection):
     """`[server]`. `port` 0 takes a free one; `agents_port` is a second door for agents, closed where it is None. `cors_origins` are the foreign sites whose pages may call; `*` is every one.
 
     `websocket` is the token path: `direct` writes frames to the socket itself, `asgi` goes through the framework.
@@ -59,7 +53,7 @@ class ServerSettings(Section):
     database_url: Annotated[SecretStr | None, Field(min_length=1)] = None
 
 
-class AuthSettings(Section):
+class AuthSettings(SettingsSection):
     """`[auth]`. With `jwt_secret` (HS256) or `jwks_url` (RS256, ES256 …) every request needs a token.
 
     `user_claim` is the claim that names the user, `scope_claim` the one that says what they may do. `audience` is whom a token must be for, if it says so or
@@ -81,7 +75,7 @@ class AuthSettings(Section):
         return self.jwt_secret is not None or self.jwks_url is not None
 
 
-class OllamaSettings(Section):
+class OllamaSettings(SettingsSection):
     """`[engines.ollama]`. `ca_file` is a PEM file of certificates to trust beside the system's."""
 
     url: Annotated[str, Field(pattern=r"^https?://\S+$")] = "http://127.0.0.1:11434"
@@ -89,7 +83,7 @@ class OllamaSettings(Section):
     headers: dict[str, Header] = Field(default_factory=dict)
 
 
-class OpenAISettings(Section):
+class OpenAISettings(SettingsSection):
     """`[engines.openai]`: any server that speaks the OpenAI API. `continues`: it goes on behind a last assistant message;
     `sees` and `hears`: its models take pictures, and recordings.
     """
@@ -102,7 +96,7 @@ class OpenAISettings(Section):
     hears: bool = False
 
 
-class LlamaSettings(Section):
+class LlamaSettings(SettingsSection):
     """`[engines.llama]`, the embedded engine. `context` is in tokens for each slot; None leaves a choice to the engine."""
 
     slots: Annotated[int | None, Field(ge=1, le=256)] = None
@@ -111,7 +105,7 @@ class LlamaSettings(Section):
     mmproj: Path | None = None
 
 
-class EnginesSettings(Section):
+class EnginesSettings(SettingsSection):
     ollama: OllamaSettings = OllamaSettings()
     openai: OpenAISettings = OpenAISettings()
     llama: LlamaSettings = LlamaSettings()
@@ -127,7 +121,7 @@ def _paragraph(text: str | None) -> str | None:
 Disclaimer = Annotated[str | None, AfterValidator(_paragraph)]
 
 
-class AssistantSettings(Section):
+class AssistantSettings(SettingsSection):
     """`[assistants.NAME]`: see `legato.chat.assistant.Assistant`, which it becomes."""
 
     engine: EngineName = "auto"
@@ -151,7 +145,7 @@ class AssistantSettings(Section):
     think: bool | str | None = None
 
 
-class DialectsSettings(Section):
+class DialectsSettings(SettingsSection):
     """`[dialects]`: the assistant that each chat dialect speaks to, where a client does not ask for another with `?assistant=`."""
 
     accumulating: Annotated[str, Field(min_length=1)] = "default"
@@ -160,26 +154,26 @@ class DialectsSettings(Section):
     chunks: Annotated[str, Field(min_length=1)] = "default"
 
 
-class RoomsSettings(Section):
+class RoomsSettings(SettingsSection):
     """`[rooms]`: who may join a session of the dialect `rooms`: its `members`, or `anyone` who is authenticated and names it."""
 
     join: Literal["members", "anyone"] = "members"
 
 
-class StorageSettings(Section):
+class StorageSettings(SettingsSection):
     """`[storage]`. `durable`: what was acknowledged survives a power cut too, at the price of a slower commit."""
 
     durable: bool = False
 
 
-class AgentKeySettings(Section):
+class AgentKeySettings(SettingsSection):
     """`[fleet.keys.NAME]`: a key that is good for some models only (`models` empty: for all)."""
 
     key: Key
     models: Words = ()
 
 
-class FleetSettings(Section):
+class FleetSettings(SettingsSection):
     """`[fleet]`. A request waits for a free agent for `queue_seconds` at most (0: not at all), and `queue_size` wait at most.
 
     With `agent_keys` or `keys` agents need one. An agent that was cut or fell silent has `lease_seconds` to go on with
@@ -193,9 +187,9 @@ class FleetSettings(Section):
     agent_keys: Keys = ()
     keys: dict[str, AgentKeySettings] = Field(default_factory=dict)
 
-    def rules(self) -> Rules:
+    def rules(self) -> SchedulerConfig:
         """As the scheduler takes them."""
-        return Rules(
+        return SchedulerConfig(
             queue_seconds=self.queue_seconds,
             queue_size=self.queue_size,
             lease=self.lease_seconds,
@@ -203,7 +197,7 @@ class FleetSettings(Section):
         )
 
 
-class Settings(Section):
+class Settings(SettingsSection):
     """Everything that was set. `config_file` is the `legato.toml` that was read, None where there is none."""
 
     server: ServerSettings = ServerSettings()

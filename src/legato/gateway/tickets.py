@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from legato.chat.person import Person
+from legato.domain.user import User
 from legato.errors import BusyError, UnauthenticatedError
 
 TTL = 30.0
@@ -20,7 +20,7 @@ def random_ticket() -> str:
 
 
 class _Ticket(Struct):
-    person: Person
+    person: User
     ends: float
 
 
@@ -47,7 +47,7 @@ class Tickets:
     def __len__(self) -> int:
         return len(self._tickets)
 
-    def issue(self, person: Person, now: float) -> str:
+    def issue(self, person: User, now: float) -> str:
         """A new ticket of this person, good once within `ttl` seconds.
 
         :raises BusyError: there are too many at once.
@@ -63,7 +63,7 @@ class Tickets:
         self._held.setdefault(person.id, deque()).append(ticket)
         return ticket
 
-    def take(self, ticket: str, now: float) -> Person:
+    def take(self, ticket: str, now: float) -> User:
         """Whose ticket this is. From now on it is nobody's.
 
         :raises UnauthenticatedError: it was shown before, is too old, or was never given.

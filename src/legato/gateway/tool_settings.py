@@ -1,15 +1,15 @@
-"""`[tools.NAME]`: what an assistant's model may ask for. `legato.gateway.toolbox` makes tools of it."""
+"""`[tools.NAME]`: what an assistant's model may ask for. `legato.gateway.tool_factory` makes tools of it."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from legato.gateway.section import Key, Secret, Section, Words
+from legato.gateway.settings_types import Key, Secret, SettingsSection, Words
 
 ToolKind = Literal["mongodb", "mcp", "python"]
 
 
-class ToolSettings(Section):
+class ToolSettings(SettingsSection):
     """`[tools.NAME]`. Where `kind` is not set, the name says it.
 
     `approval` names the tools that run only with a person's word, `*` every one; None leaves it to the kind: those of an

@@ -9,20 +9,20 @@ from pathlib import Path
 from msgspec import Struct
 
 from legato.chat.assistant import Assistant
-from legato.chat.reply import Speaker
+from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService
-from legato.engines.fallback import Candidate, FallbackEngine, Patience
+from legato.engines.fallback import Candidate, FallbackEngine, Timeouts
 from legato.fleet.engine import FleetEngine
-from legato.gateway.access import Parts
 from legato.gateway.auth import Authenticator
-from legato.gateway.engines import Engines
-from legato.gateway.events import OpenEvents
+from legato.gateway.database_probe import DatabaseProbe
+from legato.gateway.dependencies import ServerContext
+from legato.gateway.engine_factory import EngineFactory
+from legato.gateway.health_cache import HealthCache
 from legato.gateway.lock import only_server_of
 from legato.gateway.media import make_attachments, make_transcriber
-from legato.gateway.probe import Probe
-from legato.gateway.pulse import Pulse
 from legato.gateway.settings import Settings
-from legato.gateway.toolbox import Toolbox
+from legato.gateway.sse_response import OpenSseResponses
+from legato.gateway.tool_factory import ToolFactory
 from legato.storage.sql import SqlStorage, open_storage
 from legato.storage.sql.sqlite import SqliteDatabase
 from legato.stream import Flusher
@@ -35,7 +35,7 @@ DATABASE = "legato.db"
 class Wired(Struct, frozen=True):
     """What `wire` made. It is running, and ends with the context."""
 
-    parts: Parts
+    parts: ServerContext
 
 
 @asynccontextmanager
@@ -55,9 +55,9 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
         await storage.open()
         fleet = FleetEngine(settings.fleet.rules(), clock=asyncio.get_running_loop().time)
         stack.push_async_callback(fleet.close)
-        engines = Engines(settings, fleet)
+        engines = EngineFactory(settings, fleet)
         stack.push_async_callback(engines.close)
-        toolbox = Toolbox(settings, stack)
+        toolbox = ToolFactory(settings, stack)
         speakers = {
             name: await _speaker(engines, toolbox, assistant)
             for name, assistant in settings.make_assistants().items()
@@ -76,16 +76,16 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
         await service.start()
         attachments.start()
         yield Wired(
-            Parts(
+            ServerContext(
                 service=service,
-                database=Probe(storage.ping),
+                database=DatabaseProbe(storage.ping),
                 engines=engines.made,
-                pulse=Pulse(engines.made, loop.time),
+                pulse=HealthCache(engines.made, loop.time),
                 fleet=fleet,
                 speakers=speakers,
                 authenticator=authenticator,
                 flusher=Flusher(loop.call_soon),
-                events=OpenEvents(),
+                events=OpenSseResponses(),
                 why=engines.why or _said(speakers["default"]),
                 dialects=settings.dialects,
             )
@@ -105,7 +105,7 @@ def open_database(settings: Settings) -> SqlStorage:
     return open_storage(f"sqlite:///{path}", durable=settings.storage.durable)
 
 
-async def _speaker(engines: Engines, toolbox: Toolbox, assistant: Assistant) -> Speaker:
+async def _speaker(engines: EngineFactory, toolbox: ToolFactory, assistant: Assistant) -> ResolvedAssistant:
     """The assistant with its tools and its engine: the primary, then the backup where there is one."""
     engine, model = await engines.for_model(assistant.engine, assistant.model)
     candidates = [Candidate(engine, model)]
@@ -115,11 +115,11 @@ async def _speaker(engines: Engines, toolbox: Toolbox, assistant: Assistant) -> 
                 *await engines.for_model(assistant.backup_engine or engine.name, assistant.backup_model)
             )
         )
-    patience = Patience(assistant.timeout, assistant.first_token_timeout)
+    patience = Timeouts(assistant.timeout, assistant.first_token_timeout)
     engine_of_all = FallbackEngine(candidates, patience=patience, breakers=engines.breakers)
-    return Speaker(assistant, engine_of_all, model, await toolbox.of(assistant.tools))
+    return ResolvedAssistant(assistant, engine_of_all, model, await toolbox.of(assistant.tools))
 
 
-def _said(default: Speaker) -> str:
+def _said(default: ResolvedAssistant) -> str:
     which = f" with {default.model}" if default.model else ""
     return f"The {default.engine.name} engine answers{which}, as it was told."

@@ -7,19 +7,19 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
-from legato.message import AudioPart, ImagePart, Part, Role, Standing, Status, TextPart
+from legato.domain.message import AudioPart, ImagePart, MessageRole, Part, ParticipantRole, Status, TextPart
 from legato.stream import Event, ResetReason, Span, Timings, Usage
 
 PROTOCOL = "legato.v1"
 
 
-class Command(Struct, frozen=True, tag_field="type", omit_defaults=True, kw_only=True):
+class ClientRequest(Struct, frozen=True, tag_field="type", omit_defaults=True, kw_only=True):
     """What every client message may carry: `id`, any string (≤128), which the answer to it repeats as `re`."""
 
     id: str | None = None
 
 
-class Hello(Command, frozen=True, tag="hello"):
+class Hello(ClientRequest, frozen=True, tag="hello"):
     """The first message of a client that did not authenticate in the handshake: a JWT, or a single-use ticket.
 
     Answered by `welcome`. Not needed where auth is off, or a token came in the `Authorization` header.
@@ -37,7 +37,7 @@ class Where(Struct, frozen=True):
     offset: int
 
 
-class Follow(Command, frozen=True, tag="follow"):
+class Follow(ClientRequest, frozen=True, tag="follow"):
     """Follow a conversation. Answered by `following`, then whatever happens in it.
 
     `since` is the last revision the client has seen (0: none; every message is told). `positions` are the streams it
@@ -49,13 +49,13 @@ class Follow(Command, frozen=True, tag="follow"):
     positions: list[Where] = field(default_factory=list)
 
 
-class Unfollow(Command, frozen=True, tag="unfollow"):
+class Unfollow(ClientRequest, frozen=True, tag="unfollow"):
     """Follow it no more. Answered by `unfollowed`."""
 
     conversation: str
 
 
-class Send(Command, frozen=True, tag="send"):
+class Send(ClientRequest, frozen=True, tag="send"):
     """A message from the person. Answered by `ack` once it is stored; the reply follows as a stream.
 
     Text that begins with `/` is a command: it reaches no model and is not stored. It is answered by `command`.
@@ -73,7 +73,7 @@ class Send(Command, frozen=True, tag="send"):
     assistant: str | None = None
 
 
-class Regenerate(Command, frozen=True, tag="regenerate"):
+class Regenerate(ClientRequest, frozen=True, tag="regenerate"):
     """Another reply in place of `message` (an assistant's): a branch beside it. Answered by `ack`."""
 
     conversation: str
@@ -81,7 +81,7 @@ class Regenerate(Command, frozen=True, tag="regenerate"):
     client_message_id: str | None = None
 
 
-class Edit(Command, frozen=True, tag="edit"):
+class Edit(ClientRequest, frozen=True, tag="edit"):
     """Another wording in place of `message` (a person's): a branch beside it, with a reply of its own. Answered by `ack`."""
 
     conversation: str
@@ -90,28 +90,28 @@ class Edit(Command, frozen=True, tag="edit"):
     client_message_id: str | None = None
 
 
-class Show(Command, frozen=True, tag="show"):
+class Show(ClientRequest, frozen=True, tag="show"):
     """Show the branch that ends in `message`, to everyone in the conversation. Answered by `conversation`."""
 
     conversation: str
     message: str
 
 
-class Stop(Command, frozen=True, tag="stop"):
+class Stop(ClientRequest, frozen=True, tag="stop"):
     """Stop a reply, or every running one of the conversation. Answered by `stopped`; the text so far stays."""
 
     conversation: str
     message: str | None = None
 
 
-class Typing(Command, frozen=True, tag="typing"):
+class Typing(ClientRequest, frozen=True, tag="typing"):
     """The person writes, or has stopped to. Not answered; lapses by itself after 6 s, so it is said again meanwhile."""
 
     conversation: str
     typing: bool = True
 
 
-class Approve(Command, frozen=True, tag="approve"):
+class Approve(ClientRequest, frozen=True, tag="approve"):
     """The person's word on a tool that asked (`tool_asked`): it may run, or with `allow` false it may not. Answered by `approved`.
 
     `message` is the reply, `call` the tool's.
@@ -123,20 +123,20 @@ class Approve(Command, frozen=True, tag="approve"):
     allow: bool = True
 
 
-class Ping(Command, frozen=True, tag="ping"):
+class Ping(ClientRequest, frozen=True, tag="ping"):
     """Answered by `pong`. A client that hears nothing for 20 s pings, and after 10 more counts the socket as dead."""
 
 
 ClientMessage = Hello | Follow | Unfollow | Send | Regenerate | Edit | Show | Stop | Typing | Approve | Ping
 
 
-class Answer(Struct, frozen=True, tag_field="type", omit_defaults=True, kw_only=True):
+class ServerAnswer(Struct, frozen=True, tag_field="type", omit_defaults=True, kw_only=True):
     """What every server message may carry: `re`, the `id` of the command that it answers."""
 
     re: str | None = None
 
 
-class Welcome(Answer, frozen=True, tag="welcome"):
+class Welcome(ServerAnswer, frozen=True, tag="welcome"):
     """The socket is open and authenticated. Sent once, first."""
 
     user: str
@@ -155,7 +155,7 @@ class ConversationView(Struct, frozen=True):
     created_at: str
     updated_at: str
     head: str | None = None
-    standing: Standing = "owner"
+    standing: ParticipantRole = "owner"
 
 
 class MessageView(Struct, frozen=True):
@@ -163,7 +163,7 @@ class MessageView(Struct, frozen=True):
 
     id: str
     conversation: str
-    role: Role
+    role: MessageRole
     status: Status
     created_at: str
     revision: int = 0
@@ -179,7 +179,7 @@ class MessageView(Struct, frozen=True):
     spans: tuple[Span, ...] = ()
 
 
-class Following(Answer, frozen=True, tag="following"):
+class Following(ServerAnswer, frozen=True, tag="following"):
     """What was missed: the conversation, and its messages as they were written at revision `since` or later.
 
     Oldest first. Some of them the client may have: a message replaces the one with its `id`. Where `more` is true, the
@@ -191,7 +191,7 @@ class Following(Answer, frozen=True, tag="following"):
     more: bool = False
 
 
-class Messages(Answer, frozen=True, tag="messages"):
+class Messages(ServerAnswer, frozen=True, tag="messages"):
     """More of what was missed, behind `following`; the last such frame has no `more`."""
 
     conversation: str
@@ -199,11 +199,11 @@ class Messages(Answer, frozen=True, tag="messages"):
     more: bool = False
 
 
-class Unfollowed(Answer, frozen=True, tag="unfollowed"):
+class Unfollowed(ServerAnswer, frozen=True, tag="unfollowed"):
     conversation: str
 
 
-class Ack(Answer, frozen=True, tag="ack"):
+class Ack(ServerAnswer, frozen=True, tag="ack"):
     """It is stored, and the reply is under way (or, with `duplicate`, was already). `reply` names the stream."""
 
     conversation: str
@@ -213,26 +213,26 @@ class Ack(Answer, frozen=True, tag="ack"):
     duplicate: bool = False
 
 
-class Stopped(Answer, frozen=True, tag="stopped"):
+class Stopped(ServerAnswer, frozen=True, tag="stopped"):
     """These replies were stopped; none, where nothing was running."""
 
     conversation: str
     messages: list[str]
 
 
-class ConversationChanged(Answer, frozen=True, tag="conversation"):
+class ConversationChanged(ServerAnswer, frozen=True, tag="conversation"):
     """The conversation has another title, head or revision."""
 
     conversation: ConversationView
 
 
-class ConversationDeleted(Answer, frozen=True, tag="deleted"):
+class ConversationDeleted(ServerAnswer, frozen=True, tag="deleted"):
     """The conversation is gone for you: it was deleted, you left, or you were removed. You follow it no more."""
 
     conversation: str
 
 
-class MessageChanged(Answer, frozen=True, tag="message"):
+class MessageChanged(ServerAnswer, frozen=True, tag="message"):
     """A message is new, or was written again because its reply ended. It replaces the one with its `id`."""
 
     message: MessageView
@@ -264,14 +264,14 @@ class PersonView(Struct, frozen=True, omit_defaults=True):
     """A participant as clients see them. `present`: they have this conversation open somewhere, through so many `connections`."""
 
     user: str
-    standing: Standing
+    standing: ParticipantRole
     name: str | None = None
     present: bool = False
     typing: bool = False
     connections: int = 0
 
 
-class People(Answer, frozen=True, tag="people"):
+class People(ServerAnswer, frozen=True, tag="people"):
     """Everybody who takes part in a conversation, and who of them is here: behind `following`, and whenever it changes.
 
     Changes that come close together are told as one.
@@ -281,7 +281,7 @@ class People(Answer, frozen=True, tag="people"):
     people: list[PersonView]
 
 
-class TypingNow(Answer, frozen=True, tag="typing"):
+class TypingNow(ServerAnswer, frozen=True, tag="typing"):
     """Somebody else writes, or no longer does."""
 
     conversation: str
@@ -290,7 +290,7 @@ class TypingNow(Answer, frozen=True, tag="typing"):
     name: str | None = None
 
 
-class CommandAnswer(Answer, frozen=True, tag="command"):
+class CommandAnswer(ServerAnswer, frozen=True, tag="command"):
     """What a command says, in Markdown, for the person who gave it. With `conversation`, that one is to be shown now."""
 
     name: str
@@ -299,7 +299,7 @@ class CommandAnswer(Answer, frozen=True, tag="command"):
     conversation: str | None = None
 
 
-class Approved(Answer, frozen=True, tag="approved"):
+class Approved(ServerAnswer, frozen=True, tag="approved"):
     """The word was taken. Another person's may have come first: the stream tells what became of the tool."""
 
     conversation: str
@@ -307,7 +307,7 @@ class Approved(Answer, frozen=True, tag="approved"):
     call: str
 
 
-class Error(Answer, frozen=True, tag="error"):
+class Error(ServerAnswer, frozen=True, tag="error"):
     """A command was refused, and changed nothing. `message` is a sentence for a person; `code` is a word for programs."""
 
     code: str
@@ -316,7 +316,7 @@ class Error(Answer, frozen=True, tag="error"):
     detail: dict[str, Any] | None = None
 
 
-class Pong(Answer, frozen=True, tag="pong"):
+class Pong(ServerAnswer, frozen=True, tag="pong"):
     pass
 
 

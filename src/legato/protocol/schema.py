@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from legato.protocol.close import SPEAKS_WRONGLY, CloseCode
+from legato.protocol.close_codes import SPEAKS_WRONGLY, CloseCode
 from legato.protocol.messages import PROTOCOL, ClientMessage, ServerMessage
 
 SCHEMA_FILE = Path("docs/reference/protocol.schema.json")

@@ -10,12 +10,12 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from legato.message import Part, Role, Status
-from legato.message import Standing as Standing
+from legato.domain.message import MessageRole, Part, Status
+from legato.domain.message import ParticipantRole as ParticipantRole
 from legato.stream import Event, Span, Timings, Usage
 
 
-class Choices(Struct, frozen=True, omit_defaults=True):
+class ConversationSettings(Struct, frozen=True, omit_defaults=True):
     """What was chosen for one conversation.
 
     `model` answers in place of its assistant's. `system` is read by the model behind the assistant's own system prompt.
@@ -27,7 +27,7 @@ class Choices(Struct, frozen=True, omit_defaults=True):
     cleared: str | None = None
 
 
-Choice = Literal["model", "system", "cleared"]
+SettingName = Literal["model", "system", "cleared"]
 
 
 class Conversation(Struct, frozen=True):
@@ -41,7 +41,7 @@ class Conversation(Struct, frozen=True):
     updated_at: datetime
     revision: int = 0
     head: str | None = None
-    choices: Choices = Choices()
+    settings: ConversationSettings = ConversationSettings()
 
 
 PARTICIPANTS = 500
@@ -53,7 +53,7 @@ class Participant(Struct, frozen=True):
 
     conversation: str
     user: str
-    standing: Standing
+    role: ParticipantRole
     joined_at: datetime
     name: str | None = None
 
@@ -67,7 +67,7 @@ class Invitation(Struct, frozen=True):
     id: str
     digest: str
     conversation: str
-    standing: Standing
+    role: ParticipantRole
     created_at: datetime
     expires_at: datetime
 
@@ -97,7 +97,7 @@ class Message(Struct, frozen=True):
 
     id: str
     conversation: str
-    role: Role
+    role: MessageRole
     status: Status
     parts: tuple[Part, ...]
     created_at: datetime
@@ -112,7 +112,7 @@ class Message(Struct, frozen=True):
     spans: tuple[Span, ...] = ()
 
 
-class Exchange(Struct, frozen=True):
+class NewTurn(Struct, frozen=True):
     """What begins a turn, written in one transaction.
 
     `question` is the person's message (None when a reply is regenerated), `reply` the assistant's, with status
@@ -133,7 +133,7 @@ class Exchange(Struct, frozen=True):
     enclosed: tuple[str, ...] = ()
 
 
-class Begun(Struct, frozen=True):
+class TurnStarted(Struct, frozen=True):
     """What `begin` wrote, or, with `duplicate`, what was written when this `client_message_id` first came."""
 
     conversation: Conversation
@@ -154,14 +154,14 @@ class JournalEntry(Struct, frozen=True, array_like=True):
     whole: bool = False
 
 
-class Unfinished(Struct, frozen=True):
+class UnfinishedReply(Struct, frozen=True):
     """A reply that was being written when the server went away, and all that the journal has of it, in order."""
 
     message: Message
     events: list[Event]
 
 
-class Found(Struct, frozen=True):
+class SearchHit(Struct, frozen=True):
     """A hit of the full-text search. `snippet` is plain text around it; `message` is None where the title was hit."""
 
     conversation: Conversation
@@ -205,8 +205,8 @@ class Storage(Protocol):
         """Show another branch. None where there is no such conversation or no such message in it."""
         ...
 
-    async def choose(
-        self, conversation: str, what: Choice, value: str | None, now: datetime
+    async def set_setting(
+        self, conversation: str, what: SettingName, value: str | None, now: datetime
     ) -> Conversation | None:
         """Change one of its choices, None takes it back. None where there is no such conversation."""
         ...
@@ -221,7 +221,7 @@ class Storage(Protocol):
 
     async def message(self, message: str) -> Message | None: ...
 
-    async def begin(self, exchange: Exchange, now: datetime) -> Begun:
+    async def begin(self, exchange: NewTurn, now: datetime) -> TurnStarted:
         """Write an exchange once.
 
         :raises ConflictError: this `client_message_id` came before with another fingerprint.
@@ -244,7 +244,7 @@ class Storage(Protocol):
         """
         ...
 
-    async def unfinished(self) -> list[Unfinished]:
+    async def unfinished(self) -> list[UnfinishedReply]:
         """Every reply with status `streaming`, with its journal."""
         ...
 
@@ -252,7 +252,7 @@ class Storage(Protocol):
         """The owner, then those who joined, in the order in which they came; nobody where there is no such conversation."""
         ...
 
-    async def admit(self, participant: Participant) -> Participant:
+    async def add_participant(self, participant: Participant) -> Participant:
         """Let somebody take part. Doing it again never lowers a standing, and never makes an owner; a name becomes known by it.
 
         :raises NotFoundError: there is no such conversation. :raises ConflictError: `PARTICIPANTS` take part already.
@@ -266,19 +266,21 @@ class Storage(Protocol):
         """
         ...
 
-    async def change_standing(self, conversation: str, user: str, standing: Standing) -> Participant | None:
+    async def change_role(
+        self, conversation: str, user: str, standing: ParticipantRole
+    ) -> Participant | None:
         """Make one who joined a member or a viewer. None where they do not take part."""
         ...
 
-    async def hand_over(self, conversation: str, user: str, now: datetime) -> Conversation | None:
+    async def transfer_ownership(self, conversation: str, user: str, now: datetime) -> Conversation | None:
         """Make one who joined the owner; who owned it stays as a member. None where they do not take part."""
         ...
 
-    async def expel(self, conversation: str, user: str) -> bool:
+    async def remove_participant(self, conversation: str, user: str) -> bool:
         """Let one who joined take part no more; False where they did not. The owner always does."""
         ...
 
-    async def standings(self, user: str, conversations: list[str]) -> dict[str, Standing]:
+    async def roles(self, user: str, conversations: list[str]) -> dict[str, ParticipantRole]:
         """How `user` stands in those of these conversations that they joined."""
         ...
 
@@ -290,7 +292,7 @@ class Storage(Protocol):
         """Those that are not over, oldest first."""
         ...
 
-    async def take_back(self, conversation: str, invitation: str) -> bool:
+    async def revoke_invitation(self, conversation: str, invitation: str) -> bool:
         """Nobody joins by it any more; False where there is none."""
         ...
 
@@ -317,6 +319,6 @@ class Storage(Protocol):
         """Those of these digests whose bytes an attachment needs."""
         ...
 
-    async def search(self, person: str, query: str, limit: int = 20) -> list[Found]:
+    async def search(self, person: str, query: str, limit: int = 20) -> list[SearchHit]:
         """Full-text search over titles and messages of what `person` owns or takes part in: of each conversation the best passage, best first. Any string is a query: words, all of which must occur, the last one as a prefix; nothing in it is syntax."""
         ...

@@ -20,31 +20,32 @@ from legato.stream.events import (
     ToolStarted,
     Usage,
 )
-from legato.stream.fold import Fold, ToolUse
 from legato.stream.log import Batch, Log, LogClosedError
 from legato.stream.position import Continue, Position, Reset, ResetReason, resume
-from legato.stream.viewer import Encoding, Flusher, Sink, Viewer
+from legato.stream.snapshot import ReplySnapshot, ToolUse
+from legato.stream.subscriber import BatchEncoder, Flusher, Sink, Subscriber
 
 __all__ = [
     "Batch",
+    "BatchEncoder",
     "Continue",
-    "Encoding",
     "Event",
     "Failed",
     "Finished",
     "Flusher",
-    "Fold",
     "Log",
     "LogClosedError",
     "Phase",
     "Position",
     "Reasoning",
+    "ReplySnapshot",
     "Reset",
     "ResetReason",
     "Rewound",
     "Sink",
     "Span",
     "State",
+    "Subscriber",
     "Terminal",
     "Text",
     "Timings",
@@ -53,6 +54,5 @@ __all__ = [
     "ToolStarted",
     "ToolUse",
     "Usage",
-    "Viewer",
     "resume",
 ]

@@ -20,7 +20,7 @@ from legato.stream.events import (
     ToolFinished,
     ToolStarted,
 )
-from legato.stream.fold import Fold, alike
+from legato.stream.snapshot import ReplySnapshot, common_prefix_length
 
 
 class LogClosedError(Exception):
@@ -68,8 +68,8 @@ class Log:
         "again",
         "base",
         "closed",
+        "encoded_cache",
         "epoch",
-        "memo",
         "next",
         "rewinds",
         "stream",
@@ -83,7 +83,7 @@ class Log:
         self.base = 0
         self.next = 0
         self.closed = False
-        self.memo: dict[object, tuple[int, int, bytes]] = {}
+        self.encoded_cache: dict[object, tuple[int, int, bytes]] = {}
         self._compacted: list[Event] = []
         self._events: list[Event] = []
         self._last_tool = 0
@@ -123,9 +123,9 @@ class Log:
             listener()
         return offset
 
-    def anchor(self) -> int:
+    def savepoint(self) -> int:
         """The offset that comes next. It can be rewound to even once it was compacted."""
-        said = self.fold()
+        said = self.snapshot()
         self._anchors[self.next] = (len(said.text), len(said.reasoning))
         return self.next
 
@@ -142,11 +142,11 @@ class Log:
         if to != self.next and not (known and self._last_tool <= to < self.next):
             raise ValueError(f"cannot rewind stream {self.stream} to {to}")
         if to >= self.base:
-            kept = Fold(self._prefix(to))
+            kept = ReplySnapshot(self._prefix(to))
             text, reasoning = kept.text, kept.reasoning
         else:
             # A rewind to before it drops an anchor, so what was said then still stands at the beginning.
-            kept, (said, thought) = self.fold(), self._anchors[to]
+            kept, (said, thought) = self.snapshot(), self._anchors[to]
             text, reasoning = kept.text[:said], kept.reasoning[:thought]
         self._anchors = {at: lengths for at, lengths in self._anchors.items() if at <= to}
         self._events.append(Rewound(to, text, reasoning))
@@ -202,7 +202,7 @@ class Log:
             return ""
         known, text = self._said
         if not self.base <= known <= offset:
-            known, text = self.base, Fold(self._compacted).text
+            known, text = self.base, ReplySnapshot(self._compacted).text
         said = [text]
         for event in self._events[known - self.base : offset - self.base]:
             if isinstance(event, Text):
@@ -224,16 +224,16 @@ class Log:
             return None
         known, state = self._held
         if not self.base <= known <= offset:
-            known, state = self.base, Fold(self._compacted).state
+            known, state = self.base, ReplySnapshot(self._compacted).state
         for event in self._events[known - self.base : offset - self.base]:
             if isinstance(event, State):
                 state = event
         self._held = (offset, state)
         return state
 
-    def fold(self) -> Fold:
+    def snapshot(self) -> ReplySnapshot:
         """All that the log says."""
-        return Fold(self._prefix(self.next))
+        return ReplySnapshot(self._prefix(self.next))
 
     def compact(self, before: int) -> None:
         """Give up the single events below `before`; positions inside that range can no longer be continued.
@@ -253,7 +253,7 @@ class Log:
         self._compacted = compacted(self._compacted + self._events[:cut])
         del self._events[:cut]
         self.base = before
-        self.memo.clear()
+        self.encoded_cache.clear()
 
     def subscribe(self, listener: Callable[[], None], reader: Cursor | None = None) -> None:
         """Call `listener` after each append; where `reader` is told, nothing in front of its cursor is compacted."""
@@ -263,7 +263,7 @@ class Log:
         """Call `listener` no more. Unknown listeners are ignored."""
         self._listeners.pop(listener, None)
         if not self._listeners:
-            self.memo.clear()
+            self.encoded_cache.clear()
 
     def _prefix(self, offset: int) -> list[Event]:
         if offset == 0:
@@ -344,7 +344,7 @@ def compacted(events: list[Event]) -> list[Event]:
                 thought, since = len(reasoning), len(kept) + 1
             case Rewound():
                 said = "".join(text)
-                common = alike(said, event.text)
+                common = common_prefix_length(said, event.text)
                 kept[since:] = _shortened(kept[since:], len(said) - common)
                 text, reasoning = [event.text], event.reasoning
                 kept += [Reasoning(reasoning[thought:])] if reasoning[thought:] else []

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Literal
 
-from legato.engines.base import Capabilities, Health, Model, Out, Outcome, Request, ToolCall
+from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request, ToolCall
 from legato.errors import EngineError, EngineRefusedError, EngineUnavailableError, ModelNotFoundError
 from legato.stream import Event, Phase, Reasoning, State, Text, Timings, ToolStarted, Usage
 
@@ -71,13 +71,13 @@ class Recorder:
         return True
 
 
-class Run:
+class ScriptedGeneration:
     """One reply that a `ScriptedEngine` was asked for. The test says what the engine says, and how it ends.
 
     `state` is `running` until the reply was finished, failed, or cancelled by whoever asked for it.
     """
 
-    def __init__(self, request: Request, out: Out) -> None:
+    def __init__(self, request: Request, out: ReplyWriter) -> None:
         self.request = request
         self.out = out
         self.state: Literal["running", "finished", "failed", "cancelled"] = "running"
@@ -156,7 +156,7 @@ class Run:
         finally:
             self._left.set()
 
-    def _running(self) -> Out:
+    def _running(self) -> ReplyWriter:
         if self.state != "running":
             raise RuntimeError(f"this reply is {self.state}: it can say nothing more")
         return self.out
@@ -165,7 +165,7 @@ class Run:
 class ScriptedEngine:
     """An engine that says what a test tells it to, when the test tells it.
 
-    Each call of `generate` becomes a `Run`: `await engine.asked()` gives the next one. With `reply` every request is
+    Each call of `generate` becomes a `ScriptedGeneration`: `await engine.asked()` gives the next one. With `reply` every request is
     answered at once with these words instead; what a prefix already says is left out.
 
     `down` makes it unreachable: every call but `health` and `capabilities` raises `EngineUnavailableError`.
@@ -184,29 +184,31 @@ class ScriptedEngine:
         self._name = name
         self._models = tuple(models)
         self._reply = None if reply is None else tuple(reply)
-        self._asked: asyncio.Queue[Run] = asyncio.Queue()
-        self.can = capabilities or Capabilities(continues=continues, tools=True, images=True, thinks=True)
+        self._asked: asyncio.Queue[ScriptedGeneration] = asyncio.Queue()
+        self.can = capabilities or Capabilities(
+            supports_prefill=continues, tools=True, images=True, thinks=True
+        )
         self.down = False
         self.closed = False
         self.requests: list[Request] = []
-        self.runs: list[Run] = []
+        self.runs: list[ScriptedGeneration] = []
 
     @property
     def name(self) -> str:
         return self._name
 
-    async def asked(self) -> Run:
+    async def asked(self) -> ScriptedGeneration:
         """The next reply that it was asked for and the test has not taken yet; waits for it."""
         return await self._asked.get()
 
-    async def generate(self, request: Request, out: Out) -> Outcome:
+    async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
         self.requests.append(request)
         self._reachable()
         if self._models and request.model not in self._models:
             raise ModelNotFoundError(f"{self._name} has no model {request.model}.")
-        if request.prefix and not self.can.continues:
+        if request.prefix and not self.can.supports_prefill:
             raise EngineRefusedError(f"{self._name} cannot continue a text.")
-        run = Run(request, out)
+        run = ScriptedGeneration(request, out)
         self.runs.append(run)
         if self._reply is None:
             self._asked.put_nowait(run)
@@ -234,7 +236,7 @@ class ScriptedEngine:
             raise EngineUnavailableError(f"{self._name} does not answer.")
 
     @staticmethod
-    def _recite(run: Run, words: tuple[str, ...]) -> None:
+    def _recite(run: ScriptedGeneration, words: tuple[str, ...]) -> None:
         said, skip = 0, len(run.request.prefix)
         for word in words:
             run.say(word[max(0, skip - said) :])

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import msgspec
 
 from legato.protocol.messages import Delta
-from legato.stream import Batch, Encoding, Flusher, Log, Viewer
+from legato.stream import Batch, BatchEncoder, Flusher, Log, Subscriber
 
 
-class Turns:
+class ManualLoop:
     """What a `Flusher` takes for the event loop: `Flusher(turns)`; callbacks wait for `turn`."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class StallingSink:
         self._flushed = 0
         self._held = 0
         self._stalled = False
-        self._viewers: list[Viewer] = []
+        self._viewers: list[Subscriber] = []
 
     @property
     def writable(self) -> bool:
@@ -78,11 +78,11 @@ class StallingSink:
         offset: int,
         flusher: Flusher,
         *,
-        encoding: Encoding | None = None,
-        ended: Callable[[Viewer], None] | None = None,
-    ) -> Viewer:
+        encoding: BatchEncoder | None = None,
+        ended: Callable[[Subscriber], None] | None = None,
+    ) -> Subscriber:
         """Attach a viewer of `log` to this sink; it speaks in `Delta`s where no encoding is given."""
-        viewer = Viewer(log, offset, encoding or encode, self, flusher, ended)
+        viewer = Subscriber(log, offset, encoding or encode, self, flusher, ended)
         self._viewers.append(viewer)
         return viewer
 

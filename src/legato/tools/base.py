@@ -73,7 +73,7 @@ class Toolset(Protocol):
 
 
 @runtime_checkable
-class Remote(Protocol):
+class RemoteToolset(Protocol):
     """A toolset that leans on something elsewhere."""
 
     async def reach(self) -> None:
@@ -97,7 +97,7 @@ def offered(toolsets: Iterable[Toolset]) -> dict[str, Tool]:
     return tools
 
 
-def bounded(output: str, limit: int) -> str:
+def truncate(output: str, limit: int) -> str:
     """The output in at most about `limit` bytes of UTF-8; what is missing is said at its end."""
     data = output.encode("utf-8", "replace")
     if len(data) <= limit:

@@ -24,8 +24,8 @@ from msgspec import Struct
 
 from legato.engines.base import ToolSpec
 from legato.errors import SettingsError, ToolError
-from legato.tools.base import Context, bounded
-from legato.tools.pipes import LARGEST, Pipes
+from legato.tools.base import Context, truncate
+from legato.tools.stdio import LARGEST, StdioTransport
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ CONNECTION_CLOSED = -32000
 """The SDK's own code for a server that is gone."""
 
 
-class _Tool(Struct, frozen=True):
+class _McpTool(Struct, frozen=True):
     spec: ToolSpec
     approval: bool
     seconds: float
@@ -96,7 +96,7 @@ class McpTools:
         self._connecting = asyncio.Lock()
         self._connection: _Connection | None = None
         self._described: list[Described] = []
-        self._tools: tuple[_Tool, ...] = ()
+        self._tools: tuple[_McpTool, ...] = ()
         self._search: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -105,7 +105,7 @@ class McpTools:
         return self._name
 
     @property
-    def tools(self) -> tuple[_Tool, ...]:
+    def tools(self) -> tuple[_McpTool, ...]:
         return self._tools
 
     async def open(self) -> None:
@@ -154,14 +154,14 @@ class McpTools:
             result = await connection.client.call_tool(tool, arguments, read_timeout_seconds=seconds)
         except MCPError as error:
             if error.code != CONNECTION_CLOSED:
-                raise ToolError(bounded(f"The tool failed: {error.message}", 2000)) from None
+                raise ToolError(truncate(f"The tool failed: {error.message}", 2000)) from None
             await self._drop(connection)
             raise ToolError(self._lost(connection)) from None
         except Exception as error:
             logger.warning("The server of [tools.%s] failed", self._name, exc_info=error)
             await self._drop(connection)
             raise ToolError(self._lost(connection)) from None
-        output = bounded(text_of(result), self._max_bytes)
+        output = truncate(text_of(result), self._max_bytes)
         if result.is_error:
             raise ToolError(output or "The tool failed and does not say why.")
         return output
@@ -204,7 +204,7 @@ class McpTools:
 
     async def _make(self, connection: "_Connection", stack: AsyncExitStack) -> Client:
         if self._url is None:
-            connection.pipes = Pipes(self._command, self._env)
+            connection.pipes = StdioTransport(self._command, self._env)
             return Client(connection.pipes.open(), message_handler=connection.hear)
         http = await stack.enter_async_context(create_mcp_http_client(headers=self._headers))
         return Client(streamable_http_client(self._url, http_client=http), message_handler=connection.hear)
@@ -214,17 +214,17 @@ class McpTools:
             self._described = described
             self._tools = self._offered(described)
 
-    def _offered(self, described: list[Described]) -> tuple[_Tool, ...]:
+    def _offered(self, described: list[Described]) -> tuple[_McpTool, ...]:
         if missing := self._only - {each.name for each in described}:
             logger.warning("The server of [tools.%s] has no tool %s", self._name, ", ".join(sorted(missing)))
-        tools: list[_Tool] = []
+        tools: list[_McpTool] = []
         for each in described[:TOOLS]:
             if self._only and each.name not in self._only:
                 continue
             name = re.sub(r"[^A-Za-z0-9_-]", "_", each.name)[:64]
             asks = self._approval is None or "*" in self._approval or each.name in self._approval
             spec = ToolSpec(name, (each.description or each.name)[:DESCRIPTION], each.input_schema)
-            tools.append(_Tool(spec, asks, self._seconds, self, each.name))
+            tools.append(_McpTool(spec, asks, self._seconds, self, each.name))
         return tuple(tools)
 
 
@@ -243,7 +243,7 @@ class _Connection:
         self._news = asyncio.Event()
         self._ready: asyncio.Future[list[Described]] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
-        self.pipes: Pipes | None = None
+        self.pipes: StdioTransport | None = None
         self.client: Client
 
     @property

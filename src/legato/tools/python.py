@@ -16,7 +16,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from legato.engines.base import ToolSpec
 from legato.errors import SettingsError, ToolError
-from legato.tools.base import Context, bounded
+from legato.tools.base import Context, truncate
 
 GROUP = "legato.tools"
 
@@ -35,7 +35,7 @@ def needs_approval(function: F) -> F:
     return function
 
 
-class _Tool(Struct, frozen=True):
+class _PythonTool(Struct, frozen=True):
     spec: ToolSpec
     approval: bool
     seconds: float
@@ -57,7 +57,7 @@ class _Tool(Struct, frozen=True):
             result = await cast("Awaitable[Any]", self.function(**named))
         else:
             result = await self._in_a_thread(lambda: self.function(**named))
-        return bounded(_text(result), self.max_bytes)
+        return truncate(_text(result), self.max_bytes)
 
     async def _in_a_thread(self, function: Callable[[], Any]) -> Any:
         """In a thread that nobody waits for when the server ends: it cannot be cancelled."""
@@ -147,7 +147,9 @@ def _loaded(name: str) -> list[Function]:
     return functions
 
 
-def _made(function: Function, seconds: float, max_bytes: int, approval: Collection[str] | None) -> _Tool:
+def _made(
+    function: Function, seconds: float, max_bytes: int, approval: Collection[str] | None
+) -> _PythonTool:
     name = function.__name__
     context_name: str | None = None
     fields: dict[str, Any] = {}
@@ -171,7 +173,7 @@ def _made(function: Function, seconds: float, max_bytes: int, approval: Collecti
     if approval is not None:
         asks = "*" in approval or name in approval
     spec = ToolSpec(name, inspect.getdoc(function) or name, schema)
-    return _Tool(spec, asks, seconds, function, model, context_name, max_bytes, set())
+    return _PythonTool(spec, asks, seconds, function, model, context_name, max_bytes, set())
 
 
 def _complaint(error: pydantic.ValidationError) -> str:

@@ -6,11 +6,11 @@ import pytest
 from tests.chat.conftest import ADA, Heard, House
 
 from legato.chat.assistant import Assistant
-from legato.chat.commands import Answered, Asked
-from legato.chat.ingress import Submission
-from legato.chat.person import Person
+from legato.chat.commands import CommandRequest, CommandResult
+from legato.domain.user import User
+from legato.domain.validation import Submission
 from legato.stream import Usage
-from legato.testing.engine import Run, ScriptedEngine
+from legato.testing.engine import ScriptedEngine, ScriptedGeneration
 
 
 class Room:
@@ -32,19 +32,19 @@ class Room:
         self.house.engine = ScriptedEngine(models=models, continues=True)
         await self.restart()
 
-    async def type(self, text: str, person: Person = ADA, key: str | None = None) -> Answered:
+    async def type(self, text: str, person: User = ADA, key: str | None = None) -> CommandResult:
         """Give a command."""
-        return await self.service.commands.run(Asked(person, text, self.id, client_message_id=key))
+        return await self.service.commands.run(CommandRequest(person, text, self.id, client_message_id=key))
 
-    async def ask(self, text: str = "Hello", person: Person = ADA) -> Run:
+    async def ask(self, text: str = "Hello", person: User = ADA) -> ScriptedGeneration:
         """Send a message; the run that the engine was asked for."""
         await self.service.send(person, Submission(conversation=self.id, text=text))
         return await self.house.engine.asked()
 
-    async def exchange(self, text: str = "Hello", answer: str = "Good day.") -> Run:
+    async def exchange(self, text: str = "Hello", answer: str = "Good day.") -> ScriptedGeneration:
         """A message and its whole reply."""
         heard = Heard()
-        self.service.attend(ADA, self.id, heard)
+        self.service.subscribe(ADA, self.id, heard)
         run = await self.ask(text)
         run.say(answer)
         run.finish(usage=Usage(1000, 20))

@@ -6,43 +6,45 @@ from importlib.metadata import EntryPoint
 import pytest
 from tests.chat.conftest import ADA, BOB, House
 
-from legato.chat.commands import Answered, Asked, Call, Command, Commands, is_command
+from legato.chat.commands import ChatCommand, CommandCall, CommandRequest, CommandResult, Commands, is_command
 from legato.chat.commands.registry import ANSWER_LENGTH
 from legato.errors import ConflictError
 
 
-async def echo(call: Call) -> Answered:
+async def echo(call: CommandCall) -> CommandResult:
     return call.answer(call.arguments)
 
 
-async def refuse(call: Call) -> Answered:
+async def refuse(call: CommandCall) -> CommandResult:
     raise ConflictError("It is too late.")
 
 
-async def break_(call: Call) -> Answered:
+async def break_(call: CommandCall) -> CommandResult:
     raise RuntimeError("a bug")
 
 
-async def end(call: Call) -> Answered:
+async def end(call: CommandCall) -> CommandResult:
     raise SystemExit(2)
 
 
-ECHO = Command(name="echo", aliases=("say",), usage="[text]", help="Says it back.", run=echo, needs="nothing")
+ECHO = ChatCommand(
+    name="echo", aliases=("say",), usage="[text]", help="Says it back.", run=echo, needs="nothing"
+)
 
 
 @pytest.fixture
 def commands(house: House) -> Commands:
     each = [
         ECHO,
-        Command(name="refuse", help="Never.", run=refuse, needs="nothing"),
-        Command(name="break", help="Breaks.", run=break_, needs="nothing"),
-        Command(name="end", help="Ends.", run=end, needs="nothing"),
+        ChatCommand(name="refuse", help="Never.", run=refuse, needs="nothing"),
+        ChatCommand(name="break", help="Breaks.", run=break_, needs="nothing"),
+        ChatCommand(name="end", help="Ends.", run=end, needs="nothing"),
     ]
     return Commands(house.service, each)
 
 
-def asked(text: str, client_message_id: str | None = None) -> Asked:
-    return Asked(ADA, text, client_message_id=client_message_id)
+def asked(text: str, client_message_id: str | None = None) -> CommandRequest:
+    return CommandRequest(ADA, text, client_message_id=client_message_id)
 
 
 @pytest.mark.parametrize("text", ["/help", "/", "/nonsense at all", "//", "/\n", "/etc/passwd"])
@@ -68,7 +70,7 @@ class TestRunning:
     async def test_the_rest_of_the_text_is_its_arguments(
         self, commands: Commands, text: str, arguments: str
     ) -> None:
-        assert await commands.run(asked(text)) == Answered("echo", arguments)
+        assert await commands.run(asked(text)) == CommandResult("echo", arguments)
 
     async def test_an_unknown_one_is_answered_with_the_nearest(self, commands: Commands) -> None:
         answer = await commands.run(asked("/ecko hello"))
@@ -84,7 +86,7 @@ class TestRunning:
         answer.text.encode()
 
     async def test_a_refusal_is_an_answer(self, commands: Commands) -> None:
-        assert await commands.run(asked("/refuse")) == Answered("refuse", "It is too late.", failed=True)
+        assert await commands.run(asked("/refuse")) == CommandResult("refuse", "It is too late.", failed=True)
 
     async def test_one_that_breaks_is_an_answer_and_a_line_in_the_log(
         self, commands: Commands, caplog: pytest.LogCaptureFixture
@@ -121,30 +123,32 @@ class TestRunning:
     async def test_one_that_is_sent_again_is_done_once(self, house: House) -> None:
         done: list[str] = []
 
-        async def count(call: Call) -> Answered:
+        async def count(call: CommandCall) -> CommandResult:
             done.append(call.arguments)
             await asyncio.sleep(0)
             return call.answer(str(len(done)))
 
         commands = Commands(
-            house.service, [Command(name="count", help="Counts.", run=count, needs="nothing")]
+            house.service, [ChatCommand(name="count", help="Counts.", run=count, needs="nothing")]
         )
         answers = await asyncio.gather(*(commands.run(asked("/count", "1")) for _ in range(10)))
         assert {answer.text for answer in answers} == {"1"}
         assert (await commands.run(asked("/count", "2"))).text == "2"
-        assert (await commands.run(Asked(BOB, "/count", client_message_id="1"))).text == "3"
+        assert (await commands.run(CommandRequest(BOB, "/count", client_message_id="1"))).text == "3"
         elsewhere = [
-            Asked(ADA, "/count", place, client_message_id="1") for place in ("here", "there", "here")
+            CommandRequest(ADA, "/count", place, client_message_id="1") for place in ("here", "there", "here")
         ]
         assert [(await commands.run(each)).text for each in elsewhere] == ["4", "5", "4"]
 
     async def test_what_is_long_is_not_kept_for_one_who_asks_again(self, house: House) -> None:
         texts = iter(["x" * (ANSWER_LENGTH + 1), "short", "again"])
 
-        async def show(call: Call) -> Answered:
+        async def show(call: CommandCall) -> CommandResult:
             return call.answer(next(texts))
 
-        commands = Commands(house.service, [Command(name="show", help="Shows.", run=show, needs="nothing")])
+        commands = Commands(
+            house.service, [ChatCommand(name="show", help="Shows.", run=show, needs="nothing")]
+        )
         said = [(await commands.run(asked("/show", "1"))).text for _ in range(3)]
         assert said == ["x" * (ANSWER_LENGTH + 1), "short", "short"]
 
@@ -157,7 +161,7 @@ class TestThoseOfOtherPackages:
         assert [command.name for command in commands.all()] == ["echo", "echo2"]
 
     @pytest.mark.parametrize(
-        "loaded", [3, [3], ECHO, Command(name="Big", help="", run=echo), ImportError("no")]
+        "loaded", [3, [3], ECHO, ChatCommand(name="Big", help="", run=echo), ImportError("no")]
     )
     def test_a_broken_one_is_reported_and_passed_over(
         self,
@@ -179,4 +183,4 @@ class TestThoseOfOtherPackages:
         assert "dice of dice:roll cannot be used" in caplog.text
 
 
-ECHO_TWO = Command(name="echo2", help="Says it back.", run=echo)
+ECHO_TWO = ChatCommand(name="echo2", help="Says it back.", run=echo)

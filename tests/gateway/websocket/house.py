@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse
 from websockets.asyncio.client import ClientConnection, connect
 
-from legato.dialects.base import Door, Handshake, Session, Socket
+from legato.dialects.base import Endpoint, Handshake, Session, Socket
 from legato.gateway.websocket import Limits, Origins, open_doors
 
 QUICK = Limits(
@@ -120,7 +120,7 @@ async def until(condition: Callable[[], object]) -> None:
 @asynccontextmanager
 async def house(
     transport: Literal["direct", "asgi"] = "direct",
-    *doors: Door,
+    *doors: Endpoint,
     limits: Limits | None = None,
     origins: Origins | None = None,
     tls: Callable[..., ssl.SSLContext] | None = None,
@@ -151,10 +151,10 @@ async def house(
         return len(await request.body())
 
     standard = [
-        Door("/ws", open_talk, ("legato.v1", "legato.v2")),
-        Door("/rooms/{room}/seats/{seat}", open_talk),
-        Door("/forgiving", open_gentle),
-        Door("/large", open_talk, max_frame_bytes=1 << 20, max_frames_per_second=0),
+        Endpoint("/ws", open_talk, ("legato.v1", "legato.v2")),
+        Endpoint("/rooms/{room}/seats/{seat}", open_talk),
+        Endpoint("/forgiving", open_gentle),
+        Endpoint("/large", open_talk, max_frame_bytes=1 << 20, max_frames_per_second=0),
     ]
     options = open_doors(app, doors or standard, transport=transport, limits=limits, origins=origins)
     listener = sockets.create_server(("127.0.0.1", 0))

@@ -8,12 +8,12 @@ import uvicorn
 from tests.gateway.websocket.house import masked, request
 from uvicorn.server import ServerState
 
-from legato.dialects.base import Door, Handshake, Session, Socket
+from legato.dialects.base import Endpoint, Handshake, Session, Socket
 from legato.gateway.websocket.direct import DirectSocket, protocol_class
+from legato.gateway.websocket.frame_parser import text_frame
 from legato.gateway.websocket.limits import Limits
-from legato.gateway.websocket.reader import text_frame
-from legato.gateway.websocket.wheel import Wheel
-from legato.protocol.close import CloseCode
+from legato.gateway.websocket.timer_wheel import TimerWheel
+from legato.protocol.close_codes import CloseCode
 
 PING = b"\x89\x00"
 
@@ -85,7 +85,7 @@ class Quiet(Session):
 
 class Scene:
     def __init__(self, limits: Limits | None = None) -> None:
-        self.wheel = Wheel(1.0)
+        self.wheel = TimerWheel(1.0)
         self.state = ServerState()
         sessions: list[Quiet] = []
 
@@ -93,7 +93,7 @@ class Scene:
             sessions.append(Quiet(handshake, socket))
             return sessions[-1]
 
-        made = protocol_class([Door("/ws", open_quiet)], limits=limits, wheel=self.wheel)
+        made = protocol_class([Endpoint("/ws", open_quiet)], limits=limits, wheel=self.wheel)
         config = uvicorn.Config("", log_config=None, proxy_headers=False)
         self.socket = made(config, self.state, {})
         self.transport = Transport(self.socket)

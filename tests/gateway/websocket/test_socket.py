@@ -18,9 +18,9 @@ from tests.gateway.websocket.house import QUICK, farewell, frames, house, masked
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from legato.dialects.base import Door, Handshake, Session, Socket
+from legato.dialects.base import Endpoint, Handshake, Session, Socket
 from legato.gateway.websocket import Limits
-from legato.protocol.close import CloseCode
+from legato.protocol.close_codes import CloseCode
 
 Transport = Literal["direct", "asgi"]
 
@@ -300,7 +300,7 @@ async def test_a_door_that_raises_loses_its_connection_only(
     def broken(handshake: Handshake, socket: Socket) -> Session:
         raise ValueError("no session today")
 
-    async with house(transport, Door("/ws", broken)) as here, here.connect() as client:
+    async with house(transport, Endpoint("/ws", broken)) as here, here.connect() as client:
         assert (await closed(client))[0] == 1011
     assert "no session today" in caplog.text
 
@@ -315,7 +315,7 @@ async def test_a_session_may_close_at_once(transport: Transport) -> None:
         def closed(self) -> None:
             self.ends += 1
 
-    async with house(transport, Door("/ws", Shut)) as here, here.connect() as client:
+    async with house(transport, Endpoint("/ws", Shut)) as here, here.connect() as client:
         assert await client.recv() == "sorry"
         assert await closed(client) == (4008, "full")
 

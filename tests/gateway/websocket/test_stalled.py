@@ -7,11 +7,11 @@ from typing import Literal
 import pytest
 from tests.gateway.websocket.house import farewell, frames, house, until
 
-from legato.dialects.base import Door, Handshake, Session, Socket, framed
+from legato.dialects.base import Endpoint, Handshake, Session, Socket, framed
 from legato.gateway.websocket import Limits
 from legato.gateway.websocket.direct import DirectSocket
-from legato.protocol.close import CloseCode
-from legato.stream import Batch, Flusher, Log, Viewer
+from legato.protocol.close_codes import CloseCode
+from legato.stream import Batch, Flusher, Log, Subscriber
 from legato.stream.events import Finished, Text
 
 Transport = Literal["direct", "asgi"]
@@ -31,7 +31,7 @@ class Watching(Session):
 
     def __init__(self, log: Log, flusher: Flusher, handshake: Handshake, socket: Socket) -> None:
         self.socket = socket
-        self.viewer = Viewer(log, 0, framed(encode, socket.frame), socket, flusher)
+        self.viewer = Subscriber(log, 0, framed(encode, socket.frame), socket, flusher)
         self.over = asyncio.Event()
 
     def received(self, payload: bytes) -> None:
@@ -52,12 +52,12 @@ class Stage:
         self.seats: list[Watching] = []
 
     @property
-    def door(self) -> Door:
+    def door(self) -> Endpoint:
         def sit(handshake: Handshake, socket: Socket) -> Session:
             self.seats.append(Watching(self.log, self.flusher, handshake, socket))
             return self.seats[-1]
 
-        return Door("/ws", sit)
+        return Endpoint("/ws", sit)
 
 
 def owed(socket: Socket) -> int:

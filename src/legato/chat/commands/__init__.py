@@ -3,13 +3,23 @@
 from typing import TYPE_CHECKING
 
 from legato.chat.commands import reading, writing
-from legato.chat.commands.base import Answered, Asked, Call, Command, code
+from legato.chat.commands.base import ChatCommand, CommandCall, CommandRequest, CommandResult, code
 from legato.chat.commands.registry import Commands, is_command, typed
 
 if TYPE_CHECKING:
     from legato.chat.service import ChatService
 
-__all__ = ["Answered", "Asked", "Call", "Command", "Commands", "code", "is_command", "make_commands", "typed"]
+__all__ = [
+    "ChatCommand",
+    "CommandCall",
+    "CommandRequest",
+    "CommandResult",
+    "Commands",
+    "code",
+    "is_command",
+    "make_commands",
+    "typed",
+]
 
 
 def make_commands(service: "ChatService") -> Commands:

@@ -2,8 +2,8 @@
 
 import math
 
-from legato.chat.choices import eligible
-from legato.chat.commands.base import Answered, Call, Command, code
+from legato.chat.commands.base import ChatCommand, CommandCall, CommandResult, code
+from legato.chat.conversation_settings import eligible
 from legato.chat.export import as_json, as_markdown
 from legato.errors import LegatoError, NotFoundError
 
@@ -11,7 +11,7 @@ EXPORTED = 60_000
 """Characters of an export that an answer holds; a longer one is a file to fetch."""
 
 
-async def show_help(call: Call) -> Answered:
+async def show_help(call: CommandCall) -> CommandResult:
     if not call.arguments:
         lines = [f"- {code(each.written)}: {each.help}" for each in call.commands.all()]
         return call.answer("\n".join(lines))
@@ -25,15 +25,15 @@ async def show_help(call: Call) -> Answered:
     return call.answer("\n".join(lines))
 
 
-async def show_state(call: Call) -> Answered:
+async def show_state(call: CommandCall) -> CommandResult:
     service = call.service
     lines: list[str] = []
     if call.asked.conversation is None:
-        speaker = service.speaker_named(call.asked.assistant)
+        speaker = service.assistant_named(call.asked.assistant)
     else:
         tree = await call.tree()
         conversation = tree.conversation
-        speaker = service.speaker(conversation)
+        speaker = service.assistant_of(conversation)
         path = tree.path()
         usages = [message.usage for message in tree.messages.values() if message.usage is not None]
         read = sum(usage.prompt_tokens or 0 for usage in usages)
@@ -55,20 +55,22 @@ async def show_state(call: Call) -> Answered:
     return call.answer("\n".join(lines))
 
 
-async def show_people(call: Call) -> Answered:
+async def show_people(call: CommandCall) -> CommandResult:
     lines = []
     for each in await call.service.people.everybody(call.person, call.conversation):
         called = text(each.name or each.user)
         here = ", here" if each.connections else ""
-        lines.append(f"- {called}: {each.standing}{here}{', typing' if each.typing else ''}")
+        lines.append(f"- {called}: {each.role}{here}{', typing' if each.typing else ''}")
     return call.answer("\n".join(lines))
 
 
-async def list_models(call: Call) -> Answered:
+async def list_models(call: CommandCall) -> CommandResult:
     """Without a name `/model` only reads."""
     tree = await call.tree() if call.asked.conversation is not None else None
     service = call.service
-    speaker = service.speaker(tree.conversation) if tree else service.speaker_named(call.asked.assistant)
+    speaker = (
+        service.assistant_of(tree.conversation) if tree else service.assistant_named(call.asked.assistant)
+    )
     lines = [f"{code(speaker.model) or 'A model of its agents'} answers here."]
     try:
         models = await eligible(speaker)
@@ -83,7 +85,7 @@ async def list_models(call: Call) -> Answered:
     return call.answer("\n".join(lines))
 
 
-async def export(call: Call) -> Answered:
+async def export(call: CommandCall) -> CommandResult:
     kind = call.arguments.lower() or "markdown"
     if kind not in ("markdown", "md", "json"):
         raise call.usage()
@@ -123,22 +125,24 @@ def span(seconds: float) -> str:
 
 
 COMMANDS = [
-    Command(
+    ChatCommand(
         name="help",
         usage="[command]",
         help="List the commands, or say more of one.",
         run=show_help,
         needs="nothing",
     ),
-    Command(
+    ChatCommand(
         name="stat",
         aliases=("status",),
         help="Say how this conversation, its model and its engine are.",
         run=show_state,
         needs="nothing",
     ),
-    Command(name="who", aliases=("people",), help="Say who takes part, and who is here.", run=show_people),
-    Command(
+    ChatCommand(
+        name="who", aliases=("people",), help="Say who takes part, and who is here.", run=show_people
+    ),
+    ChatCommand(
         name="export",
         usage="[markdown|json]",
         help="Show the whole conversation as text to keep.",

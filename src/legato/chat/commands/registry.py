@@ -10,10 +10,10 @@ from hashlib import sha256
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
-from legato.chat.commands.base import Answered, Asked, Call, Command, code
-from legato.chat.ingress import check_id, clean_text
+from legato.chat.commands.base import ChatCommand, CommandCall, CommandRequest, CommandResult, code
+from legato.domain.message import Part, TextPart
+from legato.domain.validation import check_id, clean_text
 from legato.errors import InvalidError, LegatoError
-from legato.message import Part, TextPart
 
 if TYPE_CHECKING:
     from legato.chat.service import ChatService
@@ -48,15 +48,15 @@ def typed(text: str, parts: Iterable[Part] = ()) -> str | None:
 class Commands:
     """`run` is the only way in. A command of another package never replaces one that is there."""
 
-    def __init__(self, service: "ChatService", commands: Iterable[Command]) -> None:
+    def __init__(self, service: "ChatService", commands: Iterable[ChatCommand]) -> None:
         self._service = service
-        self._commands: dict[str, Command] = {}
-        self._named: dict[str, Command] = {}
-        self._answers: OrderedDict[bytes, asyncio.Future[Answered]] = OrderedDict()
+        self._commands: dict[str, ChatCommand] = {}
+        self._named: dict[str, ChatCommand] = {}
+        self._answers: OrderedDict[bytes, asyncio.Future[CommandResult]] = OrderedDict()
         for command in commands:
             self.add(command)
 
-    def add(self, command: Command) -> None:
+    def add(self, command: ChatCommand) -> None:
         """:raises ValueError: its name cannot be typed, or is taken."""
         for name in (command.name, *command.aliases):
             if not name or name != name.lower() or len(name.split()) != 1 or name.startswith("/"):
@@ -71,16 +71,16 @@ class Commands:
         for entry in entry_points(group=GROUP) if found is None else found:
             try:
                 loaded = entry.load()
-                for command in [loaded] if isinstance(loaded, Command) else loaded:
+                for command in [loaded] if isinstance(loaded, ChatCommand) else loaded:
                     self.add(command)
             except Exception:
                 logger.exception("The command %s of %s cannot be used", entry.name, entry.value)
 
-    def all(self) -> list[Command]:
+    def all(self) -> list[ChatCommand]:
         """Every command, in the order of their names."""
         return [self._commands[name] for name in sorted(self._commands)]
 
-    def get(self, name: str) -> Command | None:
+    def get(self, name: str) -> ChatCommand | None:
         """The command of this name or alias, with or without its `/`."""
         return self._named.get(name.removeprefix("/").lower())
 
@@ -90,14 +90,14 @@ class Commands:
         meant = f"Did you mean {code('/' + close[0])}? " if close else ""
         return f"{meant}{code('/help')} lists all commands."
 
-    async def run(self, asked: Asked) -> Answered:
+    async def run(self, asked: CommandRequest) -> CommandResult:
         """Do what was typed. It raises nothing: what went wrong is said in the answer."""
         if asked.client_message_id is None:
             return await self._run(asked)
         try:
             check_id(asked.client_message_id, "client_message_id")
         except InvalidError as error:
-            return Answered("", error.message, failed=True)
+            return CommandResult("", error.message, failed=True)
         whole = (asked.person.id, asked.client_message_id, asked.conversation, asked.text)
         key = sha256(repr(whole).encode()).digest()
         answer = self._answers.get(key)
@@ -109,25 +109,25 @@ class Commands:
         # Shielded: one of several who asked may go away.
         return await asyncio.shield(answer)
 
-    def _made(self, key: bytes, answer: asyncio.Future[Answered]) -> None:
+    def _made(self, key: bytes, answer: asyncio.Future[CommandResult]) -> None:
         if answer.cancelled() or len(answer.result().text) > ANSWER_LENGTH:
             self._answers.pop(key, None)
 
-    async def _run(self, asked: Asked) -> Answered:
+    async def _run(self, asked: CommandRequest) -> CommandResult:
         typed, *rest = re.split(r"\s", clean_text(asked.text).removeprefix("/"), maxsplit=1)
         command = self.get(typed)
         if command is None:
             name = typed[:SHOWN] + ("…" if len(typed) > SHOWN else "")
             text = f"There is no command {code('/' + name)}. {self.near(name)}"
-            return Answered(name, text, failed=True)
+            return CommandResult(name, text, failed=True)
         try:
-            call = Call(asked, command, "".join(rest).strip(), self._service, self)
+            call = CommandCall(asked, command, "".join(rest).strip(), self._service, self)
             await call.must(command.needs)
             return await command.run(call)
         except LegatoError as error:
-            return Answered(command.name, error.message, failed=True)
+            return CommandResult(command.name, error.message, failed=True)
         except (Exception, SystemExit, KeyboardInterrupt):
             # A command line that is used as a command means to end a process; out of a task, it would be this one.
             logger.exception("The command %s of user %s failed", command.name, asked.person.id)
             text = f"{code('/' + command.name)} failed in a way it should not. The server's log says more."
-            return Answered(command.name, text, failed=True)
+            return CommandResult(command.name, text, failed=True)

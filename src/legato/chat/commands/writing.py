@@ -2,11 +2,11 @@
 
 import re
 
-from legato.chat.choices import eligible, pick
-from legato.chat.commands.base import Answered, Call, Command, code
+from legato.chat.commands.base import ChatCommand, CommandCall, CommandResult, code
 from legato.chat.commands.reading import fenced, list_models, span, text
+from legato.chat.conversation_settings import eligible, pick
 from legato.errors import InvalidError
-from legato.storage.base import Standing
+from legato.storage.base import ParticipantRole
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 INVITED_SECONDS = 7 * 86400.0
@@ -15,7 +15,7 @@ DEFAULT = ("default", "none", "-")
 """Words that take a choice back."""
 
 
-async def begin(call: Call) -> Answered:
+async def begin(call: CommandCall) -> CommandResult:
     assistant = call.asked.assistant
     if assistant is None and call.asked.conversation is not None:
         assistant = (await call.tree()).conversation.assistant
@@ -23,11 +23,11 @@ async def begin(call: Call) -> Answered:
     return call.answer("Here is a new conversation.", conversation=made.id)
 
 
-async def ask_another(call: Call) -> Answered:
+async def ask_another(call: CommandCall) -> CommandResult:
     if not call.arguments:
         lines = [
             f"- {code(name)}" + (f", with {code(each.model)}" if each.model else "")
-            for name, each in call.service.speakers.items()
+            for name, each in call.service.assistants.items()
         ]
         hint = f"{code('/assistant NAME')} begins a conversation with one."
         return call.answer("\n".join([*lines, "", hint]))
@@ -35,23 +35,23 @@ async def ask_another(call: Call) -> Answered:
     return call.answer(f"Here is a conversation with {code(made.assistant)}.", conversation=made.id)
 
 
-async def clear(call: Call) -> Answered:
+async def clear(call: CommandCall) -> CommandResult:
     tree = await call.tree()
     head = tree.conversation.head
-    if head is None or head == tree.conversation.choices.cleared:
+    if head is None or head == tree.conversation.settings.cleared:
         return call.answer("There is nothing that the model would read.")
-    await call.service.choose(call.person, call.conversation, "cleared", head)
+    await call.service.set_setting(call.person, call.conversation, "cleared", head)
     return call.answer("The model reads nothing of what was said before. It is all still here for you.")
 
 
-async def stop(call: Call) -> Answered:
+async def stop(call: CommandCall) -> CommandResult:
     stopped = await call.service.stop(call.person, call.conversation)
     if not stopped:
         return call.answer("Nothing is being written.")
     return call.answer("Stopped." if len(stopped) == 1 else f"Stopped {len(stopped)} replies.")
 
 
-async def retry(call: Call) -> Answered:
+async def retry(call: CommandCall) -> CommandResult:
     tree = await call.tree()
     last = next((message for message in reversed(tree.path()) if message.role == "assistant"), None)
     if last is None:
@@ -64,7 +64,7 @@ async def retry(call: Call) -> Answered:
     return call.answer("Here is another reply.", begun=begun)
 
 
-async def title(call: Call) -> Answered:
+async def title(call: CommandCall) -> CommandResult:
     if not call.arguments:
         named = (await call.tree()).conversation.title
         return call.answer(f"It is called {text(named)}." if named else "It has no title yet.")
@@ -72,41 +72,41 @@ async def title(call: Call) -> Answered:
     return call.answer(f"It is called {text(renamed.title)}.")
 
 
-async def system(call: Call) -> Answered:
+async def system(call: CommandCall) -> CommandResult:
     if not call.arguments:
-        said = (await call.tree()).conversation.choices.system
+        said = (await call.tree()).conversation.settings.system
         if said is None:
             return call.answer("There are no instructions beside the assistant's own.")
         return call.answer(fenced(said, ""))
     if call.arguments.lower() in DEFAULT:
-        await call.service.choose(call.person, call.conversation, "system", None)
+        await call.service.set_setting(call.person, call.conversation, "system", None)
         return call.answer("The assistant has its own instructions and no others.")
-    await call.service.choose(call.person, call.conversation, "system", call.arguments)
+    await call.service.set_setting(call.person, call.conversation, "system", call.arguments)
     return call.answer(
         "The model reads that from the next message on, behind the assistant's own instructions."
     )
 
 
-async def model(call: Call) -> Answered:
+async def model(call: CommandCall) -> CommandResult:
     if not call.arguments:
         return await list_models(call)
     if call.arguments.lower() in DEFAULT:
-        changed = await call.service.choose(call.person, call.conversation, "model", None)
+        changed = await call.service.set_setting(call.person, call.conversation, "model", None)
     else:
         # Who may choose is known before the engine is asked what there is.
         await call.must("own")
-        speaker = call.service.speaker((await call.tree()).conversation)
+        speaker = call.service.assistant_of((await call.tree()).conversation)
         models = await eligible(speaker)
         if not models:
             raise InvalidError("The model of this assistant cannot be chosen.")
-        changed = await call.service.choose(
+        changed = await call.service.set_setting(
             call.person, call.conversation, "model", pick(models, call.arguments)
         )
-    return call.answer(f"{code(call.service.speaker(changed).model)} answers from the next message on.")
+    return call.answer(f"{code(call.service.assistant_of(changed).model)} answers from the next message on.")
 
 
-async def invite(call: Call) -> Answered:
-    standing: Standing = "member"
+async def invite(call: CommandCall) -> CommandResult:
+    standing: ParticipantRole = "member"
     seconds = INVITED_SECONDS
     for word in call.arguments.lower().split():
         if word in ("member", "viewer"):
@@ -116,27 +116,27 @@ async def invite(call: Call) -> Answered:
         else:
             raise call.usage()
     invitation, secret = await call.service.people.invite(call.person, call.conversation, standing, seconds)
-    may = "read and write" if invitation.standing == "member" else "read"
+    may = "read and write" if invitation.role == "member" else "read"
     return call.answer(
         f"Whoever opens this within {span(seconds)} can {may} here:\n\n{code('#/join/' + secret)}\n\n"
         "Put it behind the address of this server. It is shown this once."
     )
 
 
-async def approve(call: Call) -> Answered:
+async def approve(call: CommandCall) -> CommandResult:
     return await _decide(call, True)
 
 
-async def deny(call: Call) -> Answered:
+async def deny(call: CommandCall) -> CommandResult:
     return await _decide(call, False)
 
 
-async def _decide(call: Call, allow: bool) -> Answered:
+async def _decide(call: CommandCall, allow: bool) -> CommandResult:
     await call.tree()
     waiting = [
         (log.stream, tool)
         for log in call.service.logs(call.conversation)
-        for tool in log.fold().tools
+        for tool in log.snapshot().tools
         if tool.asking
     ]
     if call.arguments:
@@ -152,60 +152,62 @@ async def _decide(call: Call, allow: bool) -> Answered:
 
 
 COMMANDS = [
-    Command(name="new", usage="[title]", help="Begin another conversation.", run=begin, needs="nothing"),
-    Command(
+    ChatCommand(name="new", usage="[title]", help="Begin another conversation.", run=begin, needs="nothing"),
+    ChatCommand(
         name="assistant",
         usage="[name]",
         help="List the assistants, or begin a conversation with one.",
         run=ask_another,
         needs="nothing",
     ),
-    Command(
+    ChatCommand(
         name="clear",
         help="Let the model begin afresh: it reads nothing of what was said before. Nothing is deleted.",
         run=clear,
         needs="own",
     ),
-    Command(name="stop", help="Stop what is being written. The text so far stays.", run=stop, needs="write"),
-    Command(
+    ChatCommand(
+        name="stop", help="Stop what is being written. The text so far stays.", run=stop, needs="write"
+    ),
+    ChatCommand(
         name="retry",
         aliases=("again",),
         help="Have another reply written to the last message.",
         run=retry,
         needs="write",
     ),
-    Command(
+    ChatCommand(
         name="title", usage="[text]", help="Say what this conversation is called, or call it so.", run=title
     ),
-    Command(
+    ChatCommand(
         name="system",
         usage="[text]",
         help=f"Show or set what the model is told in this conversation. {code('/system none')} takes it back.",
         run=system,
         needs="own",
     ),
-    Command(
+    ChatCommand(
         name="model",
         usage="[name]",
         help=f"Say which models there are, or choose one for this conversation. {code('/model default')} takes it back.",
         run=model,
         needs="nothing",
     ),
-    Command(
+    ChatCommand(
         name="invite",
         usage="[member|viewer] [7d]",
         help="Make a link by which others join, good for so many seconds, minutes, hours or days (s, m, h, d).",
         run=invite,
         needs="own",
     ),
-    Command(
+    ChatCommand(
         name="approve",
         usage="[tool]",
         help="Let a tool run that waits for a word.",
         run=approve,
         needs="write",
     ),
-    Command(
+    ChatCommand(
         name="deny", usage="[tool]", help="Refuse a tool that waits for a word.", run=deny, needs="write"
     ),
 ]

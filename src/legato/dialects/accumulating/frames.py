@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from legato.chat.commands import Answered
-from legato.dialects.visit import encode
-from legato.message import text_of
+from legato.chat.commands import CommandResult
+from legato.dialects.session import encode
+from legato.domain.message import text_of
 from legato.storage.base import Message
 from legato.stream import Batch, Failed, Log, Rewound, Text, Timings
 
@@ -38,7 +38,7 @@ class MessageStart(Struct, tag_field="type", tag="message_start"):
     timestamp: str
 
 
-class MessageChunk(Struct, tag_field="type", tag="message_chunk"):
+class AccumulatingChunk(Struct, tag_field="type", tag="message_chunk"):
     role: str
     content: str
     accumulated_content: str
@@ -71,12 +71,12 @@ class TypingStop(Struct, tag_field="type", tag="typing_stop"):
     timestamp: str
 
 
-class Error(Struct, tag_field="type", tag="error"):
+class AccumulatingError(Struct, tag_field="type", tag="error"):
     message: str
     timestamp: str
 
 
-class Pong(Struct, tag_field="type", tag="pong"):
+class AccumulatingPong(Struct, tag_field="type", tag="pong"):
     timestamp: str
 
 
@@ -116,9 +116,9 @@ def said(log: Log, batch: Batch, time: str) -> Iterator[bytes]:
             failed = event
     if spoke:
         text, model = log.text_at(batch.next), model_at(log, batch.next)
-        yield encode(MessageChunk("assistant", "".join(words), text, model, time))
+        yield encode(AccumulatingChunk("assistant", "".join(words), text, model, time))
     if failed is not None:
-        yield encode(Error(failed.message, time))
+        yield encode(AccumulatingError(failed.message, time))
         yield encode(TypingStop(time))
 
 
@@ -147,23 +147,23 @@ def whole(message: Message, time: str) -> list[bytes]:
     if text or message.status != "interrupted":
         frames.append(started(model, message.conversation, message.id, time))
     if text:
-        frames.append(encode(MessageChunk("assistant", text, text, model, time)))
+        frames.append(encode(AccumulatingChunk("assistant", text, text, model, time)))
     if message.status == "interrupted":
-        frames.append(encode(Error(message.detail or BROKE, time)))
+        frames.append(encode(AccumulatingError(message.detail or BROKE, time)))
     else:
         frames.append(completed(message, time))
     frames.append(encode(TypingStop(time)))
     return frames
 
 
-def answered(answer: Answered, session: str | None, message: str, time: str) -> list[bytes]:
+def answered(answer: CommandResult, session: str | None, message: str, time: str) -> list[bytes]:
     """What the server says to a command, in the order of a reply."""
     text = answer.text
     return [
         encode(MessageReceived(session, None, time)),
         encode(TypingStart(session, time)),
         encode(MessageStart("system", session, message, "", time)),
-        encode(MessageChunk("system", text, text, "", time)),
+        encode(AccumulatingChunk("system", text, text, "", time)),
         encode(MessageComplete("system", text, "", 0.0, Timing(), "complete", session, message, time)),
         encode(TypingStop(time)),
     ]

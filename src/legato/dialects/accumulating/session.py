@@ -9,50 +9,60 @@ from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 from legato.chat.commands import is_command
-from legato.chat.ingress import Submission
-from legato.chat.person import Person
 from legato.dialects.accumulating import frames
-from legato.dialects.accumulating.sessions import Sessions
+from legato.dialects.accumulating.retention import Retention
 from legato.dialects.base import Handshake, Socket
-from legato.dialects.line import Line
-from legato.dialects.visit import Dialect, Frame, Host, Stamp, Visit, encode, id_in, text_in, unknown
-from legato.dialects.watching import Ear
+from legato.dialects.conversation_watcher import NullWatcher
+from legato.dialects.reply_queue import ReplyQueue
+from legato.dialects.session import (
+    Dialect,
+    DialectContext,
+    DialectSession,
+    Frame,
+    TimestampFormatter,
+    encode,
+    id_in,
+    text_in,
+    unknown,
+)
+from legato.domain.message import text_of
+from legato.domain.user import User
+from legato.domain.validation import Submission
 from legato.errors import LegatoError, NotFoundError
-from legato.message import text_of
-from legato.storage.base import Begun, Message
-from legato.stream import Batch, Log, Viewer
+from legato.storage.base import Message, TurnStarted
+from legato.stream import Batch, Log, Subscriber
 
 DELETED = "This session was deleted, or you are no longer in it. Your next message begins a new one."
 
-Change = Callable[["Room"], None]
+Change = Callable[["AccumulatingSubscription"], None]
 
 
-class AccumulatingDialect(Dialect["AccumulatingVisit"]):
+class AccumulatingDialect(Dialect["AccumulatingSession"]):
     path: ClassVar[str] = "/ws/assistant"
 
     def __init__(
-        self, host: Host, assistant: str = "default", *, clock: Callable[[], float] | None = None
+        self, host: DialectContext, assistant: str = "default", *, clock: Callable[[], float] | None = None
     ) -> None:
         """`clock` gives seconds that only go forward; the loop's, unless told."""
         super().__init__(host, assistant)
-        self.stamp = Stamp(host.now)
-        self._expecting: dict[AccumulatingVisit, str] = {}
-        self.kept = Sessions(clock or asyncio.get_running_loop().time, host.service.let_go)
+        self.stamp = TimestampFormatter(host.now)
+        self._expecting: dict[AccumulatingSession, str] = {}
+        self.kept = Retention(clock or asyncio.get_running_loop().time, host.service.evict)
 
-    def visit(self, handshake: Handshake, socket: Socket) -> "AccumulatingVisit":
-        return AccumulatingVisit(self, handshake, socket)
+    def visit(self, handshake: Handshake, socket: Socket) -> "AccumulatingSession":
+        return AccumulatingSession(self, handshake, socket)
 
     def frames(self, log: Log, batch: Batch) -> Iterable[bytes]:
         return frames.said(log, batch, self.stamp())
 
-    def expect(self, visit: "AccumulatingVisit", session: str) -> None:
+    def expect(self, visit: "AccumulatingSession", session: str) -> None:
         """It waits for a session that nobody has made yet."""
         self._expecting[visit] = session
 
-    def forget(self, visit: "AccumulatingVisit") -> None:
+    def forget(self, visit: "AccumulatingSession") -> None:
         self._expecting.pop(visit, None)
 
-    def expecting(self, session: str) -> list["AccumulatingVisit"]:
+    def expecting(self, session: str) -> list["AccumulatingSession"]:
         """Those that waited for a session which is there now."""
         found = [visit for visit, awaited in self._expecting.items() if awaited == session]
         for visit in found:
@@ -64,7 +74,7 @@ class AccumulatingDialect(Dialect["AccumulatingVisit"]):
         self.kept.expire()
 
 
-class AccumulatingVisit(Visit):
+class AccumulatingSession(DialectSession):
     """`here` is the session it is in; `named` that one, or the one its address asked for: refused, or not there yet."""
 
     def __init__(self, dialect: AccumulatingDialect, handshake: Handshake, socket: Socket) -> None:
@@ -75,13 +85,13 @@ class AccumulatingVisit(Visit):
         self._view = dialect.encoding(socket.frame)
         self.here: str | None = None
         self.named: str | None = None
-        self.rooms: dict[str, Room] = {}
-        self.line = Line(socket, self._viewer)
+        self.rooms: dict[str, AccumulatingSubscription] = {}
+        self.line = ReplyQueue(socket, self._viewer)
 
-    def complaint(self, message: str) -> bytes:
-        return encode(frames.Error(message, self.stamp()))
+    def encode_error(self, message: str) -> bytes:
+        return encode(frames.AccumulatingError(message, self.stamp()))
 
-    async def arrived(self, person: Person) -> None:
+    async def on_authenticated(self, person: User) -> None:
         named = id_in(dict(self.handshake.query), "session_id")
         if named is None:
             return
@@ -98,13 +108,13 @@ class AccumulatingVisit(Visit):
         if not self.gone:
             await self._come_back(person, self.settle(named))
 
-    async def take(self, person: Person, kind: str, frame: Frame) -> None:
+    async def take(self, person: User, kind: str, frame: Frame) -> None:
         match kind:
             case "message":
                 text = text_in(frame, "content", "message")
                 await self._hear(person, text, id_in(frame, "session_id") or self.named)
             case "ping":
-                self.send(encode(frames.Pong(self.stamp())))
+                self.send(encode(frames.AccumulatingPong(self.stamp())))
             case _:
                 raise unknown(kind)
 
@@ -117,12 +127,12 @@ class AccumulatingVisit(Visit):
         for room in list(self.rooms.values()):
             room.leave()
 
-    def settle(self, session: str) -> "Room":
+    def settle(self, session: str) -> "AccumulatingSubscription":
         """Be in this session, and in no other once its replies are told."""
         before, self.here, self.named = self.here, session, session
         room = self.rooms.get(session)
         if room is None:
-            room = self.rooms[session] = Room(self, session, self.kept.come(session))
+            room = self.rooms[session] = AccumulatingSubscription(self, session, self.kept.come(session))
             self.attend(session, room)
         room.leaving = False
         for visit in self.accumulating.expecting(session):
@@ -132,7 +142,7 @@ class AccumulatingVisit(Visit):
             self.rooms[before].depart()
         return room
 
-    async def _come_back(self, person: Person, room: "Room") -> None:
+    async def _come_back(self, person: User, room: "AccumulatingSubscription") -> None:
         """What runs goes on here, and what ended while nobody was there is told."""
         owed, room.owed = room.owed, []
         if owed:
@@ -143,7 +153,7 @@ class AccumulatingVisit(Visit):
         for log in self.service.logs(room.session):
             room.on_stream(log)
 
-    async def _hear(self, person: Person, text: str, named: str | None) -> None:
+    async def _hear(self, person: User, text: str, named: str | None) -> None:
         """A message that cannot be answered has an error for its answer, and the typing is over.
 
         `named` is the session it is for; one that is refused is forgotten, or the next message would be refused for it too.
@@ -163,10 +173,10 @@ class AccumulatingVisit(Visit):
                 await self._say(person, text)
         except LegatoError as error:
             now = self.stamp()
-            self.line.say(self.complaint(error.message), encode(frames.TypingStop(now)))
+            self.line.say(self.encode_error(error.message), encode(frames.TypingStop(now)))
 
-    async def _say(self, person: Person, text: str) -> None:
-        def acknowledged(begun: Begun) -> None:
+    async def _say(self, person: User, text: str) -> None:
+        def acknowledged(begun: TurnStarted) -> None:
             if not self.gone:
                 room = self.settle(begun.conversation.id)
                 room.receipts[begun.reply.id] = begun.question.id if begun.question is not None else None
@@ -194,7 +204,7 @@ class AccumulatingVisit(Visit):
             if room is not None:
                 room.go_on()
 
-    def _viewer(self, log: Log, ended: Callable[[Viewer], None]) -> Viewer:
+    def _viewer(self, log: Log, ended: Callable[[Subscriber], None]) -> Subscriber:
         """A reply's turn has come."""
         room = next((room for room in self.rooms.values() if log.stream in room.streams), None)
         session = room.session if room is not None else None
@@ -202,12 +212,12 @@ class AccumulatingVisit(Visit):
             message = room.receipts.pop(log.stream)
             self.send(encode(frames.MessageReceived(session, message, self.stamp())))
         self.send(encode(frames.TypingStart(session, self.stamp())))
-        opening = Opening(self.socket, lambda: frames.start(log, session, self.stamp()))
-        opening.viewer = Viewer(log, 0, self._view, opening, self.host.flusher, ended)
+        opening = PendingStart(self.socket, lambda: frames.start(log, session, self.stamp()))
+        opening.viewer = Subscriber(log, 0, self._view, opening, self.host.flusher, ended)
         return opening.viewer
 
 
-class Opening:
+class PendingStart:
     """The sink of a reply until its first words: `message_start` stands before them, and is made when they come."""
 
     __slots__ = ("_socket", "_start", "viewer")
@@ -215,7 +225,7 @@ class Opening:
     def __init__(self, socket: Socket, start: Callable[[], bytes]) -> None:
         self._socket = socket
         self._start = start
-        self.viewer: Viewer | None = None
+        self.viewer: Subscriber | None = None
 
     @property
     def writable(self) -> bool:
@@ -233,10 +243,10 @@ class Opening:
         self._socket.flush()
 
 
-class Room(Ear):
+class AccumulatingSubscription(NullWatcher):
     """A session that a socket is in. With `leaving` it hears of no new reply, and leaves once the last one is told."""
 
-    def __init__(self, visit: AccumulatingVisit, session: str, owed: list[str]) -> None:
+    def __init__(self, visit: AccumulatingSession, session: str, owed: list[str]) -> None:
         self._visit = visit
         self._held: list[Change] | None = None
         self.session = session
@@ -277,7 +287,7 @@ class Room(Ear):
         visit = self._visit
         for stream in self.streams:
             visit.line.drop(stream)
-        visit.line.say(visit.complaint(DELETED), encode(frames.TypingStop(visit.stamp())))
+        visit.line.say(visit.encode_error(DELETED), encode(frames.TypingStop(visit.stamp())))
         self.streams.clear()
         visit.named = None if visit.named == conversation else visit.named
         self.leave()

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from legato.chat.ingress import check_id, lenient
+from legato.domain.validation import check_id, lenient
 from legato.errors import InvalidError
 from legato.protocol.messages import PROTOCOL, ClientMessage, Delta, ServerMessage
 from legato.stream import Batch, Log

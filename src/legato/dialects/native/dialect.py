@@ -1,11 +1,11 @@
 """What all sockets of the native dialect share, and the door they come in by."""
 
-from legato.chat.person import Person
 from legato.chat.service import ChatService
-from legato.dialects.base import Door, Handshake, Socket
-from legato.dialects.native.followed import Gathered
+from legato.dialects.base import Endpoint, Handshake, Socket
 from legato.dialects.native.session import Authenticate, NativeSession
-from legato.protocol.close import CloseCode
+from legato.dialects.native.subscription import FrameCollector
+from legato.domain.user import User
+from legato.protocol.close_codes import CloseCode
 from legato.protocol.messages import PROTOCOL, Welcome
 from legato.stream import Flusher
 
@@ -19,7 +19,7 @@ class NativeDialect:
         flusher: Flusher,
         authenticate: Authenticate,
         *,
-        anyone: Person | None,
+        anyone: User | None,
         server: str,
         max_frame_bytes: int = 65536,
         heartbeat: float = 20.0,
@@ -29,14 +29,14 @@ class NativeDialect:
         self.flusher = flusher
         self.authenticate = authenticate
         self.anyone = anyone
-        self.gathered = Gathered(service.people)
+        self.gathered = FrameCollector(service.people)
         self.sessions: set[NativeSession] = set()
         self._server = server
         self._max_frame_bytes = max_frame_bytes
         self._heartbeat = heartbeat
 
-    def door(self, path: str = "/ws") -> Door:
-        return Door(path, self.open, (PROTOCOL,), self._max_frame_bytes)
+    def door(self, path: str = "/ws") -> Endpoint:
+        return Endpoint(path, self.open, (PROTOCOL,), self._max_frame_bytes)
 
     def open(self, handshake: Handshake, socket: Socket) -> NativeSession:
         """A socket was accepted: welcome it, check the token it brought, or wait for its `hello`."""
@@ -51,7 +51,7 @@ class NativeDialect:
             session.await_hello()
         return session
 
-    def welcome(self, person: Person, re: str | None) -> Welcome:
+    def welcome(self, person: User, re: str | None) -> Welcome:
         return Welcome(
             re=re,
             user=person.id,

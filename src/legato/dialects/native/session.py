@@ -4,15 +4,16 @@ import asyncio
 import logging
 from typing import Protocol, assert_never
 
-from legato.chat.commands import Asked, is_command, typed
-from legato.chat.ingress import Submission, check_id
-from legato.chat.person import Person
+from legato.chat.commands import CommandRequest, is_command, typed
 from legato.chat.service import ChatService
 from legato.dialects.base import Socket, framed
-from legato.dialects.inbox import Inbox
+from legato.dialects.command_queue import CommandQueue
 from legato.dialects.native.codec import decode, delta, encode, id_of
-from legato.dialects.native.followed import Followed, Gathered
-from legato.dialects.views import conversation_view, message_view
+from legato.dialects.native.subscription import FrameCollector, NativeSubscription
+from legato.dialects.serializers import conversation_view, message_view
+from legato.domain.message import ImagePart
+from legato.domain.user import User
+from legato.domain.validation import Submission, check_id
 from legato.errors import (
     BusyError,
     ForbiddenError,
@@ -21,8 +22,7 @@ from legato.errors import (
     NotFoundError,
     UnauthenticatedError,
 )
-from legato.message import ImagePart
-from legato.protocol.close import CloseCode
+from legato.protocol.close_codes import CloseCode
 from legato.protocol.messages import (
     Ack,
     Approve,
@@ -52,7 +52,7 @@ from legato.protocol.messages import (
     Unfollowed,
     Welcome,
 )
-from legato.storage.base import Begun, Message
+from legato.storage.base import Message, TurnStarted
 from legato.stream import Flusher, Log
 
 logger = logging.getLogger(__name__)
@@ -76,19 +76,19 @@ class Authenticate(Protocol):
     :raises UnauthenticatedError: with a sentence that says why not.
     """
 
-    async def __call__(self, *, token: str | None = None, ticket: str | None = None) -> Person: ...
+    async def __call__(self, *, token: str | None = None, ticket: str | None = None) -> User: ...
 
 
-class Host(Protocol):
+class NativeContext(Protocol):
     """What all sessions of the dialect share."""
 
     service: ChatService
     flusher: Flusher
     authenticate: Authenticate
-    gathered: Gathered
+    gathered: FrameCollector
     sessions: "set[NativeSession]"
 
-    def welcome(self, person: Person, re: str | None) -> Welcome: ...
+    def welcome(self, person: User, re: str | None) -> Welcome: ...
 
 
 class NativeSession:
@@ -103,13 +103,13 @@ class NativeSession:
         "socket",
     )
 
-    def __init__(self, dialect: Host, socket: Socket) -> None:
+    def __init__(self, dialect: NativeContext, socket: Socket) -> None:
         self._dialect = dialect
         self.socket = socket
-        self.person: Person | None = None
-        self._followed: dict[str, Followed] | None = None
+        self.person: User | None = None
+        self._followed: dict[str, NativeSubscription] | None = None
         self._gone = False
-        self._inbox: Inbox[ClientMessage] = Inbox()
+        self._inbox: CommandQueue[ClientMessage] = CommandQueue()
         self._deadline: asyncio.TimerHandle | None = None
         self._room: asyncio.Event | None = None
 
@@ -157,7 +157,7 @@ class NativeSession:
         self._wait(CloseCode.GOING_AWAY, "the token could not be checked in time")
         self._take(Hello(token=token), len(token))
 
-    def welcome(self, person: Person, re: str | None = None) -> None:
+    def welcome(self, person: User, re: str | None = None) -> None:
         self.person = person
         if self._deadline is not None:
             self._deadline.cancel()
@@ -211,7 +211,7 @@ class NativeSession:
                 await self._begin(person, command)
             case Show():
                 shown = await service.show(person, command.conversation, command.message)
-                view = conversation_view(shown, await service.people.standing(person, shown.id))
+                view = conversation_view(shown, await service.people.role(person, shown.id))
                 self._send(ConversationChanged(re=command.id, conversation=view))
             case Stop():
                 stopped = await service.stop(person, command.conversation, command.message)
@@ -236,7 +236,7 @@ class NativeSession:
         if not self._gone:
             self.welcome(person, hello.id)
 
-    async def _follow(self, person: Person, command: Follow) -> None:
+    async def _follow(self, person: User, command: Follow) -> None:
         if len(command.positions) > POSITIONS:
             raise InvalidError(
                 f"One follow can name {POSITIONS} positions; this one has {len(command.positions)}."
@@ -255,7 +255,7 @@ class NativeSession:
                 for stream in positions.keys() - {log.stream for log in service.logs(command.conversation)}
                 if (log := await self._ended_log(person, command.conversation, stream)) is not None
             ]
-            await service.people.standing(person, command.conversation)
+            await service.people.role(person, command.conversation)
         except BaseException:
             self._leave(command.conversation)
             raise
@@ -268,7 +268,7 @@ class NativeSession:
         followed.ready(conversation.revision, logs.values(), positions)
         followed.on_people(command.conversation)
 
-    async def _ended_log(self, person: Person, conversation: str, stream: str) -> Log | None:
+    async def _ended_log(self, person: User, conversation: str, stream: str) -> Log | None:
         try:
             of, log = await self._dialect.service.log(person, stream)
             if of == conversation:
@@ -301,16 +301,16 @@ class NativeSession:
             await self._room.wait()
         self._room = None
 
-    async def _obey(self, person: Person, command: Send, text: str) -> None:
+    async def _obey(self, person: User, command: Send, text: str) -> None:
         """Do what a command says. A reply that it begins is followed from its beginning."""
         service = self._dialect.service
         said = await service.commands.run(
-            Asked(person, text, command.conversation, command.assistant, command.client_message_id)
+            CommandRequest(person, text, command.conversation, command.assistant, command.client_message_id)
         )
         begun = said.begun
         if begun is not None and not self._gone and begun.conversation.id not in (self._followed or {}):
             followed = self._followed_of(person, begun.conversation.id)
-            service.attend(person, begun.conversation.id, followed)
+            service.subscribe(person, begun.conversation.id, followed)
             followed.ready(0, service.logs(begun.conversation.id), {})
         self._send(
             CommandAnswer(
@@ -322,14 +322,14 @@ class NativeSession:
             )
         )
 
-    async def _begin(self, person: Person, command: Send | Regenerate | Edit) -> None:
+    async def _begin(self, person: User, command: Send | Regenerate | Edit) -> None:
         """Start a reply. `ack` goes out before anything of it is told, and this socket follows it from then on."""
         service = self._dialect.service
         followed = self._followed or {}
         if command.conversation not in followed and len(followed) >= FOLLOWED:
             raise _full()
 
-        def acknowledged(begun: Begun) -> None:
+        def acknowledged(begun: TurnStarted) -> None:
             self._send(
                 Ack(
                     re=command.id,
@@ -342,7 +342,7 @@ class NativeSession:
             )
             if not self._gone and begun.conversation.id not in (self._followed or {}):
                 followed = self._followed_of(person, begun.conversation.id)
-                service.attend(person, begun.conversation.id, followed)
+                service.subscribe(person, begun.conversation.id, followed)
                 if begun.conversation.id in (self._followed or {}):
                     followed.ready(0, (), {})
                     if len(service.people.now(begun.conversation.id)) > 1:
@@ -376,14 +376,14 @@ class NativeSession:
                 if reply is not None and reply.status != "streaming":
                     followed_now.hear(reply)
 
-    def _followed_of(self, person: Person, conversation: str) -> Followed:
+    def _followed_of(self, person: User, conversation: str) -> NativeSubscription:
         if self._followed is None:
             self._followed = {}
         followed = self._followed.get(conversation)
         if followed is None:
             if len(self._followed) >= FOLLOWED:
                 raise _full()
-            followed = Followed(
+            followed = NativeSubscription(
                 conversation,
                 self.socket,
                 self._dialect.flusher,

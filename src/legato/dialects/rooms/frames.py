@@ -4,17 +4,17 @@ from typing import Literal
 
 from msgspec import Struct
 
-from legato.dialects.views import timestamp
-from legato.message import Role, Status, text_of
-from legato.storage.base import Message, Standing
+from legato.dialects.serializers import timestamp
+from legato.domain.message import MessageRole, Status, text_of
+from legato.storage.base import Message, ParticipantRole
 
 
-class Someone(Struct, frozen=True):
+class RoomsUser(Struct, frozen=True):
     """A participant. `present` says whether they are here now."""
 
     user: str
     name: str
-    standing: Standing
+    standing: ParticipantRole
     present: bool
 
 
@@ -25,10 +25,10 @@ class ConnectionEstablished(Struct, frozen=True, tag_field="type", tag="connecti
     timestamp: str
 
 
-class Said(Struct, frozen=True, tag_field="type", tag="message"):
+class RoomsMessage(Struct, frozen=True, tag_field="type", tag="message"):
     """A whole message. `status` is `complete`, `stopped` by a person, or `interrupted`: it broke, and this is what there is."""
 
-    role: Role
+    role: MessageRole
     id: str
     session_id: str
     content: str
@@ -43,12 +43,12 @@ class SessionJoined(Struct, frozen=True, tag_field="type", tag="session_joined")
     session_id: str
     title: str
     assistant: str
-    participants: list[Someone]
-    messages: list[Said]
+    participants: list[RoomsUser]
+    messages: list[RoomsMessage]
     timestamp: str
 
 
-class MessageChunk(Struct, frozen=True, tag_field="type", tag="message_chunk"):
+class RoomsChunk(Struct, frozen=True, tag_field="type", tag="message_chunk"):
     role: Literal["assistant"]
     content: str
     model_used: str
@@ -56,7 +56,7 @@ class MessageChunk(Struct, frozen=True, tag_field="type", tag="message_chunk"):
     id: str
 
 
-class Typing(Struct, frozen=True, tag_field="type", tag="typing"):
+class RoomsTyping(Struct, frozen=True, tag_field="type", tag="typing"):
     typing: bool
     session_id: str
     sender: str
@@ -72,20 +72,29 @@ class CommandResponse(Struct, frozen=True, tag_field="type", tag="command_respon
     timestamp: str
 
 
-class Error(Struct, frozen=True, tag_field="type", tag="error"):
+class RoomsError(Struct, frozen=True, tag_field="type", tag="error"):
     message: str
     timestamp: str
 
 
-class Pong(Struct, frozen=True, tag_field="type", tag="pong"):
+class RoomsPong(Struct, frozen=True, tag_field="type", tag="pong"):
     timestamp: str
 
 
-Out = ConnectionEstablished | SessionJoined | Said | MessageChunk | Typing | CommandResponse | Error | Pong
+RoomsFrame = (
+    ConnectionEstablished
+    | SessionJoined
+    | RoomsMessage
+    | RoomsChunk
+    | RoomsTyping
+    | CommandResponse
+    | RoomsError
+    | RoomsPong
+)
 
 
-def said(message: Message, sender: str) -> Said:
-    return Said(
+def said(message: Message, sender: str) -> RoomsMessage:
+    return RoomsMessage(
         message.role,
         message.id,
         message.conversation,

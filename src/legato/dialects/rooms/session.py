@@ -7,17 +7,27 @@ from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 from legato.chat.commands import is_command
-from legato.chat.conversation import Tree
-from legato.chat.ingress import Submission
-from legato.chat.person import Person
-from legato.dialects.base import Door, Handshake, Socket
+from legato.chat.message_tree import MessageTree
+from legato.dialects.base import Endpoint, Handshake, Socket
+from legato.dialects.conversation_watcher import Change, ConversationWatcher
 from legato.dialects.rooms import frames
-from legato.dialects.rooms.gathering import Gatherings
-from legato.dialects.visit import Dialect, Frame, Host, Stamp, Visit, encode, id_in, text_in, unknown
-from legato.dialects.watching import Change, Watching
+from legato.dialects.rooms.presence_notices import PresenceNoticesRegistry
+from legato.dialects.session import (
+    Dialect,
+    DialectContext,
+    DialectSession,
+    Frame,
+    TimestampFormatter,
+    encode,
+    id_in,
+    text_in,
+    unknown,
+)
+from legato.domain.message import text_of
+from legato.domain.user import User
+from legato.domain.validation import Submission
 from legato.errors import InvalidError, LegatoError
-from legato.message import text_of
-from legato.protocol.close import CloseCode
+from legato.protocol.close_codes import CloseCode
 from legato.storage.base import Message
 from legato.stream import Batch, Log, Text
 
@@ -32,24 +42,24 @@ SHOWN_CHARACTERS = 100_000
 """Characters that they have together, about; the last one is shown whatever its size."""
 
 
-class RoomsDialect(Dialect["RoomsVisit"]):
+class RoomsDialect(Dialect["RoomsSession"]):
     path: ClassVar[str] = "/ws/sessions"
 
     def __init__(
-        self, host: Host, assistant: str = "default", join: Literal["members", "anyone"] = "members"
+        self, host: DialectContext, assistant: str = "default", join: Literal["members", "anyone"] = "members"
     ) -> None:
         """`join`: who may join a session that is not theirs, and make one that is nobody's."""
         super().__init__(host, assistant)
-        self.stamp = Stamp(host.now)
+        self.stamp = TimestampFormatter(host.now)
         self.anyone_joins = join == "anyone"
-        self.gatherings = Gatherings(host.new_id, each_connection=host.anyone is not None)
+        self.gatherings = PresenceNoticesRegistry(host.new_id, each_connection=host.anyone is not None)
 
-    def doors(self) -> list[Door]:
-        by_name = Door(f"{self.path}/{{session:path}}", self.open, (), self.door().max_frame_bytes)
+    def doors(self) -> list[Endpoint]:
+        by_name = Endpoint(f"{self.path}/{{session:path}}", self.open, (), self.door().max_frame_bytes)
         return [self.door(), by_name]
 
-    def visit(self, handshake: Handshake, socket: Socket) -> "RoomsVisit":
-        return RoomsVisit(self, handshake, socket)
+    def visit(self, handshake: Handshake, socket: Socket) -> "RoomsSession":
+        return RoomsSession(self, handshake, socket)
 
     def frames(self, log: Log, batch: Batch) -> Iterable[bytes]:
         text = "".join([event.text for event in batch.events if isinstance(event, Text)])
@@ -57,10 +67,10 @@ class RoomsDialect(Dialect["RoomsVisit"]):
             return ()
         state = log.state_at(batch.next)
         model = (state.model if state is not None else None) or ""
-        return (encode(frames.MessageChunk("assistant", text, model, self.stamp(), log.stream)),)
+        return (encode(frames.RoomsChunk("assistant", text, model, self.stamp(), log.stream)),)
 
 
-class RoomsVisit(Visit):
+class RoomsSession(DialectSession):
     """`room` is the session that it joined last and has not left."""
 
     def __init__(self, dialect: RoomsDialect, handshake: Handshake, socket: Socket) -> None:
@@ -68,12 +78,12 @@ class RoomsVisit(Visit):
         self.rooms = dialect
         self.stamp = dialect.stamp
         self.named = handshake.params.get("session")
-        self.room: Room | None = None
+        self.room: RoomsSubscription | None = None
 
-    def complaint(self, message: str) -> bytes:
-        return encode(frames.Error(message, self.stamp()))
+    def encode_error(self, message: str) -> bytes:
+        return encode(frames.RoomsError(message, self.stamp()))
 
-    async def arrived(self, person: Person) -> None:
+    async def on_authenticated(self, person: User) -> None:
         name = person.name or person.id
         hello = frames.ConnectionEstablished(self.host.new_id(), person.id, name, self.stamp())
         self.send(encode(hello))
@@ -81,12 +91,12 @@ class RoomsVisit(Visit):
             stream = self.handshake.query.get("stream", "").lower() in ("1", "true", "yes")
             await self._join(person, self.named, stream)
 
-    def turned_away(self, error: LegatoError) -> None:
+    def on_rejected(self, error: LegatoError) -> None:
         """The session in the path cannot be joined."""
         wrong = isinstance(error, InvalidError)
         self.refuse(error.message, CloseCode.BAD_REQUEST if wrong else CloseCode.FORBIDDEN)
 
-    async def take(self, person: Person, kind: str, frame: Frame) -> None:
+    async def take(self, person: User, kind: str, frame: Frame) -> None:
         match kind:
             case "chat_message":
                 await self._hear(person, frame)
@@ -100,7 +110,7 @@ class RoomsVisit(Visit):
                     raise InvalidError("You are in no session.")
                 self.room.leave()
             case "ping":
-                self.send(encode(frames.Pong(self.stamp())))
+                self.send(encode(frames.RoomsPong(self.stamp())))
             case _:
                 raise unknown(kind)
 
@@ -112,7 +122,7 @@ class RoomsVisit(Visit):
         if self.room is not None:
             self.room.leave()
 
-    async def _join(self, person: Person, session: str, stream: bool) -> None:
+    async def _join(self, person: User, session: str, stream: bool) -> None:
         anyone = self.rooms.anyone_joins
         await self.enter(session, join=anyone, create=anyone or self.host.anyone is not None)
         tree = await self.service.conversation(person, session)
@@ -120,10 +130,10 @@ class RoomsVisit(Visit):
             return
         if self.room is not None:
             self.room.leave()
-        self.room = Room(self, session, stream)
+        self.room = RoomsSubscription(self, session, stream)
         self.room.come(tree)
 
-    async def _hear(self, person: Person, frame: Frame) -> None:
+    async def _hear(self, person: User, frame: Frame) -> None:
         room = self.room
         if room is None:
             raise InvalidError(NOT_JOINED)
@@ -138,7 +148,7 @@ class RoomsVisit(Visit):
         else:
             await self.service.send(person, Submission(conversation=room.session, text=text))
 
-    async def _obey(self, person: Person, room: "Room", text: str) -> None:
+    async def _obey(self, person: User, room: "RoomsSubscription", text: str) -> None:
         answered = await self.command(text, room.session)
         response = frames.CommandResponse(
             answered.name, not answered.failed, answered.text, room.session, self.stamp()
@@ -148,10 +158,10 @@ class RoomsVisit(Visit):
             await self._join(person, answered.conversation, room.stream)
 
 
-class Room(Watching):
+class RoomsSubscription(ConversationWatcher):
     """A session as one socket follows it: by whole messages, and with `stream` word by word as well."""
 
-    def __init__(self, visit: RoomsVisit, session: str, stream: bool) -> None:
+    def __init__(self, visit: RoomsSession, session: str, stream: bool) -> None:
         super().__init__()
         self._visit = visit
         self.session = session
@@ -160,13 +170,13 @@ class Room(Watching):
         self._running: list[str] = []
         self._gathering = visit.rooms.gatherings.enter(session, self.notice, visit.service.people.now)
 
-    def come(self, tree: Tree) -> None:
+    def come(self, tree: MessageTree) -> None:
         """Join: say what there is, and hear of all that comes. The tree was read in this very moment."""
         visit = self._visit
         self._assistant = tree.conversation.assistant
         visit.attend(self.session, self)
         people = [
-            frames.Someone(each.user, each.name or each.user, each.standing, each.connections > 0)
+            frames.RoomsUser(each.user, each.name or each.user, each.role, each.connections > 0)
             for each in visit.service.people.now(self.session)
         ]
         self._send(
@@ -194,7 +204,7 @@ class Room(Watching):
 
     def notice(self, id_: str, text: str) -> None:
         """The server says something about the session. It is not kept."""
-        self._send(frames.Said("system", id_, self.session, text, self._visit.stamp(), "system"))
+        self._send(frames.RoomsMessage("system", id_, self.session, text, self._visit.stamp(), "system"))
 
     def on_people(self, conversation: str) -> None:
         self._gathering.look(self._visit.service.people.now(conversation))
@@ -206,7 +216,7 @@ class Room(Watching):
         if self._visit.named == conversation:
             self._visit.refuse(GONE, CloseCode.FORBIDDEN)
         else:
-            self._visit.send(self._visit.complaint(GONE))
+            self._visit.send(self._visit.encode_error(GONE))
 
     def tell(self, change: Change) -> None:
         match change:
@@ -234,7 +244,7 @@ class Room(Watching):
         if message.status != "interrupted" or text_of(message.parts):
             self._send(frames.said(message, self._sender(message)))
         if message.status == "interrupted":
-            self._visit.send(self._visit.complaint(message.detail or BROKE))
+            self._visit.send(self._visit.encode_error(message.detail or BROKE))
         if message.id in self._running:
             first = self._running[0] == message.id
             self._running.remove(message.id)
@@ -244,16 +254,16 @@ class Room(Watching):
                     self._typing(True)
 
     def _typing(self, typing: bool) -> None:
-        self._send(frames.Typing(typing, self.session, self._assistant))
+        self._send(frames.RoomsTyping(typing, self.session, self._assistant))
 
     def _sender(self, message: Message) -> str:
         if message.role == "assistant":
             return self._assistant
         return self._gathering.name(message.author) if message.author is not None else message.role
 
-    def _shown(self, tree: Tree) -> list[frames.Said]:
+    def _shown(self, tree: MessageTree) -> list[frames.RoomsMessage]:
         """The last messages, oldest first; a reply that is being written comes when it is whole."""
-        shown: list[frames.Said] = []
+        shown: list[frames.RoomsMessage] = []
         size = 0
         for message in reversed(tree.path()):
             if message.status == "streaming":
@@ -265,5 +275,5 @@ class Room(Watching):
             shown.append(said)
         return shown[::-1]
 
-    def _send(self, frame: frames.Out) -> None:
+    def _send(self, frame: frames.RoomsFrame) -> None:
         self._visit.send(encode(frame))

@@ -164,7 +164,7 @@ def _size_beside(target: Path) -> int:
     return sum(part.stat().st_size for part in target.parent.glob(f"{target.name}.*.part"))
 
 
-class _Stay(HTTPRedirectHandler):
+class _SameHostRedirects(HTTPRedirectHandler):
     """Redirects are read here, not followed: they carry what we want to know."""
 
     def redirect_request(
@@ -174,7 +174,7 @@ class _Stay(HTTPRedirectHandler):
 
 
 def _open(request: Request) -> HTTPResponse:
-    opener = build_opener(_Stay) if request.get_method() == "HEAD" else build_opener()
+    opener = build_opener(_SameHostRedirects) if request.get_method() == "HEAD" else build_opener()
     try:
         response: HTTPResponse = opener.open(request, timeout=_TIMEOUT)
     except HTTPError as error:

@@ -10,13 +10,14 @@ from typing import Final
 
 import msgspec
 
-from legato.engines.base import Capabilities, Health, Model, Out, Outcome, Request, ToolCall
-from legato.engines.llama import prompt, trouble
-from legato.engines.llama.launch import Launch
+from legato.domain.message import ImagePart
+from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request, ToolCall
+from legato.engines.llama import load_errors, prompt
 from legato.engines.llama.metadata import Metadata, read_metadata
-from legato.engines.llama.places import Places
-from legato.engines.llama.supervisor import Child, Supervisor
-from legato.engines.llama.weights import DEFAULT, find_model, name_of
+from legato.engines.llama.model_files import DEFAULT, find_model, name_of
+from legato.engines.llama.slot_queue import SlotQueue
+from legato.engines.llama.supervisor import Supervisor, WorkerProcess
+from legato.engines.llama.worker_protocol import WorkerConfig
 from legato.engines.openai import OpenAIEngine
 from legato.errors import (
     EngineBrokeError,
@@ -25,7 +26,6 @@ from legato.errors import (
     EngineUnavailableError,
     ModelNotFoundError,
 )
-from legato.message import ImagePart
 from legato.stream import State, Timings
 
 CONTEXT: Final = 4096
@@ -69,14 +69,14 @@ class LlamaEngine:
         self._mmproj = mmproj
         self._cache_mib = cache_mib
         self._name = name_of(Path(model or DEFAULT.file))
-        self._places = Places(self._slots)
+        self._places = SlotQueue(self._slots)
         self._file: Path | None = None
         self._metadata: Metadata | None = None
         self._without = prompt.plain(())
         self._closing = threading.Event()
         self._preparing: asyncio.Task[None] | None = None
         self._supervisor = Supervisor(self._launch, self._explain)
-        self._speaking: tuple[Child, OpenAIEngine] | None = None
+        self._speaking: tuple[WorkerProcess, OpenAIEngine] | None = None
 
     @property
     def name(self) -> str:
@@ -88,7 +88,7 @@ class LlamaEngine:
         return self._name
 
     @property
-    def child(self) -> Child | None:
+    def child(self) -> WorkerProcess | None:
         """The process that takes requests now, if there is one."""
         return self._supervisor.child
 
@@ -101,7 +101,7 @@ class LlamaEngine:
         await self.prepare()
         self._supervisor.start()
 
-    async def ready(self) -> Child:
+    async def ready(self) -> WorkerProcess:
         """The child, as soon as it takes requests.
 
         :raises ModelNotFoundError: there is no such model file.
@@ -110,7 +110,7 @@ class LlamaEngine:
         await self.prepare()
         return await self._supervisor.ready()
 
-    async def generate(self, request: Request, out: Out) -> Outcome:
+    async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
         self._check(request)
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
@@ -143,7 +143,7 @@ class LlamaEngine:
         if metadata is None or model not in self._names():
             return Capabilities()
         return Capabilities(
-            continues=True,
+            supports_prefill=True,
             tools=metadata.tools,
             images=self._mmproj is not None,
             image_types=_PICTURES if self._mmproj is not None else (),
@@ -182,7 +182,7 @@ class LlamaEngine:
         if self._speaking is not None:
             await self._speaking[1].close()
 
-    async def _write(self, request: Request, out: Out, child: Child) -> Outcome:
+    async def _write(self, request: Request, out: ReplyWriter, child: WorkerProcess) -> Outcome:
         recorder = _Recorder(out)
         for restarts in range(_RESTARTS + 1):
             if restarts:
@@ -203,14 +203,14 @@ class LlamaEngine:
             "Ask in another way, or choose another model."
         ) from cause
 
-    async def _waited(self, out: Out) -> Child:
+    async def _waited(self, out: ReplyWriter) -> WorkerProcess:
         child = self._supervisor.child
         if child is not None:
             return child
         out.state(State("loading", model=self._name))
         return await self.ready()
 
-    async def _speaker(self, child: Child) -> OpenAIEngine:
+    async def _speaker(self, child: WorkerProcess) -> OpenAIEngine:
         """What speaks to this child. The one of the child before it is closed.
 
         :raises EngineUnavailableError: it is dead.
@@ -255,23 +255,26 @@ class LlamaEngine:
 
     async def _find(self) -> None:
         if find_spec("xllamacpp") is None:
-            raise EngineUnavailableError(trouble.MISSING)
+            raise EngineUnavailableError(load_errors.MISSING)
         file = await asyncio.to_thread(
             find_model, self._asked_for, self._directory, stopped=self._closing.is_set
         )
         metadata = await asyncio.to_thread(read_metadata, file)
-        memory = trouble.installed()
-        if memory is not None and trouble.needed(metadata, self._context_of(metadata), self._slots) > memory:
-            raise EngineUnavailableError(trouble.no_memory(name_of(file), self._slots))
+        memory = load_errors.installed()
+        if (
+            memory is not None
+            and load_errors.needed(metadata, self._context_of(metadata), self._slots) > memory
+        ):
+            raise EngineUnavailableError(load_errors.no_memory(name_of(file), self._slots))
         self._file = file
         self._name = name_of(file)
         self._without = prompt.plain(metadata.control)
         self._metadata = metadata
 
-    def _launch(self, socket: Path, key: str) -> Launch:
+    def _launch(self, socket: Path, key: str) -> WorkerConfig:
         if self._file is None or self._metadata is None:
             raise AssertionError
-        return Launch(
+        return WorkerConfig(
             model=str(self._file),
             name=self._name,
             socket=str(socket),
@@ -288,7 +291,7 @@ class LlamaEngine:
         return min(self._context or CONTEXT, trained)
 
     def _explain(self, said: str) -> str:
-        return trouble.sentence(said, self._name, self._file, self._slots)
+        return load_errors.sentence(said, self._name, self._file, self._slots)
 
     def _check(self, request: Request) -> None:
         if request.model not in self._names():
@@ -309,7 +312,7 @@ class LlamaEngine:
 class _Recorder:
     """Keeps what was written on its way, to go on behind it if the child dies."""
 
-    def __init__(self, out: Out) -> None:
+    def __init__(self, out: ReplyWriter) -> None:
         self._out = out
         self._text: list[str] = []
         self._thought = False

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import msgspec
 
+from legato.domain.message import AudioPart, ImagePart, Part, TextPart, ToolCallPart, ToolResultPart
 from legato.engines.base import Request, Turn
 from legato.errors import EngineRefusedError
-from legato.message import AudioPart, ImagePart, Part, TextPart, ToolCallPart, ToolResultPart
 
 _RENAMED: Final = {
     "num_predict": "max_tokens",

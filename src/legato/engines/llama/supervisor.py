@@ -14,7 +14,14 @@ from typing import Final
 
 import msgspec
 
-from legato.engines.llama.launch import Launch, Ready, Unable, decode_word, encode, socket_in
+from legato.engines.llama.worker_protocol import (
+    WorkerConfig,
+    WorkerFailed,
+    WorkerReady,
+    decode_word,
+    encode,
+    socket_in,
+)
 from legato.errors import EngineUnavailableError
 
 log = logging.getLogger(__name__)
@@ -23,7 +30,7 @@ _TAIL_BYTES: Final = 8192
 _TAIL_LINES: Final = 20
 
 
-class Child:
+class WorkerProcess:
     """One life of the child process, from when it takes requests. `pid` is the process that runs the model."""
 
     def __init__(self, socket: Path, key: str, pid: int, dead: asyncio.Event) -> None:
@@ -53,16 +60,16 @@ class Supervisor:
     A child that cannot begin is not tried again before somebody asks, and not before the same delay.
     """
 
-    def __init__(self, launch: Callable[[Path, str], Launch], explain: Callable[[str], str]) -> None:
+    def __init__(self, launch: Callable[[Path, str], WorkerConfig], explain: Callable[[str], str]) -> None:
         self._launch = launch
         self._explain = explain
         self._deaths = 0
         self._retry_at = 0.0
         self._task: asyncio.Task[None] | None = None
-        self._current: asyncio.Future[Child] | None = None
+        self._current: asyncio.Future[WorkerProcess] | None = None
 
     @property
-    def child(self) -> Child | None:
+    def child(self) -> WorkerProcess | None:
         """The child that takes requests now, if there is one."""
         current = self._current
         if (
@@ -88,7 +95,7 @@ class Supervisor:
             self._current = loop.create_future()
             self._task = loop.create_task(self._run(), name="llama supervisor")
 
-    async def ready(self) -> Child:
+    async def ready(self) -> WorkerProcess:
         """The child, as soon as it takes requests.
 
         :raises EngineUnavailableError: it cannot begin.
@@ -138,7 +145,7 @@ class Supervisor:
         directory = Path(tempfile.mkdtemp(prefix="legato-llama-", dir=_room()))
         try:
             process = await _spawn()
-            tail = _Tail(process)
+            tail = _OutputTail(process)
             try:
                 await self._watch(process, tail, directory)
             finally:
@@ -149,17 +156,17 @@ class Supervisor:
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
-    async def _watch(self, process: Process, tail: "_Tail", directory: Path) -> None:
+    async def _watch(self, process: Process, tail: "_OutputTail", directory: Path) -> None:
         socket, key = socket_in(directory), secrets.token_urlsafe(24)
         word = await self._hear(process, socket, key)
-        if not isinstance(word, Ready):
+        if not isinstance(word, WorkerReady):
             status = await process.wait()
             said = await tail.text()
             reason = word.reason if word else _how(status)
             raise EngineUnavailableError(self._explain(f"{reason}\n{said}".strip()))
         dead = asyncio.Event()
         if self._current is not None:
-            self._current.set_result(Child(socket, key, word.pid, dead))
+            self._current.set_result(WorkerProcess(socket, key, word.pid, dead))
         try:
             status = await process.wait()
         finally:
@@ -167,7 +174,7 @@ class Supervisor:
             self._current = asyncio.get_running_loop().create_future()
         log.warning("The llama process is started again: %s.\n%s", _how(status), await tail.text())
 
-    async def _hear(self, process: Process, socket: Path, key: str) -> Ready | Unable | None:
+    async def _hear(self, process: Process, socket: Path, key: str) -> WorkerReady | WorkerFailed | None:
         """What the child says about its beginning; None where it dies without a word."""
         if process.stdin is None or process.stdout is None:
             raise AssertionError
@@ -183,7 +190,7 @@ class Supervisor:
             return None
 
 
-class _Tail:
+class _OutputTail:
     """The last of what a process writes to its standard error."""
 
     def __init__(self, process: Process) -> None:
@@ -224,7 +231,7 @@ def _room() -> str:
 async def _spawn() -> Process:
     starting = asyncio.ensure_future(
         asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "legato.engines.llama.child"),
+            *(sys.executable, "-P", "-m", "legato.engines.llama.worker"),
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,

@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 
-from legato.chat.media.kind import suffix_of
+from legato.chat.media.sniff import suffix_of
 from legato.errors import StorageError
-from legato.gateway.access import Asker
-from legato.gateway.body import answer, documented
-from legato.gateway.form import file_in
-from legato.gateway.shapes import AttachmentView
+from legato.gateway.dependencies import Asker
+from legato.gateway.json_body import answer, documented
+from legato.gateway.multipart import file_in
+from legato.gateway.schemas import AttachmentView
 from legato.storage.base import Attachment
 
 PATH = "/api/attachments"

@@ -10,19 +10,19 @@ from msgspec import Struct, field
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from legato.chat.commands import Asked, typed
-from legato.chat.ingress import Submission
-from legato.chat.person import Person
+from legato.chat.commands import CommandRequest, typed
 from legato.chat.service import ChatService
 from legato.dialects.chunks import command_message
-from legato.dialects.views import message_view, timestamp
-from legato.dialects.watching import Ear
+from legato.dialects.conversation_watcher import NullWatcher
+from legato.dialects.serializers import message_view, timestamp
+from legato.domain.message import AudioPart, ImagePart, TextPart
+from legato.domain.user import User
+from legato.domain.validation import Submission
 from legato.errors import BusyError, EngineError, NotFoundError
-from legato.gateway.access import Asker
-from legato.gateway.body import answer, documented, read
-from legato.gateway.events import disconnected
-from legato.gateway.shapes import Problem
-from legato.message import AudioPart, ImagePart, TextPart
+from legato.gateway.dependencies import Asker
+from legato.gateway.json_body import answer, documented, read
+from legato.gateway.schemas import Problem
+from legato.gateway.sse_response import disconnected
 from legato.protocol.messages import MessageView
 from legato.storage.base import Message
 
@@ -50,12 +50,14 @@ async def chat(conversation: str, request: Request, asker: Asker, assistant: str
     wish = await read(request, ChatMessage)
     person, service = asker.person, asker.service
     assistant = assistant or asker.here.dialects.chunks
-    await service.enter(person, conversation, assistant=assistant, create=not asker.here.auth_required)
+    await service.get_or_create(
+        person, conversation, assistant=assistant, create=not asker.here.auth_required
+    )
     submission = Submission(wish.client_message_id, conversation, wish.text, tuple(wish.parts))
     ending = Ending(service, person, conversation)
     try:
         if (text := typed(wish.text, wish.parts)) is not None:
-            asked = Asked(person, text, conversation, assistant, wish.client_message_id)
+            asked = CommandRequest(person, text, conversation, assistant, wish.client_message_id)
             answered = await service.commands.run(asked)
             begun = answered.begun
             if begun is None:
@@ -77,17 +79,17 @@ def told(reply: Message) -> Response:
     return answer({**msgspec.to_builtins(view), "error": error}, 502)
 
 
-class Ending(Ear):
+class Ending(NullWatcher):
     """Waits for the end of a reply. Its client watches by it, and what becomes of the reply where that goes, the assistant says."""
 
-    def __init__(self, service: ChatService, person: Person, conversation: str) -> None:
+    def __init__(self, service: ChatService, person: User, conversation: str) -> None:
         self._service = service
         self._person = person
         self._conversation = conversation
         self._wanted: str | None = None
         self._ended: dict[str, Message] = {}
         self._end: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        service.attend(person, conversation, self)
+        service.subscribe(person, conversation, self)
 
     async def of(self, reply: str, receive: Receive) -> Message:
         """The reply as it was stored in the end.

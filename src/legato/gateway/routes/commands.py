@@ -3,8 +3,8 @@
 from fastapi import APIRouter, Response
 from msgspec import Struct
 
-from legato.gateway.access import Asker
-from legato.gateway.body import answer, documented
+from legato.gateway.dependencies import Asker
+from legato.gateway.json_body import answer, documented
 
 router = APIRouter(tags=["conversations"])
 

@@ -8,15 +8,16 @@ from typing import Annotated, Literal
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
-from legato.chat.commands import Asked, typed
-from legato.chat.conversation import Tree
+from legato.chat.commands import CommandRequest, typed
 from legato.chat.export import as_markdown
-from legato.chat.ingress import Submission
-from legato.dialects.views import conversation_view, message_view
+from legato.chat.message_tree import MessageTree
+from legato.dialects.serializers import conversation_view, message_view
+from legato.domain.message import ParticipantRole, TextPart
+from legato.domain.validation import Submission
 from legato.errors import InvalidError
-from legato.gateway.access import Asker
-from legato.gateway.body import answer, documented, read
-from legato.gateway.shapes import (
+from legato.gateway.dependencies import Asker
+from legato.gateway.json_body import answer, documented, read
+from legato.gateway.schemas import (
     CommandDone,
     ConversationChange,
     ConversationHit,
@@ -29,7 +30,6 @@ from legato.gateway.shapes import (
     StoppedMessages,
     StopRequest,
 )
-from legato.message import Standing, TextPart
 from legato.protocol.messages import ConversationView, MessageView
 from legato.storage.base import Conversation, Message
 
@@ -59,7 +59,7 @@ async def every(
     """The person's conversations, last changed first; with `q`, those in whose title or messages its words occur."""
     if q is not None and q.strip():
         found = await asker.service.search(asker.person, q, limit)
-        standings = await asker.service.people.standings(asker.person, [each.conversation for each in found])
+        standings = await asker.service.people.roles(asker.person, [each.conversation for each in found])
         hits = [
             _hit(each.conversation, standings[each.conversation.id], each.snippet, each.message)
             for each in found
@@ -68,7 +68,7 @@ async def every(
         return answer(ConversationList(hits))
     page = await asker.service.conversations(asker.person, limit, _from_cursor(before))
     following = _cursor(page[-1]) if len(page) == limit else None
-    standings = await asker.service.people.standings(asker.person, page)
+    standings = await asker.service.people.roles(asker.person, page)
     hits = [_hit(each, standings[each.id]) for each in page if each.id in standings]
     return answer(ConversationList(hits, following))
 
@@ -96,7 +96,7 @@ async def send(conversation: str, request: Request, asker: Asker) -> Response:
     """Send a message. The answer comes as the stream that `reply` names. One that came before is answered as then, with 200."""
     wish = await read(request, NewMessage)
     if (text := typed(wish.text, wish.parts)) is not None:
-        asked = Asked(asker.person, text, conversation, None, wish.client_message_id)
+        asked = CommandRequest(asker.person, text, conversation, None, wish.client_message_id)
         done = await asker.service.commands.run(asked)
         begun_by = done.begun.reply.id if done.begun is not None else None
         return answer(CommandDone(done.name, done.text, done.failed, done.conversation, begun_by))
@@ -185,8 +185,8 @@ async def delete(conversation: str, asker: Asker) -> Response:
     return Response(status_code=204)
 
 
-def _view(asker: Asker, tree: Tree) -> ConversationView:
-    return conversation_view(tree.conversation, tree.standing(asker.person.id) or "viewer")
+def _view(asker: Asker, tree: MessageTree) -> ConversationView:
+    return conversation_view(tree.conversation, tree.role(asker.person.id) or "viewer")
 
 
 def _views(asker: Asker, messages: list[Message]) -> list[MessageView]:
@@ -194,7 +194,7 @@ def _views(asker: Asker, messages: list[Message]) -> list[MessageView]:
     views = []
     for message in messages:
         if message.status == "streaming" and (log := asker.service.running_log(message.id)) is not None:
-            fold = log.fold()
+            fold = log.snapshot()
             parts = (TextPart(fold.text),) if fold.text else ()
             message = msgspec.structs.replace(message, parts=parts, reasoning=fold.reasoning)
         views.append(message_view(message))
@@ -203,7 +203,7 @@ def _views(asker: Asker, messages: list[Message]) -> list[MessageView]:
 
 def _hit(
     conversation: Conversation,
-    standing: Standing,
+    standing: ParticipantRole,
     snippet: str | None = None,
     message: str | None = None,
 ) -> ConversationHit:

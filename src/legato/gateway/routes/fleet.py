@@ -6,14 +6,14 @@ from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 from msgspec import Struct, field
 
+from legato.domain.message import TextPart
 from legato.engines.base import Request, Turn
-from legato.engines.fallback import Patience
+from legato.engines.fallback import Timeouts
 from legato.errors import InvalidError
-from legato.fleet.member import AgentCount, FleetView
-from legato.gateway.access import Asker
-from legato.gateway.body import answer, documented, read
-from legato.gateway.fleet_events import FleetStream, TokenStream
-from legato.message import TextPart
+from legato.fleet.agent_record import AgentCount, FleetView
+from legato.gateway.dependencies import Asker
+from legato.gateway.fleet_sse import FleetStream, FleetTokenStream
+from legato.gateway.json_body import answer, documented, read
 
 router = APIRouter(tags=["fleet"])
 
@@ -24,7 +24,7 @@ SHARED = frozenset({COMPLETIONS, STATUS})
 """What pages of any site may call, unless `cors_origins` names those that may."""
 
 
-class Said(Struct, frozen=True):
+class PromptMessage(Struct, frozen=True):
     role: str = "user"
     content: str = ""
 
@@ -32,7 +32,7 @@ class Said(Struct, frozen=True):
 class Completion(Struct, frozen=True):
     """`parameters` go into Ollama's request as they are."""
 
-    messages: list[Said] = field(default_factory=list)
+    messages: list[PromptMessage] = field(default_factory=list)
     model: str = ""
     parameters: dict[str, Any] | None = None
 
@@ -62,12 +62,12 @@ async def completions(request: HttpRequest, asker: Asker) -> Response:
     client = request.client.host if request.client is not None else ""
     user = asker.person.id if asker.here.auth_required else client
     default = asker.here.speakers["default"].assistant
-    return TokenStream(
+    return FleetTokenStream(
         asker.events,
         asker.here.fleet,
         Request(model=wanted.model, turns=turns, user=user),
         wanted.parameters or {},
-        Patience(default.timeout, default.first_token_timeout),
+        Timeouts(default.timeout, default.first_token_timeout),
         default.disclaimer,
     )
 

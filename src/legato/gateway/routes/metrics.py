@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from legato.gateway.access import Administrator
+from legato.gateway.dependencies import Administrator
 from legato.gateway.metrics import CONTENT_TYPE, Metrics
 
 router = APIRouter(tags=["server"])

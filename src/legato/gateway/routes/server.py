@@ -7,12 +7,12 @@ import msgspec
 from fastapi import APIRouter, Response
 
 from legato import __version__
-from legato.chat.reply import Speaker
+from legato.chat.reply import ResolvedAssistant
 from legato.engines.base import Capabilities, Model
 from legato.errors import LegatoError, StorageError
-from legato.gateway.access import Administers, Asker, Here, Parts
-from legato.gateway.body import answer, documented
-from legato.gateway.shapes import Alive, AssistantView, EngineView, ModelList, Readiness, ServerInfo, Ticket
+from legato.gateway.dependencies import Administers, Asker, Here, ServerContext
+from legato.gateway.json_body import answer, documented
+from legato.gateway.schemas import Alive, AssistantView, EngineView, ModelList, Readiness, ServerInfo, Ticket
 
 router = APIRouter(tags=["server"])
 
@@ -44,7 +44,7 @@ async def ready(here: Here, trusted: Administers) -> Response:
     return answer(Readiness(taken, storage, engines, here.service.running), 200 if taken else 503)
 
 
-async def _storage(here: Parts) -> str:
+async def _storage(here: ServerContext) -> str:
     try:
         await here.database()
     except StorageError as error:
@@ -62,7 +62,7 @@ async def info(here: Here) -> Response:
     return answer(ServerInfo(__version__, here.auth_required, list(assistants), engine, upload_bytes))
 
 
-async def _assistant(speaker: Speaker) -> AssistantView:
+async def _assistant(speaker: ResolvedAssistant) -> AssistantView:
     assistant = speaker.assistant
     can = Capabilities()
     # Asked of the engine, which may be away; nobody waits for long for the page.

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
 
-from legato.gateway.access import Asker
-from legato.gateway.sse import EventStream, position_of
+from legato.gateway.dependencies import Asker
+from legato.gateway.reply_sse import ReplySseStream, position_of
 from legato.stream import Continue, resume
 
 router = APIRouter(prefix="/api/streams", tags=["streams"])
@@ -31,7 +31,9 @@ async def follow(
     """A reply as it is written. Each event's id is its position, `epoch:offset`; a browser sends the last one back by
     itself as `Last-Event-ID`, others may give it as `?position=`."""
     conversation, log = await asker.service.log(asker.person, stream)
-    tell = partial(EventStream, asker.events, asker.service, asker.flusher, asker.person, conversation, log)
+    tell = partial(
+        ReplySseStream, asker.events, asker.service, asker.flusher, asker.person, conversation, log
+    )
     shown = last_event_id if last_event_id is not None else position
     if not shown:
         return tell(0, None)

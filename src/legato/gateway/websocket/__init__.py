@@ -5,19 +5,19 @@ from typing import Any, Literal
 
 from starlette.applications import Starlette
 
-from legato.dialects.base import Door
+from legato.dialects.base import Endpoint
 from legato.gateway.websocket import asgi, direct
-from legato.gateway.websocket.http import http_class
+from legato.gateway.websocket.http_timeouts import http_class
 from legato.gateway.websocket.limits import Limits
 from legato.gateway.websocket.origins import Origins
-from legato.gateway.websocket.wheel import Clock
+from legato.gateway.websocket.timer_wheel import TimerClock
 
 __all__ = ["Limits", "Origins", "open_doors"]
 
 
 def open_doors(
     app: Starlette,
-    doors: Sequence[Door],
+    doors: Sequence[Endpoint],
     *,
     transport: Literal["direct", "asgi"] = "direct",
     limits: Limits | None = None,
@@ -28,7 +28,7 @@ def open_doors(
     `uvicorn.Config(app, host=…, port=…, **open_doors(app, doors))`.
     """
     limits = limits or Limits()
-    wheel = Clock(limits.tick_seconds)
+    wheel = TimerClock(limits.tick_seconds)
     http = http_class(limits, wheel)
     if transport == "direct":
         return {"http": http, "ws": direct.protocol_class(doors, limits=limits, origins=origins, wheel=wheel)}

@@ -15,15 +15,15 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from legato.dialects.base import Door, Forgiving, Session
-from legato.gateway.websocket import words
-from legato.gateway.websocket.handshake import Doors, RefusedError, admit
+from legato.dialects.base import BinarySession, Endpoint, Session
+from legato.gateway.websocket import close_reasons
+from legato.gateway.websocket.frame_parser import short
+from legato.gateway.websocket.handshake import EndpointTable, RefusedError, admit
 from legato.gateway.websocket.limits import Limits
 from legato.gateway.websocket.origins import Origins
-from legato.gateway.websocket.pace import Pace
-from legato.gateway.websocket.reader import short
-from legato.gateway.websocket.wheel import Clock, Wheel
-from legato.protocol.close import CloseCode
+from legato.gateway.websocket.rate_limiter import FrameRateLimiter
+from legato.gateway.websocket.timer_wheel import TimerClock, TimerWheel
+from legato.protocol.close_codes import CloseCode
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class AsgiSocket:
         "writable",
     )
 
-    def __init__(self, websocket: WebSocket, limits: Limits, wheel: Wheel) -> None:
+    def __init__(self, websocket: WebSocket, limits: Limits, wheel: TimerWheel) -> None:
         self._websocket = websocket
         self._limits = limits
         self._wheel = wheel
@@ -88,7 +88,7 @@ class AsgiSocket:
         if self._farewell is None:
             limit = self._limits.owed_bytes
             if not self.writable and self._owed - self._long > limit:
-                self.close(CloseCode.SLOW, words.TOO_SLOW)
+                self.close(CloseCode.SLOW, close_reasons.TOO_SLOW)
                 return
             if len(payload) > limit:
                 self._long += len(payload)
@@ -117,7 +117,7 @@ class AsgiSocket:
             self.close(code, reason)
 
     def broke(self) -> None:
-        self.close(words.INTERNAL_ERROR, words.BROKE)
+        self.close(close_reasons.INTERNAL_ERROR, close_reasons.BROKE)
 
     async def run(self) -> None:
         """Write what there is, as fast as the client takes it, until the close is said."""
@@ -148,7 +148,7 @@ class AsgiSocket:
         if self._sent != self._sent_then:
             self._sent_then, self._sent_since = self._sent, now
         elif now - self._sent_since >= limits.stall_seconds:
-            self.close(CloseCode.SLOW, words.TOO_SLOW)
+            self.close(CloseCode.SLOW, close_reasons.TOO_SLOW)
             return 0
         return limits.tick_seconds
 
@@ -160,7 +160,7 @@ class AsgiSocket:
                 try:
                     self.session.resumed()
                 except Exception:
-                    logger.exception(words.SESSION_FAILED)
+                    logger.exception(close_reasons.SESSION_FAILED)
                     self.broke()
 
     def _abort(self) -> None:
@@ -171,11 +171,13 @@ class AsgiSocket:
             self._task.cancel()
 
 
-class AsgiDoors:
+class AsgiEndpoints:
     """The doors as an endpoint of Starlette."""
 
-    def __init__(self, doors: Sequence[Door], limits: Limits, origins: Origins, wheel: Wheel) -> None:
-        self._doors = Doors(doors)
+    def __init__(
+        self, doors: Sequence[Endpoint], limits: Limits, origins: Origins, wheel: TimerWheel
+    ) -> None:
+        self._doors = EndpointTable(doors)
         self._limits = limits
         self._origins = origins
         self._wheel = wheel
@@ -196,7 +198,7 @@ class AsgiDoors:
         try:
             socket.session = door.open(handshake, socket)
         except Exception:
-            logger.exception(words.SESSION_FAILED)
+            logger.exception(close_reasons.SESSION_FAILED)
             socket.broke()
         writer = asyncio.create_task(socket.run())
         try:
@@ -210,46 +212,46 @@ class AsgiDoors:
                 try:
                     session.closed()
                 except Exception:
-                    logger.exception(words.SESSION_FAILED)
+                    logger.exception(close_reasons.SESSION_FAILED)
 
-    async def _read(self, websocket: WebSocket, socket: AsgiSocket, door: Door) -> None:
+    async def _read(self, websocket: WebSocket, socket: AsgiSocket, door: Endpoint) -> None:
         limits = self._limits
         limit = limits.frame_bytes if door.max_frame_bytes is None else door.max_frame_bytes
         rate = limits.frames_per_second if door.max_frames_per_second is None else door.max_frames_per_second
-        pace = Pace(rate, limits.frames_burst_seconds)
+        pace = FrameRateLimiter(rate, limits.frames_burst_seconds)
         while (message := await websocket.receive())["type"] != "websocket.disconnect":
             if socket.closing or socket.session is None:
                 continue
             text: Any = message.get("text")
-            forgiving = socket.session if isinstance(socket.session, Forgiving) else None
+            forgiving = socket.session if isinstance(socket.session, BinarySession) else None
             if text is None and forgiving is None:
-                socket.fail(words.UNSUPPORTED, words.TEXT_ONLY)
+                socket.fail(close_reasons.UNSUPPORTED, close_reasons.TEXT_ONLY)
             elif not pace.allows(self._wheel.now):
-                socket.fail(words.POLICY, words.TOO_MANY)
+                socket.fail(close_reasons.POLICY, close_reasons.TOO_MANY)
             elif text is None and forgiving is not None:
                 forgiving.binary()
             elif len(payload := text.encode()) > limit:
-                socket.fail(words.TOO_BIG, words.too_big(limit))
+                socket.fail(close_reasons.TOO_BIG, close_reasons.too_big(limit))
             else:
                 try:
                     socket.session.received(payload)
                 except Exception:
-                    logger.exception(words.SESSION_FAILED)
+                    logger.exception(close_reasons.SESSION_FAILED)
                     socket.broke()
         # The library hangs up by itself on what is no frame or no text, and tells with which code.
-        socket.at_fault |= not socket.closing and message.get("code") in words.FAULTS
+        socket.at_fault |= not socket.closing and message.get("code") in close_reasons.FAULTS
 
 
 def mount(
     app: Starlette,
-    doors: Sequence[Door],
+    doors: Sequence[Endpoint],
     *,
     limits: Limits | None = None,
     origins: Origins | None = None,
-    wheel: Wheel | None = None,
+    wheel: TimerWheel | None = None,
 ) -> None:
     """Let `app` (a FastAPI is one) take every WebSocket, and lead it to `doors`."""
     limits = limits or Limits()
-    turned = wheel if wheel is not None else Clock(limits.tick_seconds)
-    endpoint = AsgiDoors(doors, limits, origins or Origins(), turned).endpoint
+    turned = wheel if wheel is not None else TimerClock(limits.tick_seconds)
+    endpoint = AsgiEndpoints(doors, limits, origins or Origins(), turned).endpoint
     app.router.routes.insert(0, WebSocketRoute("/{path:path}", endpoint))

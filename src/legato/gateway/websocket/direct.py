@@ -18,15 +18,15 @@ from uvicorn.server import ServerState
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
-from legato.dialects.base import Door, Forgiving, Session
-from legato.gateway.websocket import words
-from legato.gateway.websocket.handshake import Doors, RefusedError, admit
+from legato.dialects.base import BinarySession, Endpoint, Session
+from legato.gateway.websocket import close_reasons
+from legato.gateway.websocket.frame_parser import PING_FRAME, FrameParser, quiet, text_frame
+from legato.gateway.websocket.handshake import EndpointTable, RefusedError, admit
 from legato.gateway.websocket.limits import Limits
 from legato.gateway.websocket.origins import Origins
-from legato.gateway.websocket.pace import Pace
-from legato.gateway.websocket.reader import PING_FRAME, Reader, quiet, text_frame
-from legato.gateway.websocket.wheel import Clock, Wheel
-from legato.protocol.close import CloseCode
+from legato.gateway.websocket.rate_limiter import FrameRateLimiter
+from legato.gateway.websocket.timer_wheel import TimerClock, TimerWheel
+from legato.protocol.close_codes import CloseCode
 
 logger = logging.getLogger(__name__)
 
@@ -42,13 +42,15 @@ OPENING, OPEN, CLOSING, GONE = Phase
 # Looking one up in the class costs a tenth of a microsecond, for each token.
 
 
-class Hub:
+class SocketServer:
     """What all sockets of a server share."""
 
     __slots__ = ("_late", "_proxies", "doors", "limits", "origins", "wheel")
 
-    def __init__(self, doors: Sequence[Door], limits: Limits, origins: Origins, wheel: Wheel) -> None:
-        self.doors = Doors(doors)
+    def __init__(
+        self, doors: Sequence[Endpoint], limits: Limits, origins: Origins, wheel: TimerWheel
+    ) -> None:
+        self.doors = EndpointTable(doors)
         self.limits = limits
         self.origins = origins
         self.wheel = wheel
@@ -92,7 +94,7 @@ async def _unused(*_: Any) -> Any:
     raise NotImplementedError
 
 
-class DirectSocket(Reader, asyncio.Protocol):
+class DirectSocket(FrameParser, asyncio.Protocol):
     """One connection; the `Socket` of its session. Made by `protocol_class`.
 
     Frames collect in a list during a turn of the loop and leave with one `transport.write`. The transport tells when it
@@ -116,7 +118,7 @@ class DirectSocket(Reader, asyncio.Protocol):
         "writable",
     )
 
-    hub: ClassVar[Hub]
+    hub: ClassVar[SocketServer]
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
         super().__init__()
@@ -191,7 +193,7 @@ class DirectSocket(Reader, asyncio.Protocol):
                 try:
                     self._session.resumed()
                 except Exception:
-                    logger.exception(words.SESSION_FAILED)
+                    logger.exception(close_reasons.SESSION_FAILED)
                     self._broke()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -206,7 +208,7 @@ class DirectSocket(Reader, asyncio.Protocol):
         """uvicorn drains: every client is told to come back."""
         if self._phase is OPENING:
             self._transport.close()
-        self.close(CloseCode.GOING_AWAY, words.GOING_AWAY)
+        self.close(CloseCode.GOING_AWAY, close_reasons.GOING_AWAY)
 
     # The session speaks.
 
@@ -228,7 +230,7 @@ class DirectSocket(Reader, asyncio.Protocol):
         if not self.writable:
             limit = self.hub.limits.owed_bytes
             if self._transport.get_write_buffer_size() - self._long > limit:
-                self.close(CloseCode.SLOW, words.TOO_SLOW)
+                self.close(CloseCode.SLOW, close_reasons.TOO_SLOW)
                 return
             if len(data) > limit:
                 self._long += len(data)
@@ -247,7 +249,7 @@ class DirectSocket(Reader, asyncio.Protocol):
         if self._phase is OPEN:
             self._phase = CLOSING
             self.writable = False
-            self._transport.write(self.farewell(code, reason))
+            self._transport.write(self.close_frame(code, reason))
             self.hub.wheel.watch(self, self.hub.limits.close_seconds)
 
     # The reader speaks.
@@ -258,12 +260,12 @@ class DirectSocket(Reader, asyncio.Protocol):
             try:
                 session.received(payload)
             except Exception:
-                logger.exception(words.SESSION_FAILED)
+                logger.exception(close_reasons.SESSION_FAILED)
                 self._broke()
 
     def on_binary(self) -> bool:
         session = self._session
-        if not isinstance(session, Forgiving):
+        if not isinstance(session, BinarySession):
             return False
         session.binary()
         return True
@@ -297,12 +299,12 @@ class DirectSocket(Reader, asyncio.Protocol):
                 self._owed, self._owed_since = owed, now
                 self._heard = now
             elif now - self._owed_since >= limits.stall_seconds:
-                self.close(CloseCode.SLOW, words.TOO_SLOW)
+                self.close(CloseCode.SLOW, close_reasons.TOO_SLOW)
                 return 0
             return limits.tick_seconds
         silence = now - self._heard
         if silence >= limits.silent_seconds:
-            self.close(CloseCode.SILENT, words.TOO_SILENT)
+            self.close(CloseCode.SILENT, close_reasons.TOO_SILENT)
             self._transport.abort()
             return 0
         if silence >= limits.ping_seconds:
@@ -316,10 +318,10 @@ class DirectSocket(Reader, asyncio.Protocol):
             try:
                 session.closed()
             except Exception:
-                logger.exception(words.SESSION_FAILED)
+                logger.exception(close_reasons.SESSION_FAILED)
 
     def _broke(self) -> None:
-        self.close(words.INTERNAL_ERROR, words.BROKE)
+        self.close(close_reasons.INTERNAL_ERROR, close_reasons.BROKE)
 
     # The handshake.
 
@@ -351,14 +353,14 @@ class DirectSocket(Reader, asyncio.Protocol):
         try:
             self._session = door.open(handshake, self)
         except Exception:
-            logger.exception(words.SESSION_FAILED)
+            logger.exception(close_reasons.SESSION_FAILED)
             self._broke()
 
-    def _welcome(self, door: Door, response: Response) -> None:
+    def _welcome(self, door: Endpoint, response: Response) -> None:
         limits, transport = self.hub.limits, self._transport
         rate = limits.frames_per_second if door.max_frames_per_second is None else door.max_frames_per_second
         self.frame_bytes = limits.frame_bytes if door.max_frame_bytes is None else door.max_frame_bytes
-        self.pace = Pace(rate, limits.frames_burst_seconds) if rate else None
+        self.pace = FrameRateLimiter(rate, limits.frames_burst_seconds) if rate else None
         transport.set_write_buffer_limits(limits.high_water, limits.low_water)
         self._phase = OPEN
         self.writable = True
@@ -373,13 +375,15 @@ class DirectSocket(Reader, asyncio.Protocol):
 
 
 def protocol_class(
-    doors: Sequence[Door],
+    doors: Sequence[Endpoint],
     *,
     limits: Limits | None = None,
     origins: Origins | None = None,
-    wheel: Wheel | None = None,
+    wheel: TimerWheel | None = None,
 ) -> type[DirectSocket]:
     """A class for uvicorn's `ws=`. Its sockets lead to `doors`, and share one timer, which may be given as `wheel`."""
     limits = limits or Limits()
-    hub = Hub(doors, limits, origins or Origins(), wheel if wheel is not None else Clock(limits.tick_seconds))
+    hub = SocketServer(
+        doors, limits, origins or Origins(), wheel if wheel is not None else TimerClock(limits.tick_seconds)
+    )
     return type("DirectSocket", (DirectSocket,), {"__slots__": (), "hub": hub})

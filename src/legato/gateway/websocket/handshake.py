@@ -8,7 +8,7 @@ from starlette.routing import compile_path
 from websockets.exceptions import InvalidHeader
 from websockets.headers import parse_subprotocol
 
-from legato.dialects.base import Door, Handshake
+from legato.dialects.base import Endpoint, Handshake
 from legato.gateway.websocket.origins import Origins
 
 MAX_QUERY_FIELDS = 64
@@ -23,7 +23,7 @@ class RefusedError(Exception):
         self.message = message
 
 
-class Doors:
+class EndpointTable:
     """The doors of a server, tried in order.
 
     Paths are those of FastAPI: `{id}` is one segment, `{rest:path}` all that follows.
@@ -31,10 +31,12 @@ class Doors:
 
     __slots__ = ("_doors",)
 
-    def __init__(self, doors: Sequence[Door]) -> None:
-        self._doors: list[tuple[Pattern[str], Door]] = [(compile_path(door.path)[0], door) for door in doors]
+    def __init__(self, doors: Sequence[Endpoint]) -> None:
+        self._doors: list[tuple[Pattern[str], Endpoint]] = [
+            (compile_path(door.path)[0], door) for door in doors
+        ]
 
-    def find(self, path: str) -> tuple[Door, dict[str, str]] | None:
+    def find(self, path: str) -> tuple[Endpoint, dict[str, str]] | None:
         for pattern, door in self._doors:
             if match := pattern.match(path):
                 return door, match.groupdict()
@@ -42,8 +44,8 @@ class Doors:
 
 
 def admit(
-    doors: Doors, origins: Origins, target: str, headers: Iterable[tuple[str, str]], client: str
-) -> tuple[Door, Handshake]:
+    doors: EndpointTable, origins: Origins, target: str, headers: Iterable[tuple[str, str]], client: str
+) -> tuple[Endpoint, Handshake]:
     """The door that `target`, the path and query as the client wrote them, leads to.
 
     :raises RefusedError: no such door, a page of a foreign site, or a request that cannot be understood.

@@ -8,9 +8,16 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from legato.domain.message import Part
 from legato.errors import InvalidError
-from legato.message import Part
-from legato.storage.base import Choices, Conversation, Invitation, JournalEntry, Message, Participant
+from legato.storage.base import (
+    Conversation,
+    ConversationSettings,
+    Invitation,
+    JournalEntry,
+    Message,
+    Participant,
+)
 from legato.stream import Span, Timings, Usage
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -20,7 +27,7 @@ _UNKEPT = re.compile("[\0\ud800-\udfff]")
 
 _encoder = msgspec.json.Encoder()
 _parts = msgspec.json.Decoder(tuple[Part, ...])
-_choices = msgspec.json.Decoder(Choices)
+_choices = msgspec.json.Decoder(ConversationSettings)
 _usage = msgspec.json.Decoder(Usage)
 _timings = msgspec.json.Decoder(Timings)
 _spans = msgspec.json.Decoder(tuple[Span, ...])
@@ -73,13 +80,13 @@ def _optional_json(value: Struct | None) -> str | None:
     return None if value is None else to_json(value)
 
 
-def choices_json(choices: Choices) -> str | None:
+def choices_json(choices: ConversationSettings) -> str | None:
     """Nothing, where nothing was chosen."""
-    return None if choices == Choices() else to_json(choices)
+    return None if choices == ConversationSettings() else to_json(choices)
 
 
-def choices_of(json: str | None) -> Choices:
-    return Choices() if json is None else _choices.decode(json)
+def choices_of(json: str | None) -> ConversationSettings:
+    return ConversationSettings() if json is None else _choices.decode(json)
 
 
 def conversation_row(conversation: Conversation) -> Row:
@@ -93,7 +100,7 @@ def conversation_row(conversation: Conversation) -> Row:
         "updated_at": micros(conversation.updated_at),
         "revision": conversation.revision,
         "head": conversation.head,
-        "choices": choices_json(conversation.choices),
+        "choices": choices_json(conversation.settings),
     }
     _check_row(row)
     return row
@@ -109,7 +116,7 @@ def conversation_of(row: Mapping[Any, Any]) -> Conversation:
         updated_at=moment(row["updated_at"]),
         revision=row["revision"],
         head=row["head"],
-        choices=choices_of(row["choices"]),
+        settings=choices_of(row["choices"]),
     )
 
 
@@ -161,7 +168,7 @@ def participant_row(participant: Participant) -> Row:
     row = {
         "conversation": participant.conversation,
         "user": participant.user,
-        "standing": participant.standing,
+        "standing": participant.role,
         "joined_at": micros(participant.joined_at),
         "name": participant.name,
     }
@@ -181,7 +188,7 @@ def invitation_row(invitation: Invitation) -> Row:
         "id": invitation.id,
         "digest": invitation.digest,
         "conversation": invitation.conversation,
-        "standing": invitation.standing,
+        "standing": invitation.role,
         "created_at": micros(invitation.created_at),
         "expires_at": micros(invitation.expires_at),
     }
@@ -194,7 +201,7 @@ def invitation_of(row: Mapping[Any, Any]) -> Invitation:
         id=row["id"],
         digest=row["digest"],
         conversation=row["conversation"],
-        standing=row["standing"],
+        role=row["standing"],
         created_at=moment(row["created_at"]),
         expires_at=moment(row["expires_at"]),
     )

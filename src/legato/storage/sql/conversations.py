@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Update, and_, bindparam, delete, insert, or_,
 from sqlalchemy.exc import IntegrityError
 
 from legato.errors import ConflictError, InvalidError
-from legato.storage.base import Choice, Conversation
+from legato.storage.base import Conversation, SettingName
 from legato.storage.sql import attachments as of_attachments
 from legato.storage.sql.codec import (
     check,
@@ -19,7 +19,7 @@ from legato.storage.sql.codec import (
     micros,
 )
 from legato.storage.sql.tables import conversations, messages, participants, passages
-from legato.storage.sql.words import words_of
+from legato.storage.sql.tokenizer import words_of
 
 PAGE = 200
 """The most that one call lists."""
@@ -144,7 +144,7 @@ def set_head(connection: Connection, conversation: str, head: str, now: datetime
 
 
 def choose(
-    connection: Connection, conversation: str, what: Choice, value: str | None, now: datetime
+    connection: Connection, conversation: str, what: SettingName, value: str | None, now: datetime
 ) -> Conversation | None:
     row = connection.execute(_CHOICES, {"conversation": conversation}).first()
     if row is None:

@@ -18,12 +18,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import TSQUERY
 
-from legato.message import text_of
-from legato.storage.base import Found
+from legato.domain.message import text_of
+from legato.storage.base import SearchHit
 from legato.storage.sql.codec import conversation_of, parts_of
 from legato.storage.sql.conversations import check_limit
 from legato.storage.sql.tables import conversations, messages, participants, passages
-from legato.storage.sql.words import Term, snippet_of, terms_of
+from legato.storage.sql.tokenizer import Term, snippet_of, terms_of
 
 MOST = 200
 """The most that one call finds."""
@@ -81,7 +81,7 @@ _FIND = {
 }
 
 
-def find(connection: Connection, person: str, query: str, limit: int) -> list[Found]:
+def find(connection: Connection, person: str, query: str, limit: int) -> list[SearchHit]:
     """:raises InvalidError: the limit is out of bounds."""
     check_limit(limit, MOST)
     terms = terms_of(query)
@@ -94,7 +94,7 @@ def find(connection: Connection, person: str, query: str, limit: int) -> list[Fo
     parameters = {"terms": _written(dialect, terms), "of": person, "most": limit}
     rows = connection.execute(_FIND[dialect], parameters).mappings()
     return [
-        Found(
+        SearchHit(
             conversation=conversation_of(row),
             message=row["message"],
             snippet=snippet_of(

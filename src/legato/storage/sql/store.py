@@ -9,19 +9,19 @@ from sqlalchemy.exc import ArgumentError
 from legato.errors import SettingsError
 from legato.storage.base import (
     Attachment,
-    Begun,
-    Choice,
     Conversation,
-    Exchange,
-    Found,
     Invitation,
     JournalEntry,
     Message,
+    NewTurn,
     Participant,
-    Standing,
-    Unfinished,
+    ParticipantRole,
+    SearchHit,
+    SettingName,
+    TurnStarted,
+    UnfinishedReply,
 )
-from legato.storage.sql import attachments, checkpoint, conversations, exchanges, people, search
+from legato.storage.sql import attachments, conversations, journal, participants, search, turns
 from legato.storage.sql.codec import check, to_blob
 from legato.storage.sql.database import Database
 from legato.storage.sql.postgres import PostgresDatabase
@@ -52,7 +52,7 @@ class SqlStorage:
         await self.database.close()
 
     async def ping(self) -> None:
-        await self.database.write(checkpoint.try_out)
+        await self.database.write(journal.try_out)
 
     async def create_conversation(self, conversation: Conversation) -> None:
         await self.database.write(partial(conversations.create, conversation=conversation))
@@ -82,8 +82,8 @@ class SqlStorage:
             partial(conversations.set_head, conversation=conversation, head=head, now=now)
         )
 
-    async def choose(
-        self, conversation: str, what: Choice, value: str | None, now: datetime
+    async def set_setting(
+        self, conversation: str, what: SettingName, value: str | None, now: datetime
     ) -> Conversation | None:
         check(conversation, value)
         return await self.database.write(
@@ -98,75 +98,81 @@ class SqlStorage:
         check(conversation)
         after = max(-1, min(after_revision, _REVISION_LIMIT))
         return await self.database.read(
-            partial(exchanges.by_conversation, conversation=conversation, after_revision=after)
+            partial(turns.by_conversation, conversation=conversation, after_revision=after)
         )
 
     async def message(self, message: str) -> Message | None:
         check(message)
-        return await self.database.read(partial(exchanges.message, message=message))
+        return await self.database.read(partial(turns.message, message=message))
 
-    async def begin(self, exchange: Exchange, now: datetime) -> Begun:
-        return await self.database.write(partial(exchanges.begin, exchange=exchange, now=now))
+    async def begin(self, exchange: NewTurn, now: datetime) -> TurnStarted:
+        return await self.database.write(partial(turns.begin, exchange=exchange, now=now))
 
     async def journal(self, entries: list[JournalEntry]) -> int:
-        return await self.database.write(partial(checkpoint.append, blob=to_blob(entries)))
+        return await self.database.write(partial(journal.append, blob=to_blob(entries)))
 
     async def trim_journal(self, before: int) -> None:
-        await self.database.write(partial(checkpoint.trim, before=before))
+        await self.database.write(partial(journal.trim, before=before))
 
     async def finish(self, message: Message, now: datetime) -> Message | None:
-        return await self.database.write(partial(exchanges.finish, reply=message, now=now))
+        return await self.database.write(partial(turns.finish, reply=message, now=now))
 
-    async def unfinished(self) -> list[Unfinished]:
-        return await self.database.read(checkpoint.unfinished)
+    async def unfinished(self) -> list[UnfinishedReply]:
+        return await self.database.read(journal.unfinished)
 
-    async def search(self, person: str, query: str, limit: int = 20) -> list[Found]:
+    async def search(self, person: str, query: str, limit: int = 20) -> list[SearchHit]:
         """:raises InvalidError: `limit` is not between 1 and 200."""
         check(person)
         return await self.database.search(partial(search.find, person=person, query=query, limit=limit))
 
     async def participants(self, conversation: str) -> list[Participant]:
         check(conversation)
-        return await self.database.read(partial(people.everyone, conversation=conversation))
+        return await self.database.read(partial(participants.everyone, conversation=conversation))
 
-    async def admit(self, participant: Participant) -> Participant:
-        return await self.database.write(partial(people.admit, participant=participant))
+    async def add_participant(self, participant: Participant) -> Participant:
+        return await self.database.write(partial(participants.admit, participant=participant))
 
     async def join(self, digest: str, user: str, name: str | None, now: datetime) -> Participant | None:
         check(digest, user, name)
-        return await self.database.write(partial(people.join, digest=digest, user=user, name=name, now=now))
-
-    async def change_standing(self, conversation: str, user: str, standing: Standing) -> Participant | None:
-        check(conversation, user)
         return await self.database.write(
-            partial(people.change, conversation=conversation, user=user, standing=standing)
+            partial(participants.join, digest=digest, user=user, name=name, now=now)
         )
 
-    async def hand_over(self, conversation: str, user: str, now: datetime) -> Conversation | None:
+    async def change_role(
+        self, conversation: str, user: str, standing: ParticipantRole
+    ) -> Participant | None:
         check(conversation, user)
         return await self.database.write(
-            partial(people.hand_over, conversation=conversation, user=user, now=now)
+            partial(participants.change, conversation=conversation, user=user, standing=standing)
         )
 
-    async def expel(self, conversation: str, user: str) -> bool:
+    async def transfer_ownership(self, conversation: str, user: str, now: datetime) -> Conversation | None:
         check(conversation, user)
-        return await self.database.write(partial(people.expel, conversation=conversation, user=user))
+        return await self.database.write(
+            partial(participants.hand_over, conversation=conversation, user=user, now=now)
+        )
 
-    async def standings(self, user: str, conversations: list[str]) -> dict[str, Standing]:
+    async def remove_participant(self, conversation: str, user: str) -> bool:
+        check(conversation, user)
+        return await self.database.write(partial(participants.expel, conversation=conversation, user=user))
+
+    async def roles(self, user: str, conversations: list[str]) -> dict[str, ParticipantRole]:
         check(user, *conversations)
-        return await self.database.read(partial(people.standings, user=user, these=conversations))
+        return await self.database.read(partial(participants.standings, user=user, these=conversations))
 
     async def invite(self, invitation: Invitation) -> None:
-        await self.database.write(partial(people.invite, invitation=invitation))
+        await self.database.write(partial(participants.invite, invitation=invitation))
 
     async def invitations(self, conversation: str, now: datetime) -> list[Invitation]:
         check(conversation)
-        return await self.database.read(partial(people.open_invitations, conversation=conversation, now=now))
+        return await self.database.read(
+            partial(participants.open_invitations, conversation=conversation, now=now)
+        )
 
-    async def take_back(self, conversation: str, invitation: str) -> bool:
+    async def revoke_invitation(self, conversation: str, invitation: str) -> bool:
         check(conversation, invitation)
         return await self.database.write(
-            partial(people.take_back, conversation=conversation, invitation=invitation)
+            partial(participants.take_back, conversation=conversation, invitation=invitation)
         )
 
     async def add_attachment(self, attachment: Attachment, quota: int) -> Attachment:

@@ -32,7 +32,7 @@ class Aggregate(Struct, frozen=True):
     rows: int
 
 
-class Guard:
+class QueryGuard:
     """The rules of one toolset.
 
     Only `collections` are read. With `owner_field`, every query begins with "this field is exactly this user": it stands

@@ -27,7 +27,7 @@ from pymongo.errors import (
 from legato.engines.base import ToolSpec
 from legato.errors import SettingsError, ToolError
 from legato.tools.base import Context
-from legato.tools.mongodb.guard import Guard, check_arguments
+from legato.tools.mongodb.guard import QueryGuard, check_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ GONE_MS = 4500
 Document = dict[str, Any]
 
 
-class _Tool(Struct, frozen=True):
+class _MongoTool(Struct, frozen=True):
     spec: ToolSpec
     approval: bool
     seconds: float
@@ -76,7 +76,7 @@ class MongoTools:
         if not collections:
             raise SettingsError(f"[tools.{name}] needs `collections`: the names of those that may be read.")
         self._name = name
-        self._guard = Guard(collections, owner_field, max_rows)
+        self._guard = QueryGuard(collections, owner_field, max_rows)
         self._max_time_ms = max_time_ms
         self._max_bytes = max_bytes
         self._gone_ms = gone_ms
@@ -86,7 +86,7 @@ class MongoTools:
         self._client: AsyncMongoClient[Document] | None = None
         self._database: AsyncDatabase[Document] | None = None
         self.tools = tuple(
-            _Tool(spec, "*" in approval or spec.name in approval, seconds, act)
+            _MongoTool(spec, "*" in approval or spec.name in approval, seconds, act)
             for spec, act in self._offered()
         )
 

@@ -1,0 +1,82 @@
+"""Making the connection to a server, and what its refusal or its end means."""
+
+from urllib.parse import urlunsplit
+
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from legato.client.address import parts_of, without_key
+from legato.client.open_socket import open_socket
+from legato.errors import ForbiddenError, InvalidError, LegatoError, UnauthenticatedError, UnreachableError
+from legato.protocol.close_codes import CloseCode, reconnects
+
+PATH = "/ws/agents"
+
+PING = 10.0
+"""Seconds between two pings. One without a pong for `PONG` seconds means that nobody is there."""
+
+PONG = 20.0
+
+
+def socket_url(server: str) -> str:
+    """The address of the agents' door: `chat.example`, `https://chat.example`, `ws://host:8081/any/path?key=…`.
+
+    :raises InvalidError: this is no address.
+    """
+    parts = parts_of(server)
+    if parts is None:
+        raise InvalidError(
+            f"{without_key(server)!r} is not the address of a server. Write one like ws://127.0.0.1:8000{PATH}."
+        )
+    return urlunsplit(parts._replace(path=parts.path if parts.path.strip("/") else PATH))
+
+
+async def dial(url: str, key: str | None) -> ClientConnection:
+    """A connection to `url`, with the key in its handshake if there is one.
+
+    :raises UnreachableError: it may be there later.
+    :raises UnauthenticatedError: it wants a key, or another one.
+    :raises ForbiddenError: it does not take this agent. :raises InvalidError: `url` is no address.
+    """
+
+    def refusal(shown: str, status: int) -> LegatoError | None:
+        match status:
+            case 401:
+                return UnauthenticatedError(_wrong_key(shown, key))
+            case 403:
+                return ForbiddenError(
+                    f"The server at {shown} does not take this agent. Ask for a key that may."
+                )
+            case 404:
+                return UnreachableError(
+                    f"There is a server at {shown}, and no door for agents. Check the path."
+                )
+        return None
+
+    return await open_socket(url, key, refusal, pings=(PING, PONG))
+
+
+def closing(closed: ConnectionClosed, complaint: str | None, shown: str, key: str | None) -> tuple[str, bool]:
+    """Why the connection ended, and whether the server said that it is of no use to come back soon.
+
+    `complaint` is what the server said last.
+
+    :raises UnauthenticatedError: it wants a key, or another one.
+    :raises ForbiddenError: it does not take this agent.
+    """
+    if closed.rcvd is None:
+        return "The connection broke.", False
+    code, reason = closed.rcvd.code, closed.rcvd.reason
+    if code in (CloseCode.UNAUTHENTICATED, CloseCode.REVOKED):
+        raise UnauthenticatedError(complaint or _wrong_key(shown, key))
+    if code == CloseCode.FORBIDDEN:
+        raise ForbiddenError(
+            complaint or f"The server at {shown} does not take this agent: {reason or code}."
+        )
+    return complaint or reason or f"The server closed the connection ({code}).", not reconnects(code)
+
+
+def _wrong_key(shown: str, key: str | None) -> str:
+    if key is None:
+        return f"The server at {shown} wants a key: give one with --key or LEGATO_AGENT_KEY."
+    return f"The server at {shown} does not take this key. Check --key or LEGATO_AGENT_KEY."

@@ -1,0 +1,159 @@
+"""The engines of an agent, and the models they offer now."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from legato.engines.base import Engine, Model, NullWriter, Outcome, ReplyWriter, Request
+from legato.engines.llama.engine import LlamaEngine
+from legato.engines.message_format import drop_unsupported_media, has_media
+from legato.engines.ollama import OllamaEngine
+from legato.errors import EngineError, EngineUnavailableError, ModelNotFoundError
+from legato.fleet.model_names import LATEST, canonical_model_name
+from legato.fleet.protocol import ModelInfo
+
+logger = logging.getLogger(__name__)
+
+LIST_SECONDS = 5.0
+"""How long an engine may take to list its models."""
+
+SLOW_LISTS = 6
+"""Lists in a row that may be late before the models count as gone: a busy engine is slow, and still writes."""
+
+
+class EngineSource(Struct):
+    """An engine, and the models of it that are offered; none named means all that it has."""
+
+    engine: Engine
+    names: tuple[str, ...] = ()
+    listed: tuple[Model, ...] = ()
+    late: int = 0
+    complaint: str = ""
+
+
+class EnginePool:
+    """Several engines as one. Where two offer a model of the same name, the first has it."""
+
+    def __init__(self, sources: Iterable[EngineSource]) -> None:
+        self._sources = tuple(sources)
+        self._offered: dict[str, Engine] = {}
+
+    async def start(self) -> None:
+        """Make ready what must be here before the first job: the file of an embedded model.
+
+        :raises EngineError: it is not here, and cannot be fetched.
+        """
+        for source in self._sources:
+            if isinstance(source.engine, LlamaEngine):
+                await source.engine.start()
+
+    async def look(self) -> tuple[ModelInfo, ...]:
+        """The models on offer now. Never raises: an engine that does not answer offers none."""
+        await asyncio.gather(*(_list(source) for source in self._sources))
+        facts: dict[str, ModelInfo] = {}
+        offered: dict[str, Engine] = {}
+        for source in self._sources:
+            for name, model in _chosen(source):
+                if name not in offered:
+                    offered[name] = source.engine
+                    facts[name] = await _facts(source.engine, name, model)
+        self._offered = offered
+        return tuple(facts.values())
+
+    async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
+        """Write one reply with the engine that has its model.
+
+        :raises ModelNotFoundError: none has.
+        :raises EngineError: as the engine does.
+        """
+        engine = self._engine(request.model)
+        if has_media(request.turns):
+            can = await engine.capabilities(request.model)
+            request = replace(request, turns=drop_unsupported_media(request.turns, can))
+        return await engine.generate(request, out)
+
+    async def load(self, model: str) -> None:
+        """Have a model loaded, where the engine can be told to.
+
+        :raises EngineError: it has no such model, or cannot load it.
+        """
+        match self._engine(model):
+            case LlamaEngine() as llama:
+                await llama.ready()
+            case OllamaEngine() as ollama:
+                # A chat without messages loads the model and says nothing (Ollama's API documentation).
+                await ollama.generate(Request(model=model, turns=()), NullWriter())
+            case _:
+                pass
+
+    async def close(self) -> None:
+        for source in self._sources:
+            await source.engine.close()
+
+    def _engine(self, model: str) -> Engine:
+        plain = canonical_model_name(model)
+        found = self._offered.get(model) or self._offered.get(plain) or self._offered.get(f"{plain}{LATEST}")
+        if found is not None:
+            return found
+        if len(self._sources) == 1 and not self._sources[0].names:
+            return self._sources[0].engine
+        raise ModelNotFoundError(
+            f"This agent has no model {model!r}; it has {', '.join(self._offered) or 'none now'}."
+        )
+
+
+async def _list(source: EngineSource) -> None:
+    try:
+        async with asyncio.timeout(LIST_SECONDS):
+            source.listed = await _models(source.engine)
+    except TimeoutError:
+        source.late += 1
+        if source.late < SLOW_LISTS:
+            return
+        complaint = f"The engine {source.engine.name} does not list its models."
+    except EngineError as error:
+        complaint = error.message
+    else:
+        source.late = 0
+        missing = [name for name in source.names if _named(source.listed, name) is None]
+        complaint = f"The engine {source.engine.name} has no model {missing[0]} yet." if missing else ""
+        if complaint and complaint != source.complaint:
+            logger.warning(complaint)
+        source.complaint = complaint
+        return
+    source.listed = ()
+    if complaint != source.complaint:
+        logger.warning("%s Until then it offers nothing.", complaint)
+        source.complaint = complaint
+
+
+async def _models(engine: Engine) -> tuple[Model, ...]:
+    if isinstance(engine, LlamaEngine) and not (health := await engine.health()).ok:
+        raise EngineUnavailableError(health.detail)
+    return await engine.models()
+
+
+def _chosen(source: EngineSource) -> list[tuple[str, Model]]:
+    """The models on offer, under the names by which they are offered. One that does not chat must be named."""
+    if not source.names:
+        return [(canonical_model_name(model.name), model) for model in source.listed if model.chats]
+    found = [(name, _named(source.listed, name)) for name in source.names]
+    return [(name, model) for name, model in found if model is not None]
+
+
+def _named(models: Sequence[Model], name: str) -> Model | None:
+    return next((model for model in models if model.name in (name, f"{name}{LATEST}")), None)
+
+
+async def _facts(engine: Engine, name: str, model: Model) -> ModelInfo:
+    can = await engine.capabilities(model.name)
+    return ModelInfo(
+        name,
+        loaded=model.loaded is not False,
+        size=model.size,
+        context=model.context or can.context,
+        can=can,
+    )

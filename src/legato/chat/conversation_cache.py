@@ -1,0 +1,119 @@
+"""The conversations in memory: read once, then carried along with every write."""
+
+from collections import OrderedDict
+
+from legato.chat.message_tree import MessageTree
+from legato.storage.base import Conversation, Message, Participant, Storage
+
+TREES = 1000
+"""Conversations whose messages are kept in memory."""
+
+CHARACTERS = 32 * 1024 * 1024
+"""Characters that they may have together: a few long conversations take the room of many short ones."""
+
+REVISIONS = 20_000
+"""Conversations whose last written revision, and whose last change of participants, is remembered."""
+
+
+class ConversationCache:
+    """A cache that never shows less than this server has written.
+
+    A tree that was read while a write went on may lack it; revisions and counts of changes tell, and then it is read again.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._trees: OrderedDict[str, MessageTree] = OrderedDict()
+        self._written: OrderedDict[str, int] = OrderedDict()
+        self._peopled: OrderedDict[str, int] = OrderedDict()
+        self._characters = 0
+
+    async def get(self, conversation: str) -> MessageTree | None:
+        """The conversation with all its messages and participants, or None where there is none."""
+        while (tree := self._trees.get(conversation)) is None:
+            written, peopled = self._written.get(conversation, 0), self._peopled.get(conversation, 0)
+            found = await self._storage.conversation(conversation)
+            if found is None:
+                return None
+            messages = await self._storage.messages(conversation)
+            participants = await self._storage.participants(conversation)
+            # What was written before the read began is in it, whatever its number: one that was deleted may be made anew.
+            now = self._written.get(conversation, 0)
+            whole = now == written or now <= found.revision
+            if whole and self._peopled.get(conversation, 0) == peopled:
+                self._keep(MessageTree(found, messages, participants))
+        self._trees.move_to_end(conversation)
+        return tree
+
+    def seen(self, conversation: str) -> MessageTree | None:
+        """The tree, where memory has it."""
+        return self._trees.get(conversation)
+
+    def wrote(self, conversation: Conversation, *messages: Message | None, new: bool = False) -> None:
+        """Carry a write over into memory, where memory has all that came before it. `new`: the write has made it."""
+        self._remember(conversation.id, conversation.revision)
+        tree = self._trees.get(conversation.id)
+        if tree is None and new:
+            tree = MessageTree(conversation)
+            self._keep(tree)
+        if tree is None:
+            return
+        if tree.conversation.revision not in (conversation.revision - 1, conversation.revision):
+            self.drop(conversation.id)
+            return
+        tree.conversation = conversation
+        before = tree.characters
+        for message in messages:
+            if message is not None:
+                tree.put(message)
+        self._characters += tree.characters - before
+        self._shrink()
+
+    def joined(self, participant: Participant) -> None:
+        """Somebody takes part now, or stands otherwise."""
+        self._people_changed(participant.conversation)
+        if (tree := self._trees.get(participant.conversation)) is not None:
+            tree.participants[participant.user] = participant
+
+    def left(self, conversation: str, user: str) -> None:
+        """Somebody takes part no more."""
+        self._people_changed(conversation)
+        if (tree := self._trees.get(conversation)) is not None:
+            tree.participants.pop(user, None)
+
+    def outdated(self, conversation: str, revision: int) -> None:
+        """A write made this revision, and memory does not have it: what is being read now may lack it too."""
+        self._remember(conversation, revision)
+        self.drop(conversation)
+
+    def deleted(self, conversation: str) -> None:
+        """There is no such conversation any more: what is being read of it does not count."""
+        self._people_changed(conversation)
+        self.drop(conversation)
+
+    def drop(self, conversation: str) -> None:
+        """Keep nothing of it."""
+        tree = self._trees.pop(conversation, None)
+        if tree is not None:
+            self._characters -= tree.characters
+
+    def _remember(self, conversation: str, revision: int) -> None:
+        self._written[conversation] = max(self._written.pop(conversation, 0), revision)
+        while len(self._written) > REVISIONS:
+            self._written.popitem(last=False)
+
+    def _people_changed(self, conversation: str) -> None:
+        self._peopled[conversation] = self._peopled.pop(conversation, 0) + 1
+        while len(self._peopled) > REVISIONS:
+            self._peopled.popitem(last=False)
+
+    def _keep(self, tree: MessageTree) -> None:
+        self.drop(tree.conversation.id)
+        self._trees[tree.conversation.id] = tree
+        self._characters += tree.characters
+        self._shrink()
+
+    def _shrink(self) -> None:
+        """Give up those that nobody asked for longest, but for the last one."""
+        while len(self._trees) > TREES or (self._characters > CHARACTERS and len(self._trees) > 1):
+            self.drop(next(iter(self._trees)))

@@ -1,0 +1,118 @@
+"""The pictures and recordings that are taken, and how each is told from all else."""
+
+import struct
+from collections.abc import Callable
+from typing import BinaryIO, Literal
+
+from msgspec import Struct
+
+from legato.chat.media import audio, containers, images
+from legato.errors import InvalidError, UnsupportedError
+
+PIXELS = 50_000_000
+"""The most that a picture may be unpacked to: a file of a few kilobytes can claim any size."""
+
+SIDE = 20_000
+
+HEAD = 64
+"""Bytes by which a file is known."""
+
+
+class MediaKind(Struct, frozen=True):
+    """What a file turned out to be. `suffix` is what such files are called by."""
+
+    type: Literal["image", "audio"]
+    media_type: str
+    suffix: str
+
+
+_PICTURES: dict[bytes, tuple[MediaKind, Callable[[BinaryIO], tuple[int, int]]]] = {
+    b"\x89PNG\r\n\x1a\n": (MediaKind("image", "image/png", "png"), images.png),
+    b"\xff\xd8\xff": (MediaKind("image", "image/jpeg", "jpg"), images.jpeg),
+    b"GIF87a": (MediaKind("image", "image/gif", "gif"), images.gif),
+    b"GIF89a": (MediaKind("image", "image/gif", "gif"), images.gif),
+}
+_WEBP = MediaKind("image", "image/webp", "webp")
+_WAV = MediaKind("audio", "audio/wav", "wav")
+_MP3 = MediaKind("audio", "audio/mpeg", "mp3")
+_AAC = MediaKind("audio", "audio/aac", "aac")
+_OGG = MediaKind("audio", "audio/ogg", "ogg")
+_FLAC = MediaKind("audio", "audio/flac", "flac")
+_M4A = MediaKind("audio", "audio/mp4", "m4a")
+_WEBM = MediaKind("audio", "audio/webm", "webm")
+
+UNKNOWN = (
+    "This is no picture or recording that can be taken. Send a PNG, JPEG, GIF or WebP, or a WAV, MP3, OGG, FLAC, M4A, "
+    "AAC or WebM with sound only."
+)
+BROKEN = "This picture is broken or cut off. Save it anew and send it again."
+TOO_LARGE = f"This picture is too large: it may have {PIXELS // 1_000_000} megapixels, and {SIDE:,} on a side. Scale it down and send it again."
+
+
+def suffix_of(media_type: str) -> str:
+    """What files of one of these kinds are called by."""
+    kinds = [*(kind for kind, _ in _PICTURES.values()), _WEBP, _WAV, _MP3, _AAC, _OGG, _FLAC, _M4A, _WEBM]
+    return next((kind.suffix for kind in kinds if kind.media_type == media_type), "bin")
+
+
+def looks_familiar(head: bytes) -> bool:
+    """Whether a file that begins so may be one of the kinds: what is not can be refused before the rest of it has come."""
+    return (
+        any(
+            head.startswith(start)
+            for start in (*_PICTURES, b"RIFF", b"ID3", b"OggS", b"fLaC", b"\x1aE\xdf\xa3")
+        )
+        or head[4:8] == b"ftyp"
+        or (head[:1] == b"\xff" and head[1:2] >= b"\xe0")
+    )
+
+
+def find_kind(file: BinaryIO) -> MediaKind:
+    """What the whole of `file` is. Only its structure is read; nothing is unpacked.
+
+    :raises UnsupportedError: it is none of the kinds that are taken.
+    :raises InvalidError: it is a picture that is broken, cut off, or too large to unpack.
+    """
+    file.seek(0)
+    head = file.read(HEAD)
+    try:
+        kind = _kind(file, head)
+    except (struct.error, IndexError, EOFError):
+        kind = None
+    if kind is None:
+        raise UnsupportedError(UNKNOWN)
+    return kind
+
+
+def _kind(file: BinaryIO, head: bytes) -> MediaKind | None:
+    for start, (kind, measure) in _PICTURES.items():
+        if head.startswith(start):
+            return _sane(kind, file, measure)
+    match head[:4], head[8:12]:
+        case b"RIFF", b"WEBP":
+            return _sane(_WEBP, file, images.webp)
+        case b"RIFF", b"WAVE":
+            return _WAV if audio.is_wav(file) else None
+        case b"OggS", _:
+            return _OGG if audio.is_ogg(head) else None
+        case b"fLaC", _:
+            return _FLAC if audio.is_flac(head) else None
+        case b"\x1aE\xdf\xa3", _:
+            return _WEBM if containers.is_webm_audio(file) else None
+    if head[4:8] == b"ftyp":
+        return _M4A if containers.is_mp4_audio(file) else None
+    if audio.is_mp3(file):
+        return _MP3
+    return _AAC if audio.is_aac(file) else None
+
+
+def _sane(kind: MediaKind, file: BinaryIO, measure: Callable[[BinaryIO], tuple[int, int]]) -> MediaKind:
+    try:
+        width, height = measure(file)
+    except (struct.error, IndexError, EOFError, ValueError):
+        raise InvalidError(BROKEN) from None
+    if not (width and height):
+        raise InvalidError(BROKEN)
+    if width * height > PIXELS or max(width, height) > SIDE:
+        raise InvalidError(TOO_LARGE)
+    return kind

@@ -1,0 +1,222 @@
+"""What of pictures and recordings reaches a model, what is put into words for it, and what a person is told where neither can be."""
+
+import asyncio
+import base64
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from msgspec.structs import replace
+
+from legato.chat.attachments import Attachments
+from legato.chat.reply import Reply
+from legato.domain.message import AudioPart, ImagePart, Part, TextPart, text_of
+from legato.domain.validation import TEXT_LENGTH, clean_text
+from legato.engines.base import Capabilities
+from legato.engines.message_format import media_type_of
+from legato.engines.transcribe import Transcriber
+from legato.errors import (
+    EngineError,
+    EngineRefusedError,
+    EngineTimeoutError,
+    EngineUnavailableError,
+    LegatoError,
+)
+from legato.storage.base import Attachment, Message
+from legato.stream import State
+
+logger = logging.getLogger(__name__)
+
+PICTURES = 8
+"""Pictures that a model is shown at once, the last ones."""
+
+BYTES = 24 * 1024 * 1024
+"""What all pictures and recordings of one request may have together."""
+
+LISTEN_SECONDS = 300.0
+"""How long somebody may take to listen to one recording."""
+
+HEARD = frozenset({"audio/wav", "audio/mpeg"})
+"""Recordings as models take them (`input_audio` of OpenAI's protocol)."""
+
+NAMES = {"image/png": "PNG", "image/jpeg": "JPEG", "image/gif": "GIF", "image/webp": "WebP"}
+
+NOTHING_SAID = "[A recording in which nothing is said.]"
+
+
+class MediaInput:
+    """One for a server. `keep` writes a message again, with what was heard in it."""
+
+    def __init__(
+        self,
+        attachments: Attachments | None,
+        transcriber: Transcriber | None,
+        keep: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        self._attachments = attachments
+        self._transcriber = transcriber
+        self._keep = keep
+
+    async def prepare(self, reply: Reply, branch: list[Message]) -> list[Message]:
+        """The last messages of the branch as the reply's model takes them, as many as it may read.
+
+        A picture or recording that it takes has its `data`; a recording that somebody listened to is text; one of which the
+        model gets nothing is an empty part, and the engine tells it so. `reply.notice` is what the person is told.
+
+        :raises EngineRefusedError: the last message is nothing but what cannot be perceived.
+        """
+        branch = [message for message in branch if message.parts][-reply.speaker.assistant.history :]
+        if not any(isinstance(part, ImagePart | AudioPart) for message in branch for part in message.parts):
+            return branch
+        can = await reply.speaker.engine.capabilities(reply.speaker.model)
+        ids = [
+            part.attachment
+            for message in branch
+            for part in message.parts
+            if isinstance(part, ImagePart | AudioPart) and part.attachment
+        ]
+        found = await self._attachments.find(ids) if self._attachments is not None else {}
+        look = _Look(reply, can, found)
+        perceived = [await self._message(look, message, n == 0) for n, message in enumerate(reversed(branch))]
+        perceived.reverse()
+        if look.troubles:
+            await self._tell(look, branch[-1], perceived[-1])
+        return perceived
+
+    async def _message(self, look: "_Look", message: Message, last: bool) -> Message:
+        if not any(isinstance(part, ImagePart | AudioPart) for part in message.parts):
+            return message
+        heard = list(message.parts)
+        parts: list[Part] = []
+        for n, part in enumerate(message.parts):
+            look.trouble = ""
+            match part:
+                case ImagePart():
+                    shown: Part = await self._picture(look, part)
+                case AudioPart():
+                    heard[n], shown = await self._recording(look, part)
+                case _:
+                    shown = part
+            if isinstance(part, AudioPart) and isinstance(shown, TextPart) and text_of(tuple(parts)):
+                shown = TextPart(f"\n\n{shown.text}")
+            parts.append(shown)
+            if last and look.trouble and look.trouble not in look.troubles:
+                look.troubles.append(look.trouble)
+        if heard != list(message.parts):
+            await self._keep(replace(message, parts=tuple(heard)))
+        return replace(message, parts=tuple(parts))
+
+    async def _picture(self, look: "_Look", part: ImagePart) -> Part:
+        if not look.can.images:
+            look.trouble = f"{look.model} cannot see pictures"
+            return ImagePart()
+        kind = look.kind(part)
+        if kind and not look.can.sees(kind):
+            look.trouble = f"{look.model} cannot read {NAMES.get(kind, 'such')} pictures"
+            return ImagePart()
+        if not look.pictures:
+            look.trouble = f"{look.model} is shown {PICTURES} pictures at once, and no more"
+            return ImagePart()
+        data = part.data or await self._data(look, part.attachment)
+        if data:
+            look.pictures -= 1
+        return ImagePart(data)
+
+    async def _recording(self, look: "_Look", part: AudioPart) -> tuple[AudioPart, Part]:
+        """The part as it is stored from now on, and as the model takes it."""
+        attachment = look.found.get(part.attachment or "")
+        if look.can.audio and attachment is not None and attachment.media_type in HEARD:
+            data = await self._data(look, part.attachment)
+            if data:
+                return part, AudioPart(data)
+        if part.transcript is None:
+            part = await self._listened(look, part, attachment)
+        if part.transcript is None:
+            return part, AudioPart()
+        return part, TextPart(part.transcript or NOTHING_SAID)
+
+    async def _listened(self, look: "_Look", part: AudioPart, attachment: Attachment | None) -> AudioPart:
+        if attachment is None or self._attachments is None:
+            look.trouble = "The recording is gone"
+        elif self._transcriber is None:
+            why = "cannot hear this kind of recording" if look.can.audio else "cannot hear recordings"
+            look.trouble = (
+                f"{look.model} {why}, and nobody is set up to put them into words ([audio] in legato.toml)"
+            )
+        else:
+            look.reply.state(State("reading", model=look.model, detail="Listening to the recording."))
+            try:
+                data = await self._attachments.read(attachment)
+                async with asyncio.timeout(LISTEN_SECONDS):
+                    said = await self._transcriber.transcribe(data, attachment.media_type)
+                return replace(part, transcript=clean_text(said).strip()[:TEXT_LENGTH])
+            except TimeoutError:
+                look.failure = EngineTimeoutError(
+                    f"Nobody came to the end of the recording within {LISTEN_SECONDS:g} s. Send a shorter one."
+                )
+            except EngineError as error:
+                look.failure = error
+            except LegatoError as error:
+                look.failure = EngineUnavailableError(error.message)
+            look.trouble = f"The recording could not be put into words: {look.failure.message.rstrip('.')}"
+        return part
+
+    async def _data(self, look: "_Look", attachment: str | None) -> str:
+        """Its `data:` URL; empty where it is gone, or too large beside the others."""
+        found = look.found.get(attachment or "")
+        if found is None or self._attachments is None:
+            look.trouble = "What was sent is gone"
+            return ""
+        if found.size > look.bytes:
+            look.trouble = f"{look.model} is shown {BYTES // (1024 * 1024)} MiB at once, and no more"
+            return ""
+        try:
+            data = await self._attachments.read(found)
+        except LegatoError as error:
+            logger.warning("Attachment %s: %s", found.id, error.message)
+            look.trouble = "The file of what was sent is gone"
+            return ""
+        look.bytes -= found.size
+        encoded = await asyncio.to_thread(base64.b64encode, data)
+        return f"data:{found.media_type};base64,{encoded.decode()}"
+
+    async def _tell(self, look: "_Look", asked: Message, perceived: Message) -> None:
+        """Tell what of the last message the model does not get; where that is all of it, there is nothing to answer."""
+        because = ". ".join(look.troubles)
+        some = any(isinstance(part, ImagePart | AudioPart) and part.data for part in perceived.parts)
+        if text_of(perceived.parts).strip() or some:
+            look.reply.notice = f"{because}. The answer is without {_what(asked.parts)}."
+            return
+        if look.failure is not None:
+            raise look.failure
+        health = await look.reply.speaker.engine.health()
+        if not health.ok:
+            raise EngineUnavailableError(health.detail)
+        raise EngineRefusedError(f"{because}. Say it in words, or ask a model that can.")
+
+
+class _Look:
+    """What is left of one request's room, and what went wrong on the way."""
+
+    def __init__(self, reply: Reply, can: Capabilities, found: dict[str, Attachment]) -> None:
+        self.reply = reply
+        self.can = can
+        self.found = found
+        self.model = reply.speaker.model or "The model"
+        self.pictures = PICTURES
+        self.bytes = BYTES
+        self.trouble = ""
+        self.troubles: list[str] = []
+        self.failure: EngineError | None = None
+
+    def kind(self, part: ImagePart) -> str:
+        """The media type of a picture; empty where it is gone, which is found out when it is read."""
+        if part.data:
+            return media_type_of(part.data)
+        found = self.found.get(part.attachment or "")
+        return found.media_type if found is not None else ""
+
+
+def _what(parts: Sequence[Part]) -> str:
+    pictures = any(isinstance(part, ImagePart) for part in parts)
+    recordings = any(isinstance(part, AudioPart) for part in parts)
+    return "some of it" if pictures and recordings else "a picture" if pictures else "a recording"

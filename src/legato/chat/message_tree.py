@@ -1,0 +1,145 @@
+"""The messages of a conversation as a tree, and the part of it that a model reads. Pure values."""
+
+from collections.abc import Iterable
+
+from legato.domain.message import AudioPart, ImagePart, Part, TextPart, ToolCallPart, ToolResultPart
+from legato.engines.base import Capabilities, Turn
+from legato.storage.base import Conversation, Message, Participant, ParticipantRole
+
+CHARACTERS_PER_TOKEN = 3.0
+"""A cautious estimate for languages written in letters; a model reads fewer tokens than this says, rarely more."""
+
+TOKENS_PER_IMAGE = 1000
+TOKENS_PER_RECORDING = 1000
+TOKENS_PER_NOTE = 25
+"""What a model is told of a picture or a recording that it does not get."""
+
+REPLY_SHARE = 0.25
+"""How much of the context is left for the answer, where its length is not set."""
+
+
+class MessageTree:
+    """A conversation with all its messages and participants.
+
+    Messages come in the order they were made; a later one of the same id replaces. `participants` are those who joined,
+    by user, and are written by `Trees` alone.
+    """
+
+    __slots__ = ("characters", "conversation", "messages", "participants")
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        messages: Iterable[Message] = (),
+        participants: Iterable[Participant] = (),
+    ) -> None:
+        self.conversation = conversation
+        self.participants = {each.user: each for each in participants}
+        self.messages: dict[str, Message] = {}
+        self.characters = 0
+        for message in messages:
+            self.put(message)
+
+    def put(self, message: Message) -> None:
+        """Take a message in. `characters` counts about what all of them hold."""
+        before = self.messages.get(message.id)
+        self.messages[message.id] = message
+        self.characters += weight(message) - (weight(before) if before is not None else 0)
+
+    def role(self, user: str) -> ParticipantRole | None:
+        """What this user may do here; None for a stranger. Who owns is what the conversation says, and nothing else."""
+        if user == self.conversation.owner:
+            return "owner"
+        joined = self.participants.get(user)
+        if joined is None:
+            return None
+        return "member" if joined.role == "owner" else joined.role
+
+    def people(self) -> list[Participant]:
+        """The owner, then those who joined, in the order in which they came."""
+        mine = self.conversation
+        known = self.participants.get(mine.owner)
+        owner = Participant(mine.id, mine.owner, "owner", mine.created_at, known.name if known else None)
+        return [owner, *(each for each in self.participants.values() if each.user != mine.owner)]
+
+    def path(self, leaf: str | None = None) -> list[Message]:
+        """The branch that ends in `leaf` (None: the one that is shown), first message first."""
+        branch: list[Message] = []
+        at = leaf if leaf is not None else self.conversation.head
+        seen: set[str] = set()
+        while at is not None and at not in seen and (message := self.messages.get(at)) is not None:
+            seen.add(at)
+            branch.append(message)
+            at = message.parent
+        branch.reverse()
+        return branch
+
+
+def weight(message: Message) -> int:
+    """About how many characters a message holds."""
+    total = len(message.reasoning)
+    for part in message.parts:
+        match part:
+            case TextPart(text=text):
+                total += len(text)
+            case ImagePart(data=data):
+                total += len(data)
+            case AudioPart(data=data, transcript=text):
+                total += len(data) + len(text or "")
+            case ToolCallPart(arguments=text) | ToolResultPart(output=text):
+                total += len(text)
+    return total + 500
+
+
+def size(parts: tuple[Part, ...]) -> float:
+    """About how many tokens these parts are for a model."""
+    total = 4.0
+    for part in parts:
+        match part:
+            case TextPart(text=text):
+                total += len(text) / CHARACTERS_PER_TOKEN
+            case ImagePart(data=data):
+                total += TOKENS_PER_IMAGE if data else TOKENS_PER_NOTE
+            case AudioPart(data=data):
+                total += TOKENS_PER_RECORDING if data else TOKENS_PER_NOTE
+            case ToolCallPart(arguments=text) | ToolResultPart(output=text):
+                total += len(text) / CHARACTERS_PER_TOKEN
+    return total
+
+
+def budget(capabilities: Capabilities, options: dict[str, object]) -> float | None:
+    """How many tokens of history fit: the model's context, or a smaller `num_ctx`, less room for the answer. None: not known."""
+    sizes = [capabilities.context, options.get("num_ctx")]
+    known = [value for value in sizes if isinstance(value, int) and value > 0]
+    if not known:
+        return None
+    context = min(known)
+    length = options.get("num_predict", options.get("max_tokens"))
+    room = length if isinstance(length, int) and 0 < length < context / 2 else context * REPLY_SHARE
+    return context - room
+
+
+def window(
+    branch: list[Message], system: str | None, history: int, tokens: float | None = None
+) -> tuple[Turn, ...]:
+    """What a model is given: the system prompt, then the last `history` messages that fit into `tokens`.
+
+    The last message is always in it, whatever its size. Replies without a word are left out.
+    """
+    turns: list[Turn] = []
+    room = tokens - size((TextPart(system),)) if tokens is not None and system else tokens
+    for message in reversed(branch):
+        if not message.parts:
+            continue
+        if turns and len(turns) >= history:
+            break
+        cost = size(message.parts)
+        if turns and room is not None and cost > room:
+            break
+        if room is not None:
+            room -= cost
+        turns.append(Turn(message.role, message.parts))
+    if system:
+        turns.append(Turn("system", (TextPart(system),)))
+    turns.reverse()
+    return tuple(turns)

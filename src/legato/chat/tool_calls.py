@@ -1,0 +1,145 @@
+"""What becomes of the tools that a model asks for: decided here, run in `legato.chat.tool_runner`. Pure values."""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from legato.chat.message_tree import MessageTree
+from legato.domain.message import Part, TextPart, ToolCallPart, ToolResultPart
+from legato.domain.validation import clean_text, lenient
+from legato.engines.base import ToolCall
+from legato.storage.base import Message
+from legato.stream import Event, Failed, Finished, Reasoning, ReplySnapshot, State, ToolUse
+from legato.stream.log import compacted
+from legato.tools.base import Tool
+
+CALLS = 16
+"""Tools that are run for one step of the model; the others it asked for are answered with an error."""
+
+MOST_CALLS = 64
+"""Calls of one step that are looked at at all."""
+
+NAME_LENGTH = 128
+ARGUMENTS = 32_768
+"""Characters of arguments, at most."""
+
+INTERRUPTED = "The server was restarted while this tool ran. It may have done its work or not, and it was not run again."
+ENDED = "The reply ended while this tool ran. It may have done its work or not."
+NEVER_ALLOWED = "The reply ended before anybody allowed this tool, so it did not run."
+
+
+class RunnableCall(Struct, frozen=True):
+    """A tool may run with these arguments, once a person has said so where it `asks`."""
+
+    tool: Tool
+    arguments: dict[str, Any]
+
+
+class RefusedCall(Struct, frozen=True):
+    """It does not run; `why` is what the model reads."""
+
+    why: str
+
+
+def decide(call: ToolCall, tools: Mapping[str, Tool], number: int) -> RunnableCall | RefusedCall:
+    """Whether the call that came as the `number`th of its step (from 0) can run."""
+    if number >= CALLS:
+        return RefusedCall(
+            f"Only {CALLS} tools are run at once. Ask for this one again, with fewer beside it."
+        )
+    tool = tools.get(call.name)
+    if tool is None:
+        known = ", ".join(sorted(tools))
+        return RefusedCall(
+            f"There is no tool called {call.name!r}. "
+            + (f"There is: {known}." if known else "There are no tools here: answer without.")
+        )
+    if len(call.arguments) > ARGUMENTS:
+        return RefusedCall(f"The arguments are too long: {ARGUMENTS:,} characters at most.")
+    try:
+        arguments = lenient(msgspec.json.decode, (call.arguments or "{}").encode())
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError) as error:
+        return RefusedCall(f"The arguments are not JSON ({error}). Write one JSON object.")
+    if arguments is None:
+        arguments = {}
+    if not isinstance(arguments, dict):
+        return RefusedCall("The arguments must be one JSON object.")
+    return RunnableCall(tool, arguments)
+
+
+def cleaned(call: ToolCall, used: Collection[str]) -> ToolCall:
+    """The call as a log and a database take it, under an id that the reply has not used: engines begin anew at each step."""
+    name = clean_text(call.name)[:NAME_LENGTH]
+    arguments = clean_text(call.arguments)
+    if len(arguments) > ARGUMENTS:
+        arguments = arguments[: ARGUMENTS + 1]
+    wanted = clean_text(call.call)[:NAME_LENGTH] or "call"
+    unused, again = wanted, 2
+    while unused in used:
+        unused, again = f"{wanted}~{again}", again + 1
+    return ToolCall(unused, name, arguments)
+
+
+def parts_of(fold: ReplySnapshot) -> tuple[Part, ...]:
+    """What a reply said and did, in its order: text, a call and its result, text …"""
+    parts: list[Part] = []
+    text, at = fold.text, 0
+    for tool in fold.tools:
+        if tool.at > at:
+            parts.append(TextPart(text[at : tool.at]))
+            at = tool.at
+        parts.append(ToolCallPart(tool.call, tool.name, tool.arguments))
+        if tool.output is not None:
+            parts.append(ToolResultPart(tool.call, tool.name, tool.output, tool.failed))
+    if text[at:]:
+        parts.append(TextPart(text[at:]))
+    return tuple(parts)
+
+
+def before_and_tail(fold: ReplySnapshot) -> tuple[tuple[Part, ...], str]:
+    """A running reply as a model is to go on with it: the parts up to its last tool, and the text behind that."""
+    if not fold.tools:
+        return (), fold.text
+    parts = parts_of(fold)
+    tail = fold.text[fold.tools[-1].at :]
+    if tail:
+        parts = parts[:-1]
+    return parts, tail.removeprefix("\n\n")
+
+
+def pending(fold: ReplySnapshot) -> list[ToolUse]:
+    """The tools that have not come back."""
+    return [tool for tool in fold.tools if tool.output is None]
+
+
+def unfinished(tools: Iterable[ToolUse]) -> list[tuple[str, str]]:
+    """The call and the last word of each tool that has none, of a reply that ends."""
+    return [(tool.call, NEVER_ALLOWED if tool.asking else ENDED) for tool in tools]
+
+
+def kept(events: Iterable[Event]) -> list[Event]:
+    """What a log that was lost begins with again: all up to the last word or tool. What the model thought behind that it thinks anew."""
+    events = compacted([event for event in events if not isinstance(event, Finished | Failed)])
+    last = max(
+        (n for n, event in enumerate(events) if not isinstance(event, Reasoning | State)),
+        default=-1,
+    )
+    return [
+        event
+        for event in events[: last + 1]
+        if not (isinstance(event, State) and (event.phase != "answering" or not (event.model or event.agent)))
+    ]
+
+
+def asker(tree: MessageTree, reply: Message) -> str:
+    """For whom a reply was being written, as far as the conversation tells: who asked the question.
+
+    One that was regenerated may be another member's wish, and tools read what their user may read: then it is nobody's.
+    """
+    question = tree.messages.get(reply.parent or "")
+    replies = [each for each in tree.messages.values() if each.parent == reply.parent]
+    if question is None or question.author is None or len(replies) > 1:
+        return ""
+    return question.author

@@ -1,0 +1,160 @@
+"""The tools of one reply, run: one after the other, each within its time, each with a person's word where it needs one."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+from legato.chat.reply import Reply
+from legato.chat.tool_calls import INTERRUPTED, RefusedCall, RunnableCall, decide, pending
+from legato.domain.validation import clean_text
+from legato.engines.base import ToolCall
+from legato.errors import LegatoError, ToolError
+from legato.stream import ToolAsked, ToolFinished, ToolStarted
+from legato.tools.base import Context, Tool, truncate
+
+logger = logging.getLogger(__name__)
+
+OUTPUT = 65_536 + 1024
+"""Bytes of an output that stand in the stream and before the model, whatever the tool allows itself."""
+
+LEAVE_SECONDS = 2.0
+"""How long a tool that was cancelled is waited for; one that does not end is left behind."""
+
+
+Keep = Callable[[Reply], Awaitable[None]]
+"""Returns once all that a reply's log says is stored."""
+
+
+class ToolRunner:
+    """Runs what the model of one reply asks for. `left` is how many seconds of tools it still has.
+
+    No tool begins before it is on record that it did.
+    """
+
+    def __init__(
+        self,
+        reply: Reply,
+        tools: Mapping[str, Tool],
+        clock: Callable[[], float],
+        keep: Keep,
+    ) -> None:
+        self._reply = reply
+        self._tools = tools
+        self._clock = clock
+        self._keep = keep
+        self.left = reply.speaker.assistant.tool_seconds
+
+    async def take_up(self) -> None:
+        """Bring what an earlier server left to an end: what it asked for is asked for again; what it began is not run again."""
+        for tool in pending(self._reply.log.snapshot()):
+            if not tool.asking:
+                self._finish(tool.call, INTERRUPTED, failed=True)
+                continue
+            call = ToolCall(tool.call, tool.name, tool.arguments)
+            decision = decide(call, self._tools, 0)
+            if isinstance(decision, RefusedCall):
+                self._finish(call.call, decision.why, failed=True)
+            else:
+                await self._with_a_word(call, decision)
+
+    async def use(self, calls: Iterable[ToolCall]) -> None:
+        """Run them in their order; what came of each stands in the log."""
+        for number, call in enumerate(calls):
+            decision = decide(call, self._tools, number)
+            log = self._reply.log
+            if isinstance(decision, RunnableCall) and decision.tool.approval:
+                log.append(ToolAsked(call.call, call.name, call.arguments))
+                await self._with_a_word(call, decision)
+                continue
+            log.append(ToolStarted(call.call, call.name, call.arguments))
+            if isinstance(decision, RefusedCall):
+                self._finish(call.call, decision.why, failed=True)
+            else:
+                await self._run(call, decision)
+
+    async def _with_a_word(self, call: ToolCall, ready: RunnableCall) -> None:
+        seconds = self._reply.speaker.assistant.approval_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                allowed = await self._reply.approvals.ask(call.call)
+        except TimeoutError:
+            self._finish(
+                call.call, f"Nobody allowed this tool within {seconds:g} s, so it did not run.", failed=True
+            )
+            return
+        if not allowed:
+            self._finish(call.call, "A person refused this tool, so it did not run.", failed=True)
+            return
+        self._reply.log.append(ToolStarted(call.call, call.name, call.arguments))
+        await self._run(call, ready)
+
+    async def _run(self, call: ToolCall, ready: RunnableCall) -> None:
+        tool, reply = ready.tool, self._reply
+        seconds = min(tool.seconds, self.left)
+        if seconds <= 0:
+            self._finish(call.call, "There is no time left for tools in this reply.", failed=True)
+            return
+        await self._keep(reply)
+        context = Context(reply.user, reply.message.conversation, reply.id)
+        begun = self._clock()
+        try:
+            output, failed = await _within(seconds, tool, ready.arguments, context), False
+        except ToolError as error:
+            output, failed = error.message, True
+        except TimeoutError:
+            output, failed = f"The tool was given up after {seconds:g} s without an answer.", True
+        finally:
+            self.left -= self._clock() - begun
+        self._finish(call.call, output, failed)
+
+    def _finish(self, call: str, output: str, failed: bool = False) -> None:
+        self._reply.log.append(ToolFinished(call, truncate(clean_text(output), OUTPUT), failed))
+
+
+async def _within(seconds: float, tool: Tool, arguments: dict[str, Any], context: Context) -> str:
+    """Run it in a task of its own, so that one that does not let itself be cancelled holds up nobody.
+
+    :raises ToolError: it failed. :raises TimeoutError: it took too long.
+    """
+    task = asyncio.create_task(_contained(tool, arguments, context), name=f"tool {tool.spec.name}")
+    try:
+        done, _ = await asyncio.wait((task,), timeout=seconds)
+        if not done:
+            raise TimeoutError
+    finally:
+        if not task.done():
+            await _leave(task)
+    if task.cancelled():
+        raise ToolError("The tool was cut off before it was done.")
+    error = task.exception()
+    if error is None:
+        return task.result()
+    if isinstance(error, LegatoError):
+        raise ToolError(error.message)
+    logger.error("The tool %s failed in a way it should not", tool.spec.name, exc_info=error)
+    raise ToolError("The tool failed in a way it should not. The server's log says more.")
+
+
+async def _contained(tool: Tool, arguments: dict[str, Any], context: Context) -> str:
+    """Out of a task, what is meant to end a process ends this one: command lines that are used as tools do that."""
+    try:
+        return await tool.run(arguments, context)
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise RuntimeError(f"it wanted to end the process ({error!r})") from error
+
+
+async def _leave(task: "asyncio.Task[str]") -> None:
+    task.cancel()
+    await asyncio.wait((task,), timeout=LEAVE_SECONDS)
+    if not task.done():
+        logger.warning("%s does not stop; it is left behind", task.get_name())
+        task.add_done_callback(_heard)
+    else:
+        _heard(task)
+
+
+def _heard(task: "asyncio.Task[str]") -> None:
+    """Nobody waits for what it says; an error of it is not to be told as one that nobody saw."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,158 @@
+"""One attempt at a reply, under watch: what it showed, and how long it was silent."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from msgspec.structs import replace
+
+from legato.engines.base import SILENT, NullWriter, Outcome, ReplyWriter, Request, ToolCall
+from legato.errors import EngineTimeoutError
+from legato.stream import State
+
+
+class WatchdogWriter:
+    """An `Out` before another one, for one attempt. It writes through at once, and notes each sign of life.
+
+    `shown` says whether a word, a thought or a tool call has gone through: from then on nothing can be taken back.
+    `spoke` is called before the first of them. `notice` is what the person is told beside who answers, where it is not
+    who was asked. With `announce` the first word is preceded by the state `answering`, because others were told before.
+    """
+
+    __slots__ = (
+        "_announce",
+        "_expired",
+        "_first",
+        "_handle",
+        "_heard",
+        "_limit",
+        "_loop",
+        "_model",
+        "_notice",
+        "_out",
+        "_spoke",
+        "_task",
+        "_timeout",
+        "shown",
+    )
+
+    def __init__(
+        self,
+        out: ReplyWriter,
+        model: str,
+        *,
+        timeout: float,
+        first_token_timeout: float,
+        spoke: Callable[[], None],
+        notice: str | None = None,
+        announce: bool = False,
+    ) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a watch cancels the task it was made in, and there is none")
+        self._task = task
+        self._loop = asyncio.get_running_loop()
+        self._out = out
+        self._model = model
+        self._timeout = timeout
+        self._first = self._limit = first_token_timeout
+        self._spoke = spoke
+        self._notice = notice
+        self._announce = announce
+        self._heard = self._loop.time()
+        self._handle: asyncio.TimerHandle | None = None
+        self._expired = False
+        self.shown = False
+
+    async def attempt(
+        self, generate: Callable[[Request, ReplyWriter], Awaitable[Outcome]], request: Request
+    ) -> Outcome:
+        """Let an engine's `generate` write to this watch, in this task: when it is silent for too long it is cancelled, and
+        waited for.
+
+        :raises EngineTimeoutError: it was.
+        """
+        before, ours = self._task.cancelling(), False
+        self._arm()
+        try:
+            try:
+                return await generate(request, self)
+            finally:
+                self._disarm()
+                self._out = NullWriter()
+                ours = self._expired and self._task.uncancel() <= before
+        except asyncio.CancelledError:
+            if ours:
+                raise EngineTimeoutError(self._complaint()) from None
+            raise
+
+    def text(self, text: str) -> None:
+        self._heard = self._loop.time()
+        if text:
+            if not self.shown:
+                self._begin()
+            self._out.text(text)
+        else:
+            self._grant(self._timeout)
+
+    def reasoning(self, text: str) -> None:
+        if text:
+            if not self.shown:
+                self._begin()
+            self._heard = self._loop.time()
+            self._out.reasoning(text)
+
+    def tool_call(self, call: ToolCall) -> None:
+        if not self.shown:
+            self._begin()
+        self._heard = self._loop.time()
+        self._out.tool_call(call)
+
+    def state(self, state: State) -> None:
+        self._heard = self._loop.time()
+        if state.phase == "reading" and state.agent is not None and state.progress is None:
+            # Who gave it to an agent says so, and the agent has said nothing yet.
+            self._grant(self._timeout if self.shown else self._first)
+        elif state.phase != "answering":
+            self._grant(self._timeout)
+        if self._notice is not None:
+            state = replace(state, model=state.model or self._model, detail=state.detail or self._notice)
+        self._out.state(state)
+
+    def mark(self) -> int:
+        return self._out.mark()
+
+    def rewind(self, to: int = 0) -> bool:
+        self._heard = self._loop.time()
+        return self._out.rewind(to)
+
+    def _begin(self) -> None:
+        self.shown = True
+        self._grant(self._timeout)
+        self._spoke()
+        if self._announce:
+            self._out.state(State("answering", model=self._model, detail=self._notice))
+
+    def _grant(self, limit: float) -> None:
+        sooner = limit < self._limit
+        self._limit = limit
+        if sooner:
+            self._arm()
+
+    def _arm(self) -> None:
+        self._disarm()
+        self._handle = self._loop.call_at(self._heard + self._limit, self._look)
+
+    def _disarm(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def _look(self) -> None:
+        if self._loop.time() < self._heard + self._limit:
+            self._arm()
+        else:
+            self._expired = True
+            self._task.cancel(SILENT)
+
+    def _complaint(self) -> str:
+        what = "said nothing more" if self.shown else "said nothing"
+        return f"{self._model} {what} for {self._limit:g} s. Please try again."

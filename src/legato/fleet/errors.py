@@ -1,0 +1,53 @@
+"""What a person is told where the fleet does not write what they asked for."""
+
+from legato.errors import (
+    EngineBrokeError,
+    EngineBusyError,
+    EngineError,
+    EngineGaveUpError,
+    EngineRefusedError,
+    EngineTimeoutError,
+    EngineUnavailableError,
+    ModelNotFoundError,
+)
+from legato.fleet.decisions import Refuse
+from legato.fleet.protocol import JobFailed
+
+NO_AGENT = "No agent is connected. Start one with `legato agent` beside your models."
+
+RETRIED = (EngineBrokeError, EngineUnavailableError, EngineTimeoutError, ModelNotFoundError)
+"""What may go better on another agent."""
+
+_ERRORS: dict[str, type[EngineError]] = {
+    kind.code: kind
+    for kind in (
+        EngineUnavailableError,
+        EngineTimeoutError,
+        EngineBrokeError,
+        ModelNotFoundError,
+        EngineRefusedError,
+    )
+}
+
+
+def broken(end: JobFailed) -> EngineError:
+    """The error that an agent told."""
+    return _ERRORS.get(end.code, EngineBrokeError)(end.message)
+
+
+def refused(refusal: Refuse, model: str, *, agents: bool, waited: float) -> EngineError:
+    """Why the scheduler refused. `agents`: there are any; `waited` is how long a job may wait, in seconds."""
+    wait = refusal.retry_after
+    match refusal.reason:
+        case "no_model":
+            if agents and not model:
+                return ModelNotFoundError("The connected agents name no model: name the one to ask for.")
+            return ModelNotFoundError(f"No connected agent has the model {model}." if agents else NO_AGENT)
+        case "full":
+            return EngineBusyError(f"All agents are busy. Please try again in {wait:g} s.", wait)
+        case "late":
+            return EngineBusyError(
+                f"No agent was free for {waited:g} s. Please try again in {wait:g} s.", wait
+            )
+        case "lost":
+            return EngineGaveUpError("The agents that were to write this were lost. Please ask again.")

@@ -1,0 +1,263 @@
+"""One reply that the fleet writes: over as many attempts as it takes, and as one text."""
+
+from asyncio import Future
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from legato.engines.base import Outcome, ReplyWriter, Request, ToolCall
+from legato.errors import EngineBrokeError, EngineError
+from legato.stream import State, Timings, Usage
+
+DIFFERS = (
+    "The agent that was writing this was lost, and another one would say it differently. Please ask again."
+)
+TOOLS = "The agent that was writing this was lost in the middle of its tools. Please ask again."
+NOT_TO_BE_TRUSTED = (
+    "The agent that was writing this broke the rules: do not trust what it wrote here. Please ask again."
+)
+
+
+class _AttemptText(Struct):
+    """Where an attempt begins: the mark of the reply, what was said before, and whether there were thoughts and tools."""
+
+    mark: int
+    said: int
+    thought: bool
+    called: bool
+
+
+class ReplyAssembly:
+    """What was shown is kept here, so that the next attempt can go on behind it, or be held against it.
+
+    It is the sink of its current attempt. `end` gets the outcome, or the error. `failure` is what broke the last
+    attempt, should no other be made. `agent` is the one that has it, or had it last; `stopped` is done once nothing of it
+    runs any more. `parameters` are those of a browser of the first generation. `clock` is in seconds.
+    """
+
+    __slots__ = (
+        "_at",
+        "_begun",
+        "_called",
+        "_clock",
+        "_first",
+        "_lost",
+        "_out",
+        "_said",
+        "_shown",
+        "_spent",
+        "_started",
+        "_thought",
+        "_tokens",
+        "_writers",
+        "agent",
+        "end",
+        "failure",
+        "id",
+        "parameters",
+        "request",
+        "stopped",
+    )
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 (it is what it is called)
+        request: Request,
+        out: ReplyWriter,
+        end: "Future[Outcome]",
+        clock: Callable[[], float],
+        parameters: dict[str, Any] | None = None,
+    ) -> None:
+        self.id = id
+        self.request = request
+        self.end = end
+        self.parameters = parameters
+        self.agent: str | None = None
+        self.stopped: Future[None] | None = None
+        self.failure: EngineError | None = None
+        self._out = out
+        self._clock = clock
+        self._said: list[str] = []
+        self._shown: str | None = None
+        self._at = 0
+        self._thought = False
+        self._called = False
+        self._begun = _AttemptText(0, 0, False, False)
+        self._writers: list[str] = []
+        self._lost = "was lost"
+        self._started: float | None = None
+        self._first: float | None = None
+        self._tokens = 0
+        self._spent = 0
+
+    @property
+    def attempts(self) -> int:
+        """How many agents have begun it."""
+        return len(self._writers)
+
+    @property
+    def shown(self) -> bool:
+        """Whether anything was written that a person has seen."""
+        return bool(self._said) or self._thought or self._called
+
+    def begin(self, agent: str, *, loaded: bool, continues: bool) -> str | None:
+        """An agent begins. The prefix for it; None where what was shown can neither be continued nor told again, and this
+        run has ended."""
+        if self.end.done():
+            return None
+        if self._called:
+            self.fail(EngineBrokeError(TOOLS))
+            return None
+        said = self._joined()
+        self._shown, self._at = None, 0
+        detail, prefix = None, self.request.prefix
+        if said and continues:
+            prefix += said
+            detail = self._loss(agent, len(said), "goes on")
+        elif said:
+            self._shown = said
+            detail = self._loss(agent, len(said), "writes it again")
+        elif self._thought and self._out.rewind():
+            self._thought = False
+        if detail is None and self._writers:
+            detail = self._loss(agent, 0, "answers instead")
+        if self._started is None:
+            self._started = self._clock()
+        self._spent, self._tokens = self._spent + self._tokens, 0
+        self._writers.append(agent)
+        self._lost = "was lost"
+        self._begun = _AttemptText(self._out.mark(), len(said), self._thought, self._called)
+        self._out.state(
+            State("reading" if loaded else "loading", model=self.request.model, agent=agent, detail=detail)
+        )
+        return prefix
+
+    def discard_attempt(self) -> None:
+        """The agent of this attempt broke the rules: all that it wrote is taken back, and what stood before it stays. Where
+        it cannot be taken back, this run ends."""
+        begun, self._tokens = self._begun, 0
+        if not self._spent:
+            self._first = None
+        self._lost = "broke the rules, and what it wrote was taken back"
+        if self.end.done():
+            return
+        if self._shown is not None:
+            self._shown = None
+            return
+        said = self._joined()
+        wrote = len(said) > begun.said or (self._thought, self._called) != (begun.thought, begun.called)
+        if wrote and not self._out.rewind(begun.mark):
+            self.fail(EngineBrokeError(NOT_TO_BE_TRUSTED))
+            return
+        self._said = [said[: begun.said]] if begun.said else []
+        self._thought, self._called = begun.thought, begun.called
+
+    def finish(self, outcome: Outcome) -> None:
+        """The attempt came to its end."""
+        if self._shown is not None and not self._again(""):
+            return
+        if not self.end.done():
+            self.end.set_result(outcome if len(self._writers) < 2 else self._summed(outcome))
+
+    def fail(self, error: EngineError) -> None:
+        if not self.end.done():
+            self.end.set_exception(error)
+
+    # The sink.
+
+    def text(self, text: str) -> None:
+        if not text:
+            self._out.text(text)
+            return
+        self._tokens += 1
+        if self._first is None:
+            self._first = self._clock()
+        if self._shown is not None:
+            self._compare(self._shown, text)
+        else:
+            self._said.append(text)
+            self._out.text(text)
+
+    def reasoning(self, text: str) -> None:
+        self._tokens += 1
+        if self._first is None:
+            self._first = self._clock()
+        if self._shown is None and text:
+            self._thought = True
+            self._out.reasoning(text)
+
+    def tool_call(self, call: ToolCall) -> None:
+        if self._shown is not None and not self._again(""):
+            return
+        self._called = True
+        self._out.tool_call(call)
+
+    def state(self, state: State) -> None:
+        """What the agent tells. Who it is, and its place, it does not decide."""
+        if state.phase != "queued" and self._writers:
+            self._out.state(replace(state, model=self.request.model, agent=self._writers[-1], place=None))
+
+    def placed(self, place: int) -> None:
+        self._out.state(State("queued", model=self.request.model, place=place))
+
+    def _joined(self) -> str:
+        said = "".join(self._said)
+        self._said = [said] if said else []
+        return said
+
+    def _loss(self, agent: str, length: int, does: str) -> str:
+        """A sentence about who was lost, and who goes on."""
+        before = self._writers[-1]
+        after = f" after {length} characters" if length and self._lost == "was lost" else ""
+        if agent == before:
+            return f"{before} {self._lost}{after}. It is back, and {does.removesuffix(' instead')}."
+        return f"{before} {self._lost}{after}; {agent} {does}."
+
+    def _compare(self, shown: str, text: str) -> None:
+        """This attempt tells from the start what an earlier one has told: what is the same is not told twice."""
+        expected = shown[self._at : self._at + len(text)]
+        if not text.startswith(expected):
+            self._again(text)
+            return
+        self._at += len(expected)
+        if self._at == len(shown):
+            self._shown = None
+            self._write(text[len(expected) :])
+        else:
+            self._out.text("")
+
+    def _again(self, text: str) -> bool:
+        """This attempt says something else from here on: all is taken back, and told its way. Never a splice."""
+        said = (self._shown or "")[: self._at] + text
+        if self.end.done() or not self._out.rewind():
+            self.fail(EngineBrokeError(DIFFERS))
+            return False
+        self._shown, self._thought, self._said = None, False, []
+        self._begun = _AttemptText(0, 0, False, False)
+        self._write(said)
+        return True
+
+    def _write(self, text: str) -> None:
+        if text:
+            self._said.append(text)
+            self._out.text(text)
+
+    def _summed(self, outcome: Outcome) -> Outcome:
+        """What all attempts cost: of a lost one, as many tokens as it delivered, and none of one that broke the rules."""
+        now, usage, spent = self._clock(), outcome.usage, self._spent
+        if spent:
+            written = usage.completion_tokens if usage is not None else None
+            tokens = spent + (self._tokens if written is None else written)
+            usage = Usage(usage.prompt_tokens if usage is not None else None, tokens)
+        started = now if self._started is None else self._started
+        tokens = (usage.completion_tokens if usage is not None else None) or 0
+        seconds = now - self._first if self._first is not None else 0.0
+        timings = Timings(
+            load_ms=outcome.timings.load_ms if outcome.timings is not None else None,
+            first_token_ms=round((self._first - started) * 1000, 2) if self._first is not None else None,
+            total_ms=round((now - started) * 1000, 2),
+            tokens_per_second=round(tokens / seconds, 2) if tokens and seconds > 0 else None,
+        )
+        return replace(outcome, usage=usage, timings=timings)

@@ -1,0 +1,97 @@
+"""Errors as HTTP answers: one shape, a status by the class of the error, a sentence for the person."""
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from legato.errors import (
+    BusyError,
+    ConflictError,
+    EngineTimeoutError,
+    EngineUnavailableError,
+    ForbiddenError,
+    InvalidError,
+    LegatoError,
+    NotFoundError,
+    StorageError,
+    TooLargeError,
+    UnauthenticatedError,
+    UnsupportedError,
+)
+from legato.gateway.json_body import answer
+from legato.gateway.schemas import Problem, ProblemAnswer
+
+STATUSES: dict[type[LegatoError], int] = {
+    InvalidError: 400,
+    UnauthenticatedError: 401,
+    ForbiddenError: 403,
+    NotFoundError: 404,
+    ConflictError: 409,
+    TooLargeError: 413,
+    UnsupportedError: 415,
+    BusyError: 503,
+    StorageError: 503,
+    EngineUnavailableError: 503,
+    EngineTimeoutError: 504,
+}
+
+
+def status_of(error: LegatoError) -> int:
+    for kind in type(error).__mro__:
+        if kind in STATUSES:
+            return STATUSES[kind]
+    return 500
+
+
+def _problem(status: int, code: str, message: str, retry_after: float | None = None) -> Response:
+    headers = {"retry-after": str(max(1, round(retry_after)))} if retry_after is not None else {}
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return answer(ProblemAnswer(Problem(code, message, retry_after)), status, headers)
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, LegatoError):
+        raise error
+    retry_after = error.retry_after if isinstance(error, BusyError) else None
+    return _problem(status_of(error), error.code, error.message, retry_after)
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    first = error.errors()[0]
+    where = " ".join(str(part) for part in first["loc"] if part not in ("query", "path", "body", "header"))
+    return _problem(400, InvalidError.code, f"The request does not fit: {where}: {first['msg']}.")
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid")
+    message = {404: "There is nothing here.", 405: "That cannot be done here."}.get(
+        error.status_code, str(error.detail)
+    )
+    return _problem(error.status_code, code, message)
+
+
+async def _on_gone(request: Request, error: Exception) -> Response:
+    """The client left in the middle of its body: nobody reads the answer."""
+    return _problem(400, InvalidError.code, "The request was not sent to its end.")
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:
+    return _problem(500, "internal", "The server failed in a way it should not. Its log says more.")
+
+
+HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    LegatoError: _on_error,
+    RequestValidationError: _on_invalid,
+    HTTPException: _on_http,
+    ClientDisconnect: _on_gone,
+    Exception: _on_bug,
+}

@@ -1,0 +1,121 @@
+"""What every HTTP request passes before a route sees it: whose page it comes from, how large it is; and the headers of every answer."""
+
+from collections.abc import Collection, Mapping
+
+import msgspec
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from legato.gateway.schemas import Problem, ProblemAnswer
+from legato.gateway.websocket.origins import Origins
+
+BODY_BYTES = 4 * 1024 * 1024
+"""The largest body of a request."""
+
+ANYONE = ((b"access-control-allow-origin", b"*"),)
+
+PREFLIGHT = (
+    *ANYONE,
+    (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
+    (b"access-control-allow-headers", b"authorization, content-type"),
+    (b"access-control-max-age", b"600"),
+)
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+CONTENT_POLICY = (
+    "default-src 'self'; script-src 'self'; style-src-elem 'self'; style-src-attr 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+
+HEADERS = (
+    (b"content-security-policy", CONTENT_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+
+class BodyTooLargeError(Exception):
+    """The body went past the limit while it was read."""
+
+
+class RequestMiddleware:
+    """Pure ASGI, so that it costs a stream nothing.
+
+    A page of another site may not change anything here: browsers send such requests without asking, with `Origin`. The
+    paths in `shared` are open to pages of every site. `larger` are the paths whose bodies may have more than `body_bytes`.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        origins: Origins,
+        body_bytes: int = BODY_BYTES,
+        shared: Collection[str] = (),
+        larger: Mapping[str, int] | None = None,
+    ) -> None:
+        self._app = app
+        self._shared = shared
+        self._origins = origins
+        self._body_bytes = body_bytes
+        self._larger = larger or {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        shared = scope["path"] in self._shared
+        origin = headers.get(b"origin") if scope["method"] not in SAFE and not shared else None
+        refusal = self._origins.refusal(origin, headers.get(b"host"))
+        if refusal is not None:
+            await _refuse(send, 403, "forbidden", refusal)
+            return
+        if shared and scope["method"] == "OPTIONS":
+            await send({"type": "http.response.start", "status": 204, "headers": [*HEADERS, *PREFLIGHT]})
+            await send({"type": "http.response.body"})
+            return
+        length = headers.get(b"content-length", "0")
+        most = self._larger.get(scope["path"], self._body_bytes)
+        too_large = f"A request can have {_size(most)} at most."
+        if not length.isdigit() or int(length) > most:
+            await _refuse(send, 413, "too_large", too_large)
+            return
+        seen = 0
+        started = False
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > most:
+                raise BodyTooLargeError
+            return message
+
+        async def dressed(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                open_to = ANYONE if shared else ()
+                own = list(message.get("headers", ()))
+                names = {name for name, _ in own}
+                message["headers"] = [*own, *(each for each in HEADERS if each[0] not in names), *open_to]
+            await send(message)
+
+        try:
+            await self._app(scope, counted, dressed)
+        except BodyTooLargeError:
+            if not started:
+                await _refuse(send, 413, "too_large", too_large)
+
+
+def _size(count: int) -> str:
+    kib = count / 1024
+    return f"{kib:.3g} KiB" if kib < 1000 else f"{kib / 1024:.3g} MiB"
+
+
+async def _refuse(send: Send, status: int, code: str, message: str) -> None:
+    body = msgspec.json.encode(ProblemAnswer(Problem(code, message)))
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *HEADERS]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

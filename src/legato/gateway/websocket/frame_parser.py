@@ -1,0 +1,258 @@
+"""Frames in, messages out: the receiving half of RFC 6455, without I/O.
+
+A text message in one frame, which is what clients send, and a pong take a few lines here. Everything else (fragments,
+pings, the close, and all that is wrong) goes to the sans-I/O protocol of `websockets`, which is there only while it has
+something to remember: an idle connection costs no memory for it.
+"""
+
+import codecs
+import logging
+from functools import lru_cache
+
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # pragma: no cover
+    from websockets.utils import apply_mask
+
+from legato.gateway.websocket import close_reasons
+from legato.gateway.websocket.rate_limiter import FrameRateLimiter
+
+TEXT = 0x81
+"""The first byte of a text message in one frame."""
+PONG = 0x8A
+CLOSE = 0x88
+PING_FRAME = b"\x89\x00"
+
+MAX_CONTROL = 125
+MAX_REASON = 123
+
+quiet = logging.getLogger("legato.gateway.websocket.library")
+quiet.setLevel(logging.WARNING)
+"""At DEBUG the library writes whole frames and headers: never, since tokens travel in them."""
+
+OPCODES = frozenset(Opcode)
+_, OPEN, CLOSING, CLOSED = State
+_utf8 = codecs.getincrementaldecoder("utf-8")
+
+
+def text_frame(payload: bytes) -> bytes:
+    """A whole text message as a server sends it: one frame, no mask, no compression (RFC 6455, 5.2)."""
+    length = len(payload)
+    if length < 126:
+        return bytes((TEXT, length)) + payload
+    if length < 65536:
+        return b"\x81\x7e" + length.to_bytes(2, "big") + payload
+    return b"\x81\x7f" + length.to_bytes(8, "big") + payload
+
+
+@lru_cache(maxsize=256)
+def short(reason: str) -> str:
+    """A reason as it fits into a close frame: 123 bytes of UTF-8 at most (RFC 6455, 5.5)."""
+    return reason.encode()[:MAX_REASON].decode(errors="ignore")
+
+
+class FrameParser:
+    """Give it bytes with `feed`; it calls `on_text`, `on_reply` and `on_end`, which a subclass has.
+
+    `frame_bytes` bounds a message, `pace` the frames of every kind. `at_fault`: it ended because the client was wrong.
+    """
+
+    __slots__ = (
+        "_decoder",
+        "_library",
+        "_message",
+        "_need",
+        "_partial",
+        "_state",
+        "at_fault",
+        "frame_bytes",
+        "pace",
+    )
+
+    def __init__(self, frame_bytes: int = 65536, pace: FrameRateLimiter | None = None) -> None:
+        self.frame_bytes = frame_bytes
+        self.pace = pace
+        self.at_fault = False
+        self._state = OPEN
+        self._partial: bytearray | None = None
+        self._need = 0
+        self._message: bytearray | None = None
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._library: ServerProtocol | None = None
+
+    def on_text(self, payload: bytes) -> None:
+        """A whole text message, valid UTF-8."""
+        raise NotImplementedError
+
+    def on_binary(self) -> bool:
+        """A binary message begins. Whether it is passed over; else it is the end."""
+        return False
+
+    def on_reply(self, data: bytes) -> None:
+        """Bytes that the protocol answers with."""
+        raise NotImplementedError
+
+    def on_end(self, code: int) -> None:
+        """Nothing more is read: a close was received, or `code` was sent because the client is wrong. Called once."""
+        raise NotImplementedError
+
+    def feed(self, data: bytes, now: float) -> None:
+        """Take bytes as they came from the network. `now` is in seconds, of a clock that never goes backwards."""
+        if self._partial is not None:
+            self._partial += data
+            if len(self._partial) < self._need:
+                return
+            data, self._partial = bytes(self._partial), None
+        position, end = 0, len(data)
+        while position < end:
+            if self._state is not OPEN:
+                if self._state is CLOSING:
+                    self._ask(data[position:])
+                return
+            left = end - position
+            if left < 2:
+                self._keep(data, position, 2)
+                return
+            first, second = data[position], data[position + 1]
+            if second < 0x80 or first & 0x70 or first & 0x0F not in OPCODES:
+                self.fail(close_reasons.PROTOCOL_ERROR, close_reasons.NO_FRAME)
+                return
+            length = second & 0x7F
+            header = 6 if length < 126 else 8 if length == 126 else 14
+            if left < header:
+                self._keep(data, position, header)
+                return
+            if length >= 126:
+                length = int.from_bytes(data[position + 2 : position + header - 4], "big")
+            begun = self._message
+            room = MAX_CONTROL if first & 0x08 else self.frame_bytes - (0 if begun is None else len(begun))
+            if length > room:
+                self._too_big(first)
+                return
+            start = position + header
+            stop = start + length
+            if stop > end:
+                self._keep(data, position, stop - position)
+                return
+            if self.pace is not None and not self.pace.allows(now):
+                self.fail(close_reasons.POLICY, close_reasons.TOO_MANY)
+                return
+            if first == TEXT and begun is None:
+                payload = apply_mask(data[start:stop], data[start - 4 : start])
+                if payload.isascii() or _is_utf8(payload):
+                    self.on_text(payload)
+                else:
+                    self.fail(close_reasons.NOT_UTF8, close_reasons.NO_TEXT)
+                    return
+            elif first != PONG:
+                if first == CLOSE:
+                    # It may come between the fragments of a message (RFC 6455, 5.4), where the library takes it for an error.
+                    self._library = self._message = self._decoder = None
+                self._ask(data[position:stop])
+            position = stop
+
+    def fail(self, code: int, reason: str) -> None:
+        """The client is wrong: say so, and read no more."""
+        if self._state is OPEN:
+            self.at_fault = True
+            self.on_reply(self.close_frame(code, reason))
+            self._end(code)
+
+    def close_frame(self, code: int, reason: str) -> bytes:
+        """The frame that begins a close from this side; empty if there is no more to say. What comes until the client's own is dropped."""
+        if self._state is not OPEN:
+            return b""
+        library = self._remember()
+        library.send_close(code, short(reason))
+        self._state = CLOSING
+        self._message = self._decoder = None
+        frame = b"".join(library.data_to_send())
+        if self._partial is not None:
+            rest, self._partial = bytes(self._partial), None
+            self._ask(rest)
+        return frame
+
+    def _too_big(self, first: int) -> None:
+        if first & 0x08:
+            self.fail(close_reasons.PROTOCOL_ERROR, f"Control frames hold {MAX_CONTROL} bytes at most.")
+        else:
+            self.fail(close_reasons.TOO_BIG, close_reasons.too_big(self.frame_bytes))
+
+    def _keep(self, data: bytes, position: int, need: int) -> None:
+        self._partial = bytearray(data[position:] if position else data)
+        self._need = need
+
+    def _remember(self) -> ServerProtocol:
+        if self._library is None:
+            self._library = ServerProtocol(state=OPEN, max_size=self.frame_bytes, logger=quiet)
+        return self._library
+
+    def _end(self, code: int) -> None:
+        if self._state is not CLOSED:
+            self._state = CLOSED
+            self._partial = self._message = self._decoder = self._library = None
+            self.on_end(code)
+
+    def _ask(self, data: bytes) -> None:
+        """Let the library read: one frame that is not plain, or, once the connection is closing, all that comes."""
+        library = self._remember()
+        library.receive_data(data)
+        for event in library.events_received():
+            if self._state is CLOSED:
+                return
+            if not isinstance(event, Frame):  # pragma: no cover
+                continue
+            if event.opcode is Opcode.CLOSE:
+                self._reply(library)
+                self._end(library.close_rcvd.code if library.close_rcvd else CloseCode.NO_STATUS_RCVD)
+                return
+            if self._state is OPEN:
+                match event.opcode:
+                    case Opcode.BINARY if self.on_binary():
+                        # A message without a decoder is one that is passed over.
+                        self._message = None if event.fin else bytearray()
+                    case Opcode.BINARY:
+                        self.fail(close_reasons.UNSUPPORTED, close_reasons.TEXT_ONLY)
+                        return
+                    case Opcode.CONT if self._message is not None and self._decoder is None:
+                        self._message = None if event.fin else self._message
+                    case Opcode.TEXT | Opcode.CONT:
+                        self._fragment(bytes(event.data), event.fin)
+        self._reply(library)
+        if library.parser_exc is not None:
+            sent = library.close_sent
+            self.at_fault |= self._state is OPEN
+            self._end(int(sent.code) if sent is not None else CloseCode.ABNORMAL_CLOSURE)
+        elif self._state is OPEN and self._message is None:
+            self._library = None
+
+    def _reply(self, library: ServerProtocol) -> None:
+        data = b"".join(library.data_to_send())
+        if data:
+            self.on_reply(data)
+
+    def _fragment(self, data: bytes, final: bool) -> None:
+        if self._message is None or self._decoder is None:
+            self._message, self._decoder = bytearray(), _utf8()
+        try:
+            self._decoder.decode(data, final)
+        except UnicodeDecodeError:
+            self.fail(close_reasons.NOT_UTF8, close_reasons.NO_TEXT)
+            return
+        self._message += data
+        if final:
+            payload = bytes(self._message)
+            self._message = self._decoder = None
+            self.on_text(payload)
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

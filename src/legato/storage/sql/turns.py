@@ -1,0 +1,184 @@
+"""How a turn begins and how its reply ends, each function inside a transaction of its caller."""
+
+from datetime import datetime
+from typing import Any
+
+from msgspec.structs import replace
+from sqlalchemy import Connection, bindparam, case, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+
+from legato.domain.message import words_of as words_in
+from legato.errors import ConflictError, NotFoundError
+from legato.storage.base import Conversation, Message, NewTurn, TurnStarted
+from legato.storage.sql import attachments as of_attachments
+from legato.storage.sql import conversations as of_conversations
+from legato.storage.sql.codec import check, conversation_of, message_of, message_row, micros
+from legato.storage.sql.tables import conversations, exchanges, messages, passages
+from legato.storage.sql.tokenizer import words_of
+
+_KEY = [exchanges.c.sender, exchanges.c.client_message_id]
+_CLAIM = {
+    "sqlite": sqlite.insert(exchanges).on_conflict_do_nothing(index_elements=_KEY),
+    "postgresql": postgresql.insert(exchanges).on_conflict_do_nothing(index_elements=_KEY),
+}
+_CLAIMED = select(exchanges).where(
+    exchanges.c.sender == bindparam("sender"), exchanges.c.client_message_id == bindparam("client_message_id")
+)
+_ADVANCE = of_conversations.changed(
+    head=bindparam("shown"),
+    title=case((conversations.c.title == "", bindparam("named")), else_=conversations.c.title),
+)
+_ADVANCE_BEHIND = _ADVANCE.where(of_conversations.holds("behind"))
+_INSERT = insert(messages).inline()
+_INSERT_WORDS = insert(passages).inline()
+_REINSERT_WORDS = {
+    "sqlite": sqlite.insert(passages)
+    .inline()
+    .on_conflict_do_update(index_elements=[passages.c.message], set_={"words": bindparam("found_by")}),
+    "postgresql": postgresql.insert(passages)
+    .inline()
+    .on_conflict_do_update(index_elements=[passages.c.message], set_={"words": bindparam("found_by")}),
+}
+_BY_CONVERSATION = (
+    select(messages)
+    .where(messages.c.conversation == bindparam("of"), messages.c.revision > bindparam("after"))
+    .order_by(messages.c.number)
+)
+_BY_ID = select(messages).where(messages.c.id == bindparam("message"))
+_ENDED = of_conversations.changed().where(of_conversations.holds("reply"))
+_WRITTEN = ("status", "parts", "reasoning", "model", "detail", "usage", "timings", "spans", "revision")
+_FINISH = (
+    update(messages)
+    .where(messages.c.id == bindparam("reply"))
+    .values({name: bindparam(f"new_{name}") for name in _WRITTEN})
+    .returning(messages.c.parent, messages.c.role, messages.c.author, messages.c.created_at)
+)
+
+
+def begin(connection: Connection, exchange: NewTurn, now: datetime) -> TurnStarted:
+    """Write an exchange once. The idempotency key comes first, so that of many that carry the same one only one goes on."""
+    if exchange.client_message_id is not None and not _claim(connection, exchange):
+        return _begun_before(connection, exchange)
+    conversation = _advance(connection, exchange, now)
+    written = [
+        replace(message, conversation=conversation.id, revision=conversation.revision)
+        for message in (exchange.question, exchange.reply)
+        if message is not None
+    ]
+    try:
+        connection.execute(_INSERT, [message_row(message) for message in written])
+    except IntegrityError as error:
+        raise ConflictError("There is already a message of this id.") from error
+    if exchange.enclosed:
+        of_attachments.enclose(connection, conversation.id, exchange.enclosed)
+    if exchange.question is not None:
+        question = exchange.question
+        words = words_of(words_in(question.parts))
+        connection.execute(
+            _INSERT_WORDS, {"conversation": conversation.id, "message": question.id, "words": words}
+        )
+    return TurnStarted(conversation, written[0] if exchange.question is not None else None, written[-1])
+
+
+def _claim(connection: Connection, exchange: NewTurn) -> bool:
+    check(exchange.user, exchange.client_message_id, exchange.fingerprint, exchange.conversation)
+    row = {
+        "sender": exchange.user,
+        "client_message_id": exchange.client_message_id,
+        "fingerprint": exchange.fingerprint,
+        "conversation": exchange.conversation,
+        "question": exchange.question.id if exchange.question is not None else None,
+        "reply": exchange.reply.id,
+    }
+    return connection.execute(_CLAIM[connection.dialect.name], row).rowcount > 0
+
+
+def _begun_before(connection: Connection, exchange: NewTurn) -> TurnStarted:
+    key = {"sender": exchange.user, "client_message_id": exchange.client_message_id}
+    claimed = connection.execute(_CLAIMED, key).mappings().first()
+    if claimed is None:
+        raise _nowhere()
+    if claimed["fingerprint"] != exchange.fingerprint:
+        raise ConflictError(
+            "A different message was already sent with this client_message_id. Use a new one for each message."
+        )
+    conversation = of_conversations.get(connection, claimed["conversation"])
+    reply = message(connection, claimed["reply"])
+    if conversation is None or reply is None:
+        raise _nowhere()
+    question = None if claimed["question"] is None else message(connection, claimed["question"])
+    return TurnStarted(conversation, question, reply, duplicate=True)
+
+
+def _advance(connection: Connection, exchange: NewTurn, now: datetime) -> Conversation:
+    """The conversation with its next revision, its new head, and its title."""
+    first = exchange.question if exchange.question is not None else exchange.reply
+    if exchange.create is not None:
+        if first.parent is not None:
+            raise _nowhere()
+        conversation = replace(
+            exchange.create,
+            id=exchange.conversation,
+            title=exchange.create.title or exchange.title or "",
+            updated_at=now,
+            revision=exchange.create.revision + 1,
+            head=exchange.reply.id,
+        )
+        of_conversations.create(connection, conversation)
+        return conversation
+    check(exchange.conversation, exchange.title, first.parent, exchange.reply.id)
+    parameters: dict[str, Any] = {
+        "in": exchange.conversation,
+        "shown": exchange.reply.id,
+        "named": exchange.title or "",
+        "now": micros(now),
+    }
+    if first.parent is None:
+        row = connection.execute(_ADVANCE, parameters).mappings().first()
+    else:
+        row = connection.execute(_ADVANCE_BEHIND, parameters | {"behind": first.parent}).mappings().first()
+    if row is None:
+        raise _nowhere()
+    if exchange.title and row["title"] == exchange.title:
+        of_conversations.index_title(connection, exchange.conversation, exchange.title)
+    return conversation_of(row)
+
+
+def _nowhere() -> NotFoundError:
+    return NotFoundError(
+        "There is no such conversation, or the message to go on from is not in it. Load it again."
+    )
+
+
+def finish(connection: Connection, reply: Message, now: datetime) -> Message | None:
+    """Write a reply that ended, and make it findable."""
+    row = message_row(reply)
+    parameters: dict[str, Any] = {"in": reply.conversation, "reply": reply.id, "now": micros(now)}
+    ended = connection.execute(_ENDED, parameters).mappings().first()
+    if ended is None:
+        return None
+    row["revision"] = ended["revision"]
+    values = {f"new_{name}": row[name] for name in _WRITTEN}
+    kept = connection.execute(_FINISH, {"reply": reply.id} | values).mappings().one()
+    words = words_of(words_in(reply.parts))
+    connection.execute(
+        _REINSERT_WORDS[connection.dialect.name],
+        {
+            "conversation": reply.conversation,
+            "message": reply.id,
+            "words": words,
+            "found_by": words,
+        },
+    )
+    return message_of({**row, **kept})
+
+
+def by_conversation(connection: Connection, conversation: str, after_revision: int) -> list[Message]:
+    rows = connection.execute(_BY_CONVERSATION, {"of": conversation, "after": after_revision})
+    return [message_of(row) for row in rows.mappings()]
+
+
+def message(connection: Connection, message: str) -> Message | None:
+    row = connection.execute(_BY_ID, {"message": message}).mappings().first()
+    return None if row is None else message_of(row)

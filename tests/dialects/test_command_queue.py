@@ -1,0 +1,23 @@
+"""What a client has sent, taken in order."""
+
+import asyncio
+
+from legato.dialects.command_queue import CommandQueue
+
+
+async def test_one_that_broke_takes_the_next_thing_that_comes() -> None:
+    inbox: CommandQueue[str] = CommandQueue()
+    taken: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: None)
+
+    async def answer(item: str) -> None:
+        taken.append(item)
+        if item == "bad":
+            raise ValueError(item)
+
+    for item in ("bad", "good"):
+        inbox.put(item, len(item), answer)
+        async with asyncio.timeout(5):
+            while not inbox.idle:
+                await asyncio.sleep(0)
+    assert taken == ["bad", "good"]

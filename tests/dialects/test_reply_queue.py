@@ -1,0 +1,212 @@
+"""One thing at a time."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from legato.dialects.reply_queue import WAITING, WAITING_BYTES, ReplyQueue
+from legato.protocol.close_codes import CloseCode
+from legato.stream import Batch, Failed, Finished, Flusher, Log, Subscriber, Text
+from legato.testing.sink import ManualLoop
+
+
+class Paper:
+    """A `Socket` on which everything stands in the order in which it was written."""
+
+    def __init__(self) -> None:
+        self.writable = True
+        self.said: list[bytes] = []
+        self.at_fault = False
+        self.closed: int | None = None
+
+    @staticmethod
+    def frame(payload: bytes) -> bytes:
+        return payload
+
+    def write(self, data: bytes) -> None:
+        if data:
+            self.said.append(data)
+
+    def send(self, payload: bytes) -> None:
+        self.said.append(payload)
+
+    def flush(self) -> None: ...
+
+    def close(self, code: int, reason: str = "") -> None:
+        self.closed = code
+
+
+def words(log: Log, batch: Batch) -> bytes:
+    return b"".join(
+        event.text.encode() if isinstance(event, Text) else b"!" if isinstance(event, Failed) else b""
+        for event in batch.events
+    )
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.turns, self.paper = ManualLoop(), Paper()
+        flusher = Flusher(self.turns)
+        self.line = ReplyQueue(
+            self.paper, lambda log, ended: Subscriber(log, 0, words, self.paper, flusher, ended)
+        )
+        self.logs: dict[str, Log] = {}
+        self.over: list[str] = []
+
+    def begin(self, name: str) -> Log:
+        log = self.logs[name] = Log(name, "e")
+        assert self.line.tell(log, b"<" + name.encode(), over=lambda: self.over.append(name))
+        return log
+
+    def settle(self) -> bytes:
+        self.turns.settle()
+        return b"".join(self.paper.said)
+
+
+def test_what_comes_waits_for_the_end_of_the_reply_that_is_told() -> None:
+    scene = Scene()
+    one, two = scene.begin("1"), scene.begin("2")
+    scene.line.say(b"hello")
+    two.append(Text("b"))
+    two.append(Finished("stop"))
+    scene.line.end("2", b"2>")
+    one.append(Text("a"))
+    assert scene.settle() == b"<1a"
+    one.append(Finished("stop"))
+    assert scene.settle() == b"<1a"
+    scene.line.end("1", b"1>")
+    assert scene.settle() == b"<1a1><2b2>hello"
+    assert scene.over == ["1", "2"]
+
+
+def test_what_waits_behind_a_reply_has_an_end() -> None:
+    scene = Scene()
+    one = scene.begin("1")
+    said = 0
+    while scene.paper.closed is None:
+        scene.line.say(b"x" * 50_000)
+        said += 50_000
+        assert said < 2 * WAITING_BYTES
+    assert scene.paper.closed == CloseCode.SLOW
+    one.append(Text("a"))
+    scene.line.end("1", b"1>")
+    scene.line.say(b"hello")
+    assert not scene.line.tell(Log("2", "e"))
+    assert scene.settle() == b"<1"
+
+
+def test_the_ends_of_replies_in_line_count_too() -> None:
+    scene = Scene()
+    for name in range(10):
+        scene.begin(str(name))
+    for name in range(1, 10):
+        scene.line.end(str(name), b"x" * (WAITING_BYTES // 4))
+    assert scene.paper.closed == CloseCode.SLOW
+
+
+def test_what_has_left_the_line_counts_no_more() -> None:
+    scene = Scene()
+    for name in range(20):
+        log = scene.begin(str(name))
+        for _ in range(3):
+            scene.line.say(b"x" * (WAITING_BYTES // 4))
+        log.append(Finished("stop"))
+        scene.line.end(str(name), b">")
+        scene.settle()
+    for _ in range(20, 40):
+        scene.begin("-")
+        scene.begin("gone")
+        scene.line.end("gone", b"x" * (WAITING_BYTES // 2))
+        scene.line.drop("gone")
+        scene.line.drop("-")
+    assert scene.paper.closed is None
+
+
+def test_the_replies_in_line_have_an_end_too() -> None:
+    scene = Scene()
+    for name in range(WAITING + 1):
+        scene.begin(str(name))
+    assert not scene.line.tell(Log("more", "e"))
+    assert scene.paper.closed == CloseCode.SLOW
+
+
+def test_a_reply_that_failed_has_said_its_end() -> None:
+    scene = Scene()
+    one = scene.begin("1")
+    scene.line.say(b"hello")
+    one.append(Failed("x", "It broke."))
+    assert scene.settle() == b"<1!hello"
+    scene.line.end("1", b"1>")
+    assert scene.settle() == b"<1!hello"
+
+
+def test_an_end_that_is_early_waits_for_a_slow_socket() -> None:
+    scene = Scene()
+    one = scene.begin("1")
+    scene.paper.writable = False
+    one.append(Text("a"))
+    one.append(Finished("stop"))
+    scene.line.end("1", b"1>")
+    scene.line.say(b"hello")
+    assert scene.settle() == b"<1"
+    scene.paper.writable = True
+    scene.line.mark()
+    assert scene.settle() == b"<1a1>hello"
+
+
+def test_a_reply_is_in_line_once_and_can_be_dropped() -> None:
+    scene = Scene()
+    one, two = scene.begin("1"), scene.begin("2")
+    assert not scene.line.tell(two)
+    assert not scene.line.tell(one)
+    scene.begin("3").append(Text("c"))
+    scene.line.drop("2")
+    scene.line.drop("1")
+    one.append(Text("a"))
+    assert scene.settle() == b"<1<3c"
+
+
+deed = st.tuples(
+    st.sampled_from(["begin", "text", "finish", "fail", "end", "say", "stall", "turn"]), st.integers(0, 3)
+)
+
+
+@given(st.lists(deed, max_size=60))
+def test_replies_never_mix(deeds: list[tuple[str, int]]) -> None:
+    scene = Scene()
+    order: list[str] = []
+    ended: set[str] = set()
+    for kind, number in deeds:
+        name = str(number)
+        log = scene.logs.get(name)
+        match kind:
+            case "begin" if log is None:
+                scene.begin(name)
+                order.append(name)
+            case "text" if log is not None and not log.closed:
+                log.append(Text(name))
+            case "finish" if log is not None and not log.closed:
+                log.append(Finished("stop"))
+            case "fail" if log is not None and not log.closed:
+                log.append(Failed("x", "It broke."))
+            case "end" if log is not None and isinstance(log.end, Finished):
+                scene.line.end(name, b">")
+                ended.add(name)
+            case "say":
+                scene.line.say(b"-")
+            case "stall":
+                scene.paper.writable = not scene.paper.writable
+                scene.line.mark()
+            case "turn":
+                scene.turns.turn()
+    scene.paper.writable = True
+    for name in order:
+        if not scene.logs[name].closed:
+            scene.logs[name].append(Finished("stop"))
+        if name not in ended:
+            scene.line.end(name, b">")
+    scene.line.mark()
+    told = scene.settle().decode().replace("-", "")
+    texts = {name: log.snapshot().text for name, log in scene.logs.items()}
+    ends = {name: ">" if isinstance(log.end, Finished) else "!" for name, log in scene.logs.items()}
+    assert told == "".join(f"<{name}{texts[name]}{ends[name]}" for name in order)
+    assert scene.over == order

@@ -1,0 +1,176 @@
+"""Participants and invitations, as both databases keep them."""
+
+import asyncio
+
+import pytest
+from tests.storage.made import NOW, conversation, conversed, ended, exchange, later
+
+from legato.domain.message import ParticipantRole
+from legato.errors import ConflictError, InvalidError, NotFoundError
+from legato.storage.base import Invitation, Participant
+from legato.storage.sql import SqlStorage
+
+
+def bob(standing: ParticipantRole = "member", name: str | None = None, of: str = "c") -> Participant:
+    return Participant(of, "bob", standing, NOW, name)
+
+
+def invitation(
+    name: str = "i", standing: ParticipantRole = "member", seconds: float = 60, of: str = "c"
+) -> Invitation:
+    return Invitation(name, f"digest of {name}", of, standing, NOW, later(seconds))
+
+
+async def stands(storage: SqlStorage, of: str = "c") -> list[tuple[str, str]]:
+    return [(each.user, each.role) for each in await storage.participants(of)]
+
+
+async def test_the_owner_is_the_first_participant(storage: SqlStorage) -> None:
+    await conversed(storage)
+    await storage.add_participant(Participant("c", "eve", "viewer", later(2)))
+    await storage.add_participant(Participant("c", "bob", "member", later(1), "Bob"))
+    assert await storage.participants("c") == [
+        Participant("c", "ada", "owner", NOW),
+        Participant("c", "bob", "member", later(1), "Bob"),
+        Participant("c", "eve", "viewer", later(2)),
+    ]
+    assert await storage.participants("d") == []
+
+
+async def test_coming_again_raises_and_never_lowers(storage: SqlStorage) -> None:
+    await conversed(storage)
+    assert await storage.add_participant(bob("viewer")) == bob("viewer")
+    assert await storage.add_participant(bob("member", "Bob")) == bob("member", "Bob")
+    assert await storage.add_participant(bob("viewer")) == bob("member", "Bob")
+    assert await stands(storage) == [("ada", "owner"), ("bob", "member")]
+
+
+async def test_a_conversation_takes_so_many_people_and_no_more(
+    storage: SqlStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("legato.storage.sql.participants.PARTICIPANTS", 2)
+    await conversed(storage)
+    await storage.invite(invitation())
+    await storage.add_participant(bob("viewer"))
+    assert await storage.join("digest of i", "eve", None, NOW) is not None
+    with pytest.raises(ConflictError, match="2 people"):
+        await storage.join("digest of i", "dan", None, NOW)
+    await storage.add_participant(bob("member"))
+    await storage.add_participant(Participant("c", "ada", "owner", NOW, "Ada"))
+    await storage.transfer_ownership("c", "bob", NOW)
+    assert sorted(await stands(storage)) == [("ada", "member"), ("bob", "owner"), ("eve", "member")]
+
+
+async def test_a_row_of_the_owner_says_only_the_name(storage: SqlStorage) -> None:
+    await conversed(storage)
+    for standing in ("viewer", "member", "owner"):
+        made = await storage.add_participant(Participant("c", "ada", standing, later(9), "Ada"))
+        assert made == Participant("c", "ada", "owner", NOW, "Ada")
+    assert await storage.participants("c") == [Participant("c", "ada", "owner", NOW, "Ada")]
+    assert [each.id for each in await storage.conversations("ada")] == ["c"]
+
+
+async def test_nobody_takes_part_in_what_is_not_there(storage: SqlStorage) -> None:
+    with pytest.raises(NotFoundError):
+        await storage.add_participant(bob())
+    with pytest.raises(NotFoundError):
+        await storage.invite(invitation())
+    with pytest.raises(InvalidError):
+        await storage.add_participant(Participant("c", "bob\0", "member", NOW))
+    assert await storage.change_role("c", "bob", "viewer") is None
+    assert await storage.remove_participant("c", "bob") is False
+    assert await storage.transfer_ownership("c", "bob", NOW) is None
+
+
+async def test_what_one_takes_part_in_is_listed_and_found_beside_ones_own(storage: SqlStorage) -> None:
+    for number, owner in enumerate(["ada", "bob", "ada", "bob", "ada", "eve"]):
+        await storage.create_conversation(conversation(f"c{number}", owner, f"Tea {number}", later(number)))
+    for of in ("c0", "c2"):
+        await storage.add_participant(bob(of=of))
+    assert [each.id for each in await storage.conversations("bob")] == ["c3", "c2", "c1", "c0"]
+    listed: list[str] = []
+    before = None
+    while page := await storage.conversations("bob", 1, before):
+        listed.append(page[0].id)
+        before = (page[0].updated_at, page[0].id)
+    assert listed == ["c3", "c2", "c1", "c0"]
+    assert {hit.conversation.id for hit in await storage.search("bob", "tea")} == {"c0", "c1", "c2", "c3"}
+    assert await storage.roles("bob", ["c0", "c1", "c4", "nothing"]) == {"c0": "member"}
+    assert await storage.roles("bob", []) == {}
+    await storage.remove_participant("c2", "bob")
+    assert [each.id for each in await storage.conversations("bob")] == ["c3", "c1", "c0"]
+    assert [hit.conversation.id for hit in await storage.search("bob", "2")] == []
+
+
+async def test_a_conversation_is_handed_over_to_one_who_is_in_it(storage: SqlStorage) -> None:
+    made = await conversed(storage)
+    await storage.add_participant(Participant("c", "ada", "owner", NOW, "Ada"))
+    await storage.add_participant(bob("viewer", "Bob"))
+    assert await storage.transfer_ownership("c", "eve", later(1)) is None
+    changed = await storage.transfer_ownership("c", "bob", later(1))
+    assert changed is not None
+    assert (changed.owner, changed.revision) == ("bob", made.revision + 1)
+    assert await storage.participants("c") == [
+        Participant("c", "bob", "owner", NOW, "Bob"),
+        Participant("c", "ada", "member", NOW, "Ada"),
+    ]
+    assert [each.id for each in await storage.conversations("ada")] == ["c"]
+    assert [each.id for each in await storage.conversations("bob")] == ["c"]
+    assert await storage.transfer_ownership("c", "bob", later(2)) is None
+    await storage.transfer_ownership("c", "ada", later(3))
+    assert await stands(storage) == [("ada", "owner"), ("bob", "member")]
+
+
+async def test_one_joins_by_a_digest_until_it_is_over_or_taken_back(storage: SqlStorage) -> None:
+    await conversed(storage)
+    await storage.invite(invitation("short", "viewer", seconds=10))
+    await storage.invite(invitation("long", seconds=100))
+    assert [each.id for each in await storage.invitations("c", later(1))] == ["long", "short"]
+    assert await storage.join("digest of nothing", "bob", None, later(1)) is None
+    assert await storage.join("digest of short", "bob", "Bob", later(9)) == Participant(
+        "c", "bob", "viewer", later(9), "Bob"
+    )
+    assert await storage.join("digest of short", "eve", None, later(10)) is None
+    assert [each.id for each in await storage.invitations("c", later(10))] == ["long"]
+    assert await storage.revoke_invitation("d", "long") is False
+    assert await storage.revoke_invitation("c", "long") is True
+    assert await storage.revoke_invitation("c", "long") is False
+    assert await storage.join("digest of long", "eve", None, later(11)) is None
+    assert await stands(storage) == [("ada", "owner"), ("bob", "viewer")]
+
+
+async def test_an_invitation_is_made_once(storage: SqlStorage) -> None:
+    await conversed(storage)
+    await storage.invite(invitation())
+    with pytest.raises(ConflictError):
+        await storage.invite(invitation())
+
+
+async def test_people_go_with_their_conversation(storage: SqlStorage) -> None:
+    await conversed(storage)
+    await storage.add_participant(bob())
+    await storage.invite(invitation())
+    await storage.delete_conversation("c")
+    await conversed(storage)
+    assert await stands(storage) == [("ada", "owner")]
+    assert await storage.join("digest of i", "bob", None, NOW) is None
+
+
+async def test_joining_at_once_is_joining_once(storage: SqlStorage) -> None:
+    await conversed(storage)
+    await storage.invite(invitation("a", "viewer"))
+    await storage.invite(invitation("b", "member"))
+    joins = [storage.join(f"digest of {name}", "bob", None, NOW) for name in "abab" * 5]
+    assert None not in await asyncio.gather(*joins)
+    assert await stands(storage) == [("ada", "owner"), ("bob", "member")]
+
+
+async def test_a_reply_ends_whoever_owns_the_conversation_by_then(storage: SqlStorage) -> None:
+    await conversed(storage)
+    await storage.begin(exchange(1), NOW)
+    await storage.add_participant(bob())
+    await storage.transfer_ownership("c", "bob", later(1))
+    await storage.remove_participant("c", "ada")
+    assert await storage.finish(ended("r1", "Because.", parent="q1"), later(2)) is not None
+    assert [hit.message for hit in await storage.search("bob", "because")] == ["r1"]
+    assert await storage.search("ada", "because") == []
