@@ -16,6 +16,7 @@ from tests.chat.media.files import OTHER_PICTURE, PICTURE, SOUND, SPOKEN, data_u
 
 from legato.chat import attachments as module
 from legato.chat.attachments import AttachmentLimits, Attachments, clean_name
+from legato.chat.media import MediaKind, find_kind
 from legato.chat.service import utc
 from legato.domain.message import AudioPart, ImagePart, TextPart, attached_in
 from legato.domain.validation import Submission
@@ -340,3 +341,20 @@ async def test_a_recording_of_a_browser_is_taken(house):
     part = AudioPart(f"data:audio/webm;codecs=opus;base64,{data_url(SPOKEN, 'x').partition(',')[2]}")
     begun = await sent(house, part)
     assert begun.question.parts[1].attachment == kept.id
+
+
+async def test_the_event_loop_runs_on_while_a_picture_is_decoded(house, monkeypatch):
+    started, go = threading.Event(), threading.Event()
+
+    def slow(content: object) -> MediaKind:
+        started.set()
+        assert go.wait(10)
+        return find_kind(content)
+
+    monkeypatch.setattr(module, "find_kind", slow)
+    uploading = asyncio.create_task(house.attachments.upload(ADA, pieces(PICTURE)))
+    assert await asyncio.to_thread(started.wait, 10)
+    await house.service.conversations(ADA)
+    assert not uploading.done()
+    go.set()
+    assert (await uploading).media_type == "image/png"

@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.chat.conftest import ADA, Heard, House
 from tests.chat.media.files import OTHER_PICTURE, PICTURE, SOUND, SPOKEN, data_url
+from tests.chat.media.test_pictures import four_corners
 
 from legato.chat import media_input
 from legato.chat.assistant import Assistant
+from legato.chat.media.pictures import upright
 from legato.domain.message import AudioPart, ImagePart, Part, TextPart
 from legato.domain.validation import Submission
 from legato.engines.base import Capabilities
@@ -254,3 +256,15 @@ async def test_a_picture_whose_file_is_gone_is_said_to_be_gone(house):
 
 async def _one(data: bytes) -> AsyncIterator[bytes]:
     yield data
+
+
+async def test_a_picture_that_was_taken_sideways_is_shown_upright_and_kept_as_it_was_sent(house):
+    house.engine.can = SEES
+    sideways = four_corners("jpeg", 6)
+    begun, run = await ask(house, "Look:", ImagePart(data_url(sideways, "image/jpeg")))
+    shown = last(run)[1].data
+    assert shown == data_url(upright(sideways, "image/jpeg"), "image/jpeg")
+    assert shown != data_url(sideways, "image/jpeg")
+    kept = await house.attachments.get(ADA, begun.question.parts[1].attachment)
+    assert await house.attachments.read(kept) == sideways
+    run.finish()

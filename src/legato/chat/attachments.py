@@ -5,6 +5,7 @@ import base64
 import logging
 import time
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import islice
@@ -14,6 +15,7 @@ from weakref import WeakValueDictionary
 from msgspec import Struct
 
 from legato.chat.media import find_kind, looks_familiar
+from legato.chat.media.pictures import upright
 from legato.chat.media.sniff import HEAD, UNKNOWN
 from legato.domain.message import AudioPart, ImagePart, Part
 from legato.domain.user import User
@@ -74,6 +76,8 @@ class Attachments:
         self._placing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # By the person: what they have is counted before more is added to it.
         self._adding: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        # One picture at a time: each may take hundreds of MiB while it is decoded.
+        self._decoder = ThreadPoolExecutor(1, "pictures")
         self._sweeper: asyncio.Task[None] | None = None
         self._swept = asyncio.Event()
 
@@ -85,6 +89,7 @@ class Attachments:
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
+        self._decoder.shutdown(wait=False, cancel_futures=True)
 
     async def upload(self, person: User, chunks: AsyncIterable[bytes], name: str | None = None) -> Attachment:
         """Take a file as it comes. No more of it than a block is in memory, and one that cannot be taken is refused as soon
@@ -130,6 +135,17 @@ class Attachments:
     async def read(self, attachment: Attachment) -> bytes:
         """:raises StorageError: its bytes are gone, or are not what they were."""
         return await asyncio.to_thread(self._files.read, attachment.digest)
+
+    async def read_upright(self, attachment: Attachment) -> bytes:
+        """Return the bytes to show to a model: a picture is turned as its EXIF orientation says.
+
+        :raises StorageError: its bytes are gone, or are not what they were.
+        """
+        data = await self.read(attachment)
+        if not attachment.media_type.startswith("image/"):
+            return data
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._decoder, upright, data, attachment.media_type)
 
     def sweep_soon(self) -> None:
         """Something was deleted."""
@@ -195,7 +211,8 @@ class Attachments:
             raise InvalidError("There is nothing in this file. Send the file itself as the body.")
 
     async def _keep(self, person: User, incoming: PendingBlob, name: str | None) -> Attachment:
-        kind = await asyncio.to_thread(find_kind, incoming.content)
+        loop = asyncio.get_running_loop()
+        kind = await loop.run_in_executor(self._decoder, find_kind, incoming.content)
         attachment = Attachment(
             self._new_id(), person.id, kind.media_type, incoming.size, incoming.digest, self._now(), name
         )

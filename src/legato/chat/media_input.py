@@ -170,12 +170,12 @@ class MediaInput:
             look.trouble = f"{look.model} is shown {BYTES // (1024 * 1024)} MiB at once, and no more"
             return ""
         try:
-            data = await self._attachments.read(found)
+            data = await self._attachments.read_upright(found)
         except LegatoError as error:
             logger.warning("Attachment %s: %s", found.id, error.message)
             look.trouble = "The file of what was sent is gone"
             return ""
-        look.bytes -= found.size
+        look.bytes -= len(data)
         encoded = await asyncio.to_thread(base64.b64encode, data)
         return f"data:{found.media_type};base64,{encoded.decode()}"
 

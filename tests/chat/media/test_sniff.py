@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from legato.chat.media import find_kind, looks_familiar
+from legato.chat.media.pictures import PIXELS
 from legato.errors import InvalidError, UnsupportedError
 
 FOLDER = Path(__file__).parents[2] / "data" / "media"
@@ -45,9 +46,10 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 
 def png(width: int, height: int) -> bytes:
-    """A PNG of these measures, whatever is in it."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    data = chunk(b"IDAT", zlib.compress(b"\0" * 100))
+    """A black PNG of these measures; a broken one if they are more than can be taken."""
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    rows = bytes(height * (1 + (width + 7) // 8)) if width * height <= PIXELS else b""
+    data = chunk(b"IDAT", zlib.compress(rows))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
 
 

@@ -1,18 +1,13 @@
 """The pictures and recordings that are taken, and how each is told from all else."""
 
 import struct
-from collections.abc import Callable
 from typing import BinaryIO, Literal
 
 from msgspec import Struct
 
-from legato.chat.media import audio, containers, images
-from legato.errors import InvalidError, UnsupportedError
-
-PIXELS = 50_000_000
-"""The most that a picture may be unpacked to: a file of a few kilobytes can claim any size."""
-
-SIDE = 20_000
+from legato.chat.media import audio, containers
+from legato.chat.media.pictures import check_picture
+from legato.errors import UnsupportedError
 
 HEAD = 64
 """Bytes by which a file is known."""
@@ -26,11 +21,11 @@ class MediaKind(Struct, frozen=True):
     suffix: str
 
 
-_PICTURES: dict[bytes, tuple[MediaKind, Callable[[BinaryIO], tuple[int, int]]]] = {
-    b"\x89PNG\r\n\x1a\n": (MediaKind("image", "image/png", "png"), images.png),
-    b"\xff\xd8\xff": (MediaKind("image", "image/jpeg", "jpg"), images.jpeg),
-    b"GIF87a": (MediaKind("image", "image/gif", "gif"), images.gif),
-    b"GIF89a": (MediaKind("image", "image/gif", "gif"), images.gif),
+_PICTURES = {
+    b"\x89PNG\r\n\x1a\n": MediaKind("image", "image/png", "png"),
+    b"\xff\xd8\xff": MediaKind("image", "image/jpeg", "jpg"),
+    b"GIF87a": MediaKind("image", "image/gif", "gif"),
+    b"GIF89a": MediaKind("image", "image/gif", "gif"),
 }
 _WEBP = MediaKind("image", "image/webp", "webp")
 _WAV = MediaKind("audio", "audio/wav", "wav")
@@ -45,13 +40,11 @@ UNKNOWN = (
     "This is no picture or recording that can be taken. Send a PNG, JPEG, GIF or WebP, or a WAV, MP3, OGG, FLAC, M4A, "
     "AAC or WebM with sound only."
 )
-BROKEN = "This picture is broken or cut off. Save it anew and send it again."
-TOO_LARGE = f"This picture is too large: it may have {PIXELS // 1_000_000} megapixels, and {SIDE:,} on a side. Scale it down and send it again."
 
 
 def suffix_of(media_type: str) -> str:
     """What files of one of these kinds are called by."""
-    kinds = [*(kind for kind, _ in _PICTURES.values()), _WEBP, _WAV, _MP3, _AAC, _OGG, _FLAC, _M4A, _WEBM]
+    kinds = [*_PICTURES.values(), _WEBP, _WAV, _MP3, _AAC, _OGG, _FLAC, _M4A, _WEBM]
     return next((kind.suffix for kind in kinds if kind.media_type == media_type), "bin")
 
 
@@ -68,10 +61,12 @@ def looks_familiar(head: bytes) -> bool:
 
 
 def find_kind(file: BinaryIO) -> MediaKind:
-    """What the whole of `file` is. Only its structure is read; nothing is unpacked.
+    """Return what the whole of `file` is. A picture is read into memory and decoded; of a recording only the structure is read.
+
+    This blocks, for seconds if the picture is large.
 
     :raises UnsupportedError: it is none of the kinds that are taken.
-    :raises InvalidError: it is a picture that is broken, cut off, or too large to unpack.
+    :raises InvalidError: it is a picture that is broken, cut off, or too large to decode.
     """
     file.seek(0)
     head = file.read(HEAD)
@@ -81,16 +76,19 @@ def find_kind(file: BinaryIO) -> MediaKind:
         kind = None
     if kind is None:
         raise UnsupportedError(UNKNOWN)
+    if kind.type == "image":
+        file.seek(0)
+        check_picture(file.read(), kind.media_type)
     return kind
 
 
 def _kind(file: BinaryIO, head: bytes) -> MediaKind | None:
-    for start, (kind, measure) in _PICTURES.items():
+    for start, kind in _PICTURES.items():
         if head.startswith(start):
-            return _sane(kind, file, measure)
+            return kind
     match head[:4], head[8:12]:
         case b"RIFF", b"WEBP":
-            return _sane(_WEBP, file, images.webp)
+            return _WEBP
         case b"RIFF", b"WAVE":
             return _WAV if audio.is_wav(file) else None
         case b"OggS", _:
@@ -104,15 +102,3 @@ def _kind(file: BinaryIO, head: bytes) -> MediaKind | None:
     if audio.is_mp3(file):
         return _MP3
     return _AAC if audio.is_aac(file) else None
-
-
-def _sane(kind: MediaKind, file: BinaryIO, measure: Callable[[BinaryIO], tuple[int, int]]) -> MediaKind:
-    try:
-        width, height = measure(file)
-    except (struct.error, IndexError, EOFError, ValueError):
-        raise InvalidError(BROKEN) from None
-    if not (width and height):
-        raise InvalidError(BROKEN)
-    if width * height > PIXELS or max(width, height) > SIDE:
-        raise InvalidError(TOO_LARGE)
-    return kind
