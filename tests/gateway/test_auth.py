@@ -284,7 +284,7 @@ class TestTicket:
     async def test_it_stands_for_a_token_once(self) -> None:
         authenticator = Authenticator(auth())
         person = await authenticator(token=signed(claims()))
-        ticket = authenticator.ticket(person)
+        ticket = await authenticator.ticket(person)
         assert authenticator.ticket_seconds <= 30
         assert await authenticator(ticket=ticket) == person
         with pytest.raises(UnauthenticatedError):
@@ -292,7 +292,7 @@ class TestTicket:
 
     async def test_it_does_not_outlive_the_token(self) -> None:
         authenticator = Authenticator(auth())
-        ticket = authenticator.ticket(User("ann", expires=time.time() - 1))
+        ticket = await authenticator.ticket(User("ann", expires=time.time() - 1))
         with pytest.raises(UnauthenticatedError, match="expired"):
             await authenticator(ticket=ticket)
 

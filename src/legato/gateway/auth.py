@@ -4,12 +4,13 @@ import json
 import logging
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jwt
 from jwt.algorithms import HMACAlgorithm
 
+from legato.broker.memory import MemoryBroker
 from legato.domain.user import NAME_LENGTH, User
 from legato.domain.validation import check_new_id, one_line
 from legato.errors import InvalidError, SettingsError, UnauthenticatedError
@@ -56,24 +57,22 @@ class Authenticator:
         *,
         keys: KeySet | None = None,
         tickets: Tickets | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """:raises SettingsError: the secret is no secret."""
         self._settings = settings
         self._secret = _secret_key(settings)
         self._keys = keys or (KeySet(settings.jwks_url) if settings.jwks_url else None)
-        self._tickets = tickets or Tickets()
-        self._clock = clock
+        self._tickets = tickets or Tickets(MemoryBroker(time.monotonic).once)
         self.open_to_all = None if settings.required else LOCAL
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> "Authenticator":
+    def from_settings(cls, settings: Settings, tickets: Tickets | None = None) -> "Authenticator":
         """:raises SettingsError: the server would be open to everyone who can reach it."""
         check_open(settings)
         secret = settings.auth.jwt_secret
         if secret is not None and len(secret.get_secret_value().encode()) < SECRET_BYTES:
             logger.warning("the JWT secret has less than %d bytes and may be guessed", SECRET_BYTES)
-        return cls(settings.auth)
+        return cls(settings.auth, tickets=tickets)
 
     async def __call__(self, *, token: str | None = None, ticket: str | None = None) -> User:
         """Who shows this.
@@ -84,7 +83,7 @@ class Authenticator:
         if self.open_to_all is not None:
             return self.open_to_all
         if ticket is not None:
-            person = self._tickets.take(ticket, self._clock())
+            person = await self._tickets.take(ticket)
             if person.expires is not None and person.expires <= time.time():
                 raise UnauthenticatedError(EXPIRED)
             return person
@@ -92,12 +91,12 @@ class Authenticator:
             raise UnauthenticatedError("This server wants to know who you are: send a token.")
         return self._person(await self._claims(token.strip()))
 
-    def ticket(self, person: User) -> str:
+    async def ticket(self, person: User) -> str:
         """A ticket with which `person` may come once, within `ticket_seconds`.
 
         :raises BusyError: too many are asked for at once.
         """
-        return self._tickets.issue(person, self._clock())
+        return await self._tickets.issue(person)
 
     @property
     def ticket_seconds(self) -> float:

@@ -42,9 +42,9 @@ class ServerContext(Struct, frozen=True):
     def auth_required(self) -> bool:
         return self.authenticator.open_to_all is None
 
-    def issue_ticket(self, person: User) -> tuple[str, float]:
+    async def issue_ticket(self, person: User) -> tuple[str, float]:
         """A single-use ticket and for how many seconds it is good."""
-        return self.authenticator.ticket(person), self.authenticator.ticket_seconds
+        return await self.authenticator.ticket(person), self.authenticator.ticket_seconds
 
 
 class AuthenticatedRequest(Struct, frozen=True):

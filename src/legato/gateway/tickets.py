@@ -1,91 +1,66 @@
-"""Tickets: what a browser shows instead of its token when it opens a socket. Once, soon, and never again."""
+"""Tickets: what a browser shows instead of its token when it opens a socket. Each is good once, for a short time."""
 
 import secrets
-from collections import deque
 from collections.abc import Callable
 
-from msgspec import Struct
+import msgspec
 
+from legato.broker.base import OneTimeValues
 from legato.domain.user import User
-from legato.errors import BusyError, UnauthenticatedError
+from legato.errors import UnauthenticatedError
 
 TTL = 30.0
-CAPACITY = 10_000
-EACH = 16
+"""Seconds for which a ticket is good."""
+
+PER_USER = 16
+"""Tickets that one user can hold at once."""
+
+_KIND = "ticket"
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(User).decode
 
 
 def random_ticket() -> str:
-    """256 random bits."""
+    """Return 256 random bits as text."""
     return secrets.token_urlsafe(32)
 
 
-class _Ticket(Struct):
-    person: User
-    ends: float
-
-
 class Tickets:
-    """The tickets that were given and not yet shown, in memory; times are seconds of a monotonic clock.
+    """Issue tickets and take them back, on any gateway that shares `values`.
 
-    One person holds at most `each`: another one takes the place of their oldest, so nobody can use up the room of others.
+    A user holds at most `per_user` tickets: one more replaces their oldest, so a user takes up no room of others.
     """
 
     def __init__(
         self,
+        values: OneTimeValues,
+        *,
         ttl: float = TTL,
-        capacity: int = CAPACITY,
-        each: int = EACH,
+        per_user: int = PER_USER,
         make: Callable[[], str] = random_ticket,
     ) -> None:
         self.ttl = ttl
-        self._capacity = capacity
-        self._each = each
+        self._values = values
+        self._per_user = per_user
         self._make = make
-        self._tickets: dict[str, _Ticket] = {}
-        self._held: dict[str, deque[str]] = {}
 
-    def __len__(self) -> int:
-        return len(self._tickets)
+    async def issue(self, user: User) -> str:
+        """Return a new ticket of `user`, good once within `ttl` seconds.
 
-    def issue(self, person: User, now: float) -> str:
-        """A new ticket of this person, good once within `ttl` seconds.
-
-        :raises BusyError: there are too many at once.
+        :raises BusyError: too many tickets are held at once.
         """
-        self._drop_ended(now)
-        held = self._held.get(person.id)
-        if held is not None and len(held) >= self._each:
-            self._drop(held[0])
-        if len(self._tickets) >= self._capacity:
-            raise BusyError("Too many people are signing in at once. Try again in a moment.", self.ttl)
         ticket = self._make()
-        self._tickets[ticket] = _Ticket(person, now + self.ttl)
-        self._held.setdefault(person.id, deque()).append(ticket)
+        await self._values.put(
+            _KIND, ticket, _encode(user), self.ttl, owner=user.id, per_owner=self._per_user
+        )
         return ticket
 
-    def take(self, ticket: str, now: float) -> User:
-        """Whose ticket this is. From now on it is nobody's.
+    async def take(self, ticket: str) -> User:
+        """Return the user of a ticket, and end the ticket.
 
-        :raises UnauthenticatedError: it was shown before, is too old, or was never given.
+        :raises UnauthenticatedError: it was used before, is too old, or was never issued.
         """
-        found = self._drop(ticket)
-        if found is None or found.ends <= now:
+        found = await self._values.take(_KIND, ticket)
+        if found is None:
             raise UnauthenticatedError("This ticket was used before or is too old. Ask for a new one.")
-        return found.person
-
-    def _drop_ended(self, now: float) -> None:
-        # All live equally long, so the oldest end first.
-        while self._tickets:
-            oldest = next(iter(self._tickets))
-            if self._tickets[oldest].ends > now:
-                return
-            self._drop(oldest)
-
-    def _drop(self, ticket: str) -> _Ticket | None:
-        found = self._tickets.pop(ticket, None)
-        if found is not None:
-            held = self._held[found.person.id]
-            held.remove(ticket)
-            if not held:
-                del self._held[found.person.id]
-        return found
+        return _decode(found)

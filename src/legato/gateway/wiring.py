@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from legato.broker.memory import MemoryBroker
 from legato.chat.assistant import Assistant
 from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService
@@ -22,6 +23,7 @@ from legato.gateway.lock import only_server_of
 from legato.gateway.media import make_attachments, make_transcriber
 from legato.gateway.settings import Settings
 from legato.gateway.sse_response import OpenSseResponses
+from legato.gateway.tickets import Tickets
 from legato.gateway.tool_factory import ToolFactory
 from legato.storage.sql import SqlStorage, open_storage
 from legato.storage.sql.sqlite import SqliteDatabase
@@ -46,14 +48,17 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
     :raises StorageError: the database cannot be used.
     """
     async with AsyncExitStack() as stack:
-        authenticator = Authenticator.from_settings(settings)
+        loop = asyncio.get_running_loop()
+        broker = MemoryBroker(loop.time).gateway()
+        stack.push_async_callback(broker.close)
+        authenticator = Authenticator.from_settings(settings, Tickets(broker.once))
         stack.push_async_callback(authenticator.close)
         storage = open_database(settings)
         if isinstance(storage.database, SqliteDatabase):
             stack.enter_context(only_server_of(storage.database.path))
         stack.push_async_callback(storage.close)
         await storage.open()
-        fleet = FleetEngine(settings.fleet.rules(), clock=asyncio.get_running_loop().time)
+        fleet = FleetEngine(settings.fleet.rules(), clock=loop.time)
         stack.push_async_callback(fleet.close)
         engines = EngineFactory(settings, fleet)
         stack.push_async_callback(engines.close)
@@ -63,7 +68,6 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
             for name, assistant in settings.make_assistants().items()
         }
         logger.info("%s", engines.why or _said(speakers["default"]))
-        loop = asyncio.get_running_loop()
         attachments = make_attachments(settings, storage)
         stack.push_async_callback(attachments.close)
         transcriber = make_transcriber(settings)

@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from tests.gateway.websocket.house import masked
 from websockets.frames import Close, Frame, Opcode
 
+from legato.broker.rate_limit import RateLimiter
 from legato.gateway.websocket.frame_parser import FrameParser, short, text_frame
-from legato.gateway.websocket.rate_limiter import FrameRateLimiter
 
 
 class Listener(FrameParser):
-    def __init__(self, frame_bytes: int = 65536, pace: FrameRateLimiter | None = None) -> None:
+    def __init__(self, frame_bytes: int = 65536, pace: RateLimiter | None = None) -> None:
         super().__init__(frame_bytes, pace)
         self.heard: list[bytes] = []
         self.replies = b""
@@ -184,7 +184,7 @@ def test_a_message_without_end_does_not_grow() -> None:
 
 
 def test_frames_of_every_kind_count() -> None:
-    listener = Listener(pace=FrameRateLimiter(10, 1.0))
+    listener = Listener(pace=RateLimiter(10, 1.0))
     kinds = [masked(0x81, b"x"), masked(0x8A, b""), masked(0x89, b""), masked(0x01, b""), masked(0x80, b"")]
     listener.feed(b"".join(kinds) * 2, 0.0)
     assert not listener.ends

@@ -92,5 +92,5 @@ async def models(asker: Asker) -> Response:
 )
 async def ticket(asker: Asker) -> Response:
     """A single-use ticket, for a handshake in which a browser cannot send a header."""
-    text, seconds = asker.here.issue_ticket(asker.person)
+    text, seconds = await asker.here.issue_ticket(asker.person)
     return answer(Ticket(text, seconds), 201, {"cache-control": "no-store"})

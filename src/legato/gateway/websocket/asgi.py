@@ -15,13 +15,13 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from legato.broker.rate_limit import RateLimiter
 from legato.dialects.base import BinarySession, Endpoint, Session
 from legato.gateway.websocket import close_reasons
 from legato.gateway.websocket.frame_parser import short
 from legato.gateway.websocket.handshake import EndpointTable, RefusedError, admit
 from legato.gateway.websocket.limits import Limits
 from legato.gateway.websocket.origins import Origins
-from legato.gateway.websocket.rate_limiter import FrameRateLimiter
 from legato.gateway.websocket.timer_wheel import TimerClock, TimerWheel
 from legato.protocol.close_codes import CloseCode
 
@@ -218,7 +218,7 @@ class AsgiEndpoints:
         limits = self._limits
         limit = limits.frame_bytes if door.max_frame_bytes is None else door.max_frame_bytes
         rate = limits.frames_per_second if door.max_frames_per_second is None else door.max_frames_per_second
-        pace = FrameRateLimiter(rate, limits.frames_burst_seconds)
+        pace = RateLimiter(rate, limits.frames_burst_seconds)
         while (message := await websocket.receive())["type"] != "websocket.disconnect":
             if socket.closing or socket.session is None:
                 continue

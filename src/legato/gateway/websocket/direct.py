@@ -18,13 +18,13 @@ from uvicorn.server import ServerState
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
+from legato.broker.rate_limit import RateLimiter
 from legato.dialects.base import BinarySession, Endpoint, Session
 from legato.gateway.websocket import close_reasons
 from legato.gateway.websocket.frame_parser import PING_FRAME, FrameParser, quiet, text_frame
 from legato.gateway.websocket.handshake import EndpointTable, RefusedError, admit
 from legato.gateway.websocket.limits import Limits
 from legato.gateway.websocket.origins import Origins
-from legato.gateway.websocket.rate_limiter import FrameRateLimiter
 from legato.gateway.websocket.timer_wheel import TimerClock, TimerWheel
 from legato.protocol.close_codes import CloseCode
 
@@ -360,7 +360,7 @@ class DirectSocket(FrameParser, asyncio.Protocol):
         limits, transport = self.hub.limits, self._transport
         rate = limits.frames_per_second if door.max_frames_per_second is None else door.max_frames_per_second
         self.frame_bytes = limits.frame_bytes if door.max_frame_bytes is None else door.max_frame_bytes
-        self.pace = FrameRateLimiter(rate, limits.frames_burst_seconds) if rate else None
+        self.pace = RateLimiter(rate, limits.frames_burst_seconds) if rate else None
         transport.set_write_buffer_limits(limits.high_water, limits.low_water)
         self._phase = OPEN
         self.writable = True

@@ -18,8 +18,8 @@ try:
 except ImportError:  # pragma: no cover
     from websockets.utils import apply_mask
 
+from legato.broker.rate_limit import RateLimiter
 from legato.gateway.websocket import close_reasons
-from legato.gateway.websocket.rate_limiter import FrameRateLimiter
 
 TEXT = 0x81
 """The first byte of a text message in one frame."""
@@ -73,7 +73,7 @@ class FrameParser:
         "pace",
     )
 
-    def __init__(self, frame_bytes: int = 65536, pace: FrameRateLimiter | None = None) -> None:
+    def __init__(self, frame_bytes: int = 65536, pace: RateLimiter | None = None) -> None:
         self.frame_bytes = frame_bytes
         self.pace = pace
         self.at_fault = False
