@@ -192,7 +192,7 @@ async def test_a_recording_is_put_into_words_once_and_they_are_kept_and_found(li
 async def test_those_who_watch_hear_that_somebody_listened(listening):
     begun, run = await ask(listening, "One", TextPart("two"))
     heard = Heard()
-    listening.service.attend(ADA, begun.conversation.id, heard)
+    listening.service.subscribe(ADA, begun.conversation.id, heard)
     await answered(listening, begun, run)
     begun, run = await ask(listening, "", WEBM, of=begun.conversation.id)
     await heard.until(
