@@ -20,6 +20,6 @@ def any_of(
 
 
 if __name__ == "__main__":
-    vars(legato.fleet.scheduler)["best"] = any_of
+    vars(legato.fleet.scheduler)["pick_agent"] = any_of
     Affinity.of = lambda _self, _entry: None  # type: ignore[method-assign]
     sys.exit(main())

@@ -356,8 +356,8 @@ async def test_a_rogues_jobs_go_elsewhere_at_once(house: Any, lie: dict[str, Any
 async def test_what_it_can_is_what_its_agents_can(house: Any) -> None:
     house.agent("m", "n")
     house.agent("m", continues=False)
-    assert (await house.fleet.capabilities("m")).continues
-    assert not (await house.fleet.capabilities("other")).continues
+    assert (await house.fleet.capabilities("m")).supports_prefill
+    assert not (await house.fleet.capabilities("other")).supports_prefill
     assert [model.name for model in await house.fleet.models()] == ["m", "n"]
     assert (await house.fleet.health()).ok
 
@@ -377,10 +377,10 @@ async def test_nothing_is_left_when_all_is_done(house: Any) -> None:
         desk._runs,
         desk._stopping,
         books.jobs,
-        books.seats,
+        books.agents,
         books._away,
         books._unwanted,
-        books.line,
+        books.queue,
     ):
         assert len(left) == 0
 
@@ -393,7 +393,7 @@ async def test_right_after_the_start_a_reply_waits_for_the_agents_of_the_server_
     task, out = await house.ask(prefix="one ")
     assert [state.place for state in out.states] == [1]
     agent = house.agent()
-    assert (await known).continues
+    assert (await known).supports_prefill
     assert agent.job["prefix"] == "one "
     agent.write("two")
     agent.end()
@@ -484,7 +484,7 @@ async def test_llama3_and_its_latest_are_one_model(build: Callable[..., Any]) ->
     agent.cut()
     task, _ = await house.ask(model="llama3:latest")
     assert other.job["model"] == "llama3"
-    assert (await house.fleet.capabilities("llama3:latest")).continues
+    assert (await house.fleet.capabilities("llama3:latest")).supports_prefill
     assert [model.name for model in await house.fleet.models()] == ["llama3", "phi"]
     task.cancel()
 

@@ -516,7 +516,7 @@ class Machine(RuleBasedStateMachine):
         self.do(decisions)
 
     @precondition(lambda self: any(each.runs and each.state == "here" for each in self.agents.values()))
-    @rule(data=st.data(), how=st.sampled_from(("ended", "broke", "returned")))
+    @rule(data=st.data(), how=st.sampled_from(("job_ended", "job_failed", "job_returned")))
     def comes_to_an_end(self, data: st.DataObject, how: str) -> None:
         name = data.draw(
             st.sampled_from([n for n, each in self.agents.items() if each.runs and each.state == "here"])
@@ -524,7 +524,7 @@ class Machine(RuleBasedStateMachine):
         known = self.agents[name]
         job = data.draw(st.sampled_from(sorted(known.runs)))
         attempt = known.runs.pop(job)
-        if how == "ended" and self.owner.get(job) == (name, attempt):
+        if how == "job_ended" and self.owner.get(job) == (name, attempt):
             self.close(job)
         self.do(getattr(self.fleet, how)(name, job, attempt, self.now))
 
