@@ -1,7 +1,10 @@
 """When to ask whether the other side is there, and when to come back to it. Clocks and chance come in as arguments."""
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Literal
+
+from legato.backoff import exponential_delay
 
 LONGEST = 30.0
 """Seconds between two attempts, at most."""
@@ -12,10 +15,8 @@ def backoff(chance: Callable[[], float]) -> Iterator[float]:
 
     `chance` gives numbers from 0 to 1. Without it all clients of a server that was restarted would come at once.
     """
-    delay = 1.0
-    while True:
-        yield delay * (1 - chance() / 2)
-        delay = min(2 * delay, LONGEST)
+    for failures in count():
+        yield exponential_delay(failures, 1.0, LONGEST, shortened=chance())
 
 
 class HeartbeatTimer:

@@ -16,6 +16,7 @@ from legato.client.address import without_key
 from legato.client.socket import ClientSocket
 from legato.errors import InvalidError, LegatoError, UnreachableError
 from legato.hosts import is_loopback
+from legato.tls import client_context
 
 FRAME = 64 * 1024 * 1024
 """Bytes of the longest frame that is taken from a server: a job may carry images."""
@@ -52,7 +53,7 @@ async def open_socket(
             user_agent_header=f"legato/{__version__}",
             compression=None,
             proxy=None if is_loopback(urlsplit(url).hostname or "") else True,
-            ssl=_tls() if url.startswith("wss:") else None,
+            ssl=client_context() if url.startswith("wss:") else None,
             open_timeout=PATIENCE,
             close_timeout=1.0,
             ping_interval=interval,
@@ -106,10 +107,3 @@ def _reason(error: Exception) -> str:
         if said.startswith(f"Multiple exceptions: [Errno {errno.ECONNREFUSED}]")
         else said
     )
-
-
-def _tls() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    # Authorities made at home often lack the key identifiers that Python 3.13 asks for by default.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    return context

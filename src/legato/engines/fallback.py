@@ -12,6 +12,7 @@ from typing import NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
+from legato.backoff import exponential_delay
 from legato.engines.attempt import WatchdogWriter
 from legato.engines.base import Capabilities, Engine, Health, Model, Outcome, ReplyWriter, Request
 from legato.engines.breaker import Breaker, Breakers, Permit
@@ -210,7 +211,7 @@ class FallbackEngine:
     async def _pause(self, backend: "_Backend", attempt: int, out: ReplyWriter, wanted: float) -> None:
         detail = f"{backend.label} does not answer. Trying again ({attempt + 1} of {ATTEMPTS})."
         out.state(State("queued", model=backend.model, detail=detail))
-        pause = self._patience.backoff * 2 ** (attempt - 1) * (0.5 + self._chance() / 2)
+        pause = exponential_delay(attempt - 1, self._patience.backoff, shortened=1 - self._chance())
         await asyncio.sleep(max(pause, wanted))
 
     @staticmethod

@@ -17,6 +17,7 @@ from legato.engines.line_buffer import LARGEST
 from legato.engines.message_format import inside
 from legato.errors import EngineBrokeError, EngineUnavailableError, SettingsError
 from legato.hosts import is_loopback
+from legato.tls import client_context
 
 _ERROR_BYTES = 64 * 1024
 _DRAIN_SECONDS = 0.1
@@ -246,19 +247,15 @@ def _parsed(url: str) -> URL:
 
 
 def _tls(ca_file: str | Path) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    # Authorities made at home often lack the key identifiers that Python 3.13 asks for by default.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     try:
-        context.load_verify_locations(ca_file)
-    except (OSError, ssl.SSLError) as error:
+        return client_context(ca_file)
+    except OSError as error:
         why = (
             error.strerror
             if isinstance(error, FileNotFoundError | PermissionError)
             else "it holds no PEM certificate"
         )
         raise SettingsError(f"`ca_file` {ca_file} cannot be used: {why}.") from error
-    return context
 
 
 def environment_proxy(url: URL) -> URL | None:

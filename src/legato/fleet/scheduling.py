@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct, field
 
+from legato.backoff import exponential_delay
 from legato.fleet.job_queue import QueuedJob
 from legato.fleet.model_names import canonical_model_name
 from legato.fleet.protocol import ModelInfo
@@ -89,7 +90,7 @@ class SchedulerAgent:
         times, _ = self._failures.get(canonical_model_name(model), (0, 0.0))
         self._failures[canonical_model_name(model)] = (
             times + 1,
-            now + min(most, first * 2.0 ** min(times, 10)),
+            now + exponential_delay(times, first, most),
         )
 
     def succeeded(self, model: str) -> None:

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from legato.backoff import exponential_delay
 from legato.engines.llama.worker_protocol import (
     WorkerConfig,
     WorkerFailed,
@@ -135,7 +136,7 @@ class Supervisor:
             await asyncio.sleep(self._delay())
 
     def _delay(self) -> float:
-        return min(30.0, 0.5 * 2.0 ** (self._deaths - 2)) if self._deaths > 1 else 0.0
+        return exponential_delay(self._deaths - 2, 0.5, 30.0) if self._deaths > 1 else 0.0
 
     async def _live(self) -> None:
         """One life of a child, from its start to its death.
