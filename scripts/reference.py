@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from legato.cli.main import app as commands
 from legato.data_dir import default_data_dir
+from legato.engines.registry import ENGINE_TYPES
 from legato.gateway.app import make_app
 from legato.gateway.config import FLAGS, VARIABLES
 from legato.gateway.dependencies import ServerContext
@@ -46,19 +47,6 @@ MEANINGS: Mapping[str, str] = {
     "auth.user_claim": "The claim that contains the user.",
     "auth.scope_claim": "The claim that contains the permissions. To chat, it must contain `chat`. A token without the claim may chat.",
     "auth.leeway": "Seconds by which the clock of the token issuer may be ahead (`iat`, `nbf`). `exp` has no tolerance.",
-    "engines.ollama.url": "The URL of Ollama.",
-    "engines.ollama.ca_file": "PEM file of certificates to trust in addition to the system's.",
-    "engines.ollama.headers": "Headers of every request, for example the key of a proxy in front of Ollama.",
-    "engines.openai.url": "The base URL of the server, including `/v1`.",
-    "engines.openai.api_key": "The API key, if the server requires one.",
-    "engines.openai.ca_file": "PEM file of certificates to trust in addition to the system's.",
-    "engines.openai.continues": "The server continues a final assistant message instead of starting a new one.",
-    "engines.llama.slots": "Number of replies generated at once; further ones queue. Not set: 2.",
-    "engines.llama.context": "Tokens for each slot. Not set: the training context of the model, 4,096 at most.",
-    "engines.llama.threads": "Number of compute threads. Not set: one fewer than there are cores.",
-    "engines.llama.mmproj": "The projector file with which the model reads images.",
-    "engines.openai.sees": "The models accept pictures. The protocol has no way to ask, and a model without vision refuses the request.",
-    "engines.openai.hears": "The models accept recordings (`input_audio`, WAV and MP3). The protocol has no way to ask.",
     "attachments.max_bytes": "The largest picture or recording.",
     "attachments.quota_bytes": "The total size of all files of one user.",
     "attachments.directory": "The directory of the files. Not set: `attachments` in `data_dir`. Several servers on one database share it.",
@@ -123,9 +111,7 @@ MEANINGS: Mapping[str, str] = {
 SECTIONS: Mapping[str, str] = {
     "server": "",
     "auth": "If `jwt_secret` or `jwks_url` is set, every request needs a token. If both are set, both kinds of token are accepted.",
-    "engines.ollama": "",
-    "engines.openai": "Any server that speaks the OpenAI API.",
-    "engines.llama": "The embedded engine, llama.cpp.",
+    **{f"engines.{name}": each.about for name, each in ENGINE_TYPES.items() if each.settings is not None},
     "assistants.NAME": "Any number of assistants. `default` always exists; command-line flags apply to it.",
     "dialects": "The assistant of each dialect; a client can select another with `?assistant=`.",
     "rooms": "",
@@ -138,9 +124,10 @@ SECTIONS: Mapping[str, str] = {
 }
 
 ENGINE_FLAGS: Mapping[str, str] = {
-    "engines.ollama.url": "--url",
-    "engines.openai.url": "--url",
-    "engines.openai.api_key": "--api-key",
+    f"engines.{name}.{field}": flag
+    for name, engine_type in ENGINE_TYPES.items()
+    for field, flag in (("url", "--url"), ("api_key", "--api-key"))
+    if engine_type.settings is not None and field in engine_type.settings.model_fields
 }
 """Flags that apply to the engine that `--engine` names."""
 
@@ -152,7 +139,9 @@ def settings_page() -> str:
     """
     schema = Settings.model_json_schema()
     fields = {f"{section}.{name}": field for section, name, field in _settings(schema)}
-    if astray := set(fields) ^ set(MEANINGS):
+    described = {path: field["description"] for path, field in fields.items() if "description" in field}
+    meanings = {**MEANINGS, **described}
+    if astray := set(fields) ^ set(meanings):
         raise LookupError(f"MEANINGS and the settings differ: {', '.join(sorted(astray))}")
     out = [
         NOTICE.format(source="src/legato/gateway/settings.py"),
@@ -173,7 +162,7 @@ def settings_page() -> str:
                 _kind(field),
                 _default(path, field),
                 _also(path),
-                MEANINGS[path],
+                meanings[path],
             )
             for path, field in fields.items()
             if path.rsplit(".", 1)[0] == section

@@ -12,7 +12,7 @@ from legato.agent import agent as shell
 from legato.agent.agent import Agent, AgentDisconnected, AgentRegistered
 from legato.agent.engine_pool import EnginePool, EngineSource
 from legato.engines.base import Capabilities
-from legato.engines.demo import DemoEngine
+from legato.engines.demo.engine import DemoEngine
 from legato.errors import EngineBrokeError, ForbiddenError, UnauthenticatedError
 from legato.fleet.protocol import (
     Drain,

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from legato.agent.engine_config import LLAMA_SLOTS, EngineSelection, make_sources
-from legato.engines.ollama import OllamaEngine
-from legato.engines.openai import OpenAIEngine
+from legato.engines.ollama.engine import OllamaEngine
+from legato.engines.openai.engine import OpenAIEngine
 from legato.errors import InvalidError, ModelNotFoundError, SettingsError
 
 

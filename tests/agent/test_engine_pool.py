@@ -8,9 +8,9 @@ from legato.agent import engine_pool as rosters
 from legato.agent.engine_pool import EnginePool, EngineSource
 from legato.domain.message import TextPart
 from legato.engines.base import Model, Request, Turn
-from legato.engines.demo import DemoEngine
-from legato.engines.ollama import OllamaEngine
-from legato.engines.openai import OpenAIEngine
+from legato.engines.demo.engine import DemoEngine
+from legato.engines.ollama.engine import OllamaEngine
+from legato.engines.openai.engine import OpenAIEngine
 from legato.errors import ModelNotFoundError
 from legato.testing.engine import Recorder, ScriptedEngine
 

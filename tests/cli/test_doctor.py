@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from legato.check_result import CheckResult
 from legato.cli import checks, component_checks, engine_checks
-from legato.cli.check_result import CheckResult
 from legato.cli.checks import examine
+from legato.engines.llama import engine_type as llama_type
 from legato.gateway.config import load_settings
 from legato.gateway.settings import Settings
 from legato.testing.gguf import random_model
@@ -272,7 +273,7 @@ class TestEngines:
     async def test_where_it_was_not_something_else_answers(
         self, settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(engine_checks, "find_spec", lambda name: None)
+        monkeypatch.setattr(llama_type, "find_spec", lambda name: None)
         ollama, llama = await self.look(settings(flags={"engine": "auto"}))
         assert (ollama.verdict, llama.verdict) == ("note", "note")
         assert "The demo engine answers." in ollama.said
@@ -281,7 +282,7 @@ class TestEngines:
     async def test_a_model_file_must_be_there(
         self, settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for module in ("legato.cli.engine_checks", "legato.engines.llama.engine"):
+        for module in ("legato.engines.llama.engine_type", "legato.engines.llama.engine"):
             monkeypatch.setattr(f"{module}.find_spec", lambda name: True)
         flags = {"engine": "llama", "model": str(tmp_path / "model.gguf")}
         (found,) = await self.look(settings(flags=flags))

@@ -13,7 +13,7 @@ import aiohttp
 from tests.doubles.ollama import OllamaDouble
 
 from legato.engines.base import Outcome, Request
-from legato.engines.ollama import OllamaEngine
+from legato.engines.ollama.engine import OllamaEngine
 from legato.testing.engine import Recorder
 
 SECONDS = 20.0

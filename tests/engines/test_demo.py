@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from legato.domain.message import TextPart, ToolResultPart
 from legato.engines.base import Engine, Outcome, Request, ToolSpec, Turn
-from legato.engines.demo import DEFAULT_MODEL, DemoEngine
-from legato.engines.demo_texts import ANSWERS, CODE, CORPUS, LIST, TABLE, WELCOME
+from legato.engines.demo.engine import DEFAULT_MODEL, DemoEngine
+from legato.engines.demo.texts import ANSWERS, CODE, CORPUS, LIST, TABLE, WELCOME
 from legato.errors import EngineRefusedError, ModelNotFoundError
 from legato.stream import Usage
 from legato.testing.clock import VirtualLoop, virtual_time

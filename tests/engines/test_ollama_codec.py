@@ -12,7 +12,7 @@ from tests.doubles.recordings import exchange
 from legato.domain.message import ImagePart, TextPart, ToolCallPart, ToolResultPart
 from legato.engines.base import Capabilities, Request, ToolSpec, Turn
 from legato.engines.line_buffer import LARGEST
-from legato.engines.ollama_codec import (
+from legato.engines.ollama.codec import (
     OllamaReplyParser,
     ShowResponse,
     capabilities,

@@ -14,7 +14,7 @@ from tests.doubles.tls import authority
 
 from legato.domain.message import TextPart
 from legato.engines.base import Request, Turn
-from legato.engines.ollama import OllamaEngine, address
+from legato.engines.ollama.engine import OllamaEngine, address
 from legato.errors import (
     EngineBrokeError,
     EngineRefusedError,

@@ -10,9 +10,9 @@ import pytest
 from tests.doubles.openai import DONE, OpenAIDouble, Script, chunk, said
 
 from legato.domain.message import TextPart
-from legato.engines import openai
 from legato.engines.base import Capabilities, Request, Turn
-from legato.engines.openai import OpenAIEngine, base_url
+from legato.engines.openai.engine import OpenAIEngine, base_url
+from legato.engines.openai.engine import engine as openai
 from legato.errors import (
     EngineBrokeError,
     EngineError,

@@ -8,8 +8,8 @@ from tests.doubles.ollama import OllamaDouble
 from tests.doubles.openai import DONE, OpenAIDouble, Script, chunk, said
 from tests.doubles.recordings import exchange, shapes
 
-from legato.engines.ollama_codec import OllamaReplyParser
-from legato.engines.openai_codec import OpenAIReplyParser
+from legato.engines.ollama.codec import OllamaReplyParser
+from legato.engines.openai.codec import OpenAIReplyParser
 from legato.errors import EngineBrokeError
 from legato.testing.engine import Recorder
 

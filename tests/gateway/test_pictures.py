@@ -17,7 +17,7 @@ from legato.agent.agent import Agent
 from legato.agent.engine_pool import EnginePool, EngineSource
 from legato.engines.base import Capabilities
 from legato.engines.message_format import NOT_SHOWN
-from legato.engines.openai import OpenAIEngine
+from legato.engines.openai.engine import OpenAIEngine
 from legato.gateway.server import Server
 from legato.testing.engine import ScriptedEngine
 

@@ -1,6 +1,7 @@
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from legato.chat.assistant import Assistant
 from legato.errors import SettingsError
 from legato.gateway.config import FILES, FLAGS, VARIABLES, line_of, load_settings, misspelt
-from legato.gateway.engine_factory import make_ollama, make_openai
+from legato.gateway.engine_factory import make_engine
 from legato.gateway.media import make_transcriber
 from legato.gateway.settings import AssistantSettings, Settings, http_address
 from legato.gateway.sockets import listen
@@ -235,8 +236,8 @@ class TestWhatOnlyShowsLater:
         [
             ('[server]\nport = 1\ndatabase_url = "mysql://x"\n', 3, open_database),
             ('[server]\nport = 1\nhost = "nohost.invalid"\n', 3, lambda settings: listen(settings, 0)),
-            ('[engines.ollama]\nca_file = "gone.pem"\n', 2, make_ollama),
-            ('[engines.openai]\nca_file = "gone.pem"\n', 2, make_openai),
+            ('[engines.ollama]\nca_file = "gone.pem"\n', 2, partial(make_engine, engine="ollama")),
+            ('[engines.openai]\nca_file = "gone.pem"\n', 2, partial(make_engine, engine="openai")),
             ('[audio]\nengine = "openai"\nca_file = "/gone.pem"\n', 3, make_transcriber),
         ],
     )

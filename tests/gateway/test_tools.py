@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from legato.agent.agent import Agent
 from legato.agent.engine_pool import EnginePool, EngineSource
-from legato.engines.demo import DemoEngine
+from legato.engines.demo.engine import DemoEngine
 from legato.errors import SettingsError
 from legato.testing.gguf import scripted_model
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from msgspec import Struct
 
 from legato.agent.engine_pool import EngineSource
-from legato.engines.api_keys import given
-from legato.engines.demo import DemoEngine, full_name
+from legato.api_keys import given
+from legato.engines.demo.engine import DemoEngine, full_name
 from legato.engines.llama.engine import LlamaEngine
-from legato.engines.ollama import OllamaEngine
-from legato.engines.openai import OpenAIEngine
+from legato.engines.ollama.engine import OllamaEngine
+from legato.engines.openai.engine import OpenAIEngine
 from legato.errors import InvalidError
 
 ENGINES = ("auto", "ollama", "llama", "openai", "demo")

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from legato.engines.base import Engine, Model, NullWriter, Outcome, ReplyWriter, Request
 from legato.engines.llama.engine import LlamaEngine
 from legato.engines.message_format import drop_unsupported_media, has_media
-from legato.engines.ollama import OllamaEngine
+from legato.engines.ollama.engine import OllamaEngine
 from legato.errors import EngineError, EngineUnavailableError, ModelNotFoundError
 from legato.fleet.model_names import LATEST, canonical_model_name
 from legato.fleet.protocol import ModelInfo

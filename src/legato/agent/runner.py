@@ -11,8 +11,8 @@ from legato.agent.agent import Agent, AgentDisconnected, AgentRegistered
 from legato.agent.connect import socket_url
 from legato.agent.engine_config import EngineSelection, make_sources
 from legato.agent.engine_pool import EnginePool
+from legato.api_keys import given
 from legato.data_dir import default_data_dir
-from legato.engines.api_keys import given
 from legato.errors import InvalidError
 from legato.event_loop import call_when_told_to_stop, new_loop
 from legato.logs import scrub, set_up_logs

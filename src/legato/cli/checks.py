@@ -14,7 +14,7 @@ import aiohttp
 from sqlalchemy import text
 
 from legato import __version__
-from legato.cli.check_result import SECONDS, CheckResult, note, ok, problem
+from legato.check_result import CHECK_SECONDS, CheckResult, note, ok, problem
 from legato.cli.component_checks import attachments, recordings, tools
 from legato.cli.directories import nearest, unusable
 from legato.cli.engine_checks import engines
@@ -148,7 +148,7 @@ async def database_opens(settings: Settings) -> CheckResult:
         if url is not None and not url.get_secret_value().startswith("sqlite"):
             storage = open_database(settings)
             try:
-                async with asyncio.timeout(SECONDS):
+                async with asyncio.timeout(CHECK_SECONDS):
                     await storage.database.read(
                         lambda connection: connection.execute(text("SELECT 1")).scalar()
                     )
@@ -163,7 +163,9 @@ async def database_opens(settings: Settings) -> CheckResult:
         return await asyncio.to_thread(_sqlite, path)
     except TimeoutError:
         return problem(
-            "Database", f"It does not answer within {SECONDS:g} s.", "See that it runs, and its address."
+            "Database",
+            f"It does not answer within {CHECK_SECONDS:g} s.",
+            "See that it runs, and its address.",
         )
     except LegatoError as error:
         return problem("Database", error.message)
@@ -173,7 +175,7 @@ def _sqlite(path: Path) -> CheckResult:
     if not path.exists():
         return ok("Database", f"{path} will be made at the first start.")
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=SECONDS)
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=CHECK_SECONDS)
         try:
             (found,) = connection.execute(
                 "SELECT count(*) FROM sqlite_master WHERE name = 'conversations'"
@@ -217,7 +219,7 @@ async def _running(host: str, number: int) -> str | None:
     url = f"{http_address(host, number)}/api/info"
     try:
         async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS)) as session,
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CHECK_SECONDS)) as session,
             session.get(url) as response,
         ):
             info = await response.json()

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 
-from legato.cli.check_result import CheckResult, note, ok, problem
+from legato.check_result import CheckResult, note, ok, problem
 from legato.cli.directories import unusable
 from legato.errors import LegatoError, SettingsError, ToolError
 from legato.gateway.media import attachments_dir, make_transcriber

@@ -11,7 +11,7 @@ from legato.errors import SettingsError
 from legato.terminal_text import harmless
 
 if TYPE_CHECKING:
-    from legato.cli.check_result import CheckResult
+    from legato.check_result import CheckResult
 
 STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
 
@@ -23,7 +23,7 @@ def doctor(
     config: Annotated[Path | None, typer.Option(help="The legato.toml to read.")] = None,
 ) -> None:
     """Look at everything a server needs, and name each problem and its fix. Exit status 1 if one would stop it."""
-    from legato.cli.check_result import problem
+    from legato.check_result import problem
     from legato.cli.checks import examine, python
     from legato.gateway.config import load_settings
 

@@ -7,7 +7,8 @@ from typing import Literal
 from msgspec import Struct
 
 from legato.engines.base import Model
-from legato.engines.demo import DEFAULT_MODEL
+from legato.engines.demo.engine import DEFAULT_MODEL
+from legato.engines.listing import first_to_chat
 from legato.errors import LegatoError
 
 PATIENCE = 1.0
@@ -62,9 +63,3 @@ def _suited(models: Sequence[Model], wanted: str | None) -> Model | None:
         names = (wanted, f"{wanted}:latest")
         return next((model for model in models if model.name in names), None)
     return first_to_chat(models)
-
-
-def first_to_chat(models: Sequence[Model]) -> Model | None:
-    """The model to chat with where nobody names one: one that is loaded, or else the first. None where none chats."""
-    chatting = [model for model in models if model.chats]
-    return next((model for model in chatting if model.loaded), chatting[0] if chatting else None)

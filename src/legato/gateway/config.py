@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.sources import EnvSettingsSource
 
 from legato.data_dir import default_data_dir
+from legato.engines.registry import ENGINE_TYPES
 from legato.errors import SettingsError
 from legato.gateway.settings import Settings
 from legato.gateway.settings_errors import SettingPlace, Steps, astray, complaints, is_table, within
@@ -31,11 +32,19 @@ VARIABLES: Mapping[str, Keys] = {
     "LEGATO_AGENT_KEYS": ("fleet", "agent_keys"),
     "LEGATO_DATA_DIR": ("server", "data_dir"),
     "LEGATO_DATABASE_URL": ("server", "database_url"),
-    "OLLAMA_HOST": ("engines", "ollama", "url"),
-    "OPENAI_BASE_URL": ("engines", "openai", "url"),
-    "OPENAI_API_KEY": ("engines", "openai", "api_key"),
+    **{
+        variable: ("engines", name, each.field)
+        for name, engine_type in ENGINE_TYPES.items()
+        for variable, each in engine_type.variables.items()
+    },
 }
 """Variables with names of their own. Every setting has one besides: `LEGATO_SERVER__PORT` is `[server] port`."""
+
+_PARSERS: Mapping[str, Callable[[str], str]] = {
+    variable: each.parse
+    for engine_type in ENGINE_TYPES.values()
+    for variable, each in engine_type.variables.items()
+}
 
 FLAGS: Mapping[str, Keys] = {
     "host": ("server", "host"),
@@ -189,17 +198,27 @@ def _engine_flags(everything: dict[str, Any], flags: Mapping[str, Any]) -> None:
     """`--url` and `--api-key` are the default assistant's engine's."""
     engine = _at(everything, ("assistants", "default", "engine")) or "auto"
     if "url" in flags:
-        if engine not in ("ollama", "openai"):
+        if engine not in (addressed := _engines_with("url")):
+            flag = " or ".join(f"--engine {name}" for name in addressed)
             raise SettingsError(
-                "--url needs --engine ollama or --engine openai beside it: it does not say what answers at that address."
+                f"--url needs {flag} beside it: it does not say what answers at that address."
             )
         _put(everything, ("engines", engine, "url"), flags["url"])
     if "api_key" in flags:
-        if engine != "openai":
+        if engine not in _engines_with("api_key"):
             raise SettingsError(
                 "--api-key goes with --engine openai. For an Ollama behind a key, set [engines.ollama] headers in legato.toml."
             )
-        _put(everything, ("engines", "openai", "api_key"), flags["api_key"])
+        _put(everything, ("engines", engine, "api_key"), flags["api_key"])
+
+
+def _engines_with(field: str) -> list[str]:
+    """Return the engines that have this setting."""
+    return [
+        name
+        for name, engine_type in ENGINE_TYPES.items()
+        if engine_type.settings is not None and field in engine_type.settings.model_fields
+    ]
 
 
 def _forget_model(everything: dict[str, Any], below: dict[str, Any], flags: Mapping[str, Any]) -> None:
@@ -218,7 +237,7 @@ def _environment(environ: Mapping[str, str], directory: Path) -> dict[str, Any]:
     named: dict[str, Any] = {}
     for name, path in VARIABLES.items():
         if environ.get(name):
-            _put(named, path, _ollama(environ[name]) if name == "OLLAMA_HOST" else environ[name])
+            _put(named, path, _PARSERS[name](environ[name]) if name in _PARSERS else environ[name])
     source = EnvSettingsSource(_Environment)
     source.env_vars = {name.lower(): value for name, value in environ.items() if value}
     try:
@@ -247,13 +266,6 @@ def _no_json(section: str, environ: Mapping[str, str]) -> str:
             except ValueError:
                 return name
     return section
-
-
-def _ollama(host: str) -> str:
-    # Here, for it takes a while to import, and few commands need it.
-    from legato.engines.ollama import address
-
-    return address(host)
 
 
 def _untyped(value: Any) -> Any:

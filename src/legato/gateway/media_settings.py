@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from legato.gateway.settings_types import Key, SettingsSection
+from legato.settings_types import Key, SettingsSection
 
 
 class AttachmentsSettings(SettingsSection):

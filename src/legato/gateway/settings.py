@@ -8,20 +8,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
 from legato.chat.assistant import Assistant, OnUnwatched
 from legato.data_dir import default_data_dir
+from legato.engines.registry import ENGINE_TYPES
 from legato.errors import SettingsError
 from legato.fleet.decisions import SchedulerConfig
 from legato.gateway.media_settings import AttachmentsSettings, AudioSettings
-from legato.gateway.settings_types import Header, Key, Keys, SettingsSection, Stripped, Words
 from legato.gateway.tool_settings import ToolSettings
+from legato.settings_types import Key, Keys, SettingsSection, Stripped, Words
 
-EngineName = Literal["auto", "demo", "llama", "ollama", "openai", "fleet"]
+if TYPE_CHECKING:
+    EngineName = str
+else:
+    EngineName = Literal["auto", *ENGINE_TYPES, "fleet"]
+    """An engine of the registry, the fleet, or `auto`."""
 
 
 def http_address(host: str, port: int) -> str:
@@ -75,40 +80,21 @@ class AuthSettings(SettingsSection):
         return self.jwt_secret is not None or self.jwks_url is not None
 
 
-class OllamaSettings(SettingsSection):
-    """`[engines.ollama]`. `ca_file` is a PEM file of certificates to trust beside the system's."""
+if TYPE_CHECKING:
 
-    url: Annotated[str, Field(pattern=r"^https?://\S+$")] = "http://127.0.0.1:11434"
-    ca_file: Path | None = None
-    headers: dict[str, Header] = Field(default_factory=dict)
+    class EnginesSettings(SettingsSection):
+        """`[engines]`: one section for each engine type that has settings."""
 
-
-class OpenAISettings(SettingsSection):
-    """`[engines.openai]`: any server that speaks the OpenAI API. `continues`: it goes on behind a last assistant message;
-    `sees` and `hears`: its models take pictures, and recordings.
-    """
-
-    url: Annotated[str, Field(pattern=r"^https?://\S+$")] = "https://api.openai.com/v1"
-    api_key: Key | None = None
-    ca_file: Path | None = None
-    continues: bool = False
-    sees: bool = True
-    hears: bool = False
-
-
-class LlamaSettings(SettingsSection):
-    """`[engines.llama]`, the embedded engine. `context` is in tokens for each slot; None leaves a choice to the engine."""
-
-    slots: Annotated[int | None, Field(ge=1, le=256)] = None
-    context: Annotated[int | None, Field(ge=128)] = None
-    threads: Annotated[int | None, Field(ge=1, le=1024)] = None
-    mmproj: Path | None = None
-
-
-class EnginesSettings(SettingsSection):
-    ollama: OllamaSettings = OllamaSettings()
-    openai: OpenAISettings = OpenAISettings()
-    llama: LlamaSettings = LlamaSettings()
+else:
+    EnginesSettings = create_model(
+        "EnginesSettings",
+        __base__=SettingsSection,
+        **{
+            name: (engine_type.settings, engine_type.settings())
+            for name, engine_type in ENGINE_TYPES.items()
+            if engine_type.settings is not None
+        },
+    )
 
 
 def _paragraph(text: str | None) -> str | None:
@@ -218,6 +204,10 @@ class Settings(SettingsSection):
     def _default_assistant(self) -> "Settings":
         self.assistants.setdefault("default", AssistantSettings())
         return self
+
+    def engine_section(self, engine: str) -> Any:
+        """Return the section of an engine: of the type that the engine declares, empty if it declares none."""
+        return getattr(self.engines, engine, SettingsSection())
 
     @property
     def config_file(self) -> Path | None:

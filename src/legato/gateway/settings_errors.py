@@ -123,7 +123,7 @@ def _refused_by_demo(name: str, assistant: AssistantSettings) -> list[tuple[Step
     if not mine:
         return []
     # Here, for most servers never need it.
-    from legato.engines.demo import MODELS, NUMBERS, is_number
+    from legato.engines.demo.engine import MODELS, NUMBERS, is_number
 
     short = [model.removeprefix("demo:") for model in MODELS]
     found: list[tuple[Steps, str]] = [

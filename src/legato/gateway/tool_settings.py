@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from legato.gateway.settings_types import Key, Secret, SettingsSection, Words
+from legato.settings_types import Key, Secret, SettingsSection, Words
 
 ToolKind = Literal["mongodb", "mcp", "python"]
 

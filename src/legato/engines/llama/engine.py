@@ -18,7 +18,7 @@ from legato.engines.llama.model_files import DEFAULT, find_model, name_of
 from legato.engines.llama.slot_queue import SlotQueue
 from legato.engines.llama.supervisor import Supervisor, WorkerProcess
 from legato.engines.llama.worker_protocol import WorkerConfig
-from legato.engines.openai import OpenAIEngine
+from legato.engines.openai.engine import OpenAIEngine
 from legato.errors import (
     EngineBrokeError,
     EngineError,

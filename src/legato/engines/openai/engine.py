@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 from yarl import URL
 
-from legato.engines import openai_codec as codec
 from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request
 from legato.engines.http import ConnectionBrokeError, HttpClient, HttpResponse
 from legato.engines.model_kind import is_chat_model
+from legato.engines.openai import codec
 from legato.engines.think_tags import ThinkTagParser
 from legato.errors import (
     EngineError,

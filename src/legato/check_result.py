@@ -1,11 +1,11 @@
-"""What a check of `legato doctor` found."""
+"""The result of one check of `legato doctor`."""
 
 from typing import Literal
 
 from msgspec import Struct
 
-SECONDS = 5.0
-"""How long one check may take."""
+CHECK_SECONDS = 5.0
+"""Seconds that one check may take."""
 
 
 class CheckResult(Struct, frozen=True):

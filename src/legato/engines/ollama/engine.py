@@ -9,9 +9,10 @@ from typing import TypeVar
 
 import msgspec
 
-from legato.engines import ollama_codec as codec
 from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request
 from legato.engines.http import HttpClient, HttpResponse
+from legato.engines.ollama import codec
+from legato.engines.ollama.address import address
 from legato.engines.think_tags import ThinkTagParser
 from legato.errors import (
     EngineError,
@@ -26,26 +27,6 @@ _KNOWN_SECONDS = 300.0
 """How long what a model can do is believed: it may be pulled again, or made anew with another template."""
 
 T = TypeVar("T")
-
-
-def address(host: str) -> str:
-    """The URL that a value of `OLLAMA_HOST` means, by the rules of Ollama's `envconfig.Host`; `0.0.0.0` is this machine."""
-    scheme, separator, rest = host.strip().strip("\"'").partition("://")
-    if not separator:
-        scheme, rest = "http", scheme
-    port = "11434" if not separator else "443" if scheme == "https" else "80"
-    place, slash, path = rest.partition("/")
-    if place.startswith("["):
-        name, _, after = place.partition("]")
-        name, given = name + "]", after.removeprefix(":")
-    elif place.count(":") > 1:
-        name, given = f"[{place}]", ""
-    else:
-        name, _, given = place.partition(":")
-    name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(name, name)  # noqa: S104
-    if given.isdecimal() and int(given) <= 65535:
-        port = given
-    return f"{scheme}://{name}:{port}{slash}{path}".rstrip("/")
 
 
 class OllamaEngine:

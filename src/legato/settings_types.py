@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
 
-from legato.engines.api_keys import trimmed
+from legato.api_keys import trimmed
 
 
 def _listed(value: object, info: ValidationInfo) -> object:

@@ -8,8 +8,8 @@ from itertools import islice
 from typing import Any
 
 from legato.domain.message import text_of
-from legato.engines import demo_texts, demo_tools
 from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request
+from legato.engines.demo import texts, tools
 from legato.errors import EngineRefusedError, ModelNotFoundError
 from legato.stream import Timings, Usage
 
@@ -54,7 +54,7 @@ class DemoEngine:
         pace = _number(request.options, "tokens_per_second", _PACES[model])
         delay = _number(request.options, "first_token_ms", 0.0) / 1000
         limit = _limit(request.options)
-        calls = demo_tools.calls_of(request) if _is_echo(model) else []
+        calls = tools.calls_of(request) if _is_echo(model) else []
         if calls:
             for call in calls:
                 out.tool_call(call)
@@ -189,11 +189,11 @@ def _compose(model: str, request: Request) -> str:
     prompt = next((text_of(turn.parts) for turn in reversed(request.turns) if turn.role == "user"), "")
     match model:
         case "demo:canned":
-            return demo_texts.canned(prompt)
+            return texts.canned(prompt)
         case "demo:markov":
-            return demo_texts.markov(prompt)
+            return texts.markov(prompt)
         case _:
-            prompt = demo_tools.results_of(request) or prompt
+            prompt = tools.results_of(request) or prompt
             if not prompt:
                 raise EngineRefusedError("demo:echo has nothing to say back: the last message has no text.")
             return prompt

@@ -1,0 +1,1 @@
+"""The engine for servers with the OpenAI API."""
