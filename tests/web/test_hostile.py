@@ -1,9 +1,9 @@
-"""Whatever a model says: no script runs, nothing is asked of any other place, and the page stays a page."""
+"""Hostile output of a model: no script runs, no request goes to another host, and the page keeps working."""
 
 import pytest
 from playwright.async_api import Page, Route
 
-from .conftest import opened, say
+from .conftest import open_page, send_message
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
@@ -29,7 +29,7 @@ CORPUS = {
     "image in link": "[![x](http://evil.example/i.png)](http://evil.example/l)",
     "image with handler": '![x" onerror="window.pwned=1](http://evil.example/i.png)',
     "title with handler": "[x](http://evil.example/ \"a' onmouseover='window.pwned=1\")",
-    "style": "<style>body{background:url(http://evil.example/css)} .said{display:none}</style>",
+    "style": "<style>body{background:url(http://evil.example/css)} .user-text{display:none}</style>",
     "style attribute": '<p style="background:url(http://evil.example/attr);position:fixed;inset:0">x</p>',
     "link and base": '<link rel=stylesheet href=http://evil.example/a.css><base href="http://evil.example/"><meta http-equiv=refresh content="0;url=http://evil.example/">',
     "form": '<form action="http://evil.example/f"><input name=a><button>go</button></form>',
@@ -49,19 +49,19 @@ CORPUS = {
 FORBIDDEN = "script, style, link, base, meta, iframe, object, embed, form, input, img, svg, math, template, noscript, video, audio"
 
 
-async def watched(page: Page) -> list[str]:
-    """All that is asked of other places, and every word of a script that ran."""
-    heard: list[str] = []
+async def record_violations(page: Page) -> list[str]:
+    """Record requests to the hostile host, dialogs and popups. The list stays empty if nothing happens."""
+    violations: list[str] = []
 
     async def refuse(route: Route) -> None:
-        heard.append(route.request.url)
+        violations.append(route.request.url)
         await route.abort()
 
     await page.route(lambda url: url.startswith(EVIL), refuse)
-    page.on("request", lambda request: heard.append(request.url) if "evil" in request.url else None)
-    page.on("dialog", lambda dialog: heard.append(dialog.message))
-    page.on("popup", lambda popup: heard.append(popup.url))
-    return heard
+    page.on("request", lambda request: violations.append(request.url) if "evil" in request.url else None)
+    page.on("dialog", lambda dialog: violations.append(dialog.message))
+    page.on("popup", lambda popup: violations.append(popup.url))
+    return violations
 
 
 async def assert_harmless(page: Page, name: str) -> None:
@@ -81,17 +81,17 @@ async def assert_harmless(page: Page, name: str) -> None:
 
 
 async def test_hostile_markdown_does_nothing(page: Page) -> None:
-    heard = await watched(page)
-    await opened(page)
+    violations = await record_violations(page)
+    await open_page(page)
     for count, (name, text) in enumerate(CORPUS.items()):
-        await say(page, text)
-        await page.locator(".reply").nth(count).locator(".figures").wait_for(state="attached")
+        await send_message(page, text)
+        await page.locator(".reply").nth(count).locator(".reply-stats").wait_for(state="attached")
         await assert_harmless(page, name)
-        assert heard == [], name
+        assert violations == [], name
     await page.reload()
-    await page.locator(".reply").nth(len(CORPUS) - 1).locator(".figures").wait_for(state="attached")
-    await assert_harmless(page, "all of it, read again")
-    assert heard == []
+    await page.locator(".reply").nth(len(CORPUS) - 1).locator(".reply-stats").wait_for(state="attached")
+    await assert_harmless(page, "all of it, after a reload")
+    assert violations == []
 
 
 @pytest.mark.parametrize(
@@ -106,20 +106,24 @@ async def test_hostile_markdown_does_nothing(page: Page) -> None:
     ],
     ids=["quotes", "lists", "indented lists", "brackets", "emphasis", "a huge table"],
 )
-async def test_what_breaks_parsers_is_shown_and_the_page_goes_on(page: Page, text: str) -> None:
-    await opened(page)
-    await say(page, text)
-    await page.locator(".reply .figures").wait_for(state="attached")
+async def test_text_that_overloads_the_parser_is_shown_and_the_page_keeps_working(
+    page: Page, text: str
+) -> None:
+    await open_page(page)
+    await send_message(page, text)
+    await page.locator(".reply .reply-stats").wait_for(state="attached")
     assert (await page.locator(".reply .prose").inner_text()).strip()
-    await say(page, "still there")
-    await page.locator(".reply").nth(1).locator(".figures").wait_for(state="attached")
+    await send_message(page, "still there")
+    await page.locator(".reply").nth(1).locator(".reply-stats").wait_for(state="attached")
     assert await page.locator(".reply .prose").last.inner_text() == "still there"
 
 
-async def test_a_link_leaves_without_taking_the_page_along(page: Page) -> None:
-    await opened(page)
-    await say(page, "see [the docs](https://example.org/docs) and ![a picture](https://example.org/i.png)")
-    await page.locator(".reply .figures").wait_for(state="attached")
+async def test_a_link_opens_in_a_new_tab_without_access_to_the_page(page: Page) -> None:
+    await open_page(page)
+    await send_message(
+        page, "see [the docs](https://example.org/docs) and ![a picture](https://example.org/i.png)"
+    )
+    await page.locator(".reply .reply-stats").wait_for(state="attached")
     for link in await page.locator(".prose a").all():
         assert await link.get_attribute("target") == "_blank"
         assert await link.get_attribute("rel") == "noopener noreferrer nofollow"

@@ -1,10 +1,18 @@
 import { render } from "preact";
-import { Client } from "./live/client";
+import { Client } from "./client/client";
 import "./style/base.css";
-import "./style/house.css";
+import "./style/layout.css";
+import "./style/sidebar.css";
+import "./style/composer.css";
+import "./style/welcome.css";
+import "./style/sign-in.css";
+import "./style/dialog.css";
 import "./style/message.css";
 import "./style/prose.css";
-import "./style/together.css";
+import "./style/participants.css";
+import "./style/tool-calls.css";
+import "./style/commands.css";
+import "./style/attachments.css";
 import { App } from "./ui/App";
 
 const client = new Client();

@@ -1,7 +1,7 @@
-// Before the first paint, so that a dark room stays dark.
+// Apply the stored theme before the first paint, so that the page does not flash in the other theme.
 try {
   const theme = localStorage.getItem("legato.theme");
   if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
 } catch {
-  // A browser that keeps nothing follows the system.
+  // Without access to localStorage, the page follows the system's theme.
 }

@@ -1,28 +1,28 @@
-// Code as HTML, with colours once they are there.
+// Code to HTML. The code is highlighted as soon as the highlighter is loaded.
 
-/** Longer code than this is shown without colours: they would cost more than they tell. */
-const LONGEST = 40_000;
+/** Longer code is not highlighted, because that takes too long. */
+const MAX_CHARS = 40_000;
 
-let colour: ((code: string, language: string) => string | null) | null = null;
+let highlightLanguage: ((code: string, language: string) => string | null) | null = null;
 
-/** Resolves when `highlight` gives colours; what it gave before then is plain. */
-export const coloured: Promise<void> = import("./colours").then(
+/** Resolves when the languages are loaded. Before that, `highlight` only escapes. */
+export const languagesLoaded: Promise<void> = import("./languages").then(
   (module) => {
-    colour = module.colour;
+    highlightLanguage = module.highlightLanguage;
   },
-  () => undefined, // Code without colours is still code.
+  () => undefined, // The page works without highlighting.
 );
 
-export function isColoured(): boolean {
-  return colour !== null;
+export function areLanguagesLoaded(): boolean {
+  return highlightLanguage !== null;
 }
 
-export function escape(text: string): string {
+export function escapeHtml(text: string): string {
   return text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/"/g, "&quot;").replace(/'/g, "&#39;");
 }
 
-/** `code` as HTML, every character of it escaped. */
+/** Convert code to HTML, escaped and highlighted. If the language is unknown or not loaded, the code is only escaped. */
 export function highlight(code: string, language: string): string {
-  if (!colour || code.length > LONGEST) return escape(code);
-  return colour(code, language) ?? escape(code);
+  if (!highlightLanguage || code.length > MAX_CHARS) return escapeHtml(code);
+  return highlightLanguage(code, language) ?? escapeHtml(code);
 }

@@ -1,19 +1,19 @@
-// Markdown to HTML, block by block. What comes out is escaped already, and is purified once more before it is shown.
+// Markdown to HTML, token by token. The HTML is escaped here, and sanitized once more before it is shown.
 
 import { type Token, type TokenizerAndRendererExtension, type Tokens, Marked } from "marked";
-import { escape, highlight } from "./highlight";
+import { escapeHtml, highlight } from "./highlight";
 
 const SAFE_LINK = /^(?:https?:\/\/|mailto:)/i;
 
-/** Quotes and lists in one another, more of them on one line than anybody writes: every parser's stack ends somewhere. */
-const TOO_DEEP = /^[ \t]*(?:>[ \t]?|[-*+][ \t]+|\d{1,9}[.)][ \t]+){40}/m;
-const DEEPEST = 60;
+/** Forty nested quotes or lists on one line. Deeper nesting could overflow the stack of the parser. */
+const DEEP_MARKERS = /^[ \t]*(?:>[ \t]?|[-*+][ \t]+|\d{1,9}[.)][ \t]+){40}/m;
+const MAX_DEPTH = 60;
 
-export class TooDeepError extends Error {}
+export class NestingTooDeepError extends Error {}
 
-/** What a footnote says, each in a paragraph of its own: the parser would take it for the address of a link, and show nothing. */
-const NOTE: TokenizerAndRendererExtension = {
-  name: "note",
+/** The text of a footnote, as a paragraph. Without this, the parser reads it as a link definition and shows nothing. */
+const FOOTNOTE: TokenizerAndRendererExtension = {
+  name: "footnote",
   level: "block",
   start(src) {
     const end = src.indexOf("\n\n");
@@ -21,51 +21,51 @@ const NOTE: TokenizerAndRendererExtension = {
   },
   tokenizer(src) {
     const found = /^ {0,3}(\[\^[^\]\s]+\]:[^\n]*(?:\n(?! {0,3}\[\^)[^\n]*\S[^\n]*)*)(?:\n|$)/.exec(src);
-    return found ? { type: "note", raw: found[0], tokens: this.lexer.inline(found[1]!) } : undefined;
+    return found ? { type: "footnote", raw: found[0], tokens: this.lexer.inline(found[1]!) } : undefined;
   },
   renderer(token) {
     return `<p>${this.parser.parseInline(token.tokens ?? [])}</p>\n`;
   },
 };
 
-/** Mathematics is shown as it was written: its backslashes are not escapes, nor its underscores emphasis. */
-const MATHEMATICS: TokenizerAndRendererExtension = {
-  name: "mathematics",
+/** Formulas are shown as source text: their backslashes are not escapes, and their underscores are not emphasis. */
+const MATH: TokenizerAndRendererExtension = {
+  name: "math",
   level: "inline",
   start: (src) => /\\[([]/.exec(src)?.index,
   tokenizer(src) {
     const found = /^(?:\\\((?:[^\\]|\\[^)]){0,2000}\\\)|\\\[(?:[^\\]|\\[^\]]){0,2000}\\\])/.exec(src);
-    return found ? { type: "mathematics", raw: found[0] } : undefined;
+    return found ? { type: "math", raw: found[0] } : undefined;
   },
-  renderer: ({ raw }) => escape(raw),
+  renderer: ({ raw }) => escapeHtml(raw),
 };
 
-function anchor(href: string, inner: string): string {
+function linkHtml(href: string, inner: string): string {
   if (!SAFE_LINK.test(href)) return inner;
-  return `<a href="${escape(href)}" target="_blank" rel="noopener noreferrer nofollow">${inner}</a>`;
+  return `<a href="${escapeHtml(href)}" target="_blank" rel="noopener noreferrer nofollow">${inner}</a>`;
 }
 
 const marked = new Marked({
   gfm: true,
-  extensions: [NOTE, MATHEMATICS],
+  extensions: [FOOTNOTE, MATH],
   tokenizer: {
-    /** Half of a formula is as good as a whole one: it may be all that came so far. */
+    /** Keep the backslash before a bracket: it may be the beginning of a formula that has not arrived completely. */
     escape(src) {
       const raw = /^\\[()[\]]/.exec(src)?.[0];
       return raw ? { type: "escape", raw, text: raw } : false;
     },
   },
   renderer: {
-    html: ({ text }) => escape(text),
-    // An image would be fetched from wherever the model says, with whatever it put into the address: a link is not.
-    image: ({ href, text }) => anchor(href, escape(text || "image")),
+    html: ({ text }) => escapeHtml(text),
+    // The browser would fetch an image from any address that the model writes, and so leak data. A link is not fetched.
+    image: ({ href, text }) => linkHtml(href, escapeHtml(text || "image")),
     link({ href, tokens }) {
-      return anchor(href, this.parser.parseInline(tokens));
+      return linkHtml(href, this.parser.parseInline(tokens));
     },
     code({ text, lang }) {
       const name = (lang ?? "").trim().split(/\s/)[0]!.toLowerCase().slice(0, 24);
       return (
-        `<div class="code" dir="ltr"><div class="code-head"><span>${escape(name || "text")}</span>` +
+        `<div class="code" dir="ltr"><div class="code-header"><span>${escapeHtml(name || "text")}</span>` +
         `<button type="button" class="code-copy">Copy</button></div>` +
         `<pre tabindex="0"><code>${highlight(text, name)}\n</code></pre></div>`
       );
@@ -85,31 +85,35 @@ const marked = new Marked({
       const body = token.rows.map((cells) => row(cells, "td")).join("");
       return `<div class="table" tabindex="0"><table><thead>${row(token.header, "th")}</thead><tbody>${body}</tbody></table></div>`;
     },
-    checkbox: ({ checked }) => `<span class="box">${checked ? "☑" : "☐"}</span> `,
+    checkbox: ({ checked }) => `<span class="checkbox">${checked ? "☑" : "☐"}</span> `,
   },
 });
 
-export type Links = Record<string, { href: string | null; title: string | null }>;
+export type LinkDefinitions = Record<string, { href: string | null; title: string | null }>;
 
-/** The blocks of `text`. `links` are the references that were defined above it. */
-export function lex(text: string, links: Links): Token[] {
-  if (TOO_DEEP.test(text)) throw new TooDeepError();
+/**
+ * Parse a text into block tokens. `links` are the link definitions above it.
+ *
+ * @throws NestingTooDeepError
+ */
+export function tokenize(text: string, links: LinkDefinitions): Token[] {
+  if (DEEP_MARKERS.test(text)) throw new NestingTooDeepError();
   const lexer = new marked.Lexer(marked.defaults);
   Object.assign(lexer.tokens.links, links);
   const tokens = lexer.lex(text);
-  if (deeper(tokens, DEEPEST)) throw new TooDeepError();
+  if (exceedsDepth(tokens, MAX_DEPTH)) throw new NestingTooDeepError();
   return tokens;
 }
 
-export function html(token: Token): string {
+export function renderToken(token: Token): string {
   return marked.parser([token]);
 }
 
-/** Whether tokens stand in one another more than `limit` deep. */
-function deeper(tokens: Token[], limit: number): boolean {
+/** Whether tokens are nested deeper than `limit`. */
+function exceedsDepth(tokens: Token[], limit: number): boolean {
   if (limit === 0) return true;
   return tokens.some((token) => {
     const inner = [...("tokens" in token && token.tokens ? token.tokens : []), ...("items" in token ? (token.items as Token[]) : [])];
-    return inner.length > 0 && deeper(inner, limit - 1);
+    return inner.length > 0 && exceedsDepth(inner, limit - 1);
   });
 }

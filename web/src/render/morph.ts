@@ -1,45 +1,48 @@
-// Make one element's children like another's, touching only what differs: a selection, a scrolled line of code and the
-// focus survive the next words.
+// DOM patching.
 
+/**
+ * Make the children of `from` equal to those of `to`, and change only what differs. A selection, the scroll position of
+ * code and the focus are kept.
+ */
 export function morph(from: Node, to: Node): void {
-  let old = from.firstChild;
-  let fresh = to.firstChild;
-  while (fresh) {
-    const nextFresh = fresh.nextSibling;
-    if (!old) {
-      from.appendChild(fresh);
+  let current = from.firstChild;
+  let target = to.firstChild;
+  while (target) {
+    const nextTarget = target.nextSibling;
+    if (!current) {
+      from.appendChild(target);
     } else {
-      const nextOld = old.nextSibling;
-      if (!alike(old, fresh)) {
-        from.replaceChild(fresh, old);
-      } else if (old instanceof Element) {
-        attributes(old, fresh as Element);
-        morph(old, fresh);
-      } else if (old.nodeValue !== fresh.nodeValue) {
-        write(old as CharacterData, fresh.nodeValue ?? "");
+      const nextCurrent = current.nextSibling;
+      if (!sameType(current, target)) {
+        from.replaceChild(target, current);
+      } else if (current instanceof Element) {
+        updateAttributes(current, target as Element);
+        morph(current, target);
+      } else if (current.nodeValue !== target.nodeValue) {
+        updateText(current as CharacterData, target.nodeValue ?? "");
       }
-      old = nextOld;
+      current = nextCurrent;
     }
-    fresh = nextFresh;
+    target = nextTarget;
   }
-  while (old) {
-    const next = old.nextSibling;
-    from.removeChild(old);
-    old = next;
+  while (current) {
+    const next = current.nextSibling;
+    from.removeChild(current);
+    current = next;
   }
 }
 
-function alike(a: Node, b: Node): boolean {
+function sameType(a: Node, b: Node): boolean {
   return a.nodeType === b.nodeType && a.nodeName === b.nodeName;
 }
 
-/** Appending leaves a selection in the node where it is; replacing the text would not. */
-function write(node: CharacterData, text: string): void {
+/** Append if possible: unlike replacing the text, appending keeps a selection in the node. */
+function updateText(node: CharacterData, text: string): void {
   if (text.startsWith(node.data)) node.appendData(text.slice(node.data.length));
   else node.data = text;
 }
 
-function attributes(old: Element, fresh: Element): void {
-  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
-  for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+function updateAttributes(current: Element, target: Element): void {
+  for (const { name } of [...current.attributes]) if (!target.hasAttribute(name)) current.removeAttribute(name);
+  for (const { name, value } of target.attributes) if (current.getAttribute(name) !== value) current.setAttribute(name, value);
 }

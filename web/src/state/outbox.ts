@@ -1,65 +1,66 @@
-// What a person did and the server has not stored yet.
+// The commands that the server has not acknowledged yet.
 
 import type { ClientMessage, Edit, Regenerate, Send } from "../protocol";
 
-export type Pending = (Send | Edit | Regenerate) & { client_message_id: string; id: string };
+export type OutboxCommand = (Send | Edit | Regenerate) & { client_message_id: string; id: string };
 
-/** Something a person did that is not stored yet. It is told again after a cut; its `client_message_id` makes that safe. */
-export interface Outgoing {
-  command: Pending;
-  /** Where it belongs; null until a new conversation has its id. */
+/** A command that is not stored yet. It is sent again on each new connection; its `client_message_id` makes that safe. */
+export interface OutboxItem {
+  command: OutboxCommand;
+  /** The id of its conversation, or null until a new conversation has an id. */
   conversation: string | null;
-  /** The message that it will stand behind. */
+  /** The id of the message that it follows. */
   parent: string | null;
-  told: boolean;
-  refusal: { message: string; code: string } | null;
+  /** Whether it was sent on the present connection. */
+  sent: boolean;
+  error: { message: string; code: string } | null;
 }
 
 export class Outbox {
-  items: Outgoing[] = [];
+  items: OutboxItem[] = [];
 
-  /** What belongs to a conversation, or with null to one that has no id yet. */
-  of(conversation: string | null): Outgoing | null {
+  /** The item of a conversation. With null: the item of the conversation that has no id yet. */
+  forConversation(conversation: string | null): OutboxItem | null {
     return this.items.find((each) => each.conversation === conversation) ?? null;
   }
 
-  /** Put one in, in place of another. */
-  put(item: Outgoing, before: Outgoing | null): void {
-    this.items = [...this.items.filter((each) => each !== before), item];
+  /** Add an item and remove the one that it replaces. */
+  add(item: OutboxItem, replaced: OutboxItem | null): void {
+    this.items = [...this.items.filter((each) => each !== replaced), item];
   }
 
-  drop(item: Outgoing | null): void {
+  remove(item: OutboxItem | null): void {
     this.items = this.items.filter((each) => each !== item);
   }
 
-  /** The one that an answer is about. */
-  asked(re: string | null | undefined): Outgoing | null {
+  /** The item that a server message answers, by the message's `re`. */
+  byCommandId(re: string | null | undefined): OutboxItem | null {
     return this.items.find((each) => each.command.id === re) ?? null;
   }
 
-  /** There is a new connection, which was told nothing. */
-  untold(): void {
-    for (const each of this.items) each.told = false;
+  /** Mark every item as unsent: there is a new connection. */
+  markAllUnsent(): void {
+    for (const each of this.items) each.sent = false;
   }
 
-  /** What is to be told now. What cannot fit into `frame` bytes is refused here. */
-  due(frame: number): Pending[] {
-    const out: Pending[] = [];
+  /** Mark the unsent items as sent and return their commands. A command longer than `maxFrameBytes` gets an error instead. */
+  takeUnsent(maxFrameBytes: number): OutboxCommand[] {
+    const out: OutboxCommand[] = [];
     for (const each of this.items) {
-      if (each.refusal || each.told) continue;
-      if (size(each.command) > frame) {
-        // The server would end the connection over it, and again each time it is told.
-        const most = Math.floor(frame / 1024);
-        each.refusal = { code: "too_large", message: `This is too long: a message can have about ${most} KiB here. Shorten it.` };
+      if (each.error || each.sent) continue;
+      if (byteLength(each.command) > maxFrameBytes) {
+        // The server would close the socket, and again after each reconnect.
+        const most = Math.floor(maxFrameBytes / 1024);
+        each.error = { code: "too_large", message: `This is too long: a message can have about ${most} KiB here. Shorten it.` };
         continue;
       }
-      each.told = true;
+      each.sent = true;
       out.push(each.command);
     }
     return out;
   }
 }
 
-function size(message: ClientMessage): number {
+function byteLength(message: ClientMessage): number {
   return new TextEncoder().encode(JSON.stringify(message)).length;
 }

@@ -1,205 +1,210 @@
-// All that the page knows of the server. Inputs go in with the time; what to do comes out as effects.
+// Everything that the page knows about the server. It does no I/O and reads no clock: each input carries the time, and
+// each method returns the effects to run.
 
-import type { Ack, ClientMessage, CommandAnswer, Error as Refused, MessageView, Send, ServerMessage } from "../protocol";
-import { Link, type LinkEffect, type Phase } from "./link";
-import { Outbox, type Outgoing, type Pending } from "./outbox";
-import { type Place, branch, leaf } from "./tree";
-import { Thread } from "./thread";
+import type { Ack, ClientMessage, CommandAnswer, Error as ErrorMessage, MessageView, Send, ServerMessage } from "../protocol";
+import { Connection, type ConnectionEffect, type ConnectionPhase } from "./connection";
+import { Conversation } from "./conversation";
+import { type MessageNode, branchTo, newestLeaf } from "./messageTree";
+import { Outbox, type OutboxCommand, type OutboxItem } from "./outbox";
 
 export type Effect =
-  | { do: "connect" }
-  | { do: "close" }
-  | { do: "send"; message: ClientMessage }
-  /** Something to see has changed, other than the text of a running reply. */
-  | { do: "changed" }
-  | { do: "grew"; stream: string }
-  /** The list of conversations is another one. */
-  | { do: "listed" }
-  /** The conversation on the page got its id. */
-  | { do: "named"; conversation: string }
-  /** Look at another conversation. */
-  | { do: "go"; conversation: string }
-  | { do: "started"; stream: string }
-  | { do: "ended"; stream: string }
-  | { do: "kept" };
+  | { type: "connect" }
+  | { type: "close" }
+  | { type: "send"; message: ClientMessage }
+  /** Render the page: something other than the text of a running reply has changed. */
+  | { type: "render" }
+  | { type: "replyUpdated"; stream: string }
+  /** Load the list of conversations again. */
+  | { type: "refreshList" }
+  /** The new conversation on the page has an id now: put it into the address bar. */
+  | { type: "setConversationUrl"; conversation: string }
+  | { type: "openConversation"; conversation: string }
+  | { type: "replyStarted"; stream: string }
+  | { type: "replyEnded"; stream: string }
+  | { type: "saveOutbox" };
 
-export interface Shown {
-  places: Place[];
-  pending: Outgoing | null;
+export interface VisibleMessages {
+  nodes: MessageNode[];
+  pending: OutboxItem | null;
 }
 
-const BACK_MS = 2_000;
-const PATIENCE_MS = 1_000;
-const TYPING_AGAIN_MS = 3_000;
+const RECONNECTED_NOTICE_MS = 2_000;
+const REFETCH_DELAY_MS = 1_000;
+const TYPING_REPEAT_MS = 3_000;
 
 export class Session {
-  readonly link = new Link();
-  thread: Thread | null = null;
+  readonly connection = new Connection();
+  conversation: Conversation | null = null;
   readonly outbox = new Outbox();
   notice: string | null = null;
-  /** What a command said, until the next thing is done. */
-  answer: CommandAnswer | null = null;
-  /** The assistant that a new conversation shall be with; null: the server's own choice. */
+  /** The result of the last command, until the user does something else. */
+  commandResult: CommandAnswer | null = null;
+  /** The assistant of the next new conversation, or null for the server's default. */
   assistant: string | null = null;
-  backUntil = 0;
+  /** While the clock is before this time, the page says that the connection is back. 0 if there is nothing to say. */
+  reconnectedNoticeUntil = 0;
+  /** Whether the user has stopped the running reply. */
   stopping = false;
   user: string | null = null;
-  server: string | null = null;
+  serverVersion: string | null = null;
 
-  /** The last that the server said, if it was an error: a sentence, where a socket is closed with a few words. */
-  private farewell: string | null = null;
-  private frame = 65_536;
-  private count = 0;
-  private returned = false;
-  private left = new Set<string>();
-  private shows = new Map<string, string>();
-  /** When to ask for the conversation, unless it was told by then. */
-  private askAt: number | null = null;
-  /** When the others were last told that the person writes; null: they think that nobody does. */
-  private typedAt: number | null = null;
+  /** The message of the last frame if it was an error. It is a whole sentence, unlike the reason of a close frame. */
+  private lastErrorMessage: string | null = null;
+  private maxFrameBytes = 65_536;
+  private commandCount = 0;
+  private reconnected = false;
+  /** Conversations for which an `unfollow` was sent and not answered yet. */
+  private unfollowing = new Set<string>();
+  /** The ids of the `show` commands that were sent. */
+  private showIds = new Set<string>();
+  /** When to send `follow`, unless the conversation arrives before. */
+  private refetchAt: number | null = null;
+  /** When `typing: true` was last sent, or null if the other users do not see this user typing. */
+  private typingSentAt: number | null = null;
 
-  get phase(): Phase {
-    return this.link.phase;
+  get phase(): ConnectionPhase {
+    return this.connection.phase;
   }
 
-  /** Whether a reply is on its way, so that nothing more is sent for now. */
+  /** Whether a command is pending or a reply is running. Then no other message is sent. */
   get busy(): boolean {
     const pending = this.pending;
-    return (pending !== null && !pending.refusal) || (this.thread?.running.length ?? 0) > 0;
+    return (pending !== null && !pending.error) || (this.conversation?.runningReplies.length ?? 0) > 0;
   }
 
-  /** What the conversation on the page has not got rid of. */
-  get pending(): Outgoing | null {
-    return this.outbox.of(this.thread?.id ?? null);
+  /** The outbox item of the conversation on the page. */
+  get pending(): OutboxItem | null {
+    return this.outbox.forConversation(this.conversation?.id ?? null);
   }
 
-  shown(): Shown {
-    const thread = this.thread;
-    const pending = this.pending;
-    let places = thread ? branch(thread.messages, thread.view?.head) : [];
+  visibleMessages(): VisibleMessages {
+    const { conversation, pending } = this;
+    let nodes = conversation ? branchTo(conversation.messages, conversation.view?.head) : [];
     if (pending && pending.command.type !== "send") {
       const target = pending.command.message;
-      const cut = places.findIndex((place) => place.message.id === target);
-      if (cut >= 0 && !pending.refusal) places = places.slice(0, cut);
+      const index = nodes.findIndex((node) => node.message.id === target);
+      if (index >= 0 && !pending.error) nodes = nodes.slice(0, index);
     }
-    return { places, pending };
+    return { nodes, pending };
   }
 
-  // What the socket says
+  // Events of the socket
 
   connect(now: number): Effect[] {
-    return this.linked(this.link.connect(now));
+    return this.fromConnection(this.connection.connect(now));
   }
 
-  closed(code: number, reason: string, now: number, random: number): Effect[] {
-    this.link.closed(code, this.farewell ?? reason, now, random);
-    // Where nothing goes on without the person, they are told why in the one place they look at.
-    if (this.phase === "refused" && this.farewell !== null) this.notice = null;
-    this.farewell = null;
-    if (this.thread) this.thread.awaited = null;
-    return [{ do: "changed" }];
+  onClosed(code: number, reason: string, now: number, random: number): Effect[] {
+    this.connection.onClosed(code, this.lastErrorMessage ?? reason, now, random);
+    // The sign-in form shows the reason. Do not show it a second time as a notice.
+    if (this.phase === "refused" && this.lastErrorMessage !== null) this.notice = null;
+    this.lastErrorMessage = null;
+    if (this.conversation) this.conversation.pendingFollowId = null;
+    return [{ type: "render" }];
   }
 
   tick(now: number, random: number): Effect[] {
     const before = this.phase;
-    const out = this.linked(this.link.tick(now, random));
-    if (this.thread) {
-      if (this.phase !== "live") this.thread.awaited = null;
-      else if (this.askAt !== null && now >= this.askAt) {
-        this.askAt = null;
-        out.push(this.follow());
+    const out = this.fromConnection(this.connection.tick(now, random));
+    if (this.conversation) {
+      if (this.phase !== "live") this.conversation.pendingFollowId = null;
+      else if (this.refetchAt !== null && now >= this.refetchAt) {
+        this.refetchAt = null;
+        out.push(this.followEffect());
       }
     }
-    const wasBack = this.backUntil !== 0 && now >= this.backUntil;
-    if (wasBack) this.backUntil = 0;
-    const lapsed = this.thread?.lapsed(now) ?? false;
-    if (wasBack || lapsed || before !== this.phase) out.push({ do: "changed" });
+    const noticeExpired = this.reconnectedNoticeUntil !== 0 && now >= this.reconnectedNoticeUntil;
+    if (noticeExpired) this.reconnectedNoticeUntil = 0;
+    const typingExpired = this.conversation?.expireTyping(now) ?? false;
+    if (noticeExpired || typingExpired || before !== this.phase) out.push({ type: "render" });
     return out;
   }
 
-  nudge(now: number): Effect[] {
-    return [...this.linked(this.link.nudge(now)), { do: "changed" }];
+  retryNow(now: number): Effect[] {
+    return [...this.fromConnection(this.connection.retryNow(now)), { type: "render" }];
   }
 
-  doubt(now: number): Effect[] {
-    return [...this.linked(this.link.doubt(now)), { do: "changed" }];
+  onNetworkLost(now: number): Effect[] {
+    return [...this.fromConnection(this.connection.onNetworkLost(now)), { type: "render" }];
   }
 
-  message(message: ServerMessage, now: number, clock: string): Effect[] {
-    this.link.heard(now);
-    this.farewell = message.type === "error" ? message.message : null;
+  /** Handle a frame from the server. `isoNow` is the present time in ISO-8601. */
+  onMessage(message: ServerMessage, now: number, isoNow: string): Effect[] {
+    this.connection.onReceived(now);
+    this.lastErrorMessage = message.type === "error" ? message.message : null;
     switch (message.type) {
       case "welcome": {
         this.user = message.user;
-        this.server = message.server;
-        this.frame = message.max_frame_bytes ?? this.frame;
-        this.returned = this.link.welcomed(now);
-        return this.resumed(now);
+        this.serverVersion = message.server;
+        this.maxFrameBytes = message.max_frame_bytes ?? this.maxFrameBytes;
+        this.reconnected = this.connection.onWelcome(now);
+        return this.onWelcome(now);
       }
       case "following": {
-        const thread = this.thread;
-        if (thread?.id !== message.conversation.id) return [];
-        const before = new Set(thread.replies.keys());
-        if (!thread.following(message, now)) return [this.follow()];
-        if (this.returned) this.backUntil = now + BACK_MS;
-        this.returned = false;
-        this.askAt = null;
-        if (thread.running.length === 0) this.stopping = false;
-        const ended = [...before].filter((stream) => thread.messages.has(stream) && !thread.replies.has(stream));
-        return [...ended.map((stream): Effect => ({ do: "ended", stream })), { do: "changed" }];
+        const { conversation } = this;
+        if (conversation?.id !== message.conversation.id) return [];
+        const streams = [...conversation.replies.keys()];
+        if (!conversation.onFollowing(message, now)) return [this.followEffect()];
+        if (this.reconnected) this.reconnectedNoticeUntil = now + RECONNECTED_NOTICE_MS;
+        this.reconnected = false;
+        this.refetchAt = null;
+        if (conversation.runningReplies.length === 0) this.stopping = false;
+        const ended = streams.filter((stream) => conversation.messages.has(stream) && !conversation.replies.has(stream));
+        return [...ended.map((stream): Effect => ({ type: "replyEnded", stream })), { type: "render" }];
       }
       case "messages":
-        if (this.thread?.id !== message.conversation) return [];
-        this.thread.more(message, now);
-        return [{ do: "changed" }];
+        if (this.conversation?.id !== message.conversation) return [];
+        this.conversation.onMessages(message, now);
+        return [{ type: "render" }];
       case "ack":
-        return this.acknowledged(message, now, clock);
+        return this.onAck(message, now, isoNow);
       case "message": {
-        if (!this.ours(message.message.conversation)) return [];
-        const thread = this.thread!;
-        const known = thread.messages.get(message.message.id);
-        thread.put(message.message, now);
-        return [...this.turned(known, message.message), { do: "changed" }];
+        if (!this.adoptConversation(message.message.conversation)) return [];
+        const conversation = this.conversation!;
+        const before = conversation.messages.get(message.message.id);
+        conversation.putMessage(message.message, now);
+        return [...this.replyEffects(before, message.message), { type: "render" }];
       }
       case "conversation":
-        if (this.ours(message.conversation.id)) {
-          this.thread!.changed(message.conversation);
-          this.askAt = null;
+        if (this.adoptConversation(message.conversation.id)) {
+          this.conversation!.setView(message.conversation);
+          this.refetchAt = null;
         }
-        return [{ do: "listed" }, { do: "changed" }];
+        return [{ type: "refreshList" }, { type: "render" }];
       case "deleted":
-        if (this.thread?.id === message.conversation) this.thread.deleted = true;
-        return [{ do: "listed" }, { do: "changed" }];
+        if (this.conversation?.id === message.conversation) this.conversation.deleted = true;
+        return [{ type: "refreshList" }, { type: "render" }];
       case "delta": {
-        const thread = this.thread;
-        const verdict = thread?.delta(message, now);
-        if (verdict === "gap") return [this.follow()];
-        if (verdict !== "taken") return [];
-        if (!thread!.replies.get(message.stream)?.fold.end) return [{ do: "grew", stream: message.stream }];
+        const { conversation } = this;
+        const fit = conversation?.onDelta(message, now);
+        if (fit === "gap") return [this.followEffect()];
+        if (fit !== "applied") return [];
+        const updated: Effect = { type: "replyUpdated", stream: message.stream };
+        if (!conversation!.replies.get(message.stream)?.snapshot.end) return [updated];
         this.stopping = false;
-        return [{ do: "grew", stream: message.stream }, { do: "changed" }];
+        return [updated, { type: "render" }];
       }
       case "reset":
-        this.thread?.reset(message);
+        this.conversation?.onReset(message);
         return [];
       case "people":
-        if (this.thread?.id !== message.conversation) return [];
-        this.thread.peopled(message.people, this.user, now);
-        return [{ do: "changed" }];
+        if (this.conversation?.id !== message.conversation) return [];
+        this.conversation.onPeople(message.people, this.user, now);
+        return [{ type: "render" }];
       case "typing":
-        if (this.thread?.id !== message.conversation || message.user === this.user) return [];
-        this.thread.types(message, now);
-        return [{ do: "changed" }];
+        if (this.conversation?.id !== message.conversation || message.user === this.user) return [];
+        this.conversation.onTyping(message, now);
+        return [{ type: "render" }];
       case "command":
-        return this.answered(message);
+        return this.onCommandAnswer(message);
       case "approved":
       case "stopped":
         return [];
       case "unfollowed":
-        this.left.delete(message.conversation);
+        this.unfollowing.delete(message.conversation);
         return [];
       case "error":
-        return this.refused(message, now);
+        return this.onError(message, now);
       case "pong":
         return [];
       default:
@@ -207,80 +212,79 @@ export class Session {
     }
   }
 
-  // What the person does
+  // Actions of the user
 
-  /** Look at a conversation, or with null at an empty page. */
-  open(conversation: string | null): Effect[] {
-    if (conversation === (this.thread?.id ?? null) && !this.thread?.missing) return [];
+  /** Show a conversation, or with null the page of a new one. */
+  openConversation(id: string | null): Effect[] {
+    if (id === (this.conversation?.id ?? null) && !this.conversation?.notFound) return [];
     const out: Effect[] = [];
-    if (this.thread && this.phase === "live") {
-      this.left.add(this.thread.id);
-      out.push(this.tell({ type: "unfollow", conversation: this.thread.id, id: this.next() }));
+    if (this.conversation && this.phase === "live") {
+      this.unfollowing.add(this.conversation.id);
+      out.push(this.sendEffect({ type: "unfollow", conversation: this.conversation.id, id: this.nextId() }));
     }
-    this.thread = conversation ? new Thread(conversation) : null;
+    this.conversation = id ? new Conversation(id) : null;
     this.notice = null;
-    this.answer = null;
-    this.typedAt = null;
+    this.commandResult = null;
+    this.typingSentAt = null;
     this.stopping = false;
-    this.askAt = null;
-    if (conversation) this.left.delete(conversation);
-    if (conversation && this.phase === "live") out.push(this.follow());
-    return [...out, { do: "changed" }];
+    this.refetchAt = null;
+    if (id) this.unfollowing.delete(id);
+    if (id && this.phase === "live") out.push(this.followEffect());
+    return [...out, { type: "render" }];
   }
 
   send(text: string, client_message_id: string, parts: Send["parts"] = []): Effect[] {
-    const conversation = this.thread?.id ?? null;
-    const parent = this.shown().places.at(-1)?.message.id ?? null;
-    const command: Pending = { type: "send", id: this.next(), client_message_id, conversation, parent, text };
+    const conversation = this.conversation?.id ?? null;
+    const parent = this.visibleMessages().nodes.at(-1)?.message.id ?? null;
+    const command: OutboxCommand = { type: "send", id: this.nextId(), client_message_id, conversation, parent, text };
     if (parts.length) command.parts = parts;
     if (!conversation && this.assistant) command.assistant = this.assistant;
-    this.typedAt = null;
+    this.typingSentAt = null;
     return this.submit(command, parent);
   }
 
-  /** A command for the server: it goes out at once, also while a reply is written. */
-  order(text: string, client_message_id: string): Effect[] {
-    if (this.phase !== "live") return this.noted("A command can be given once the connection is back.");
-    this.answer = null;
+  /** Send a slash command. It is sent at once, even while a reply is running, and it is not kept in the outbox. */
+  sendCommand(text: string, client_message_id: string): Effect[] {
+    if (this.phase !== "live") return this.setNotice("You can send a command when the connection is back.");
+    this.commandResult = null;
     this.notice = null;
-    const conversation = this.thread?.id ?? null;
-    const order: Send = { type: "send", id: this.next(), client_message_id, conversation, text };
-    if (!conversation && this.assistant) order.assistant = this.assistant;
-    return [this.tell(order), { do: "changed" }];
+    const conversation = this.conversation?.id ?? null;
+    const command: Send = { type: "send", id: this.nextId(), client_message_id, conversation, text };
+    if (!conversation && this.assistant) command.assistant = this.assistant;
+    return [this.sendEffect(command), { type: "render" }];
   }
 
-  /** Say whether a tool that asked may run. */
+  /** Allow or refuse a tool call that waits for approval. `message` is the id of the reply. */
   approve(message: string, call: string, allow: boolean): Effect[] {
-    if (!this.thread || this.phase !== "live") return this.noted("That can be said once the connection is back.");
-    return [this.tell({ type: "approve", id: this.next(), conversation: this.thread.id, message, call, allow })];
+    if (!this.conversation || this.phase !== "live") return this.setNotice("You can allow or refuse a tool when the connection is back.");
+    return [this.sendEffect({ type: "approve", id: this.nextId(), conversation: this.conversation.id, message, call, allow })];
   }
 
-  /** The person writes, or has emptied the field. The others are told now and then. */
-  typing(writes: boolean, now: number): Effect[] {
-    const thread = this.thread;
-    if (!thread || this.phase !== "live" || !thread.people.some((each) => each.present && each.user !== this.user)) return [];
-    if (writes && this.typedAt !== null && now - this.typedAt < TYPING_AGAIN_MS) return [];
-    if (!writes && this.typedAt === null) return [];
-    this.typedAt = writes ? now : null;
-    return [this.tell({ type: "typing", conversation: thread.id, typing: writes })];
+  /** Tell the other users that this user is typing or has emptied the field. Sends at most one frame per 3 s while typing. */
+  setTyping(typing: boolean, now: number): Effect[] {
+    const { conversation } = this;
+    if (!conversation || this.phase !== "live" || !conversation.participants.some((each) => each.present && each.user !== this.user)) return [];
+    if (typing && this.typingSentAt !== null && now - this.typingSentAt < TYPING_REPEAT_MS) return [];
+    if (!typing && this.typingSentAt === null) return [];
+    this.typingSentAt = typing ? now : null;
+    return [this.sendEffect({ type: "typing", conversation: conversation.id, typing })];
   }
 
-  /** Whom a new conversation shall be with. */
-  choose(assistant: string | null): Effect[] {
+  /** Set the assistant of the next new conversation. */
+  chooseAssistant(assistant: string | null): Effect[] {
     this.assistant = assistant;
-    return [{ do: "changed" }];
+    return [{ type: "render" }];
   }
 
-  /** The command's answer was read. */
-  hush(): Effect[] {
-    this.answer = null;
-    return [{ do: "changed" }];
+  dismissCommandResult(): Effect[] {
+    this.commandResult = null;
+    return [{ type: "render" }];
   }
 
   edit(message: MessageView, text: string, client_message_id: string): Effect[] {
     const conversation = message.conversation;
     return this.submit(
-      { type: "edit", id: this.next(), client_message_id, conversation, message: message.id, text },
+      { type: "edit", id: this.nextId(), client_message_id, conversation, message: message.id, text },
       message.parent ?? null,
     );
   }
@@ -288,174 +292,177 @@ export class Session {
   regenerate(message: MessageView, client_message_id: string): Effect[] {
     const conversation = message.conversation;
     return this.submit(
-      { type: "regenerate", id: this.next(), client_message_id, conversation, message: message.id },
+      { type: "regenerate", id: this.nextId(), client_message_id, conversation, message: message.id },
       message.parent ?? null,
     );
   }
 
-  show(message: string): Effect[] {
-    if (!this.thread || this.phase !== "live") return this.noted("Another branch can be shown once the connection is back.");
-    const end = leaf(this.thread.messages, message);
-    const id = this.next();
-    this.shows.set(id, end);
-    return [this.tell({ type: "show", id, conversation: this.thread.id, message: end })];
+  /** Show the newest branch through a message. */
+  showBranch(message: string): Effect[] {
+    if (!this.conversation || this.phase !== "live") return this.setNotice("You can show another branch when the connection is back.");
+    const head = newestLeaf(this.conversation.messages, message);
+    const id = this.nextId();
+    this.showIds.add(id);
+    return [this.sendEffect({ type: "show", id, conversation: this.conversation.id, message: head })];
   }
 
-  /** Stop what is being written. What was never told to the server is taken back; its text is returned. */
+  /** Stop the running reply. A pending message that was not sent yet is removed instead; `text` is its text. */
   stop(): { effects: Effect[]; text: string | null } {
     const pending = this.pending;
-    if (pending && !pending.refusal && !pending.told) {
+    if (pending && !pending.error && !pending.sent) {
       const text = pending.command.type === "regenerate" ? null : (pending.command.text ?? null);
-      return { effects: this.discard(), text };
+      return { effects: this.discardPending(), text };
     }
     this.stopping = true;
-    if (!this.thread || this.phase !== "live") return { effects: [{ do: "changed" }], text: null };
-    return { effects: [this.halt(), { do: "changed" }], text: null };
+    if (!this.conversation || this.phase !== "live") return { effects: [{ type: "render" }], text: null };
+    return { effects: [this.stopEffect(), { type: "render" }], text: null };
   }
 
-  /** Take back what was refused. */
-  discard(): Effect[] {
-    this.outbox.drop(this.pending);
-    return [{ do: "kept" }, { do: "changed" }];
+  discardPending(): Effect[] {
+    this.outbox.remove(this.pending);
+    return [{ type: "saveOutbox" }, { type: "render" }];
   }
 
-  /** Send again what was refused. */
-  again(): Effect[] {
+  /** Send the pending command again after an error. */
+  resend(): Effect[] {
     const pending = this.pending;
     if (!pending) return [];
-    pending.refusal = null;
-    pending.told = false;
-    return [...this.flush(), { do: "changed" }];
+    pending.error = null;
+    pending.sent = false;
+    return [...this.sendOutbox(), { type: "render" }];
   }
 
-  noted(notice: string | null): Effect[] {
+  setNotice(notice: string | null): Effect[] {
     this.notice = notice;
-    return [{ do: "changed" }];
+    return [{ type: "render" }];
   }
 
-  /** What a page before this one had not got rid of. */
-  restore(outbox: Outgoing[]): void {
-    for (const each of outbox) each.command = { ...each.command, id: this.next() };
-    this.outbox.items = outbox;
+  /** Take over the outbox that the page saved before it was reloaded. */
+  restoreOutbox(items: OutboxItem[]): void {
+    for (const each of items) each.command = { ...each.command, id: this.nextId() };
+    this.outbox.items = items;
   }
 
-  private submit(command: Pending, parent: string | null): Effect[] {
+  private submit(command: OutboxCommand, parent: string | null): Effect[] {
     this.notice = null;
-    this.answer = null;
+    this.commandResult = null;
     this.stopping = false;
-    const before = this.pending;
-    const item = { command, conversation: command.conversation ?? null, parent, told: false, refusal: null };
-    this.outbox.put(item, before);
-    return [...this.flush(), { do: "kept" }, { do: "changed" }];
+    const item: OutboxItem = { command, conversation: command.conversation ?? null, parent, sent: false, error: null };
+    this.outbox.add(item, this.pending);
+    return [...this.sendOutbox(), { type: "saveOutbox" }, { type: "render" }];
   }
 
-  private flush(): Effect[] {
+  private sendOutbox(): Effect[] {
     if (this.phase !== "live") return [];
-    return this.outbox.due(this.frame).map((command) => this.tell(command));
+    return this.outbox.takeUnsent(this.maxFrameBytes).map((command) => this.sendEffect(command));
   }
 
-  private resumed(now: number): Effect[] {
+  private onWelcome(now: number): Effect[] {
     const out: Effect[] = [];
-    this.left.clear();
-    if (this.thread && !this.thread.missing) out.push(this.follow());
-    else if (this.returned) {
-      this.backUntil = now + BACK_MS;
-      this.returned = false;
+    this.unfollowing.clear();
+    if (this.conversation && !this.conversation.notFound) out.push(this.followEffect());
+    else if (this.reconnected) {
+      this.reconnectedNoticeUntil = now + RECONNECTED_NOTICE_MS;
+      this.reconnected = false;
     }
-    this.outbox.untold();
-    out.push(...this.flush());
-    if (this.stopping && this.thread) out.push(this.halt());
-    return [...out, { do: "listed" }, { do: "changed" }];
+    this.outbox.markAllUnsent();
+    out.push(...this.sendOutbox());
+    if (this.stopping && this.conversation) out.push(this.stopEffect());
+    return [...out, { type: "refreshList" }, { type: "render" }];
   }
 
-  private acknowledged(ack: Ack, now: number, clock: string): Effect[] {
-    const item = this.outbox.asked(ack.re);
+  private onAck(ack: Ack, now: number, isoNow: string): Effect[] {
+    const item = this.outbox.byCommandId(ack.re);
     if (!item) return [];
-    this.outbox.drop(item);
-    const out: Effect[] = [{ do: "kept" }];
-    if (!item.command.conversation && (!this.thread || this.thread.id === ack.conversation)) {
-      this.thread ??= new Thread(ack.conversation);
-      if (!this.thread.view) this.askAt = now + PATIENCE_MS;
-      out.push({ do: "named", conversation: ack.conversation });
+    this.outbox.remove(item);
+    const out: Effect[] = [{ type: "saveOutbox" }];
+    if (!item.command.conversation && (!this.conversation || this.conversation.id === ack.conversation)) {
+      this.conversation ??= new Conversation(ack.conversation);
+      if (!this.conversation.view) this.refetchAt = now + REFETCH_DELAY_MS;
+      out.push({ type: "setConversationUrl", conversation: ack.conversation });
     }
-    if (this.thread?.id !== ack.conversation) return [...out, { do: "listed" }];
+    if (this.conversation?.id !== ack.conversation) return [...out, { type: "refreshList" }];
     const { command } = item;
     const parts = command.type === "send" ? command.parts : undefined;
-    const said = command.type === "regenerate" ? null : { text: command.text ?? "", author: this.user, ...(parts && { parts }) };
-    const known = this.thread.messages.get(ack.reply);
-    this.thread.acknowledged(ack, said, item.parent, clock, now);
-    out.push(...this.turned(known, this.thread.messages.get(ack.reply)!));
-    if (this.stopping && this.phase === "live") out.push(this.halt());
-    return [...out, { do: "listed" }, { do: "changed" }];
+    const content = command.type === "regenerate" ? null : { text: command.text ?? "", author: this.user, ...(parts && { parts }) };
+    const before = this.conversation.messages.get(ack.reply);
+    this.conversation.onAck(ack, content, item.parent, isoNow, now);
+    out.push(...this.replyEffects(before, this.conversation.messages.get(ack.reply)!));
+    if (this.stopping && this.phase === "live") out.push(this.stopEffect());
+    return [...out, { type: "refreshList" }, { type: "render" }];
   }
 
-  private answered(answer: CommandAnswer): Effect[] {
+  private onCommandAnswer(result: CommandAnswer): Effect[] {
     const out: Effect[] = [];
-    const item = this.outbox.asked(answer.re);
+    const item = this.outbox.byCommandId(result.re);
     if (item) {
-      this.outbox.drop(item);
-      out.push({ do: "kept" });
+      this.outbox.remove(item);
+      out.push({ type: "saveOutbox" });
     }
-    if (answer.conversation && answer.conversation !== this.thread?.id) out.push({ do: "go", conversation: answer.conversation });
-    else this.answer = answer;
-    return [...out, { do: "listed" }, { do: "changed" }];
+    const { conversation } = result;
+    if (conversation && conversation !== this.conversation?.id) out.push({ type: "openConversation", conversation });
+    else this.commandResult = result;
+    return [...out, { type: "refreshList" }, { type: "render" }];
   }
 
-  private refused(error: Refused, now: number): Effect[] {
-    const item = this.outbox.asked(error.re);
-    const show = error.re ? this.shows.delete(error.re) : false;
+  private onError(error: ErrorMessage, now: number): Effect[] {
+    const item = this.outbox.byCommandId(error.re);
+    const isShow = error.re ? this.showIds.delete(error.re) : false;
     if (item) {
-      item.refusal = { message: error.message, code: error.code };
-    } else if (!show && this.thread && error.re === this.thread.awaited) {
-      this.thread.awaited = null;
-      this.thread.missing = error.code === "not_found";
-      if (!this.thread.missing) {
+      item.error = { message: error.message, code: error.code };
+    } else if (!isShow && this.conversation && error.re === this.conversation.pendingFollowId) {
+      this.conversation.pendingFollowId = null;
+      this.conversation.notFound = error.code === "not_found";
+      if (!this.conversation.notFound) {
         this.notice = error.message;
-        this.askAt = now + PATIENCE_MS;
+        this.refetchAt = now + REFETCH_DELAY_MS;
       }
     } else {
       this.notice = error.message;
     }
-    return [{ do: "kept" }, { do: "changed" }];
+    return [{ type: "saveOutbox" }, { type: "render" }];
   }
 
-  /** A message of the conversation on the page; or of one that came to be by what we sent, whose `ack` is still to come. */
-  private ours(conversation: string): boolean {
-    if (this.thread) return this.thread.id === conversation;
+  /**
+   * Whether a frame belongs to the conversation on the page. The first frames of a new conversation may arrive before the
+   * `ack` of the message that created it: then this conversation becomes the one on the page.
+   */
+  private adoptConversation(id: string): boolean {
+    if (this.conversation) return this.conversation.id === id;
     const first = this.pending;
-    if (!first || !first.told || this.left.has(conversation)) return false;
-    first.conversation = conversation;
-    this.thread = new Thread(conversation);
+    if (!first || !first.sent || this.unfollowing.has(id)) return false;
+    first.conversation = id;
+    this.conversation = new Conversation(id);
     return true;
   }
 
-  private turned(before: MessageView | undefined, after: MessageView): Effect[] {
+  private replyEffects(before: MessageView | undefined, after: MessageView): Effect[] {
     if (after.role !== "assistant") return [];
-    const streams = after.status === "streaming";
-    if (!streams) this.stopping = false;
-    if (streams && !before) return [{ do: "started", stream: after.id }];
-    if (!streams && before?.status === "streaming") return [{ do: "ended", stream: after.id }];
+    const running = after.status === "streaming";
+    if (!running) this.stopping = false;
+    if (running && !before) return [{ type: "replyStarted", stream: after.id }];
+    if (!running && before?.status === "streaming") return [{ type: "replyEnded", stream: after.id }];
     return [];
   }
 
-  private linked(effects: LinkEffect[]): Effect[] {
-    return effects.map((effect) => (effect.do === "ping" ? this.tell({ type: "ping", id: this.next() }) : effect));
+  private fromConnection(effects: ConnectionEffect[]): Effect[] {
+    return effects.map((effect) => (effect.type === "ping" ? this.sendEffect({ type: "ping", id: this.nextId() }) : effect));
   }
 
-  private follow(): Effect {
-    return this.tell(this.thread!.follow(this.next()));
+  private followEffect(): Effect {
+    return this.sendEffect(this.conversation!.follow(this.nextId()));
   }
 
-  private halt(): Effect {
-    return this.tell({ type: "stop", id: this.next(), conversation: this.thread!.id });
+  private stopEffect(): Effect {
+    return this.sendEffect({ type: "stop", id: this.nextId(), conversation: this.conversation!.id });
   }
 
-  private tell(message: ClientMessage): Effect {
-    return { do: "send", message };
+  private sendEffect(message: ClientMessage): Effect {
+    return { type: "send", message };
   }
 
-  private next(): string {
-    this.count += 1;
-    return `p${this.count}`;
+  private nextId(): string {
+    this.commandCount += 1;
+    return `p${this.commandCount}`;
   }
 }

@@ -1,166 +1,176 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import type { Client } from "../live/client";
+import type { Client } from "../client/client";
 import { Composer } from "./Composer";
-import { Connection } from "./Connection";
-import { Door } from "./Door";
-import { Empty, Nothing } from "./Empty";
+import { ConnectionStatus } from "./ConnectionStatus";
 import { ClientContext, useClient } from "./hooks";
 import { Icon } from "./icons";
-import { Keys } from "./Keys";
-import { People } from "./People";
-import { Rail } from "./Rail";
-import { Thread } from "./Thread";
+import { MessageList } from "./MessageList";
+import { ParticipantsButton } from "./Participants";
+import { Shortcuts } from "./Shortcuts";
+import { Sidebar } from "./Sidebar";
+import { SignIn } from "./SignIn";
+import { ConversationUnavailable, Welcome } from "./Welcome";
 
 export function App({ client }: { client: Client }) {
   return (
     <ClientContext.Provider value={client}>
-      <House />
-      <Ears />
+      <Layout />
+      <LiveRegion />
     </ClientContext.Provider>
   );
 }
 
-/** The one polite region: when a reply begins, and when it is done. */
-function Ears() {
+/** The only live region of the page. It tells screen readers when a reply begins and ends. */
+function LiveRegion() {
   const client = useClient();
   return (
     <div class="sr-only" role="status" aria-live="polite">
-      {client.spoken}
+      {client.announcement}
     </div>
   );
 }
 
-const typing = (target: EventTarget | null) => target instanceof HTMLElement && target.matches("input, textarea, [contenteditable]");
-const NARROW = "(max-width: 800px)";
-const phone = () => matchMedia(NARROW).matches;
-const finger = () => matchMedia("(pointer: coarse)").matches;
+const isTextInput = (target: EventTarget | null) => target instanceof HTMLElement && target.matches("input, textarea, [contenteditable]");
+const NARROW_QUERY = "(max-width: 800px)";
+const isNarrow = () => matchMedia(NARROW_QUERY).matches;
+const isTouch = () => matchMedia("(pointer: coarse)").matches;
 
-function House() {
+function Layout() {
   const client = useClient();
   const { session } = client;
-  const [drawer, setDrawer] = useState(false);
-  const [keys, setKeys] = useState(false);
+  const [drawerOpen, setDrawerOpen] = useState(false);
+  const [shortcutsOpen, setShortcutsOpen] = useState(false);
   const [editing, setEditing] = useState<string | null>(null);
-  const [away, setAway] = useState(false);
-  const [toEnd, setToEnd] = useState(0);
-  const area = useRef<HTMLTextAreaElement>(null);
+  const [scrolledUp, setScrolledUp] = useState(false);
+  const [jumpCount, setJumpCount] = useState(0);
+  const input = useRef<HTMLTextAreaElement>(null);
   const search = useRef<HTMLInputElement>(null);
-  const menu = useRef<HTMLButtonElement>(null);
-  const rail = useRef<HTMLElement>(null);
-  const thread = session.thread;
-  const title = thread?.view?.title || (thread ? "" : "New conversation");
+  const menuButton = useRef<HTMLButtonElement>(null);
+  const sidebar = useRef<HTMLElement>(null);
+  const { conversation } = session;
+  const title = conversation?.view?.title || (conversation ? "" : "New conversation");
 
   useEffect(() => {
-    document.title = thread?.view?.title ? `${thread.view.title} · Legato` : "Legato";
-  }, [thread?.view?.title]);
+    document.title = conversation?.view?.title ? `${conversation.view.title} · Legato` : "Legato";
+  }, [conversation?.view?.title]);
 
-  const focus = () => {
-    if (!finger()) area.current?.focus();
+  const focusInput = () => {
+    if (!isTouch()) input.current?.focus();
   };
   useEffect(() => {
     setEditing(null);
-    setAway(false);
-    focus();
-  }, [thread?.id, client.locked === null]);
+    setScrolledUp(false);
+    focusInput();
+  }, [conversation?.id, client.signInMessage === null]);
 
-  // What is behind the drawer cannot have the focus until the drawer is closed.
-  const behind = useRef<(() => void) | null>(null);
+  // The elements behind the open drawer are inert. They can get the focus only after the drawer is closed.
+  const afterDrawerCloses = useRef<(() => void) | null>(null);
   useLayoutEffect(() => {
-    if (drawer && !rail.current?.contains(document.activeElement)) rail.current?.querySelector<HTMLElement>("a, button")?.focus();
-    if (!drawer) behind.current?.();
-    behind.current = null;
-  }, [drawer]);
+    if (drawerOpen && !sidebar.current?.contains(document.activeElement)) sidebar.current?.querySelector<HTMLElement>("a, button")?.focus();
+    if (!drawerOpen) afterDrawerCloses.current?.();
+    afterDrawerCloses.current = null;
+  }, [drawerOpen]);
   useEffect(() => {
-    const narrow = matchMedia(NARROW);
-    const onChange = () => setDrawer(false);
+    const narrow = matchMedia(NARROW_QUERY);
+    const onChange = () => setDrawerOpen(false);
     narrow.addEventListener("change", onChange);
     return () => narrow.removeEventListener("change", onChange);
   }, []);
 
   const closeDrawer = () => {
-    if (!drawer) return;
-    behind.current = () => menu.current?.focus();
-    setDrawer(false);
+    if (!drawerOpen) return;
+    afterDrawerCloses.current = () => menuButton.current?.focus();
+    setDrawerOpen(false);
   };
-  const pick = (conversation: string | null) => {
-    if (drawer) behind.current = () => (finger() ? menu.current : area.current)?.focus();
-    setDrawer(false);
-    client.open(conversation);
-    focus();
+  const openConversation = (id: string | null) => {
+    if (drawerOpen) afterDrawerCloses.current = () => (isTouch() ? menuButton.current : input.current)?.focus();
+    setDrawerOpen(false);
+    client.openConversation(id);
+    focusInput();
   };
-  const takeBack = () => {
-    const text = client.discard();
-    const field = area.current;
+  const editPending = () => {
+    const text = client.discardPending();
+    const field = input.current;
     if (!text || !field) return;
     field.value = text;
     field.dispatchEvent(new Event("input", { bubbles: true }));
     field.focus();
   };
   const editLast = () => {
-    const last = session.shown().places.findLast((place) => place.message.role === "user");
+    const last = session.visibleMessages().nodes.findLast((node) => node.message.role === "user");
     if (last) setEditing(last.message.id);
   };
 
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       if (event.key === "Escape" && !document.querySelector("dialog[open]")) {
-        if (drawer) closeDrawer();
+        if (drawerOpen) closeDrawer();
         else if (session.busy && !session.stopping) client.stop();
       } else if (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey) {
         event.preventDefault();
-        if (phone()) setDrawer(true);
+        if (isNarrow()) setDrawerOpen(true);
         requestAnimationFrame(() => search.current?.select());
-      } else if (event.key === "?" && !typing(event.target)) {
+      } else if (event.key === "?" && !isTextInput(event.target)) {
         event.preventDefault();
-        setKeys(true);
+        setShortcutsOpen(true);
       }
     };
     window.addEventListener("keydown", onKey);
     return () => window.removeEventListener("keydown", onKey);
   });
 
-  if (client.locked !== null) return <Door />;
+  if (client.signInMessage !== null) return <SignIn />;
 
   const assistants = client.info?.assistants ?? [];
-  const speaker = assistants.find((each) => each.name === (thread ? thread.view?.assistant : session.assistant)) ?? assistants.find((each) => each.name === "default") ?? assistants[0];
-  const model = speaker?.model ?? client.info?.engine.model ?? "";
-  const who = speaker && speaker.name !== "default" ? [speaker.name, model].filter(Boolean).join(" · ") : model;
-  const gone = thread?.missing ? "There is no such conversation" : thread?.deleted ? "This conversation was deleted, or you are no longer in it" : null;
-  const empty = !thread && !session.pending && !session.answer;
+  const assistant = assistants.find((each) => each.name === (conversation ? conversation.view?.assistant : session.assistant)) ?? assistants.find((each) => each.name === "default") ?? assistants[0];
+  const model = assistant?.model ?? client.info?.engine.model ?? "";
+  const assistantLabel = assistant && assistant.name !== "default" ? [assistant.name, model].filter(Boolean).join(" · ") : model;
+  const unavailable = conversation?.notFound ? "There is no such conversation" : conversation?.deleted ? "This conversation was deleted, or you are no longer in it" : null;
+  const empty = !conversation && !session.pending && !session.commandResult;
   return (
-    <div class={drawer ? "house open" : "house"}>
+    <div class={drawerOpen ? "layout drawer-open" : "layout"}>
       <a
-        class="skip"
+        class="skip-link"
         href="#message"
         onClick={(event) => {
           event.preventDefault();
-          area.current?.focus();
+          input.current?.focus();
         }}
       >
-        To the message
+        Skip to the message field
       </a>
-      <Rail rail={rail} search={search} onPick={pick} onKeys={() => setKeys(true)} />
-      <div class="shade" onClick={closeDrawer} />
-      <main class="sheet" inert={drawer} data-live={session.phase === "live"}>
-        <header class="top">
-          <button ref={menu} type="button" class="tool menu" aria-label="Conversations" aria-expanded={drawer} onClick={() => setDrawer(!drawer)}>
+      <Sidebar sidebar={sidebar} search={search} onOpen={openConversation} onShortcuts={() => setShortcutsOpen(true)} />
+      <div class="backdrop" onClick={closeDrawer} />
+      <main class="main-panel" inert={drawerOpen} data-live={session.phase === "live"}>
+        <header class="top-bar">
+          <button ref={menuButton} type="button" class="icon-button menu" aria-label="Conversations" aria-expanded={drawerOpen} onClick={() => setDrawerOpen(!drawerOpen)}>
             <Icon name="menu" />
           </button>
           <h1 title={title} dir="auto">{title || "\u00a0"}</h1>
-          <span class="who">{title === who ? "" : who}</span>
-          <People />
-          <Connection />
+          <span class="assistant-label">{title === assistantLabel ? "" : assistantLabel}</span>
+          <ParticipantsButton />
+          <ConnectionStatus />
         </header>
-        {gone ? (
-          <Nothing words={gone} onNew={() => pick(null)} />
+        {unavailable ? (
+          <ConversationUnavailable reason={unavailable} onNew={() => openConversation(null)} />
         ) : empty ? (
-          <Empty onTry={(text) => client.send(text)} />
+          <Welcome onSuggestion={(text) => client.send(text)} />
         ) : (
-          <Thread editing={editing} onEdit={(id) => { setEditing(id); if (!id) focus(); }} speaker={who} onAway={setAway} onTakeBack={takeBack} toEnd={toEnd} />
+          <MessageList
+            editing={editing}
+            onEdit={(id) => {
+              setEditing(id);
+              if (!id) focusInput();
+            }}
+            assistantLabel={assistantLabel}
+            onScrolledUp={setScrolledUp}
+            onEditPending={editPending}
+            jumpCount={jumpCount}
+          />
         )}
-        {!gone && <Composer area={area} away={away && !empty} onEnd={() => setToEnd((count) => count + 1)} onEditLast={editLast} />}
+        {!unavailable && <Composer input={input} scrolledUp={scrolledUp && !empty} onJumpToLatest={() => setJumpCount((count) => count + 1)} onEditLast={editLast} />}
       </main>
-      {keys && <Keys onClose={() => { setKeys(false); focus(); }} />}
+      {shortcutsOpen && <Shortcuts onClose={() => { setShortcutsOpen(false); focusInput(); }} />}
     </div>
   );
 }

@@ -1,109 +1,108 @@
 import type { Ref } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { read, write } from "../live/keep";
-import { Enclosures, useDrop, useEnclosures } from "./Attached";
-import { CommandMenu, useMenu } from "./Commands";
-import { useClient, useGrowing } from "./hooks";
+import { read, write } from "../client/storage";
+import { DraftAttachments, useDraftAttachments, useFileDrop } from "./Attachments";
+import { CommandMenu, useCommandMenu } from "./CommandMenu";
+import { useAutoHeight, useClient } from "./hooks";
 import { Icon, StopIcon } from "./icons";
 
 interface Props {
-  area: Ref<HTMLTextAreaElement> & { current: HTMLTextAreaElement | null };
-  away: boolean;
-  onEnd: () => void;
+  input: Ref<HTMLTextAreaElement> & { current: HTMLTextAreaElement | null };
+  scrolledUp: boolean;
+  onJumpToLatest: () => void;
   onEditLast: () => void;
 }
 
-const LINES = 8;
+const MAX_LINES = 8;
 
-/** Why what was written is still here. */
-const HELD = {
-  upload: "A file is still on its way to the server.",
-  refused: "A file was not taken. Leave it out, then send.",
+/** Why the message was not sent. */
+const BLOCKED_REASONS = {
+  upload: "A file is still being uploaded.",
+  rejected: "A file was rejected. Remove it, then send.",
   busy: "The reply is still coming. Esc stops it.",
-  cut: "The connection is cut. Send this when it is back and the reply is done.",
+  disconnected: "The connection is cut. Send this when it is back and the reply is done.",
 };
 
-export function Composer({ area, away, onEnd, onEditLast }: Props) {
+export function Composer({ input, scrolledUp, onJumpToLatest, onEditLast }: Props) {
   const client = useClient();
   const { session } = client;
-  const key = `draft.${session.thread?.id ?? "new"}`;
+  const key = `draft.${session.conversation?.id ?? "new"}`;
   const [draft, setDraft] = useState(() => read("session", key) ?? "");
-  const [held, setHeld] = useState<keyof typeof HELD | null>(null);
+  const [blocked, setBlocked] = useState<keyof typeof BLOCKED_REASONS | null>(null);
   const busy = session.busy;
-  const readOnly = session.thread ? !session.thread.writable : false;
-  const menu = useMenu(draft);
-  const files = useEnclosures();
+  const readOnly = session.conversation ? !session.conversation.canWrite : false;
+  const menu = useCommandMenu(draft);
+  const files = useDraftAttachments();
   const picker = useRef<HTMLInputElement>(null);
-  const over = useDrop(readOnly ? null : files.add);
+  const dragging = useFileDrop(readOnly ? null : files.add);
 
   useEffect(() => setDraft(read("session", key) ?? ""), [key]);
   useEffect(() => {
-    if (!busy) setHeld(null);
-  }, [busy, files.all]);
-  useGrowing(area, draft, LINES);
+    if (!busy) setBlocked(null);
+  }, [busy, files.attachments]);
+  useAutoHeight(input, draft, MAX_LINES);
 
-  const keep = (text: string) => {
+  const updateDraft = (text: string) => {
     setDraft(text);
     write("session", key, text || null);
   };
-  const pick = (name: string) => {
-    keep(`/${name} `);
-    area.current?.focus();
+  const insertCommand = (name: string) => {
+    updateDraft(`/${name} `);
+    input.current?.focus();
   };
   const send = () => {
     const text = draft.trim();
     if (!text && files.parts.length === 0) return;
-    if (files.uploading || files.refused) {
-      setHeld(files.uploading ? "upload" : "refused");
+    if (files.uploading || files.rejected) {
+      setBlocked(files.uploading ? "upload" : "rejected");
       return;
     }
-    const order = text.startsWith("/") && files.all.length === 0;
-    if (busy && !order) {
-      setHeld("busy");
+    const isCommand = text.startsWith("/") && files.attachments.length === 0;
+    if (busy && !isCommand) {
+      setBlocked("busy");
       return;
     }
-    keep("");
-    setHeld(null);
+    updateDraft("");
+    setBlocked(null);
     client.send(text, files.parts);
     files.clear();
-    onEnd();
+    onJumpToLatest();
   };
   const stop = () => {
     const text = client.stop();
-    if (text) keep(text);
-    area.current?.focus();
+    if (text) updateDraft(text);
+    input.current?.focus();
   };
 
-  const writers = session.thread?.writers ?? [];
-  const writing = writers.length > 2 ? "Several people are writing" : writers.length ? `${writers.join(" and ")} ${writers.length === 1 ? "is" : "are"} writing` : null;
-  const cut = session.phase !== "live";
-  const notice = (held && HELD[held === "busy" && cut ? "cut" : held]) ?? session.notice ?? writing;
+  const typingNames = session.conversation?.typingNames ?? [];
+  const disconnected = session.phase !== "live";
+  const notice = (blocked && BLOCKED_REASONS[blocked === "busy" && disconnected ? "disconnected" : blocked]) ?? session.notice ?? typingNotice(typingNames);
   return (
     <form
-      class={over ? "composer over" : "composer"}
+      class={dragging ? "composer dragging" : "composer"}
       onSubmit={(event) => {
         event.preventDefault();
         send();
       }}
     >
-      <div class="strip">
+      <div class="composer-status">
         <span class="notice">
           {notice}
-          {session.notice && !held && (
-            <button type="button" class="link-button" onClick={() => client.note(null)}>
+          {session.notice && !blocked && (
+            <button type="button" class="link-button" onClick={() => client.setNotice(null)}>
               Dismiss
             </button>
           )}
         </span>
-        {away && (
-          <button type="button" class="plain-button to-end" onClick={onEnd}>
+        {scrolledUp && (
+          <button type="button" class="secondary-button jump-to-latest" onClick={onJumpToLatest}>
             Jump to latest <Icon name="down" />
           </button>
         )}
       </div>
-      <Enclosures all={files.all} onDrop={files.drop} />
+      <DraftAttachments attachments={files.attachments} onRemove={files.remove} />
       <div class="field">
-        {menu && <CommandMenu menu={menu} onPick={(each) => pick(each.name)} />}
+        {menu && <CommandMenu menu={menu} onPick={(each) => insertCommand(each.name)} />}
         <input
           ref={picker}
           class="sr-only"
@@ -115,27 +114,27 @@ export function Composer({ area, away, onEnd, onEditLast }: Props) {
           onChange={(event) => {
             files.add(event.currentTarget.files ?? []);
             event.currentTarget.value = "";
-            area.current?.focus();
+            input.current?.focus();
           }}
         />
-        <button type="button" class="tool" aria-label="Add a picture or a recording" title="Add a picture or a recording" disabled={readOnly} onClick={() => picker.current?.click()}>
+        <button type="button" class="icon-button" aria-label="Add a picture or a recording" title="Add a picture or a recording" disabled={readOnly} onClick={() => picker.current?.click()}>
           <Icon name="clip" />
         </button>
         <textarea
-          ref={area}
+          ref={input}
           rows={1}
           aria-label="Message"
           dir="auto"
-          placeholder={readOnly ? "You can read along here" : "Write a message"}
+          placeholder={readOnly ? "You can only read here" : "Write a message"}
           disabled={readOnly}
           aria-autocomplete={menu ? "list" : undefined}
-          aria-controls={menu ? "commands" : undefined}
-          aria-activedescendant={menu ? `command-${menu.at}` : undefined}
+          aria-controls={menu ? "command-menu" : undefined}
+          aria-activedescendant={menu ? `command-${menu.selected}` : undefined}
           value={draft}
           onInput={(event) => {
             const text = event.currentTarget.value;
-            keep(text);
-            client.typing(text !== "" && !text.startsWith("/"));
+            updateDraft(text);
+            client.setTyping(text !== "" && !text.startsWith("/"));
           }}
           onPaste={(event) => {
             const pasted = [...(event.clipboardData?.files ?? [])];
@@ -145,15 +144,15 @@ export function Composer({ area, away, onEnd, onEditLast }: Props) {
           }}
           onKeyDown={(event) => {
             if (menu && !event.isComposing) {
-              const chosen = menu.items[menu.at]!;
+              const selected = menu.items[menu.selected]!;
               if (event.key === "ArrowDown" || event.key === "ArrowUp") {
                 event.preventDefault();
                 menu.move(event.key === "ArrowDown" ? 1 : -1);
                 return;
               }
-              if (event.key === "Tab" || (event.key === "Enter" && !event.shiftKey && draft.toLowerCase() !== `/${chosen.name}`)) {
+              if (event.key === "Tab" || (event.key === "Enter" && !event.shiftKey && draft.toLowerCase() !== `/${selected.name}`)) {
                 event.preventDefault();
-                pick(chosen.name);
+                insertCommand(selected.name);
                 return;
               }
               if (event.key === "Escape") {
@@ -172,15 +171,21 @@ export function Composer({ area, away, onEnd, onEditLast }: Props) {
           }}
         />
         {busy ? (
-          <button type="button" class="round stop" aria-label="Stop" title={cut ? "Stop, once the connection is back" : "Stop (Esc)"} disabled={session.stopping} onClick={stop}>
+          <button type="button" class="send-button stop-button" aria-label="Stop" title={disconnected ? "Stop when the connection is back" : "Stop (Esc)"} disabled={session.stopping} onClick={stop}>
             <StopIcon />
           </button>
         ) : (
-          <button type="submit" class="round" aria-label="Send" title="Send (Enter)" disabled={readOnly || (!draft.trim() && files.parts.length === 0)}>
+          <button type="submit" class="send-button" aria-label="Send" title="Send (Enter)" disabled={readOnly || (!draft.trim() && files.parts.length === 0)}>
             <Icon name="up" />
           </button>
         )}
       </div>
     </form>
   );
+}
+
+function typingNotice(names: string[]): string | null {
+  if (names.length === 0) return null;
+  if (names.length > 2) return "Several people are writing";
+  return `${names.join(" and ")} ${names.length === 1 ? "is" : "are"} writing`;
 }

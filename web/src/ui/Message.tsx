@@ -1,142 +1,89 @@
-import type { ComponentChildren } from "preact";
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import type { Client } from "../live/client";
-import type { Place } from "../state/tree";
-import { Attached } from "./Attached";
-import { useGrowing, useLong } from "./hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import type { Client } from "../client/client";
+import type { MessageNode } from "../state/messageTree";
+import { MessageAttachments } from "./Attachments";
+import { CollapsibleText } from "./CollapsibleText";
+import { CopyButton } from "./CopyButton";
+import { replyStats } from "./format";
+import { useAutoHeight } from "./hooks";
 import { Icon } from "./icons";
-import { Reply } from "./Reply";
-import { figures } from "./words";
+import { ReplyBody } from "./ReplyBody";
 
-export function Branches({ client, place }: { client: Client; place: Place }) {
-  const { message, siblings } = place;
+/** Buttons that show another version of a message. */
+function BranchSwitcher({ client, node }: { client: Client; node: MessageNode }) {
+  const { message, siblings } = node;
   if (siblings.length < 2) return null;
-  const at = siblings.findIndex((each) => each.id === message.id);
-  const go = (step: number) => {
-    const other = siblings[at + step];
-    if (other) client.show(other.id);
+  const index = siblings.findIndex((each) => each.id === message.id);
+  const move = (step: number) => {
+    const other = siblings[index + step];
+    if (other) client.showBranch(other.id);
   };
   return (
-    <span class="branches">
-      <button type="button" class="tool" aria-label="Earlier version" disabled={at === 0} onClick={() => go(-1)}>
+    <span class="branch-switcher">
+      <button type="button" class="icon-button" aria-label="Earlier version" disabled={index === 0} onClick={() => move(-1)}>
         <Icon name="left" />
       </button>
-      <span class="count">
-        {at + 1} of {siblings.length}
+      <span class="branch-count">
+        {index + 1} of {siblings.length}
       </span>
-      <button type="button" class="tool" aria-label="Later version" disabled={at === siblings.length - 1} onClick={() => go(1)}>
+      <button type="button" class="icon-button" aria-label="Later version" disabled={index === siblings.length - 1} onClick={() => move(1)}>
         <Icon name="right" />
       </button>
     </span>
   );
 }
 
-export function CopyButton({ text }: { text: string }) {
-  const [done, setDone] = useState(false);
-  useEffect(() => {
-    if (!done) return;
-    const timer = setTimeout(() => setDone(false), 1500);
-    return () => clearTimeout(timer);
-  }, [done]);
-  return (
-    <button type="button" class="tool" aria-label={done ? "Copied" : "Copy"} title="Copy" onClick={() => void copy(text).then(setDone)}>
-      <Icon name={done ? "check" : "copy"} />
-    </button>
-  );
-}
-
-/** Whether it worked. A page that is not secure has no clipboard of its own. */
-export async function copy(text: string): Promise<boolean> {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    const area = document.createElement("textarea");
-    area.value = text;
-    area.className = "sr-only";
-    document.body.appendChild(area);
-    area.select();
-    const done = document.execCommand("copy");
-    area.remove();
-    return done;
-  }
-}
-
-/** A message of more lines is shown folded: it is known to whoever sent it. */
-const LONG_LINES = 20;
 const EDITOR_LINES = 8;
-
-/** What a person said, and the line below it: `foot`, behind the button that unfolds a long one. */
-export function Said({ text, children, foot }: { text: string; children?: ComponentChildren; foot?: ComponentChildren }) {
-  const said = useRef<HTMLDivElement>(null);
-  const long = useLong(said, text, LONG_LINES);
-  const [whole, setWhole] = useState(false);
-  return (
-    <>
-      <div class={long && !whole ? "said folded" : "said"}>
-        {children}
-        <div ref={said} dir="auto">
-          {text}
-        </div>
-      </div>
-      <div class="foot">
-        {long && (
-          <button type="button" class="plain-button" aria-expanded={whole} onClick={() => setWhole(!whole)}>
-            {whole ? "Fold" : "Show all of it"}
-          </button>
-        )}
-        {foot}
-      </div>
-    </>
-  );
-}
 
 interface UserProps {
   client: Client;
-  place: Place;
+  node: MessageNode;
   last: boolean;
   editing: boolean;
   onEdit: (message: string | null) => void;
 }
 
-export function UserMessage({ client, place, last, editing, onEdit }: UserProps) {
-  const { message } = place;
+export function UserMessage({ client, node, last, editing, onEdit }: UserProps) {
+  const { message } = node;
   const text = message.text ?? "";
-  if (editing) return <Editor text={text} onCancel={() => onEdit(null)} onSend={(next) => {
-    onEdit(null);
-    if (next !== text) client.edit(message.id, next);
-  }} />;
-  const { thread, user } = client.session;
-  const author = message.author && message.author !== user ? (thread?.named(message.author) ?? message.author) : null;
+  if (editing) {
+    const send = (edited: string) => {
+      onEdit(null);
+      if (edited !== text) client.edit(message.id, edited);
+    };
+    return <MessageEditor text={text} onCancel={() => onEdit(null)} onSend={send} />;
+  }
+  const { conversation, user } = client.session;
+  const author = message.author && message.author !== user ? (conversation?.displayName(message.author) ?? message.author) : null;
   return (
     <article class={last ? "message user last" : "message user"}>
       <h2 class={author ? "author" : "sr-only"}>{author ?? "You"}</h2>
-      <Said
+      <CollapsibleText
         text={text}
-        foot={
+        footer={
           <>
-            <span class="tools">
-              <button type="button" class="tool" aria-label="Edit" title="Edit" disabled={client.session.busy} onClick={() => onEdit(message.id)}>
+            <span class="message-actions">
+              <button type="button" class="icon-button" aria-label="Edit" title="Edit" disabled={client.session.busy} onClick={() => onEdit(message.id)}>
                 <Icon name="pencil" />
               </button>
               <CopyButton text={text} />
             </span>
-            <Branches client={client} place={place} />
+            <BranchSwitcher client={client} node={node} />
           </>
         }
       >
-        <Attached message={message} />
-      </Said>
+        <MessageAttachments message={message} />
+      </CollapsibleText>
     </article>
   );
 }
 
-function Editor({ text, onCancel, onSend }: { text: string; onCancel: () => void; onSend: (text: string) => void }) {
-  const area = useRef<HTMLTextAreaElement>(null);
+function MessageEditor({ text, onCancel, onSend }: { text: string; onCancel: () => void; onSend: (text: string) => void }) {
+  const input = useRef<HTMLTextAreaElement>(null);
   const [draft, setDraft] = useState(text);
-  useGrowing(area, draft, EDITOR_LINES);
+  useAutoHeight(input, draft, EDITOR_LINES);
   useLayoutEffect(() => {
-    const field = area.current!;
+    const field = input.current!;
     field.focus();
     field.setSelectionRange(field.value.length, field.value.length);
   }, []);
@@ -146,7 +93,7 @@ function Editor({ text, onCancel, onSend }: { text: string; onCancel: () => void
   return (
     <div class="message user editing">
       <textarea
-        ref={area}
+        ref={input}
         aria-label="Edit your message"
         dir="auto"
         rows={2}
@@ -162,11 +109,11 @@ function Editor({ text, onCancel, onSend }: { text: string; onCancel: () => void
           }
         }}
       />
-      <div class="foot always">
-        <button type="button" class="solid-button" onClick={send} disabled={!draft.trim()}>
+      <div class="message-footer show-actions">
+        <button type="button" class="primary-button" onClick={send} disabled={!draft.trim()}>
           Send
         </button>
-        <button type="button" class="plain-button" onClick={onCancel}>
+        <button type="button" class="secondary-button" onClick={onCancel}>
           Cancel
         </button>
       </div>
@@ -176,41 +123,41 @@ function Editor({ text, onCancel, onSend }: { text: string; onCancel: () => void
 
 interface ReplyProps {
   client: Client;
-  place: Place;
+  node: MessageNode;
   last: boolean;
-  speaker: string;
+  assistantLabel: string;
 }
 
-export function ReplyMessage({ client, place, last, speaker }: ReplyProps) {
-  const { message } = place;
+export function ReplyMessage({ client, node, last, assistantLabel }: ReplyProps) {
+  const { message } = node;
   const { session } = client;
-  const reply = session.thread?.replies.get(message.id);
+  const reply = session.conversation?.replies.get(message.id);
   const running = message.status === "streaming";
   return (
-    <article class={last ? "message reply last" : "message reply"} aria-busy={running && !reply?.fold.end}>
-      <h2 class="sr-only">{message.model ?? speaker}</h2>
-      <Reply
+    <article class={last ? "message reply last" : "message reply"} aria-busy={running && !reply?.snapshot.end}>
+      <h2 class="sr-only">{message.model ?? assistantLabel}</h2>
+      <ReplyBody
         client={client}
         message={message}
         reply={(running && reply) || null}
         stopping={session.stopping}
-        cut={session.phase !== "live"}
-        again={last && !session.busy ? () => client.regenerate(message.id) : null}
+        disconnected={session.phase !== "live"}
+        onRetry={last && !session.busy ? () => client.regenerate(message.id) : null}
       />
-      <div class="foot">
+      <div class="message-footer">
         {running && session.phase !== "live" && (
-          <span class="severed">The connection was cut here. {session.stopping ? "The reply is stopped" : "The reply goes on"} when it is back.</span>
+          <span class="cut-note">The connection was cut here. {session.stopping ? "The reply is stopped" : "The reply goes on"} when it is back.</span>
         )}
         {!running && (
           <>
-            <span class="figures">{figures(message).join(" · ")}</span>
-            <span class="tools">
+            <span class="reply-stats">{replyStats(message).join(" · ")}</span>
+            <span class="message-actions">
               <CopyButton text={message.text ?? ""} />
-              <button type="button" class="tool" aria-label="Another reply" title="Another reply" disabled={session.busy} onClick={() => client.regenerate(message.id)}>
+              <button type="button" class="icon-button" aria-label="Another reply" title="Another reply" disabled={session.busy} onClick={() => client.regenerate(message.id)}>
                 <Icon name="retry" />
               </button>
             </span>
-            <Branches client={client} place={place} />
+            <BranchSwitcher client={client} node={node} />
           </>
         )}
       </div>

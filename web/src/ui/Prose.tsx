@@ -1,25 +1,25 @@
 import { Component, createRef } from "preact";
-import { TextView } from "../render/view";
+import { MarkdownView } from "../render/markdownView";
 
 interface Props {
   text: string;
   live: boolean;
 }
 
-/** A message's text. Preact owns the element and nothing in it. */
+/** A message's text as Markdown. Preact owns only the root element; `MarkdownView` owns everything in it. */
 export class Prose extends Component<Props> {
   private root = createRef<HTMLDivElement>();
-  private view: TextView | null = null;
+  private view: MarkdownView | null = null;
 
   override componentDidMount(): void {
-    this.view = new TextView(this.root.current!);
-    // The first look at a running reply is a whole one, so that the page stands where it stood.
-    if (this.props.live) this.view.first(this.props.text);
+    this.view = new MarkdownView(this.root.current!);
+    // Render a running reply at once, so that the page keeps its scroll position.
+    if (this.props.live) this.view.renderNow(this.props.text);
     else this.view.finish(this.props.text);
   }
 
   override shouldComponentUpdate(next: Props): boolean {
-    if (next.live) this.view?.grow(next.text);
+    if (next.live) this.view?.update(next.text);
     else if (this.props.live || next.text !== this.props.text) this.view?.finish(next.text);
     return next.live !== this.props.live;
   }

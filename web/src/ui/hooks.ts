@@ -1,37 +1,27 @@
 import { createContext } from "preact";
 import { useContext, useEffect, useLayoutEffect, useReducer, useState } from "preact/hooks";
-import type { Client } from "../live/client";
+import type { Client } from "../client/client";
 
 export const ClientContext = createContext<Client>(null!);
 
-/** The client, and a new look at it whenever something to see has changed. */
+/** The client. The component renders again each time the client notifies its listeners. */
 export function useClient(): Client {
   const client = useContext(ClientContext);
-  const [, look] = useReducer((count: number) => count + 1, 0);
-  useEffect(() => client.watch(() => look(undefined)), [client]);
+  const [, rerender] = useReducer((count: number) => count + 1, 0);
+  useEffect(() => client.subscribe(() => rerender(undefined)), [client]);
   return client;
 }
 
-/** A new look every second while `on`. */
-export function useSeconds(on: boolean): void {
-  const [, look] = useReducer((count: number) => count + 1, 0);
-  useEffect(() => {
-    if (!on) return;
-    const timer = setInterval(() => look(undefined), 1000);
-    return () => clearInterval(timer);
-  }, [on]);
-}
-
-/** A text field as high as its text, `lines` at most. */
-export function useGrowing(area: { current: HTMLTextAreaElement | null }, text: string, lines: number): void {
+/** Make a text field as high as its text, but at most `maxLines` lines. `text` is the text in it. */
+export function useAutoHeight(input: { current: HTMLTextAreaElement | null }, text: string, maxLines: number): void {
   const fit = () => {
-    const field = area.current;
+    const field = input.current;
     if (!field) return;
     field.style.height = "auto";
     const { lineHeight, paddingTop, paddingBottom } = getComputedStyle(field);
-    const rim = field.offsetHeight - field.clientHeight;
-    const most = parseFloat(lineHeight) * lines + parseFloat(paddingTop) + parseFloat(paddingBottom);
-    field.style.height = `${Math.min(field.scrollHeight, most) + rim}px`;
+    const borders = field.offsetHeight - field.clientHeight;
+    const maxHeight = parseFloat(lineHeight) * maxLines + parseFloat(paddingTop) + parseFloat(paddingBottom);
+    field.style.height = `${Math.min(field.scrollHeight, maxHeight) + borders}px`;
   };
   useLayoutEffect(fit, [text]);
   useEffect(() => {
@@ -40,17 +30,17 @@ export function useGrowing(area: { current: HTMLTextAreaElement | null }, text: 
   }, []);
 }
 
-/** Whether an element's text takes more than `most` lines, as wide as it is now. `text` is what it shows. */
-export function useLong(element: { current: HTMLElement | null }, text: string, most: number): boolean {
+/** Whether the text of an element takes more than `maxLines` lines at its present width. `text` is the text in it. */
+export function useExceedsLines(element: { current: HTMLElement | null }, text: string, maxLines: number): boolean {
   const [long, setLong] = useState(false);
   useLayoutEffect(() => {
-    const shown = element.current;
-    if (!shown) return;
-    const measure = () => setLong(shown.scrollHeight > parseFloat(getComputedStyle(shown).lineHeight) * most);
+    const target = element.current;
+    if (!target) return;
+    const measure = () => setLong(target.scrollHeight > parseFloat(getComputedStyle(target).lineHeight) * maxLines);
     measure();
-    const watch = new ResizeObserver(measure);
-    watch.observe(shown);
-    return () => watch.disconnect();
+    const observer = new ResizeObserver(measure);
+    observer.observe(target);
+    return () => observer.disconnect();
   }, [text]);
   return long;
 }

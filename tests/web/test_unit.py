@@ -1,0 +1,17 @@
+"""The type check and the unit tests of the page."""
+
+from pathlib import Path
+
+import pytest
+
+from .conftest import run_node
+
+
+@pytest.mark.browser
+def test_the_types_are_correct(node_modules: Path) -> None:
+    run_node("tsc", "--noEmit")
+
+
+@pytest.mark.browser
+def test_the_unit_tests_pass(node_modules: Path) -> None:
+    run_node("vitest", "run")

@@ -1,0 +1,156 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { MessageView } from "../protocol";
+import { useClient } from "./hooks";
+import { Icon } from "./icons";
+
+/** A file that is sent with the next message. */
+export interface DraftAttachment {
+  key: number;
+  name: string;
+  type: "image" | "audio" | null;
+  /** The id on the server, or null until it is uploaded. */
+  id: string | null;
+  /** The object URL of an image, for the preview. */
+  preview: string | null;
+  error: string | null;
+}
+
+let lastKey = 0;
+
+/** The attachments of the message in the composer. A file is uploaded as soon as it is added. */
+export function useDraftAttachments() {
+  const client = useClient();
+  const [attachments, setAttachments] = useState<DraftAttachment[]>([]);
+  const update = (key: number, changes: Partial<DraftAttachment>) =>
+    setAttachments((current) => current.map((each) => (each.key === key ? { ...each, ...changes } : each)));
+  const add = (files: Iterable<File>) => {
+    for (const file of files) {
+      const key = ++lastKey;
+      const preview = file.type.startsWith("image/") ? URL.createObjectURL(file) : null;
+      setAttachments((current) => [...current, { key, name: file.name, type: null, id: null, preview, error: null }]);
+      client.uploadAttachment(file).then(
+        (uploaded) => update(key, { id: uploaded.id, type: uploaded.type }),
+        (error: unknown) => update(key, { error: error instanceof Error ? error.message : "The server rejected this file." }),
+      );
+    }
+  };
+  const remove = (key: number) => {
+    const removed = attachments.find((each) => each.key === key);
+    if (removed?.preview) URL.revokeObjectURL(removed.preview);
+    setAttachments((current) => current.filter((each) => each.key !== key));
+  };
+  const clear = () => {
+    for (const each of attachments) if (each.preview) URL.revokeObjectURL(each.preview);
+    setAttachments([]);
+  };
+  return {
+    attachments,
+    add,
+    remove,
+    clear,
+    rejected: attachments.some((each) => each.error),
+    uploading: attachments.some((each) => !each.id && !each.error),
+    parts: attachments.flatMap((each) => (each.id && each.type ? [{ type: each.type, attachment: each.id }] : [])),
+  };
+}
+
+/**
+ * Call `onFiles` with the files that are dropped anywhere on the page. Without this, the browser would open the file instead
+ * of the page. If `onFiles` is null, dropped files are ignored. Returns whether files are being dragged over the page.
+ */
+export function useFileDrop(onFiles: ((files: Iterable<File>) => void) | null): boolean {
+  const [dragging, setDragging] = useState(false);
+  const currentOnFiles = useRef(onFiles);
+  currentOnFiles.current = onFiles;
+  useEffect(() => {
+    const onOver = (event: DragEvent) => {
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      event.dataTransfer.dropEffect = currentOnFiles.current ? "copy" : "none";
+      setDragging(currentOnFiles.current !== null);
+    };
+    const onLeave = (event: DragEvent) => {
+      if (!event.relatedTarget) setDragging(false);
+    };
+    const onDrop = (event: DragEvent) => {
+      setDragging(false);
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      currentOnFiles.current?.(event.dataTransfer.files);
+    };
+    window.addEventListener("dragover", onOver);
+    window.addEventListener("dragleave", onLeave);
+    window.addEventListener("drop", onDrop);
+    return () => {
+      window.removeEventListener("dragover", onOver);
+      window.removeEventListener("dragleave", onLeave);
+      window.removeEventListener("drop", onDrop);
+    };
+  }, []);
+  return dragging;
+}
+
+export function DraftAttachments({ attachments, onRemove }: { attachments: DraftAttachment[]; onRemove: (key: number) => void }) {
+  if (attachments.length === 0) return null;
+  return (
+    <ul class="attachments" aria-label="Files for this message">
+      {attachments.map((each) => (
+        <li key={each.key} class={each.error ? "attachment rejected" : "attachment"}>
+          {each.preview ? <img src={each.preview} alt="" /> : null}
+          <span class="name">{each.name}</span>
+          {each.error ? <span class="error">{each.error}</span> : !each.id && <span class="pulse" aria-label="uploading" />}
+          <button type="button" class="icon-button" aria-label={`Remove ${each.name}`} onClick={() => onRemove(each.key)}>
+            <Icon name="close" />
+          </button>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+/** The images and recordings of a message. */
+export function MessageAttachments({ message }: { message: MessageView }) {
+  return (
+    <>
+      {(message.parts ?? []).map((part, index) => {
+        if (part.type === "image") return <ImageAttachment key={index} attachment={part.attachment ?? null} data={part.data ?? ""} />;
+        if (part.type === "audio") return <AudioAttachment key={index} attachment={part.attachment ?? null} data={part.data ?? ""} transcript={part.transcript ?? null} />;
+        return null;
+      })}
+    </>
+  );
+}
+
+/** The URL of an attachment: null while it is loading, false if it cannot be loaded. `data` is a `data:` URL or empty. */
+function useAttachmentUrl(attachment: string | null, data: string): string | null | false {
+  const client = useClient();
+  const [url, setUrl] = useState<string | null | false>(data || null);
+  useEffect(() => {
+    if (!attachment) return;
+    let mounted = true;
+    client.attachmentUrl(attachment).then(
+      (loaded) => mounted && setUrl(loaded),
+      () => mounted && setUrl(false),
+    );
+    return () => {
+      mounted = false;
+    };
+  }, [attachment]);
+  return url;
+}
+
+function ImageAttachment({ attachment, data }: { attachment: string | null; data: string }) {
+  const url = useAttachmentUrl(attachment, data);
+  if (url === false) return <p class="note">This picture cannot be shown.</p>;
+  return url ? <img src={url} alt="A picture that was sent" /> : <span class="image-placeholder" />;
+}
+
+function AudioAttachment({ attachment, data, transcript }: { attachment: string | null; data: string; transcript: string | null }) {
+  const url = useAttachmentUrl(attachment, data);
+  return (
+    <>
+      {url ? <audio controls src={url} /> : <p class="note">{url === false ? "This recording cannot be played." : "A recording"}</p>}
+      {transcript && <p class="note">Transcript: {transcript}</p>}
+    </>
+  );
+}

@@ -1,0 +1,75 @@
+import { useClient } from "./hooks";
+import { Icon } from "./icons";
+import { Logo } from "./Logo";
+
+const SUGGESTIONS = [
+  "Explain what a slur means in music, in three sentences",
+  "Write a Python function that counts the words in a text",
+  "Plan a quiet weekend by the sea, as a table",
+];
+
+/** The page of a new conversation. */
+export function Welcome({ onSuggestion }: { onSuggestion: (text: string) => void }) {
+  const client = useClient();
+  const { info, session } = client;
+  const assistants = info?.assistants ?? [];
+  const chosen = session.assistant ?? "default";
+  const assistant = assistants.find((each) => each.name === chosen) ?? assistants[0];
+  const model = assistant?.model ?? info?.engine.model;
+  return (
+    <div class="scroll welcome" tabindex={-1}>
+      <div class="column">
+        <Logo />
+        <h2>{model ? `Chat with ${model}` : "Start a conversation"}</h2>
+        <p class="hint">{(assistant?.name === "default" && info?.engine.why) || "\u00a0"}</p>
+        {assistants.length > 1 && (
+          <fieldset class="assistants">
+            <legend class="sr-only">Assistant</legend>
+            {assistants.map((each) => (
+              <label key={each.name}>
+                <input type="radio" name="assistant" checked={each === assistant} onChange={() => client.chooseAssistant(each.name)} />
+                <span>{each.name}</span>
+              </label>
+            ))}
+          </fieldset>
+        )}
+        <ul class="suggestions">
+          {SUGGESTIONS.map((text) => (
+            <li>
+              <button type="button" onClick={() => onSuggestion(text)}>
+                {text}
+                <Icon name="up" />
+              </button>
+            </li>
+          ))}
+        </ul>
+        <p class="hint agent-hint">
+          To use models on another machine, run <code>legato agent --server {agentUrl()}</code> there.
+        </p>
+        {assistant?.disclaimer && <p class="hint">{assistant.disclaimer}</p>}
+      </div>
+    </div>
+  );
+}
+
+/** The WebSocket URL for agents. */
+function agentUrl(): string {
+  return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws/agents`;
+}
+
+/** The page of a conversation that does not exist, or that the user does not take part in. */
+export function ConversationUnavailable({ reason, onNew }: { reason: string; onNew: () => void }) {
+  return (
+    <div class="scroll welcome" tabindex={-1}>
+      <div class="column">
+        <Logo />
+        <h2>{reason}</h2>
+        <p>
+          <button type="button" class="primary-button" onClick={onNew}>
+            Start a new conversation
+          </button>
+        </p>
+      </div>
+    </div>
+  );
+}
