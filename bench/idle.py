@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness import LEGATO, OUT, FailedRunError, Running, build, keep, load_command, serving, token
-from legato.storage.base import Conversation
+from legato.domain.conversation import Conversation
 from legato.storage.sql import open_storage
 
 GOAL = 12.0

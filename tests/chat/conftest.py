@@ -11,9 +11,11 @@ from legato.chat.assistant import Assistant
 from legato.chat.attachments import Attachments
 from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService, utc
+from legato.domain.conversation import Conversation
+from legato.domain.message import Message
 from legato.domain.user import User
 from legato.engines.transcribe import Transcriber
-from legato.storage.base import Conversation, Message, Storage
+from legato.storage.base import Storage
 from legato.storage.blobs import BlobStore
 from legato.storage.sql import open_storage
 from legato.stream import Log

@@ -18,8 +18,8 @@ from legato.chat import attachments as module
 from legato.chat.attachments import AttachmentLimits, Attachments, clean_name
 from legato.chat.media import MediaKind, find_kind
 from legato.chat.service import utc
-from legato.domain.message import AudioPart, ImagePart, TextPart, attached_in
-from legato.domain.validation import Submission
+from legato.domain.message import AudioPart, ImagePart, TextPart, media_parts
+from legato.domain.submission import Submission
 from legato.errors import (
     BusyError,
     ConflictError,
@@ -231,7 +231,7 @@ async def test_a_sent_picture_is_taken_along_when_its_text_is_edited(house):
     begun = await sent(house, ImagePart(data_url(PICTURE, "image/png")))
     edited = await house.service.edit(ADA, begun.conversation.id, begun.question.id, "Look again:")
     (await house.engine.asked()).finish()
-    assert attached_in(edited.question.parts) == attached_in(begun.question.parts)
+    assert media_parts(edited.question.parts) == media_parts(begun.question.parts)
 
 
 async def test_what_no_message_used_is_swept_away_after_a_day(house, tmp_path):

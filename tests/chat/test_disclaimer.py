@@ -9,10 +9,9 @@ from tests.chat.conftest import ADA, Heard, House
 
 from legato.chat.assistant import Assistant
 from legato.chat.disclaimer import DisclaimerFilter, disclaim, undisclaimed
-from legato.domain.message import TextPart, text_of
-from legato.domain.validation import Submission
+from legato.domain.message import Message, TextPart, text_of
+from legato.domain.submission import Submission
 from legato.errors import EngineBrokeError
-from legato.storage.base import Message
 from legato.stream import Log, Text
 from legato.testing.engine import Recorder, ScriptedGeneration
 

@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 
 from legato.chat.export import as_markdown
 from legato.chat.message_tree import MessageTree
-from legato.domain.message import TextPart
-from legato.storage.base import Conversation, Message, Participant
+from legato.domain.conversation import Conversation
+from legato.domain.message import Message, TextPart
+from legato.domain.participant import Participant
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

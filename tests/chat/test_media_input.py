@@ -10,12 +10,12 @@ from tests.chat.media.test_pictures import four_corners
 from legato.chat import media_input
 from legato.chat.assistant import Assistant
 from legato.chat.media.pictures import upright
-from legato.domain.message import AudioPart, ImagePart, Part, TextPart
-from legato.domain.validation import Submission
+from legato.domain.message import AudioPart, ImagePart, Message, Part, TextPart
+from legato.domain.submission import Submission
 from legato.engines.base import Capabilities
 from legato.engines.message_format import NOT_HEARD, NOT_SHOWN, flatten_turns
 from legato.errors import EngineUnavailableError
-from legato.storage.base import Message, TurnStarted
+from legato.storage.base import TurnStarted
 from legato.testing.engine import ScriptedGeneration
 
 SEES = Capabilities(images=True)

@@ -11,8 +11,9 @@ from legato.chat.conversation_cache import TREES, ConversationCache
 from legato.chat.replies import KEPT_LOGS, KEPT_SECONDS, RunningReplies
 from legato.chat.reply import Reply, ResolvedAssistant
 from legato.chat.service import utc
-from legato.domain.message import TextPart
-from legato.storage.base import Conversation, Message, Participant
+from legato.domain.conversation import Conversation
+from legato.domain.message import Message, TextPart
+from legato.domain.participant import Participant
 from legato.stream import Finished, Log, Text
 from legato.testing.engine import ScriptedEngine
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from legato.chat.message_tree import MessageTree, budget, size, window
-from legato.domain.message import TextPart, text_of
+from legato.domain.conversation import Conversation
+from legato.domain.message import Message, TextPart, text_of
 from legato.engines.base import Capabilities
-from legato.storage.base import Conversation, Message
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -11,11 +11,11 @@ from legato.chat import participants as of_people
 from legato.chat.participants import digest_of
 from legato.chat.presence import Present
 from legato.chat.service import utc
-from legato.domain.message import ParticipantRole
+from legato.domain.conversation import Conversation
+from legato.domain.participant import ParticipantRole
+from legato.domain.submission import Submission
 from legato.domain.user import User
-from legato.domain.validation import Submission
 from legato.errors import ConflictError, ForbiddenError, InvalidError, LegatoError, NotFoundError
-from legato.storage.base import Conversation
 
 from .conftest import ADA, BOB, Heard, House
 

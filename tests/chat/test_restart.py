@@ -7,7 +7,7 @@ import pytest
 
 from legato.chat.assistant import Assistant
 from legato.domain.message import text_of
-from legato.domain.validation import Submission
+from legato.domain.submission import Submission
 from legato.engines.base import Capabilities
 from legato.errors import StorageError
 from legato.stream import ReplySnapshot, Span, State, Text

@@ -8,11 +8,11 @@ import pytest
 
 from legato.chat import keeping, runner
 from legato.chat.reply import PIECE
-from legato.domain.message import text_of
-from legato.domain.validation import Submission
+from legato.domain.message import Message, text_of
+from legato.domain.submission import Submission
 from legato.engines.base import Outcome, Request
 from legato.errors import EngineBrokeError, StorageError
-from legato.storage.base import Message, TurnStarted
+from legato.storage.base import TurnStarted
 from legato.stream import Finished, Log, Reasoning, Span, State, Text
 
 from .conftest import ADA, Heard, House

@@ -8,7 +8,7 @@ import pytest
 from legato.chat import abandonment
 from legato.chat.assistant import Assistant
 from legato.domain.message import TextPart, text_of
-from legato.domain.validation import Submission
+from legato.domain.submission import Submission
 from legato.engines.base import Turn
 from legato.errors import BusyError, ConflictError, EngineBrokeError, InvalidError, NotFoundError
 from legato.stream import Failed, Finished, Usage

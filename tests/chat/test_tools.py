@@ -7,11 +7,10 @@ import pytest
 
 from legato.chat.assistant import Assistant
 from legato.chat.reply import stored_log
-from legato.domain.message import text_of
-from legato.domain.validation import Submission
+from legato.domain.message import Message, text_of
+from legato.domain.submission import Submission
 from legato.engines.base import Capabilities
 from legato.errors import ForbiddenError, NotFoundError, ToolError
-from legato.storage.base import Message
 from legato.stream import Rewound, ToolAsked, ToolFinished, ToolStarted, Usage
 
 from .conftest import ADA, BOB, Heard

@@ -8,7 +8,7 @@ from legato.chat.assistant import Assistant
 from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService
 from legato.domain.message import text_of
-from legato.domain.validation import Submission
+from legato.domain.submission import Submission
 
 from .conftest import ADA, Heard, House
 

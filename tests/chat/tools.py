@@ -7,7 +7,7 @@ from typing import Any
 from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService
 from legato.domain.message import Part, TextPart, ToolCallPart, ToolResultPart
-from legato.domain.validation import Submission
+from legato.domain.submission import Submission
 from legato.engines.base import ToolSpec
 from legato.storage.sql import open_storage
 from legato.stream import Log, ReplySnapshot, ToolUse

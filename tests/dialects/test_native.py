@@ -16,8 +16,8 @@ from legato.dialects.native.codec import decode
 from legato.dialects.native.session import FOLLOWED, paged
 from legato.dialects.serializers import people_view
 from legato.domain.message import ImagePart
+from legato.domain.submission import Submission
 from legato.domain.user import User
-from legato.domain.validation import Submission
 from legato.errors import InvalidError
 from legato.protocol.close_codes import CloseCode
 from legato.protocol.messages import MessageView, PersonView

@@ -8,19 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from legato.domain.message import ImagePart, TextPart
+from legato.domain.submission import MAX_PARTS, Submission, clean_parts, fingerprint, title_from
+from legato.domain.surrogates import replace_escaped_surrogates
 from legato.domain.validation import (
-    PARTS,
-    TEXT_LENGTH,
-    Submission,
+    MAX_TEXT_LENGTH,
     check_id,
     check_new_id,
-    clean_parts,
     clean_text,
     clean_title,
-    fingerprint,
     one_line,
-    title_from,
-    whole_characters,
 )
 from legato.errors import InvalidError
 
@@ -55,7 +51,7 @@ def test_harmless_text_is_left_as_it_is(text: str) -> None:
     ],
 )
 def test_half_of_a_character_in_json_is_one_that_was_lost(said: bytes, read: bytes) -> None:
-    assert whole_characters(said) == read
+    assert replace_escaped_surrogates(said) == read
 
 
 def test_a_pair_of_surrogates_is_the_character_it_means() -> None:
@@ -94,8 +90,8 @@ def test_an_image_is_nothing_but_a_data_url_of_a_picture(data: str) -> None:
 
 
 def test_a_message_that_is_too_long_is_refused_with_its_length() -> None:
-    with pytest.raises(InvalidError, match=f"{TEXT_LENGTH + 1:,}"):
-        clean_parts(Submission(text="x" * (TEXT_LENGTH + 1)))
+    with pytest.raises(InvalidError, match=f"{MAX_TEXT_LENGTH + 1:,}"):
+        clean_parts(Submission(text="x" * (MAX_TEXT_LENGTH + 1)))
 
 
 @pytest.mark.parametrize("value", ["", "x" * 129, "a\nb", "a\0b", "\ud800"])
@@ -116,9 +112,9 @@ def test_other_ids_may_be_chosen() -> None:
 
 
 def test_a_message_has_no_more_parts_than_anybody_writes() -> None:
-    assert len(clean_parts(Submission(parts=(TextPart("a"),) * PARTS))) == PARTS
+    assert len(clean_parts(Submission(parts=(TextPart("a"),) * MAX_PARTS))) == MAX_PARTS
     with pytest.raises(InvalidError, match="100 parts"):
-        clean_parts(Submission(parts=(TextPart("a"),) * (PARTS + 1)))
+        clean_parts(Submission(parts=(TextPart("a"),) * (MAX_PARTS + 1)))
 
 
 @given(anything)

@@ -20,8 +20,8 @@ from legato.chat.assistant import Assistant
 from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService
 from legato.domain.message import text_of
+from legato.domain.submission import Submission
 from legato.domain.user import User
-from legato.domain.validation import Submission
 from legato.storage.sql import SqlStorage, open_storage
 from legato.storage.sql.sqlite import SqliteDatabase
 from legato.stream import Event, Failed, Finished, ReplySnapshot

@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
-from legato.domain.message import TextPart
-from legato.storage.base import Conversation, Message, NewTurn
+from legato.domain.conversation import Conversation
+from legato.domain.message import Message, TextPart
+from legato.storage.base import NewTurn
 from legato.storage.sql import SqlStorage
 
 NOW = datetime(2026, 3, 14, 15, 9, 26, 535897, tzinfo=UTC)

@@ -4,9 +4,10 @@ import pytest
 from msgspec.structs import replace
 from tests.storage.made import NOW, conversed, exchange, later
 
+from legato.domain.attachment import Attachment
 from legato.domain.message import AudioPart, ImagePart
+from legato.domain.participant import Participant
 from legato.errors import NotFoundError, TooLargeError
-from legato.storage.base import Attachment, Participant
 from legato.storage.sql import SqlStorage
 
 ROOM = 1000
@@ -36,9 +37,9 @@ async def test_whoever_takes_part_in_a_conversation_that_holds_it_reads_it(stora
     await enclosed(storage)
     assert await storage.attachment("a", "bob") is not None
     assert await storage.attachment("a", "eve") is None
-    await storage.admit(Participant("c", "eve", "viewer", NOW))
+    await storage.add_participant(Participant("c", "eve", "viewer", NOW))
     assert await storage.attachment("a", "eve") is not None
-    await storage.expel("c", "eve")
+    await storage.remove_participant("c", "eve")
     assert await storage.attachment("a", "eve") is None
 
 

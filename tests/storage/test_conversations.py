@@ -4,8 +4,8 @@ from datetime import timedelta
 import pytest
 from tests.storage.made import NOW, conversation, conversed, ended, exchange, later
 
+from legato.domain.conversation import ConversationSettings
 from legato.errors import ConflictError, InvalidError
-from legato.storage.base import ConversationSettings
 from legato.storage.sql import SqlStorage
 
 

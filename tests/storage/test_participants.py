@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from tests.storage.made import NOW, conversation, conversed, ended, exchange, later
 
-from legato.domain.message import ParticipantRole
+from legato.domain.invitation import Invitation
+from legato.domain.participant import Participant, ParticipantRole
 from legato.errors import ConflictError, InvalidError, NotFoundError
-from legato.storage.base import Invitation, Participant
 from legato.storage.sql import SqlStorage
 
 
@@ -48,7 +48,7 @@ async def test_coming_again_raises_and_never_lowers(storage: SqlStorage) -> None
 async def test_a_conversation_takes_so_many_people_and_no_more(
     storage: SqlStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("legato.storage.sql.participants.PARTICIPANTS", 2)
+    monkeypatch.setattr("legato.storage.sql.participants.MAX_PARTICIPANTS", 2)
     await conversed(storage)
     await storage.invite(invitation())
     await storage.add_participant(bob("viewer"))

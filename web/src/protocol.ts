@@ -114,9 +114,9 @@ export interface TextPart {
 }
 
 /**
- * A picture: `data` is a `data:image/…;base64,…` URL, or `attachment` names one that was uploaded.
+ * A picture: `data` is a `data:image/…;base64,…` URL, or `attachment` is the id of an uploaded file.
  *
- * An address on the network is never accepted. What is stored and shown names an attachment; an engine gets `data`.
+ * A network address is never accepted. A stored or displayed part names an attachment; an engine gets `data`.
  */
 export interface ImagePart {
   type: "image";
@@ -125,9 +125,9 @@ export interface ImagePart {
 }
 
 /**
- * A recording: `data` is a `data:audio/…;base64,…` URL, or `attachment` names one that was uploaded.
+ * A recording: `data` is a `data:audio/…;base64,…` URL, or `attachment` is the id of an uploaded file.
  *
- * `transcript` is what was heard in it, where somebody listened.
+ * `transcript` is the transcribed speech, None if the recording was not transcribed.
  */
 export interface AudioPart {
   type: "audio";
@@ -255,7 +255,7 @@ export interface MessageView {
   spans?: Span[];
 }
 
-/** The model asked for a tool. `arguments` is JSON text. */
+/** A tool call that the model requested. `arguments` is JSON text. */
 export interface ToolCallPart {
   type: "tool_call";
   call: string;

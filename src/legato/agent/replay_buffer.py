@@ -1,9 +1,8 @@
 """What one job wrote and the gateway has not acknowledged yet, ready to be sent, and to be sent again."""
 
-from collections.abc import Mapping
-
 import msgspec
 
+from legato.domain.surrogates import join_surrogates, map_strings
 from legato.fleet.protocol import MAX_FRAME_BYTES, EventBatch, JobEvent
 from legato.stream import Reasoning, Text
 
@@ -92,18 +91,8 @@ class ReplayBuffer:
 
 
 def encoded(message: msgspec.Struct) -> bytes:
-    """`message` as JSON. Half a character (a lone surrogate), which JSON cannot carry, becomes U+FFFD."""
+    """Encode `message` as JSON. A lone surrogate, which JSON cannot carry, becomes U+FFFD."""
     try:
         return _encode(message)
     except UnicodeEncodeError:
-        return _encode(_mended(msgspec.to_builtins(message)))
-
-
-def _mended(value: object) -> object:
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, Mapping):
-        return {_mended(key): _mended(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_mended(each) for each in value]
-    return value
+        return _encode(map_strings(msgspec.to_builtins(message), join_surrogates))

@@ -2,9 +2,9 @@
 
 from legato.chat.conversation_cache import ConversationCache
 from legato.chat.message_tree import MessageTree
+from legato.domain.participant import ParticipantRole
 from legato.domain.user import User
 from legato.errors import ForbiddenError, NotFoundError
-from legato.storage.base import ParticipantRole
 
 NOT_FOUND = "There is no such conversation."
 NO_MESSAGE = "There is no such message in this conversation."

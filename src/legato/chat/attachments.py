@@ -17,11 +17,12 @@ from msgspec import Struct
 from legato.chat.media import find_kind, looks_familiar
 from legato.chat.media.pictures import upright
 from legato.chat.media.sniff import HEAD, UNKNOWN
+from legato.domain.attachment import Attachment
 from legato.domain.message import AudioPart, ImagePart, Part
 from legato.domain.user import User
 from legato.domain.validation import check_id, one_line
 from legato.errors import BusyError, InvalidError, LegatoError, NotFoundError, TooLargeError, UnsupportedError
-from legato.storage.base import Attachment, Storage
+from legato.storage.base import Storage
 from legato.storage.blobs import BlobStore, PendingBlob
 
 logger = logging.getLogger(__name__)

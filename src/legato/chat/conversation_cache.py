@@ -3,7 +3,10 @@
 from collections import OrderedDict
 
 from legato.chat.message_tree import MessageTree
-from legato.storage.base import Conversation, Message, Participant, Storage
+from legato.domain.conversation import Conversation
+from legato.domain.message import Message
+from legato.domain.participant import Participant
+from legato.storage.base import Storage
 
 TREES = 1000
 """Conversations whose messages are kept in memory."""

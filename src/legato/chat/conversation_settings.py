@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from legato.chat.reply import ResolvedAssistant
+from legato.domain.conversation import ConversationSettings
+from legato.domain.message import Message
 from legato.engines.base import Model
 from legato.engines.fallback import FallbackEngine
 from legato.errors import InvalidError
-from legato.storage.base import ConversationSettings, Message
 
 SYSTEM_LENGTH = 20_000
 """Characters that a person may add to a system prompt."""

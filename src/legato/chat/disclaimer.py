@@ -6,9 +6,8 @@ copy is left out, so that no prompt can bury the disclaimer in the middle, or ha
 
 from msgspec.structs import replace
 
-from legato.domain.message import TextPart
+from legato.domain.message import Message, TextPart
 from legato.engines.base import ReplyWriter, ToolCall
-from legato.storage.base import Message
 from legato.stream import Log, ReplySnapshot, State, Text
 
 

@@ -9,10 +9,10 @@ from legato.chat.attachments import Attachments
 from legato.chat.conversation_settings import SYSTEM_LENGTH
 from legato.chat.reading import Reading
 from legato.chat.reply import Reply
+from legato.domain.conversation import Conversation, SettingName
 from legato.domain.user import User
 from legato.domain.validation import check_id, check_new_id, clean_title
 from legato.errors import ConflictError, InvalidError, NotFoundError, StorageError
-from legato.storage.base import Conversation, SettingName
 
 STORED_SECONDS = 10.0
 """How long who stops a reply waits until that is stored: engines, tools and databases take a while to end things."""

@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from legato.chat.attachments import Attachments
 from legato.chat.reply import Reply
-from legato.domain.message import AudioPart, ImagePart, Part, TextPart, text_of
-from legato.domain.validation import TEXT_LENGTH, clean_text
+from legato.domain.attachment import Attachment
+from legato.domain.message import AudioPart, ImagePart, Message, Part, TextPart, text_of
+from legato.domain.validation import MAX_TEXT_LENGTH, clean_text
 from legato.engines.base import Capabilities
 from legato.engines.message_format import media_type_of
 from legato.engines.transcribe import Transcriber
@@ -21,7 +22,6 @@ from legato.errors import (
     EngineUnavailableError,
     LegatoError,
 )
-from legato.storage.base import Attachment, Message
 from legato.stream import State
 
 logger = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ class MediaInput:
                 data = await self._attachments.read(attachment)
                 async with asyncio.timeout(LISTEN_SECONDS):
                     said = await self._transcriber.transcribe(data, attachment.media_type)
-                return replace(part, transcript=clean_text(said).strip()[:TEXT_LENGTH])
+                return replace(part, transcript=clean_text(said).strip()[:MAX_TEXT_LENGTH])
             except TimeoutError:
                 look.failure = EngineTimeoutError(
                     f"Nobody came to the end of the recording within {LISTEN_SECONDS:g} s. Send a shorter one."

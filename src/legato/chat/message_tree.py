@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 
-from legato.domain.message import AudioPart, ImagePart, Part, TextPart, ToolCallPart, ToolResultPart
+from legato.domain.conversation import Conversation
+from legato.domain.message import AudioPart, ImagePart, Message, Part, TextPart, ToolCallPart, ToolResultPart
+from legato.domain.participant import Participant, ParticipantRole
 from legato.engines.base import Capabilities, Turn
-from legato.storage.base import Conversation, Message, Participant, ParticipantRole
 
 CHARACTERS_PER_TOKEN = 3.0
 """A cautious estimate for languages written in letters; a model reads fewer tokens than this says, rarely more."""

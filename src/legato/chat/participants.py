@@ -14,10 +14,13 @@ from legato.chat.access import NOT_FOUND, Access
 from legato.chat.conversation_cache import ConversationCache
 from legato.chat.presence import Presence, Present, TypingTracker
 from legato.chat.watchers import Watcher, Watchers
-from legato.domain.user import NAME_LENGTH, User
+from legato.domain.conversation import Conversation
+from legato.domain.invitation import Invitation
+from legato.domain.participant import Participant, ParticipantRole
+from legato.domain.user import MAX_USER_NAME_LENGTH, User
 from legato.domain.validation import one_line
 from legato.errors import ConflictError, InvalidError, LegatoError, NotFoundError
-from legato.storage.base import Conversation, Invitation, Participant, ParticipantRole, Storage
+from legato.storage.base import Storage
 
 logger = logging.getLogger(__name__)
 
@@ -401,4 +404,4 @@ class Participants:
 
 def _named(person: User) -> str | None:
     """How the person is called, as it can be kept."""
-    return one_line(person.name, NAME_LENGTH) or None if person.name else None
+    return one_line(person.name, MAX_USER_NAME_LENGTH) or None if person.name else None

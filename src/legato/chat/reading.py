@@ -13,10 +13,12 @@ from legato.chat.participants import Participants
 from legato.chat.reply import ResolvedAssistant, stored_log
 from legato.chat.runner import ReplyRunner
 from legato.chat.watchers import Watcher, Watchers
+from legato.domain.conversation import Conversation
+from legato.domain.message import Message
 from legato.domain.user import User
 from legato.domain.validation import clean_text
 from legato.errors import InvalidError, NotFoundError
-from legato.storage.base import Conversation, Message, SearchHit, Storage
+from legato.storage.base import SearchHit, Storage
 from legato.stream import Log
 
 

@@ -9,10 +9,9 @@ from msgspec.structs import replace
 from legato.chat.approvals import Approvals
 from legato.chat.assistant import Assistant
 from legato.chat.tool_calls import MOST_CALLS, cleaned, parts_of
-from legato.domain.message import Status, TextPart, ToolCallPart, ToolResultPart
+from legato.domain.message import Message, Status, TextPart, ToolCallPart, ToolResultPart
 from legato.domain.validation import clean_text
 from legato.engines.base import Engine, ToolCall
-from legato.storage.base import Message
 from legato.stream import (
     Failed,
     Finished,

@@ -19,9 +19,11 @@ from legato.chat.replies import RunningReplies
 from legato.chat.reply import Reply, ResolvedAssistant, finished_message, pieces
 from legato.chat.tool_calls import asker, before_and_tail, kept, pending
 from legato.chat.watchers import Watcher, Watchers
+from legato.domain.conversation import Conversation
+from legato.domain.message import Message
 from legato.engines.transcribe import Transcriber
 from legato.errors import StorageError
-from legato.storage.base import Conversation, Message, Storage, UnfinishedReply
+from legato.storage.base import Storage, UnfinishedReply
 from legato.stream import Failed, Finished, Log, Reasoning, ReplySnapshot, Terminal, Text
 
 logger = logging.getLogger(__name__)

@@ -22,18 +22,13 @@ from legato.chat.participants import Participants
 from legato.chat.reply import ResolvedAssistant
 from legato.chat.runner import ReplyRunner
 from legato.chat.watchers import Watcher, Watchers
-from legato.domain.message import Part, TextPart, attached_in
+from legato.domain.message import Message, Part, TextPart, media_parts
+from legato.domain.submission import Submission, clean_parts, fingerprint, title_from
 from legato.domain.user import User
-from legato.domain.validation import (
-    Submission,
-    check_id,
-    clean_parts,
-    fingerprint,
-    title_from,
-)
+from legato.domain.validation import check_id
 from legato.engines.transcribe import Transcriber
 from legato.errors import BusyError, InvalidError, NotFoundError
-from legato.storage.base import Message, NewTurn, Storage, TurnStarted
+from legato.storage.base import NewTurn, Storage, TurnStarted
 
 
 def utc() -> datetime:
@@ -160,7 +155,7 @@ class ChatService(Keeping):
         *,
         new: bool = False,
     ) -> TurnStarted:
-        if attached_in(parts):
+        if media_parts(parts):
             parts = await self.attachments.enclosed(person, parts)
         parent = submission.parent if submission.parent is not None else tree.conversation.head
         question = self._question(person, tree.conversation.id, parts, parent)
@@ -274,7 +269,7 @@ class ChatService(Keeping):
             created_at=self._now(),
             parent=asked.parent,
         )
-        enclosed = attached_in(question.parts) if question is not None else ()
+        enclosed = media_parts(question.parts) if question is not None else ()
         exchange = NewTurn(
             conversation.id,
             person.id,

@@ -7,10 +7,10 @@ import msgspec
 from msgspec import Struct
 
 from legato.chat.message_tree import MessageTree
-from legato.domain.message import Part, TextPart, ToolCallPart, ToolResultPart
-from legato.domain.validation import clean_text, lenient
+from legato.domain.message import Message, Part, TextPart, ToolCallPart, ToolResultPart
+from legato.domain.surrogates import decode_replacing_surrogates
+from legato.domain.validation import clean_text
 from legato.engines.base import ToolCall
-from legato.storage.base import Message
 from legato.stream import Event, Failed, Finished, Reasoning, ReplySnapshot, State, ToolUse
 from legato.stream.log import compacted
 from legato.tools.base import Tool
@@ -59,7 +59,7 @@ def decide(call: ToolCall, tools: Mapping[str, Tool], number: int) -> RunnableCa
     if len(call.arguments) > ARGUMENTS:
         return RefusedCall(f"The arguments are too long: {ARGUMENTS:,} characters at most.")
     try:
-        arguments = lenient(msgspec.json.decode, (call.arguments or "{}").encode())
+        arguments = decode_replacing_surrogates(msgspec.json.decode, (call.arguments or "{}").encode())
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError) as error:
         return RefusedCall(f"The arguments are not JSON ({error}). Write one JSON object.")
     if arguments is None:

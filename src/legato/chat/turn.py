@@ -12,11 +12,10 @@ from legato.chat.message_tree import budget, size, window
 from legato.chat.reply import Reply, finished_message
 from legato.chat.tool_calls import before_and_tail, pending, unfinished
 from legato.chat.tool_runner import Keep, ToolRunner
-from legato.domain.message import AudioPart, ImagePart
+from legato.domain.message import AudioPart, ImagePart, Message
 from legato.domain.validation import clean_text
 from legato.engines.base import Capabilities, Outcome, Request, Turn
 from legato.errors import LegatoError
-from legato.storage.base import Message
 from legato.stream import Failed, Finished, State, Terminal, ToolFinished, Usage
 from legato.tools.base import Tool, offered
 

@@ -5,8 +5,9 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from legato.domain.conversation import Conversation
+from legato.domain.message import Message
 from legato.domain.user import User
-from legato.storage.base import Conversation, Message
 from legato.stream import Log
 
 logger = logging.getLogger(__name__)

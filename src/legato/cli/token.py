@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from legato.domain.user import EVERYTHING
+from legato.domain.user import ALL_SCOPES
 from legato.errors import InvalidError
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -43,7 +43,7 @@ def token(
     from legato.gateway.config import load_settings
 
     for word in (scope.split() or [scope]) if scope is not None else ():
-        if word not in EVERYTHING:
-            raise InvalidError(f"There is no scope {word!r}. There is: {', '.join(sorted(EVERYTHING))}.")
+        if word not in ALL_SCOPES:
+            raise InvalidError(f"There is no scope {word!r}. There is: {', '.join(sorted(ALL_SCOPES))}.")
     settings = load_settings({"config": config})
     typer.echo(issue_token(settings.auth, user, seconds(ttl), time.time(), name=name, scopes=scope))

@@ -16,13 +16,13 @@ from legato.dialects.base import Handshake, Socket
 from legato.dialects.conversation_watcher import Change, ConversationWatcher
 from legato.dialects.serializers import message_view, timestamp
 from legato.dialects.session import Dialect, DialectSession, Frame, encode, id_in, unknown
-from legato.domain.message import AudioPart, ImagePart, TextPart
+from legato.domain.message import AudioPart, ImagePart, Message, TextPart
+from legato.domain.submission import Submission
 from legato.domain.user import User
-from legato.domain.validation import Submission
 from legato.errors import InvalidError, LegatoError, NotFoundError
 from legato.protocol.close_codes import CloseCode
 from legato.protocol.messages import MessageView
-from legato.storage.base import Message, TurnStarted
+from legato.storage.base import TurnStarted
 from legato.stream import Batch, Failed, Log, Position, Reset, Text, resume
 
 HOLD_SECONDS = 1.0

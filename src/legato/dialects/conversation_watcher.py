@@ -2,7 +2,8 @@
 
 from collections import deque
 
-from legato.storage.base import Conversation, Message
+from legato.domain.conversation import Conversation
+from legato.domain.message import Message
 from legato.stream import Log, Subscriber
 
 Change = Message | Conversation | Log

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from legato.chat.participants import ParticipantPresence
-from legato.domain.message import ParticipantRole, text_of
+from legato.domain.conversation import Conversation
+from legato.domain.message import Message, text_of
+from legato.domain.participant import ParticipantRole
 from legato.protocol.messages import ConversationView, MessageView, PersonView
-from legato.storage.base import Conversation, Message
 
 
 def timestamp(when: datetime) -> str:

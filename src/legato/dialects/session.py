@@ -20,11 +20,12 @@ from legato.chat.watchers import Watcher
 from legato.dialects.append_only import AppendOnlySubscriber
 from legato.dialects.base import Endpoint, Handshake, Socket
 from legato.dialects.command_queue import CommandQueue
+from legato.domain.conversation import Conversation
+from legato.domain.surrogates import decode_replacing_surrogates
 from legato.domain.user import User
-from legato.domain.validation import check_id, lenient
+from legato.domain.validation import check_id
 from legato.errors import InvalidError, LegatoError, UnauthenticatedError
 from legato.protocol.close_codes import CloseCode
-from legato.storage.base import Conversation
 from legato.stream import Batch, BatchEncoder, Flusher, Log, Subscriber
 
 logger = logging.getLogger(__name__)
@@ -329,7 +330,7 @@ def decode(payload: bytes) -> Frame:
     :raises InvalidError: it is something else.
     """
     try:
-        frame = lenient(_decode, payload)
+        frame = decode_replacing_surrogates(_decode, payload)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidError(f"This is not JSON: {str(error)[:SAID]}.") from None
     except RecursionError:

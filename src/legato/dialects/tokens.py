@@ -23,10 +23,10 @@ from legato.dialects.session import (
     text_in,
     unknown,
 )
+from legato.domain.message import Message
+from legato.domain.submission import Submission
 from legato.domain.user import User
-from legato.domain.validation import Submission
 from legato.errors import LegatoError
-from legato.storage.base import Message
 from legato.stream import Batch, Event, Failed, Log, Text, ToolAsked, ToolFinished, ToolStarted
 
 DELETED = "This conversation was deleted, or you are no longer in it. Your next message begins a new one."

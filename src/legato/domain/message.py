@@ -1,16 +1,16 @@
-"""Messages and their parts: the values that chat, engines and storage hand to one another."""
+"""Messages and their parts: the values that chat, engines and storage exchange."""
 
+from datetime import datetime
 from typing import Literal
 
 from msgspec import Struct
 
+from legato.stream import Span, Timings, Usage
+
 MessageRole = Literal["system", "user", "assistant", "tool"]
 
 Status = Literal["streaming", "complete", "stopped", "interrupted"]
-"""`stopped` by a person; `interrupted`: it broke, and the text so far is what there is."""
-
-ParticipantRole = Literal["owner", "member", "viewer"]
-"""What a participant may: the owner everything, members write, viewers read."""
+"""`stopped`: a user stopped the reply. `interrupted`: the reply failed, and the text so far is all there is."""
 
 
 class TextPart(Struct, frozen=True, tag_field="type", tag="text"):
@@ -18,9 +18,9 @@ class TextPart(Struct, frozen=True, tag_field="type", tag="text"):
 
 
 class ImagePart(Struct, frozen=True, tag_field="type", tag="image", omit_defaults=True):
-    """A picture: `data` is a `data:image/…;base64,…` URL, or `attachment` names one that was uploaded.
+    """A picture: `data` is a `data:image/…;base64,…` URL, or `attachment` is the id of an uploaded file.
 
-    An address on the network is never accepted. What is stored and shown names an attachment; an engine gets `data`.
+    A network address is never accepted. A stored or displayed part names an attachment; an engine gets `data`.
     """
 
     data: str = ""
@@ -28,9 +28,9 @@ class ImagePart(Struct, frozen=True, tag_field="type", tag="image", omit_default
 
 
 class AudioPart(Struct, frozen=True, tag_field="type", tag="audio", omit_defaults=True):
-    """A recording: `data` is a `data:audio/…;base64,…` URL, or `attachment` names one that was uploaded.
+    """A recording: `data` is a `data:audio/…;base64,…` URL, or `attachment` is the id of an uploaded file.
 
-    `transcript` is what was heard in it, where somebody listened.
+    `transcript` is the transcribed speech, None if the recording was not transcribed.
     """
 
     data: str = ""
@@ -39,7 +39,7 @@ class AudioPart(Struct, frozen=True, tag_field="type", tag="audio", omit_default
 
 
 class ToolCallPart(Struct, frozen=True, tag_field="type", tag="tool_call"):
-    """The model asked for a tool. `arguments` is JSON text."""
+    """A tool call that the model requested. `arguments` is JSON text."""
 
     call: str
     name: str
@@ -56,17 +56,42 @@ class ToolResultPart(Struct, frozen=True, tag_field="type", tag="tool_result"):
 Part = TextPart | ImagePart | AudioPart | ToolCallPart | ToolResultPart
 
 
-def attached_in(parts: tuple[Part, ...]) -> tuple[ImagePart | AudioPart, ...]:
-    """The pictures and recordings."""
+class Message(Struct, frozen=True):
+    """One message. The messages of a conversation form a tree: `parent` is the one before it, None for a root.
+
+    `revision` is the conversation's revision when this message was last written. `author` is the user who wrote it.
+    `reasoning` is the model's thinking. The log of a reply has the id of its message. `detail` is a sentence for users
+    about how the reply was made or why it failed. `spans` say who wrote which part of a reply's text. Times are UTC.
+    """
+
+    id: str
+    conversation: str
+    role: MessageRole
+    status: Status
+    parts: tuple[Part, ...]
+    created_at: datetime
+    parent: str | None = None
+    revision: int = 0
+    author: str | None = None
+    reasoning: str = ""
+    model: str | None = None
+    detail: str | None = None
+    usage: Usage | None = None
+    timings: Timings | None = None
+    spans: tuple[Span, ...] = ()
+
+
+def media_parts(parts: tuple[Part, ...]) -> tuple[ImagePart | AudioPart, ...]:
+    """Return the pictures and recordings."""
     return tuple(part for part in parts if isinstance(part, ImagePart | AudioPart))
 
 
-def words_of(parts: tuple[Part, ...]) -> str:
-    """All that a person can find a message by: its text, and what was heard in its recordings."""
+def searchable_text(parts: tuple[Part, ...]) -> str:
+    """Return all text by which a user can find a message: its text parts, then the transcripts of its recordings."""
     heard = [part.transcript for part in parts if isinstance(part, AudioPart) and part.transcript]
     return "\n".join(filter(None, [text_of(parts), *heard]))
 
 
 def text_of(parts: tuple[Part, ...]) -> str:
-    """The text parts, joined as they stand."""
+    """Return the text parts, concatenated without a separator."""
     return "".join(part.text for part in parts if isinstance(part, TextPart))

@@ -1,17 +1,17 @@
-"""Who asks."""
+"""An authenticated user."""
 
 from msgspec import Struct
 
-EVERYTHING = frozenset({"chat", "admin"})
+ALL_SCOPES = frozenset({"chat", "admin"})
 
-NAME_LENGTH = 200
-"""Characters of what a person is called, at most."""
+MAX_USER_NAME_LENGTH = 200
+"""Maximum characters of a display name."""
 
 
 class User(Struct, frozen=True):
-    """An authenticated user. `expires` is when the proof of it runs out, in seconds since the epoch (None: never)."""
+    """An authenticated user. `expires` is when the credential expires, in seconds since the epoch (None: never)."""
 
     id: str
     name: str | None = None
-    scopes: frozenset[str] = EVERYTHING
+    scopes: frozenset[str] = ALL_SCOPES
     expires: float | None = None

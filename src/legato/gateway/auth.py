@@ -11,7 +11,7 @@ import jwt
 from jwt.algorithms import HMACAlgorithm
 
 from legato.broker.memory import MemoryBroker
-from legato.domain.user import NAME_LENGTH, User
+from legato.domain.user import MAX_USER_NAME_LENGTH, User
 from legato.domain.validation import check_new_id, one_line
 from legato.errors import InvalidError, SettingsError, UnauthenticatedError
 from legato.gateway.jwks import ALGORITHMS, KeySet
@@ -178,7 +178,7 @@ class Authenticator:
             scopes = frozenset(word for word in words if isinstance(word, str))
         return User(
             user,
-            one_line(name, NAME_LENGTH) or None if isinstance(name, str) else None,
+            one_line(name, MAX_USER_NAME_LENGTH) or None if isinstance(name, str) else None,
             scopes,
             min(int(claims["exp"]), 2**53),
         )

@@ -6,7 +6,7 @@ import msgspec
 from fastapi import Request, Response
 
 from legato.dialects.native.codec import short
-from legato.domain.validation import lenient
+from legato.domain.surrogates import decode_replacing_surrogates
 from legato.errors import InvalidError
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ async def read(request: Request, shape: type[T]) -> T:
     """
     raw = await request.body() or b"{}"
     try:
-        return lenient(lambda raw: msgspec.json.decode(raw, type=shape), raw)
+        return decode_replacing_surrogates(lambda raw: msgspec.json.decode(raw, type=shape), raw)
     except msgspec.ValidationError as error:
         raise InvalidError(f"The request does not fit: {short(error)}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 from legato.chat.service import ChatService
 from legato.dialects.native.codec import delta, encode
+from legato.domain.conversation import Conversation
+from legato.domain.message import Message
 from legato.domain.user import User
 from legato.gateway.sse_response import OpenSseResponses, SseResponse
 from legato.protocol.messages import ResetStream
-from legato.storage.base import Conversation, Message
 from legato.stream import Batch, Flusher, Log, Position, ResetReason, Subscriber
 
 OWED = 64 * 1024

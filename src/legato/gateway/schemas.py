@@ -5,7 +5,8 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from legato.chat.participants import WEEK
-from legato.domain.message import AudioPart, ImagePart, ParticipantRole, TextPart
+from legato.domain.message import AudioPart, ImagePart, TextPart
+from legato.domain.participant import ParticipantRole
 from legato.engines.base import Model
 from legato.protocol.messages import ConversationView, MessageView, PersonView
 

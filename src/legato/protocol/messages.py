@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
-from legato.domain.message import AudioPart, ImagePart, MessageRole, Part, ParticipantRole, Status, TextPart
+from legato.domain.message import AudioPart, ImagePart, MessageRole, Part, Status, TextPart
+from legato.domain.participant import ParticipantRole
 from legato.stream import Event, ResetReason, Span, Timings, Usage
 
 PROTOCOL = "legato.v1"

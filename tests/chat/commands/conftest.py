@@ -7,8 +7,8 @@ from tests.chat.conftest import ADA, Heard, House
 
 from legato.chat.assistant import Assistant
 from legato.chat.commands import CommandRequest, CommandResult
+from legato.domain.submission import Submission
 from legato.domain.user import User
-from legato.domain.validation import Submission
 from legato.stream import Usage
 from legato.testing.engine import ScriptedEngine, ScriptedGeneration
 

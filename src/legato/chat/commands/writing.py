@@ -5,8 +5,8 @@ import re
 from legato.chat.commands.base import ChatCommand, CommandCall, CommandResult, code
 from legato.chat.commands.reading import fenced, list_models, span, text
 from legato.chat.conversation_settings import eligible, pick
+from legato.domain.participant import ParticipantRole
 from legato.errors import InvalidError
-from legato.storage.base import ParticipantRole
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 INVITED_SECONDS = 7 * 86400.0

@@ -9,8 +9,7 @@ from msgspec import Struct
 
 from legato.chat.commands import CommandResult
 from legato.dialects.session import encode
-from legato.domain.message import text_of
-from legato.storage.base import Message
+from legato.domain.message import Message, text_of
 from legato.stream import Batch, Failed, Log, Rewound, Text, Timings
 
 BROKE = "This reply broke off. Ask again to have it whole."

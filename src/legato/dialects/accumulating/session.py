@@ -25,11 +25,11 @@ from legato.dialects.session import (
     text_in,
     unknown,
 )
-from legato.domain.message import text_of
+from legato.domain.message import Message, text_of
+from legato.domain.submission import Submission
 from legato.domain.user import User
-from legato.domain.validation import Submission
 from legato.errors import LegatoError, NotFoundError
-from legato.storage.base import Message, TurnStarted
+from legato.storage.base import TurnStarted
 from legato.stream import Batch, Log, Subscriber
 
 DELETED = "This session was deleted, or you are no longer in it. Your next message begins a new one."

@@ -2,7 +2,8 @@
 
 import msgspec
 
-from legato.domain.validation import check_id, lenient
+from legato.domain.surrogates import decode_replacing_surrogates
+from legato.domain.validation import check_id
 from legato.errors import InvalidError
 from legato.protocol.messages import PROTOCOL, ClientMessage, Delta, ServerMessage
 from legato.stream import Batch, Log
@@ -36,7 +37,7 @@ def decode(payload: bytes) -> ClientMessage:
     :raises InvalidError: with a sentence that says what is wrong with it.
     """
     try:
-        message: ClientMessage = lenient(_decode, payload)
+        message: ClientMessage = decode_replacing_surrogates(_decode, payload)
         return message
     except msgspec.ValidationError as error:
         raise InvalidError(f"This message does not fit {PROTOCOL}: {short(error)}.") from None
@@ -49,7 +50,7 @@ def decode(payload: bytes) -> ClientMessage:
 def id_of(payload: bytes) -> str | None:
     """The `id` of a frame that `decode` refused, where it can be read: whoever sent it waits for an answer to it."""
     try:
-        name = lenient(_decode_id, payload).id
+        name = decode_replacing_surrogates(_decode_id, payload).id
         return None if name is None else check_id(name, "id")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidError):
         return None

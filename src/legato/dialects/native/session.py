@@ -11,9 +11,10 @@ from legato.dialects.command_queue import CommandQueue
 from legato.dialects.native.codec import decode, delta, encode, id_of
 from legato.dialects.native.subscription import FrameCollector, NativeSubscription
 from legato.dialects.serializers import conversation_view, message_view
-from legato.domain.message import ImagePart
+from legato.domain.message import ImagePart, Message
+from legato.domain.submission import Submission
 from legato.domain.user import User
-from legato.domain.validation import Submission, check_id
+from legato.domain.validation import check_id
 from legato.errors import (
     BusyError,
     ForbiddenError,
@@ -52,7 +53,7 @@ from legato.protocol.messages import (
     Unfollowed,
     Welcome,
 )
-from legato.storage.base import Message, TurnStarted
+from legato.storage.base import TurnStarted
 from legato.stream import Flusher, Log
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,9 @@ from legato.dialects.base import Socket
 from legato.dialects.conversation_watcher import Change, ConversationWatcher
 from legato.dialects.native.codec import encode
 from legato.dialects.serializers import conversation_view, message_view, people_view
-from legato.domain.message import ParticipantRole
+from legato.domain.conversation import Conversation
+from legato.domain.message import Message
+from legato.domain.participant import ParticipantRole
 from legato.protocol.messages import (
     ConversationChanged,
     ConversationDeleted,
@@ -18,7 +20,6 @@ from legato.protocol.messages import (
     Where,
 )
 from legato.protocol.messages import People as PeopleNow
-from legato.storage.base import Conversation, Message
 from legato.stream import BatchEncoder, Flusher, Log, Position, Reset, Subscriber, resume
 
 

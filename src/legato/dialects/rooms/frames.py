@@ -5,8 +5,8 @@ from typing import Literal
 from msgspec import Struct
 
 from legato.dialects.serializers import timestamp
-from legato.domain.message import MessageRole, Status, text_of
-from legato.storage.base import Message, ParticipantRole
+from legato.domain.message import Message, MessageRole, Status, text_of
+from legato.domain.participant import ParticipantRole
 
 
 class RoomsUser(Struct, frozen=True):

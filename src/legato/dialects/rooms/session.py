@@ -23,12 +23,11 @@ from legato.dialects.session import (
     text_in,
     unknown,
 )
-from legato.domain.message import text_of
+from legato.domain.message import Message, text_of
+from legato.domain.submission import Submission
 from legato.domain.user import User
-from legato.domain.validation import Submission
 from legato.errors import InvalidError, LegatoError
 from legato.protocol.close_codes import CloseCode
-from legato.storage.base import Message
 from legato.stream import Batch, Log, Text
 
 NOT_JOINED = "You are in no session. Join one first, then send the message again."

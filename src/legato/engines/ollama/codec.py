@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
+from legato.domain.surrogates import decode_keeping_surrogates, join_surrogates
 from legato.engines.base import Capabilities, Outcome, ReplyWriter, Request, ToolCall
 from legato.engines.line_buffer import LineBuffer, LineTooLongError
 from legato.engines.message_format import (
@@ -22,7 +23,7 @@ from legato.engines.message_format import (
     object_of,
 )
 from legato.engines.model_kind import is_chat_model
-from legato.engines.surrogates import ReplyTextJoiner, lenient, whole
+from legato.engines.text_joiner import ReplyTextJoiner
 from legato.errors import EngineBrokeError
 from legato.stream import Timings, Usage
 
@@ -150,7 +151,7 @@ class OllamaReplyParser:
         reason = last.done_reason
         return Outcome(
             reason="tool_calls" if self._calls else "length" if reason == "length" else "stop",
-            model=whole(last.model or ""),
+            model=join_surrogates(last.model or ""),
             usage=Usage(last.prompt_eval_count, last.eval_count),
             timings=_timings(last),
         )
@@ -159,7 +160,7 @@ class OllamaReplyParser:
         rest = self._lines.rest()
         if rest.strip():
             try:
-                lenient(_decode, rest, _Line)
+                decode_keeping_surrogates(_decode, rest, _Line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 if rest.lstrip().startswith(b"{"):
                     return
@@ -169,7 +170,7 @@ class OllamaReplyParser:
         if self.done or not data.strip():
             return
         try:
-            line = lenient(_decode, data, _Line)
+            line = decode_keeping_surrogates(_decode, data, _Line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise EngineBrokeError(
                 "What answers is not Ollama: it sent a line that Ollama's protocol does not have. Check the URL."
@@ -186,8 +187,8 @@ class OllamaReplyParser:
                 self._calls = True
                 self._out.tool_call(
                     ToolCall(
-                        whole(call.id) if call.id else self._new_id(),
-                        whole(call.function.name),
+                        join_surrogates(call.id) if call.id else self._new_id(),
+                        join_surrogates(call.function.name),
                         _written(call.function.arguments),
                     )
                 )
@@ -201,7 +202,7 @@ def _written(arguments: Any) -> str:
     try:
         return msgspec.json.encode({} if arguments is None else arguments).decode()
     except UnicodeEncodeError:
-        return whole(json.dumps(arguments, ensure_ascii=False))
+        return join_surrogates(json.dumps(arguments, ensure_ascii=False))
 
 
 def _timings(last: _Line) -> Timings:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from legato.domain.surrogates import decode_keeping_surrogates, join_surrogates
 from legato.engines.base import Outcome, ReplyWriter, Request, ToolCall
 from legato.engines.line_buffer import LineTooLongError
 from legato.engines.message_format import (
@@ -20,7 +21,7 @@ from legato.engines.message_format import (
     object_text,
 )
 from legato.engines.sse import SseParser
-from legato.engines.surrogates import ReplyTextJoiner, lenient, whole
+from legato.engines.text_joiner import ReplyTextJoiner
 from legato.errors import EngineBrokeError, EngineRefusedError
 from legato.stream import State, Timings, Usage
 
@@ -238,8 +239,10 @@ class OpenAIReplyParser:
         self._said.end()
         calls = [call for call in self._calls if call.name] if reason != "length" else []
         for call in calls:
-            arguments = whole("".join(call.arguments)).strip()
-            self._out.tool_call(ToolCall(whole(call.id), whole(call.name), arguments or "{}"))
+            arguments = join_surrogates("".join(call.arguments)).strip()
+            self._out.tool_call(
+                ToolCall(join_surrogates(call.id), join_surrogates(call.name), arguments or "{}")
+            )
         usage, timings = self._usage, self._timings
         return Outcome(
             reason="tool_calls" if calls else "length" if reason == "length" else "stop",
@@ -250,7 +253,7 @@ class OpenAIReplyParser:
 
     def _read(self, data: bytes) -> None:
         try:
-            chunk = lenient(_decode, data, _Chunk)
+            chunk = decode_keeping_surrogates(_decode, data, _Chunk)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise EngineBrokeError(
                 f"{self._who} sent something that the OpenAI protocol does not have. Check the URL."
@@ -258,7 +261,7 @@ class OpenAIReplyParser:
         if chunk.error:
             raise self._failure(chunk.error)
         if chunk.model and not self._model:
-            self._model = whole(chunk.model)
+            self._model = join_surrogates(chunk.model)
         if chunk.usage is not None:
             self._usage = chunk.usage
         if chunk.timings is not None:

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from legato.chat.media.sniff import suffix_of
+from legato.domain.attachment import Attachment
 from legato.errors import StorageError
 from legato.gateway.dependencies import Asker
 from legato.gateway.json_body import answer, documented
 from legato.gateway.multipart import file_in
 from legato.gateway.schemas import AttachmentView
-from legato.storage.base import Attachment
 
 PATH = "/api/attachments"
 

@@ -15,16 +15,15 @@ from legato.chat.service import ChatService
 from legato.dialects.chunks import command_message
 from legato.dialects.conversation_watcher import NullWatcher
 from legato.dialects.serializers import message_view, timestamp
-from legato.domain.message import AudioPart, ImagePart, TextPart
+from legato.domain.message import AudioPart, ImagePart, Message, TextPart
+from legato.domain.submission import Submission
 from legato.domain.user import User
-from legato.domain.validation import Submission
 from legato.errors import BusyError, EngineError, NotFoundError
 from legato.gateway.dependencies import Asker
 from legato.gateway.json_body import answer, documented, read
 from legato.gateway.schemas import Problem
 from legato.gateway.sse_response import disconnected
 from legato.protocol.messages import MessageView
-from legato.storage.base import Message
 
 router = APIRouter(prefix="/api/conversations", tags=["conversations"])
 

@@ -12,8 +12,10 @@ from legato.chat.commands import CommandRequest, typed
 from legato.chat.export import as_markdown
 from legato.chat.message_tree import MessageTree
 from legato.dialects.serializers import conversation_view, message_view
-from legato.domain.message import ParticipantRole, TextPart
-from legato.domain.validation import Submission
+from legato.domain.conversation import Conversation
+from legato.domain.message import Message, TextPart
+from legato.domain.participant import ParticipantRole
+from legato.domain.submission import Submission
 from legato.errors import InvalidError
 from legato.gateway.dependencies import Asker
 from legato.gateway.json_body import answer, documented, read
@@ -31,7 +33,6 @@ from legato.gateway.schemas import (
     StopRequest,
 )
 from legato.protocol.messages import ConversationView, MessageView
-from legato.storage.base import Conversation, Message
 
 router = APIRouter(prefix="/api/conversations", tags=["conversations"])
 

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from legato.dialects.serializers import conversation_view, people_view, timestamp
+from legato.domain.invitation import Invitation
 from legato.errors import InvalidError
 from legato.gateway.dependencies import Asker
 from legato.gateway.json_body import answer, documented, read
@@ -14,7 +15,6 @@ from legato.gateway.schemas import (
     ParticipantList,
 )
 from legato.protocol.messages import ConversationView
-from legato.storage.base import Invitation
 
 router = APIRouter(prefix="/api", tags=["people"])
 

@@ -8,9 +8,10 @@ from sqlalchemy import Connection, bindparam, delete, exists, func, insert, or_,
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
+from legato.domain.attachment import Attachment
+from legato.domain.validation import check_storable
 from legato.errors import NotFoundError, TooLargeError
-from legato.storage.base import Attachment
-from legato.storage.sql.codec import check, micros, moment
+from legato.storage.sql.codec import micros, moment
 from legato.storage.sql.tables import attachments, conversations, enclosures, participants
 
 NO_ATTACHMENT = "There is no such attachment. Upload it again."
@@ -109,7 +110,7 @@ def enclose(connection: Connection, conversation: str, ids: tuple[str, ...]) -> 
 
 def _row(attachment: Attachment) -> dict[str, Any]:
     """:raises InvalidError: for text that cannot be stored."""
-    check(attachment.id, attachment.owner, attachment.name)
+    check_storable(attachment.id, attachment.owner, attachment.name)
     return {
         "id": attachment.id,
         "owner": attachment.owner,

@@ -1,6 +1,5 @@
 """Rows from values and values from rows. What a database cannot keep is refused here, before it gets there."""
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,22 +7,17 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from legato.domain.message import Part
-from legato.errors import InvalidError
-from legato.storage.base import (
-    Conversation,
-    ConversationSettings,
-    Invitation,
-    JournalEntry,
-    Message,
-    Participant,
-)
+from legato.domain.conversation import Conversation, ConversationSettings
+from legato.domain.invitation import Invitation
+from legato.domain.message import Message, Part
+from legato.domain.participant import Participant
+from legato.domain.surrogates import map_strings
+from legato.domain.validation import check_storable, clean_text, has_escaped_nul
+from legato.storage.base import JournalEntry
 from legato.stream import Span, Timings, Usage
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_NUL_ESCAPED = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-_UNKEPT = re.compile("[\0\ud800-\udfff]")
 
 _encoder = msgspec.json.Encoder()
 _parts = msgspec.json.Decoder(tuple[Part, ...])
@@ -45,22 +39,6 @@ def moment(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
-def check(*texts: str | None) -> None:
-    """Refuse what SQLite or PostgreSQL would refuse or cut.
-
-    :raises InvalidError: for a NUL character or a lone surrogate.
-    """
-    for text in texts:
-        if text is not None and not _keepable(text):
-            raise InvalidError(
-                "The text holds a character that cannot be stored (NUL or half a surrogate pair). Remove it and send again."
-            )
-
-
-def _keepable(text: str) -> bool:
-    return "\0" not in text if text.isascii() else _UNKEPT.search(text) is None
-
-
 def to_json(value: object) -> str:
     """JSON text that both databases keep.
 
@@ -69,10 +47,10 @@ def to_json(value: object) -> str:
     try:
         encoded = _encoder.encode(value)
     except UnicodeEncodeError:
-        check("\ud800")
+        check_storable("\ud800")
         raise
-    if b"\\u0000" in encoded and _NUL_ESCAPED.search(encoded):
-        check("\0")
+    if has_escaped_nul(encoded):
+        check_storable("\0")
     return encoded.decode()
 
 
@@ -214,7 +192,7 @@ def parts_of(json: str) -> tuple[Part, ...]:
 def _check_row(row: Mapping[str, Any]) -> None:
     for value in row.values():
         if isinstance(value, str):
-            check(value)
+            check_storable(value)
 
 
 def to_blob(entries: list[JournalEntry]) -> bytes:
@@ -224,20 +202,10 @@ def to_blob(entries: list[JournalEntry]) -> bytes:
     try:
         blob = _encoder.encode(entries)
     except UnicodeEncodeError:
-        return _encoder.encode(_repaired(msgspec.to_builtins(entries)))
-    if b"\\u0000" in blob and _NUL_ESCAPED.search(blob):
-        return _encoder.encode(_repaired(msgspec.to_builtins(entries)))
+        return _encoder.encode(map_strings(msgspec.to_builtins(entries), clean_text))
+    if has_escaped_nul(blob):
+        return _encoder.encode(map_strings(msgspec.to_builtins(entries), clean_text))
     return blob
-
-
-def _repaired(value: Any) -> Any:
-    if isinstance(value, str):
-        return _UNKEPT.sub("\ufffd", value)
-    if isinstance(value, list):
-        return [_repaired(each) for each in value]
-    if isinstance(value, dict):
-        return {key: _repaired(each) for key, each in value.items()}
-    return value
 
 
 def from_blob(blob: bytes) -> list[JournalEntry] | None:

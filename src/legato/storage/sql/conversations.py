@@ -7,11 +7,11 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, Update, and_, bindparam, delete, insert, or_, select, union_all, update
 from sqlalchemy.exc import IntegrityError
 
+from legato.domain.conversation import Conversation, SettingName
+from legato.domain.validation import check_storable
 from legato.errors import ConflictError, InvalidError
-from legato.storage.base import Conversation, SettingName
 from legato.storage.sql import attachments as of_attachments
 from legato.storage.sql.codec import (
-    check,
     choices_json,
     choices_of,
     conversation_of,
@@ -104,15 +104,15 @@ def get(connection: Connection, conversation: str) -> Conversation | None:
 
 
 def page(
-    connection: Connection, person: str, limit: int, before: tuple[datetime, str] | None
+    connection: Connection, user: str, limit: int, before: tuple[datetime, str] | None
 ) -> list[Conversation]:
     """:raises InvalidError: the limit is out of bounds."""
     check_limit(limit, PAGE)
-    parameters: dict[str, Any] = {"of": person, "most": limit}
+    parameters: dict[str, Any] = {"of": user, "most": limit}
     if before is None:
         rows = connection.execute(_BY_PERSON, parameters)
     else:
-        check(before[1])
+        check_storable(before[1])
         rows = connection.execute(
             _BY_PERSON_BEFORE, parameters | {"moment": micros(before[0]), "before": before[1]}
         )
@@ -144,12 +144,12 @@ def set_head(connection: Connection, conversation: str, head: str, now: datetime
 
 
 def choose(
-    connection: Connection, conversation: str, what: SettingName, value: str | None, now: datetime
+    connection: Connection, conversation: str, name: SettingName, value: str | None, now: datetime
 ) -> Conversation | None:
     row = connection.execute(_CHOICES, {"conversation": conversation}).first()
     if row is None:
         return None
-    choices = replace(choices_of(row.choices), **{what: value})
+    choices = replace(choices_of(row.choices), **{name: value})
     parameters = {"in": conversation, "chosen": choices_json(choices), "now": micros(now)}
     return conversation_of(connection.execute(_CHOOSE, parameters).mappings().one())
 

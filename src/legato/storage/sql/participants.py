@@ -7,8 +7,10 @@ from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, 
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
+from legato.domain.conversation import Conversation
+from legato.domain.invitation import Invitation
+from legato.domain.participant import MAX_PARTICIPANTS, Participant, ParticipantRole
 from legato.errors import ConflictError, NotFoundError
-from legato.storage.base import PARTICIPANTS, Conversation, Invitation, Participant, ParticipantRole
 from legato.storage.sql import conversations as of_conversations
 from legato.storage.sql.codec import (
     conversation_of,
@@ -96,13 +98,15 @@ def everyone(connection: Connection, conversation: str) -> list[Participant]:
 
 
 def admit(connection: Connection, participant: Participant) -> Participant:
-    """:raises NotFoundError: there is no such conversation. :raises ConflictError: it has `PARTICIPANTS`, and this is one more."""
+    """:raises NotFoundError: there is no such conversation. :raises ConflictError: it has `MAX_PARTICIPANTS`, and this is one more."""
     made = participant_row(participant)
     of = participant.conversation
     known = connection.execute(_ONE, {"of": of, "who": participant.user}).first()
     new = known is None and participant.role != "owner"
-    if new and connection.execute(_COUNT, {"of": of}).scalar_one() >= PARTICIPANTS:
-        raise ConflictError(f"{PARTICIPANTS} people take part in this conversation, and it takes no more.")
+    if new and connection.execute(_COUNT, {"of": of}).scalar_one() >= MAX_PARTICIPANTS:
+        raise ConflictError(
+            f"{MAX_PARTICIPANTS} people take part in this conversation, and it takes no more."
+        )
     return _admit(connection, participant, made)
 
 
@@ -132,11 +136,9 @@ def join(
     return admit(connection, Participant(invitation.conversation, user, invitation.role, now, name))
 
 
-def change(
-    connection: Connection, conversation: str, user: str, standing: ParticipantRole
-) -> Participant | None:
+def change(connection: Connection, conversation: str, user: str, role: ParticipantRole) -> Participant | None:
     key = {"of": conversation, "who": user}
-    if connection.execute(_CHANGE, key | {"becomes": standing}).rowcount == 0:
+    if connection.execute(_CHANGE, key | {"becomes": role}).rowcount == 0:
         return None
     return participant_of(connection.execute(_ONE, key).mappings().one())
 

@@ -81,17 +81,17 @@ _FIND = {
 }
 
 
-def find(connection: Connection, person: str, query: str, limit: int) -> list[SearchHit]:
+def find(connection: Connection, user: str, query: str, limit: int) -> list[SearchHit]:
     """:raises InvalidError: the limit is out of bounds."""
     check_limit(limit, MOST)
     terms = terms_of(query)
     if not terms:
         return []
     # What others have may be much, and is looked through only by who has something as well.
-    if not connection.execute(_HAS_ANY, {"of": person}).scalar_one():
+    if not connection.execute(_HAS_ANY, {"of": user}).scalar_one():
         return []
     dialect = connection.dialect.name
-    parameters = {"terms": _written(dialect, terms), "of": person, "most": limit}
+    parameters = {"terms": _written(dialect, terms), "of": user, "most": limit}
     rows = connection.execute(_FIND[dialect], parameters).mappings()
     return [
         SearchHit(

@@ -6,23 +6,16 @@ from functools import partial
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from legato.domain.attachment import Attachment
+from legato.domain.conversation import Conversation, SettingName
+from legato.domain.invitation import Invitation
+from legato.domain.message import Message
+from legato.domain.participant import Participant, ParticipantRole
+from legato.domain.validation import check_storable
 from legato.errors import SettingsError
-from legato.storage.base import (
-    Attachment,
-    Conversation,
-    Invitation,
-    JournalEntry,
-    Message,
-    NewTurn,
-    Participant,
-    ParticipantRole,
-    SearchHit,
-    SettingName,
-    TurnStarted,
-    UnfinishedReply,
-)
+from legato.storage.base import JournalEntry, NewTurn, SearchHit, TurnStarted, UnfinishedReply
 from legato.storage.sql import attachments, conversations, journal, participants, search, turns
-from legato.storage.sql.codec import check, to_blob
+from legato.storage.sql.codec import to_blob
 from legato.storage.sql.database import Database
 from legato.storage.sql.postgres import PostgresDatabase
 from legato.storage.sql.sqlite import SqliteDatabase
@@ -58,55 +51,53 @@ class SqlStorage:
         await self.database.write(partial(conversations.create, conversation=conversation))
 
     async def conversation(self, conversation: str) -> Conversation | None:
-        check(conversation)
+        check_storable(conversation)
         return await self.database.read(partial(conversations.get, conversation=conversation))
 
     async def conversations(
-        self, person: str, limit: int = 50, before: tuple[datetime, str] | None = None
+        self, user: str, limit: int = 50, before: tuple[datetime, str] | None = None
     ) -> list[Conversation]:
         """:raises InvalidError: `limit` is not between 1 and 200."""
-        check(person)
-        return await self.database.read(
-            partial(conversations.page, person=person, limit=limit, before=before)
-        )
+        check_storable(user)
+        return await self.database.read(partial(conversations.page, user=user, limit=limit, before=before))
 
     async def rename_conversation(self, conversation: str, title: str, now: datetime) -> Conversation | None:
-        check(conversation, title)
+        check_storable(conversation, title)
         return await self.database.write(
             partial(conversations.rename, conversation=conversation, title=title, now=now)
         )
 
     async def set_head(self, conversation: str, head: str, now: datetime) -> Conversation | None:
-        check(conversation, head)
+        check_storable(conversation, head)
         return await self.database.write(
             partial(conversations.set_head, conversation=conversation, head=head, now=now)
         )
 
     async def set_setting(
-        self, conversation: str, what: SettingName, value: str | None, now: datetime
+        self, conversation: str, name: SettingName, value: str | None, now: datetime
     ) -> Conversation | None:
-        check(conversation, value)
+        check_storable(conversation, value)
         return await self.database.write(
-            partial(conversations.choose, conversation=conversation, what=what, value=value, now=now)
+            partial(conversations.choose, conversation=conversation, name=name, value=value, now=now)
         )
 
     async def delete_conversation(self, conversation: str) -> bool:
-        check(conversation)
+        check_storable(conversation)
         return await self.database.write(partial(conversations.remove, conversation=conversation))
 
     async def messages(self, conversation: str, after_revision: int = 0) -> list[Message]:
-        check(conversation)
+        check_storable(conversation)
         after = max(-1, min(after_revision, _REVISION_LIMIT))
         return await self.database.read(
             partial(turns.by_conversation, conversation=conversation, after_revision=after)
         )
 
     async def message(self, message: str) -> Message | None:
-        check(message)
+        check_storable(message)
         return await self.database.read(partial(turns.message, message=message))
 
-    async def begin(self, exchange: NewTurn, now: datetime) -> TurnStarted:
-        return await self.database.write(partial(turns.begin, exchange=exchange, now=now))
+    async def begin(self, turn: NewTurn, now: datetime) -> TurnStarted:
+        return await self.database.write(partial(turns.begin, turn=turn, now=now))
 
     async def journal(self, entries: list[JournalEntry]) -> int:
         return await self.database.write(partial(journal.append, blob=to_blob(entries)))
@@ -120,57 +111,55 @@ class SqlStorage:
     async def unfinished(self) -> list[UnfinishedReply]:
         return await self.database.read(journal.unfinished)
 
-    async def search(self, person: str, query: str, limit: int = 20) -> list[SearchHit]:
+    async def search(self, user: str, query: str, limit: int = 20) -> list[SearchHit]:
         """:raises InvalidError: `limit` is not between 1 and 200."""
-        check(person)
-        return await self.database.search(partial(search.find, person=person, query=query, limit=limit))
+        check_storable(user)
+        return await self.database.search(partial(search.find, user=user, query=query, limit=limit))
 
     async def participants(self, conversation: str) -> list[Participant]:
-        check(conversation)
+        check_storable(conversation)
         return await self.database.read(partial(participants.everyone, conversation=conversation))
 
     async def add_participant(self, participant: Participant) -> Participant:
         return await self.database.write(partial(participants.admit, participant=participant))
 
     async def join(self, digest: str, user: str, name: str | None, now: datetime) -> Participant | None:
-        check(digest, user, name)
+        check_storable(digest, user, name)
         return await self.database.write(
             partial(participants.join, digest=digest, user=user, name=name, now=now)
         )
 
-    async def change_role(
-        self, conversation: str, user: str, standing: ParticipantRole
-    ) -> Participant | None:
-        check(conversation, user)
+    async def change_role(self, conversation: str, user: str, role: ParticipantRole) -> Participant | None:
+        check_storable(conversation, user)
         return await self.database.write(
-            partial(participants.change, conversation=conversation, user=user, standing=standing)
+            partial(participants.change, conversation=conversation, user=user, role=role)
         )
 
     async def transfer_ownership(self, conversation: str, user: str, now: datetime) -> Conversation | None:
-        check(conversation, user)
+        check_storable(conversation, user)
         return await self.database.write(
             partial(participants.hand_over, conversation=conversation, user=user, now=now)
         )
 
     async def remove_participant(self, conversation: str, user: str) -> bool:
-        check(conversation, user)
+        check_storable(conversation, user)
         return await self.database.write(partial(participants.expel, conversation=conversation, user=user))
 
     async def roles(self, user: str, conversations: list[str]) -> dict[str, ParticipantRole]:
-        check(user, *conversations)
+        check_storable(user, *conversations)
         return await self.database.read(partial(participants.standings, user=user, these=conversations))
 
     async def invite(self, invitation: Invitation) -> None:
         await self.database.write(partial(participants.invite, invitation=invitation))
 
     async def invitations(self, conversation: str, now: datetime) -> list[Invitation]:
-        check(conversation)
+        check_storable(conversation)
         return await self.database.read(
             partial(participants.open_invitations, conversation=conversation, now=now)
         )
 
     async def revoke_invitation(self, conversation: str, invitation: str) -> bool:
-        check(conversation, invitation)
+        check_storable(conversation, invitation)
         return await self.database.write(
             partial(participants.take_back, conversation=conversation, invitation=invitation)
         )
@@ -179,11 +168,11 @@ class SqlStorage:
         return await self.database.write(partial(attachments.add, attachment=attachment, quota=quota))
 
     async def attachment(self, attachment: str, reader: str) -> Attachment | None:
-        check(attachment, reader)
+        check_storable(attachment, reader)
         return await self.database.read(partial(attachments.readable, attachment=attachment, reader=reader))
 
     async def attachments(self, ids: list[str]) -> list[Attachment]:
-        check(*ids)
+        check_storable(*ids)
         return await self.database.read(partial(attachments.these, ids=ids))
 
     async def drop_attachments(self, before: datetime) -> int:

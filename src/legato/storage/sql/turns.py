@@ -8,12 +8,14 @@ from sqlalchemy import Connection, bindparam, case, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from legato.domain.message import words_of as words_in
+from legato.domain.conversation import Conversation
+from legato.domain.message import Message, searchable_text
+from legato.domain.validation import check_storable
 from legato.errors import ConflictError, NotFoundError
-from legato.storage.base import Conversation, Message, NewTurn, TurnStarted
+from legato.storage.base import NewTurn, TurnStarted
 from legato.storage.sql import attachments as of_attachments
 from legato.storage.sql import conversations as of_conversations
-from legato.storage.sql.codec import check, conversation_of, message_of, message_row, micros
+from legato.storage.sql.codec import conversation_of, message_of, message_row, micros
 from legato.storage.sql.tables import conversations, exchanges, messages, passages
 from legato.storage.sql.tokenizer import words_of
 
@@ -56,50 +58,50 @@ _FINISH = (
 )
 
 
-def begin(connection: Connection, exchange: NewTurn, now: datetime) -> TurnStarted:
-    """Write an exchange once. The idempotency key comes first, so that of many that carry the same one only one goes on."""
-    if exchange.client_message_id is not None and not _claim(connection, exchange):
-        return _begun_before(connection, exchange)
-    conversation = _advance(connection, exchange, now)
+def begin(connection: Connection, turn: NewTurn, now: datetime) -> TurnStarted:
+    """Write a turn once. The idempotency key comes first, so that of many that carry the same one only one goes on."""
+    if turn.client_message_id is not None and not _claim(connection, turn):
+        return _begun_before(connection, turn)
+    conversation = _advance(connection, turn, now)
     written = [
         replace(message, conversation=conversation.id, revision=conversation.revision)
-        for message in (exchange.question, exchange.reply)
+        for message in (turn.question, turn.reply)
         if message is not None
     ]
     try:
         connection.execute(_INSERT, [message_row(message) for message in written])
     except IntegrityError as error:
         raise ConflictError("There is already a message of this id.") from error
-    if exchange.enclosed:
-        of_attachments.enclose(connection, conversation.id, exchange.enclosed)
-    if exchange.question is not None:
-        question = exchange.question
-        words = words_of(words_in(question.parts))
+    if turn.enclosed:
+        of_attachments.enclose(connection, conversation.id, turn.enclosed)
+    if turn.question is not None:
+        question = turn.question
+        words = words_of(searchable_text(question.parts))
         connection.execute(
             _INSERT_WORDS, {"conversation": conversation.id, "message": question.id, "words": words}
         )
-    return TurnStarted(conversation, written[0] if exchange.question is not None else None, written[-1])
+    return TurnStarted(conversation, written[0] if turn.question is not None else None, written[-1])
 
 
-def _claim(connection: Connection, exchange: NewTurn) -> bool:
-    check(exchange.user, exchange.client_message_id, exchange.fingerprint, exchange.conversation)
+def _claim(connection: Connection, turn: NewTurn) -> bool:
+    check_storable(turn.user, turn.client_message_id, turn.fingerprint, turn.conversation)
     row = {
-        "sender": exchange.user,
-        "client_message_id": exchange.client_message_id,
-        "fingerprint": exchange.fingerprint,
-        "conversation": exchange.conversation,
-        "question": exchange.question.id if exchange.question is not None else None,
-        "reply": exchange.reply.id,
+        "sender": turn.user,
+        "client_message_id": turn.client_message_id,
+        "fingerprint": turn.fingerprint,
+        "conversation": turn.conversation,
+        "question": turn.question.id if turn.question is not None else None,
+        "reply": turn.reply.id,
     }
     return connection.execute(_CLAIM[connection.dialect.name], row).rowcount > 0
 
 
-def _begun_before(connection: Connection, exchange: NewTurn) -> TurnStarted:
-    key = {"sender": exchange.user, "client_message_id": exchange.client_message_id}
+def _begun_before(connection: Connection, turn: NewTurn) -> TurnStarted:
+    key = {"sender": turn.user, "client_message_id": turn.client_message_id}
     claimed = connection.execute(_CLAIMED, key).mappings().first()
     if claimed is None:
         raise _nowhere()
-    if claimed["fingerprint"] != exchange.fingerprint:
+    if claimed["fingerprint"] != turn.fingerprint:
         raise ConflictError(
             "A different message was already sent with this client_message_id. Use a new one for each message."
         )
@@ -111,27 +113,27 @@ def _begun_before(connection: Connection, exchange: NewTurn) -> TurnStarted:
     return TurnStarted(conversation, question, reply, duplicate=True)
 
 
-def _advance(connection: Connection, exchange: NewTurn, now: datetime) -> Conversation:
+def _advance(connection: Connection, turn: NewTurn, now: datetime) -> Conversation:
     """The conversation with its next revision, its new head, and its title."""
-    first = exchange.question if exchange.question is not None else exchange.reply
-    if exchange.create is not None:
+    first = turn.question if turn.question is not None else turn.reply
+    if turn.create is not None:
         if first.parent is not None:
             raise _nowhere()
         conversation = replace(
-            exchange.create,
-            id=exchange.conversation,
-            title=exchange.create.title or exchange.title or "",
+            turn.create,
+            id=turn.conversation,
+            title=turn.create.title or turn.title or "",
             updated_at=now,
-            revision=exchange.create.revision + 1,
-            head=exchange.reply.id,
+            revision=turn.create.revision + 1,
+            head=turn.reply.id,
         )
         of_conversations.create(connection, conversation)
         return conversation
-    check(exchange.conversation, exchange.title, first.parent, exchange.reply.id)
+    check_storable(turn.conversation, turn.title, first.parent, turn.reply.id)
     parameters: dict[str, Any] = {
-        "in": exchange.conversation,
-        "shown": exchange.reply.id,
-        "named": exchange.title or "",
+        "in": turn.conversation,
+        "shown": turn.reply.id,
+        "named": turn.title or "",
         "now": micros(now),
     }
     if first.parent is None:
@@ -140,8 +142,8 @@ def _advance(connection: Connection, exchange: NewTurn, now: datetime) -> Conver
         row = connection.execute(_ADVANCE_BEHIND, parameters | {"behind": first.parent}).mappings().first()
     if row is None:
         raise _nowhere()
-    if exchange.title and row["title"] == exchange.title:
-        of_conversations.index_title(connection, exchange.conversation, exchange.title)
+    if turn.title and row["title"] == turn.title:
+        of_conversations.index_title(connection, turn.conversation, turn.title)
     return conversation_of(row)
 
 
@@ -161,7 +163,7 @@ def finish(connection: Connection, reply: Message, now: datetime) -> Message | N
     row["revision"] = ended["revision"]
     values = {f"new_{name}": row[name] for name in _WRITTEN}
     kept = connection.execute(_FINISH, {"reply": reply.id} | values).mappings().one()
-    words = words_of(words_in(reply.parts))
+    words = words_of(searchable_text(reply.parts))
     connection.execute(
         _REINSERT_WORDS[connection.dialect.name],
         {

@@ -1,0 +1,22 @@
+"""A user's place in a conversation."""
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+
+ParticipantRole = Literal["owner", "member", "viewer"]
+"""What a participant may do: the owner everything, members write, viewers read."""
+
+MAX_PARTICIPANTS = 500
+"""Maximum participants of a conversation beside its owner. The limit exists because each is notified of all others."""
+
+
+class Participant(Struct, frozen=True):
+    """A user who takes part in a conversation. `name` is the display name, None if it is unknown."""
+
+    conversation: str
+    user: str
+    role: ParticipantRole
+    joined_at: datetime
+    name: str | None = None
