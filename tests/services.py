@@ -12,12 +12,15 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 from uuid import uuid4
 
 import asyncpg
 import pytest
+
+from legato.engines.llama import packaged_model
 
 POSTGRES_BINARIES = ("/usr/lib/postgresql/*/bin", "/usr/local/pgsql/bin", "/opt/homebrew/opt/postgresql*/bin")
 
@@ -28,6 +31,16 @@ def missing(what: str, package: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(sentence)
     pytest.skip(sentence)
+
+
+def small_model() -> Path:
+    """Return the file of the real small model that `make setup` installs. Skip the test if it or llama.cpp is missing."""
+    if find_spec("xllamacpp") is None:
+        missing("llama.cpp", "xllamacpp")
+    found = packaged_model.packaged_model()
+    if found is None:
+        missing(packaged_model.NAME, packaged_model.PACKAGE)
+    return found
 
 
 def _postgres_binaries() -> Path | None:

@@ -17,6 +17,7 @@ from legato.check_result import CheckResult
 from legato.cli import checks, component_checks, engine_checks
 from legato.cli.checks import examine
 from legato.engines.llama import engine_type as llama_type
+from legato.engines.llama import model_files, packaged_model
 from legato.gateway.config import load_settings
 from legato.gateway.settings import Settings
 from legato.testing.gguf import random_model
@@ -295,9 +296,32 @@ class TestEngines:
         assert found.verdict == "ok"
         (found,) = await self.look(settings('[engines.llama]\nmmproj = "gone"\n', flags))
         assert (found.verdict, "mmproj" in found.said) == ("problem", True)
+        monkeypatch.setattr(llama_type, "packaged_model", lambda: None)
         for flags in ({"engine": "llama"}, {"engine": "llama", "model": "owner/repository/file.gguf"}):
             (found,) = await self.look(settings(flags=flags))
             assert (found.verdict, "fetched at the first start" in found.said) == ("note", True)
+
+    async def test_the_packaged_model_is_here_and_a_better_one_is_offered(
+        self, settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / packaged_model.FILE
+        random_model(path)
+        for module in (llama_type, model_files):
+            monkeypatch.setattr(module, "packaged_model", lambda: path)
+        for module in ("legato.engines.llama.engine_type", "legato.engines.llama.engine"):
+            monkeypatch.setattr(f"{module}.find_spec", lambda name: True)
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+        (found,) = await self.look(settings(flags={"engine": "llama"}))
+        assert found.verdict == "ok"
+        assert found.said == f"SmolLM2-135M-Instruct is here. {packaged_model.HINT}"
+        (found,) = await self.look(settings(flags={"engine": "llama", "model": packaged_model.NAME}))
+        assert (found.verdict, found.said) == ("ok", "SmolLM2-135M-Instruct is here.")
+        monkeypatch.setattr(model_files, "packaged_model", lambda: None)
+        (found,) = await self.look(settings(flags={"engine": "llama", "model": packaged_model.NAME}))
+        assert (found.verdict, packaged_model.INSTALL in found.said) == ("problem", True)
+        monkeypatch.setattr(llama_type, "packaged_model", lambda: None)
+        (found,) = await self.look(settings(flags={"engine": "llama"}))
+        assert (found.verdict, packaged_model.INSTALL in found.fix) == ("note", True)
 
     async def test_an_openai_api_is_asked_for_its_models(
         self, settings: Callable[..., Settings], answering: Callable[..., Any]

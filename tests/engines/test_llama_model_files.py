@@ -5,6 +5,7 @@ import socket
 import pytest
 from tests.doubles.hub import Hub
 
+from legato.engines.llama import model_files
 from legato.engines.llama.download import fetch
 from legato.engines.llama.model_files import DEFAULT, find_model, name_of
 from legato.errors import EngineUnavailableError, ModelNotFoundError
@@ -14,11 +15,12 @@ CONTENT = random.Random(3).randbytes(300_000)
 
 @pytest.fixture(autouse=True)
 def nowhere(tmp_path, monkeypatch):
-    """No cache, no token and no proxy of the person who runs the tests, and a hub that nobody listens at."""
+    """No cache, no token, no proxy and no packaged model of the person who runs the tests, and a hub that nobody listens at."""
     for name in [*os.environ]:
         if name.lower().endswith("_proxy") or name.startswith("HF_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setattr(model_files, "packaged_model", lambda: None)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
@@ -85,6 +87,48 @@ def test_the_default_is_found_wherever_it_is(models, tmp_path, name):
     assert find_model(name, models) == path
     path = put(models / DEFAULT.file)
     assert find_model(name, models) == path
+
+
+class TestThePackagedModel:
+    @pytest.fixture
+    def packaged(self, monkeypatch, tmp_path):
+        path = put(tmp_path / "package" / "SmolLM2-135M-Instruct.Q4_1.gguf")
+        monkeypatch.setattr(model_files, "packaged_model", lambda: path)
+        return path
+
+    def test_it_answers_where_no_model_is_named_and_nothing_is_fetched(self, packaged, models, hub):
+        assert find_model(None, models) == packaged
+        assert hub.asked == []
+        assert name_of(packaged) == "SmolLM2-135M-Instruct"
+
+    def test_the_default_is_preferred_as_soon_as_it_is_here(self, packaged, models, hub):
+        path = find_model(str(DEFAULT), models)
+        assert path == models / DEFAULT.file
+        assert find_model(None, models) == path
+
+    def test_the_default_is_preferred_in_the_cache_of_hugging_face_too(self, packaged, models, tmp_path):
+        path = cached(tmp_path, DEFAULT.repository, DEFAULT.file)
+        assert find_model(None, models) == path
+
+    def test_half_of_the_default_is_not_taken(self, packaged, models):
+        put(models / f"{DEFAULT.file}.0123456789abcdef.part")
+        assert find_model(None, models) == packaged
+
+    @pytest.mark.parametrize(
+        "name",
+        ["SmolLM2-135M-Instruct", "SmolLM2-135M-Instruct.Q4_1", "SmolLM2-135M-Instruct.Q4_1.gguf"],
+    )
+    def test_it_can_be_named(self, packaged, models, name):
+        put(models / DEFAULT.file)
+        assert find_model(name, models) == packaged
+
+    def test_where_it_is_named_and_missing_the_command_that_installs_it_is_told(self, models):
+        with pytest.raises(ModelNotFoundError, match="legato model fetch SmolLM2-135M-Instruct"):
+            find_model("SmolLM2-135M-Instruct", models)
+
+    def test_where_nothing_can_be_fetched_it_is_offered(self, models):
+        with pytest.raises(EngineUnavailableError, match="legato model fetch SmolLM2-135M-Instruct"):
+            find_model(None, models)
 
 
 @pytest.mark.parametrize("name", ["llama3", "no/such/path.bin", "./m.gguf", "/m.gguf", "../m.gguf"])

@@ -13,6 +13,7 @@ from legato.chat.assistant import Assistant
 from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService
 from legato.engines.fallback import Candidate, FallbackEngine, Timeouts
+from legato.engines.llama.packaged_model import HINT, NAME
 from legato.fleet.engine import FleetEngine
 from legato.gateway.auth import Authenticator
 from legato.gateway.database_probe import DatabaseProbe
@@ -67,7 +68,8 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
             name: await _speaker(engines, toolbox, assistant)
             for name, assistant in settings.make_assistants().items()
         }
-        logger.info("%s", engines.why or _said(speakers["default"]))
+        why = _why(engines, speakers["default"])
+        logger.info("%s", why)
         attachments = make_attachments(settings, storage)
         stack.push_async_callback(attachments.close)
         transcriber = make_transcriber(settings)
@@ -90,7 +92,7 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
                 authenticator=authenticator,
                 flusher=Flusher(loop.call_soon),
                 events=OpenSseResponses(),
-                why=engines.why or _said(speakers["default"]),
+                why=why,
                 dialects=settings.dialects,
             )
         )
@@ -124,6 +126,13 @@ async def _speaker(engines: EngineFactory, toolbox: ToolFactory, assistant: Assi
     return ResolvedAssistant(assistant, engine_of_all, model, await toolbox.of(assistant.tools))
 
 
-def _said(default: ResolvedAssistant) -> str:
+def _why(engines: EngineFactory, default: ResolvedAssistant) -> str:
+    """Say which engine and model answer and why, and how to get a better model if the packaged one answers."""
+    why = engines.why or _as_told(default)
+    unnamed = default.assistant.model is None
+    return f"{why} {HINT}" if unnamed and default.model == NAME else why
+
+
+def _as_told(default: ResolvedAssistant) -> str:
     which = f" with {default.model}" if default.model else ""
     return f"The {default.engine.name} engine answers{which}, as it was told."

