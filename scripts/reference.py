@@ -260,10 +260,18 @@ def cli_page() -> str:
     root = typer.main.get_command(commands)
     if not isinstance(root, TyperGroup):
         raise TypeError("the command legato has no commands of its own")
-    for name, command in root.commands.items():
-        if isinstance(command, TyperCommand) and not command.hidden:
-            out += _command(f"legato {name}", command)
+    out += _commands("legato", root)
     return "\n".join(out).rstrip() + "\n"
+
+
+def _commands(prefix: str, group: TyperGroup) -> list[str]:
+    out: list[str] = []
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            out += _commands(f"{prefix} {name}", command)
+        elif isinstance(command, TyperCommand) and not command.hidden:
+            out += _command(f"{prefix} {name}", command)
+    return out
 
 
 def _command(name: str, command: TyperCommand) -> list[str]:

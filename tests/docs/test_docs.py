@@ -93,9 +93,11 @@ def parse(arguments: list[str]) -> None:
     """
     root = typer.main.get_command(app)
     assert isinstance(root, TyperGroup)
-    command = root.commands[arguments[0]]
+    command, *rest = root.commands[arguments[0]], *arguments[1:]
+    if isinstance(command, TyperGroup):
+        command, *rest = command.commands[rest[0]], *rest[1:]
     assert isinstance(command, TyperCommand)
-    with command.make_context(arguments[0], arguments[1:]):
+    with command.make_context(arguments[0], rest):
         pass
 
 
