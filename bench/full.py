@@ -7,17 +7,18 @@ Auth is on by LEGATO_JWT_SECRET; conversations are kept in DIRECTORY.
 
 import os
 import sys
-from functools import partial
 
-import legato.gateway.engine_factory
+from msgspec.structs import replace
+
 from feed_engine import FeedEngine
+from legato.engines.registry import ENGINE_TYPES
 from legato.gateway.server import serve
 from legato.gateway.settings import Settings
 
 
 def main() -> int:
     port, feed, directory, websocket = sys.argv[1:]
-    vars(legato.gateway.engine_factory)["DemoEngine"] = partial(FeedEngine, int(feed))
+    ENGINE_TYPES["demo"] = replace(ENGINE_TYPES["demo"], make=lambda settings, context: FeedEngine(int(feed)))
     settings = Settings.model_validate(
         {
             "server": {"port": port, "data_dir": directory, "websocket": websocket},
