@@ -1,0 +1,52 @@
+"""The how-to pages for developers are followed to the letter, on a copy of the source, and the result is used."""
+
+from pathlib import Path
+
+import pytest
+from tests.docs.extending import Copy
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Copy:
+    return Copy(tmp_path)
+
+
+ASK_THE_ENGINE = """
+import asyncio
+from legato.domain.user import User
+from legato.domain.message import text_of
+from legato.gateway.config import load_settings
+from legato.gateway.wiring import wire
+from legato.engines.base import Request, Turn
+from legato.domain.message import TextPart
+from legato.testing.engine import Recorder
+
+
+async def main():
+    async with wire(load_settings()) as wired:
+        assistant = wired.parts.speakers["default"]
+        out = Recorder()
+        turns = (Turn("user", (TextPart("hello parrot"),)),)
+        outcome = await assistant.engine.generate(Request(model=assistant.model, turns=turns), out)
+        print(outcome.reason, assistant.model, out.said)
+
+
+asyncio.run(main())
+"""
+
+
+def test_an_engine_is_its_page_and_one_line(copy: Copy) -> None:
+    touched = copy.follow("add-an-engine.md")
+    assert [path.relative_to(copy.source).as_posix() for path in touched] == [
+        "legato/engines/parrot.py",
+        "legato/engines/registry.py",
+    ]
+    chosen = '[assistants.default]\nengine = "parrot"\n[engines.parrot]\n'
+    (copy.home / "legato.toml").write_text(f"{chosen}times = 2\n")
+    said = copy.run("-c", ASK_THE_ENGINE).stdout
+    assert said.strip() == "stop parrot hello parrot hello parrot"
+    doctor = copy.run("-m", "legato", "doctor", check=False)
+    assert "It repeats 2 times." in doctor.stdout
+    (copy.home / "legato.toml").write_text(f"{chosen}times = 20\n")
+    refused = copy.run("-m", "legato", "doctor", check=False)
+    assert "[engines.parrot] times" in refused.stdout + refused.stderr
