@@ -9,6 +9,7 @@ import pytest
 
 from legato.chat.assistant import Assistant
 from legato.chat.attachments import Attachments
+from legato.chat.commands import make_commands
 from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService, utc
 from legato.domain.conversation import Conversation
@@ -95,6 +96,7 @@ class House:
         self.service = ChatService(
             self.storage,
             speakers,
+            commands=make_commands,
             clock=asyncio.get_running_loop().time,
             attachments=self.attachments,
             transcriber=self.transcriber,

@@ -49,7 +49,7 @@ def aged(house: House) -> None:
 
 
 async def sent(house: House, *parts: ImagePart | AudioPart, **more: object) -> TurnStarted:
-    begun = await house.service.send(ADA, Submission(text="Look:", parts=parts, **more))
+    begun = await house.service.replies.send(ADA, Submission(text="Look:", parts=parts, **more))
     (await house.engine.asked()).finish()
     return begun
 
@@ -200,36 +200,36 @@ async def test_an_inline_picture_becomes_an_attachment(house):
 )
 async def test_a_part_that_is_not_what_it_says_is_refused_and_nothing_is_stored(house, part, error):
     with pytest.raises(error):
-        await house.service.send(ADA, Submission(text="Look:", parts=(part,)))
-    assert await house.service.conversations(ADA) == []
+        await house.service.replies.send(ADA, Submission(text="Look:", parts=(part,)))
+    assert await house.service.conversations.page(ADA) == []
 
 
 async def test_too_many_pictures_in_one_message_are_refused(house):
     with pytest.raises(InvalidError, match="10 pictures"):
-        await house.service.send(ADA, Submission(parts=(ImagePart(attachment="x"),) * 11))
+        await house.service.replies.send(ADA, Submission(parts=(ImagePart(attachment="x"),) * 11))
 
 
 async def test_an_attachment_named_by_one_who_may_not_have_it_is_as_if_it_were_not_there(house):
     kept = await house.attachments.upload(BOB, pieces(PICTURE))
     with pytest.raises(NotFoundError, match="no such attachment"):
-        await house.service.send(ADA, Submission(parts=(ImagePart(attachment=kept.id),)))
+        await house.service.replies.send(ADA, Submission(parts=(ImagePart(attachment=kept.id),)))
 
 
 async def test_a_message_sent_again_and_again_at_once_is_one_message(house):
     parts = (ImagePart(data_url(PICTURE, "image/png")),)
     submission = Submission("once", text="Look:", parts=parts)
-    begun = await asyncio.gather(*(house.service.send(ADA, submission) for _ in range(20)))
+    begun = await asyncio.gather(*(house.service.replies.send(ADA, submission) for _ in range(20)))
     (await house.engine.asked()).finish()
     assert len({each.question.id for each in begun}) == 1
     assert sum(not each.duplicate for each in begun) == 1
     other = replace(submission, parts=(ImagePart(data_url(OTHER_PICTURE, "image/webp")),))
     with pytest.raises(ConflictError):
-        await house.service.send(ADA, other)
+        await house.service.replies.send(ADA, other)
 
 
 async def test_a_sent_picture_is_taken_along_when_its_text_is_edited(house):
     begun = await sent(house, ImagePart(data_url(PICTURE, "image/png")))
-    edited = await house.service.edit(ADA, begun.conversation.id, begun.question.id, "Look again:")
+    edited = await house.service.replies.edit(ADA, begun.conversation.id, begun.question.id, "Look again:")
     (await house.engine.asked()).finish()
     assert media_parts(edited.question.parts) == media_parts(begun.question.parts)
 
@@ -254,7 +254,7 @@ async def test_what_no_message_used_is_swept_away_after_a_day(house, tmp_path):
 async def test_bytes_that_several_share_live_until_the_last_of_them_goes(house):
     mine = await sent(house, ImagePart(data_url(PICTURE, "image/png")))
     his = await house.attachments.upload(BOB, pieces(PICTURE))
-    await house.service.delete(ADA, mine.conversation.id)
+    await house.service.conversations.delete(ADA, mine.conversation.id)
     aged(house)
     await house.attachments.sweep()
     assert await house.attachments.read(his) == PICTURE
@@ -268,7 +268,7 @@ async def test_a_deleted_conversation_takes_its_pictures_along_by_itself(house, 
     aged(house)
     house.attachments.start()
     try:
-        await house.service.delete(ADA, begun.conversation.id)
+        await house.service.conversations.delete(ADA, begun.conversation.id)
         while files_of(house):
             await asyncio.sleep(0.01)
     finally:
@@ -354,7 +354,7 @@ async def test_the_event_loop_runs_on_while_a_picture_is_decoded(house, monkeypa
     monkeypatch.setattr(module, "find_kind", slow)
     uploading = asyncio.create_task(house.attachments.upload(ADA, pieces(PICTURE)))
     assert await asyncio.to_thread(started.wait, 10)
-    await house.service.conversations(ADA)
+    await house.service.conversations.page(ADA)
     assert not uploading.done()
     go.set()
     assert (await uploading).media_type == "image/png"

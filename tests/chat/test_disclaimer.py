@@ -33,9 +33,11 @@ class Ward:
 
     async def ask(self, text: str = "Hello") -> tuple[str, ScriptedGeneration]:
         """Send a message; the reply's id, and the run that the engine was asked for."""
-        begun = await self.house.service.send(ADA, Submission(conversation=self.conversation, text=text))
+        begun = await self.house.service.replies.send(
+            ADA, Submission(conversation=self.conversation, text=text)
+        )
         self.conversation = begun.conversation.id
-        self.house.service.subscribe(ADA, self.conversation, self.heard)
+        self.house.service.subscriptions.subscribe(ADA, self.conversation, self.heard)
         return begun.reply.id, await self.house.engine.asked()
 
     async def told(self, *words: str) -> str:
@@ -48,7 +50,7 @@ class Ward:
     async def ended(self, reply: str) -> str:
         """The text as it is stored, once it is; what viewers saw is the same."""
         text = text_of((await self.heard.ended(reply)).parts)
-        _, log = await self.house.service.log(ADA, reply)
+        _, log = await self.house.service.subscriptions.log(ADA, reply)
         assert log.snapshot().text == text
         stored = await self.house.storage.message(reply)
         assert stored is not None
@@ -98,20 +100,20 @@ async def test_a_person_who_asks_to_leave_it_out_has_it_too(ward: Ward) -> None:
 async def test_a_reply_that_is_stopped_has_it_behind_its_words(ward: Ward) -> None:
     reply, run = await ward.ask()
     run.say("Re")
-    await ward.house.service.stop(ADA, ward.conversation or "")
+    await ward.house.service.replies.stop(ADA, ward.conversation or "")
     assert await ward.ended(reply) == f"Re\n\n{MEDICAL}"
 
 
 async def test_one_that_is_stopped_before_its_first_word_says_nothing(ward: Ward) -> None:
     reply, _ = await ward.ask()
-    await ward.house.service.stop(ADA, ward.conversation or "")
+    await ward.house.service.replies.stop(ADA, ward.conversation or "")
     assert await ward.ended(reply) == ""
 
 
 async def test_one_that_is_stopped_within_a_copy_of_it_has_it_once(ward: Ward) -> None:
     reply, run = await ward.ask()
     run.say("Rest.\n\n", HALF)
-    await ward.house.service.stop(ADA, ward.conversation or "")
+    await ward.house.service.replies.stop(ADA, ward.conversation or "")
     assert (await ward.ended(reply)).count(MEDICAL) == 1
 
 
@@ -133,7 +135,7 @@ async def test_regenerated_replies_have_it_each(ward: Ward) -> None:
     run.say("one")
     run.finish()
     await ward.ended(reply)
-    again = await ward.house.service.regenerate(ADA, ward.conversation or "", reply)
+    again = await ward.house.service.replies.regenerate(ADA, ward.conversation or "", reply)
     run = await ward.house.engine.asked()
     run.say("two")
     run.finish()
@@ -164,7 +166,7 @@ async def test_a_reply_that_outlives_its_server_has_it_once(ward: Ward, continue
     await ward.house.start()
     ward.heard = Heard()
     if continues:
-        ward.house.service.subscribe(ADA, ward.conversation or "", ward.heard)
+        ward.house.service.subscriptions.subscribe(ADA, ward.conversation or "", ward.heard)
         run = await ward.house.engine.asked()
         run.say(MEDICAL)
         run.finish()

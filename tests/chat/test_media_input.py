@@ -56,13 +56,13 @@ async def listening(tmp_path) -> AsyncIterator[House]:
 async def ask(
     house: House, text: str, *parts: Part, of: str | None = None
 ) -> tuple[TurnStarted, ScriptedGeneration]:
-    begun = await house.service.send(ADA, Submission(conversation=of, text=text, parts=parts))
+    begun = await house.service.replies.send(ADA, Submission(conversation=of, text=text, parts=parts))
     return begun, await house.engine.asked()
 
 
 async def answered(house: House, begun: TurnStarted, run: ScriptedGeneration, text: str = "Yes.") -> Message:
     heard = Heard()
-    house.service.subscribe(ADA, begun.conversation.id, heard)
+    house.service.subscriptions.subscribe(ADA, begun.conversation.id, heard)
     run.say(text)
     run.finish()
     return await heard.ended(begun.reply.id)
@@ -70,10 +70,10 @@ async def answered(house: House, begun: TurnStarted, run: ScriptedGeneration, te
 
 async def refused(house: House, *parts: Part, text: str = "") -> Message:
     """The reply to what is not given to the engine."""
-    begun = await house.service.send(ADA, Submission(text=text, parts=parts))
+    begun = await house.service.replies.send(ADA, Submission(text=text, parts=parts))
     heard = Heard()
-    house.service.subscribe(ADA, begun.conversation.id, heard)
-    reply = (await house.service.conversation(ADA, begun.conversation.id)).messages[begun.reply.id]
+    house.service.subscriptions.subscribe(ADA, begun.conversation.id, heard)
+    reply = (await house.service.conversations.get(ADA, begun.conversation.id)).messages[begun.reply.id]
     return reply if reply.status != "streaming" else await heard.ended(begun.reply.id)
 
 
@@ -177,12 +177,14 @@ async def test_a_recording_is_put_into_words_once_and_they_are_kept_and_found(li
     assert last(run) == (TextPart("Listen:"), TextPart("\n\nGood morning."))
     assert listening.transcriber.heard == [(SPOKEN, "audio/webm")]
     await answered(listening, begun, run)
-    tree = await listening.service.conversation(ADA, begun.conversation.id)
+    tree = await listening.service.conversations.get(ADA, begun.conversation.id)
     attachment = begun.question.parts[1].attachment
     kept = AudioPart(attachment=attachment, transcript="Good morning.")
     assert tree.messages[begun.question.id].parts == (TextPart("Listen:"), kept)
     assert (await listening.storage.message(begun.question.id)).parts == (TextPart("Listen:"), kept)
-    assert [hit.message for hit in await listening.service.search(ADA, "morning")] == [begun.question.id]
+    assert [hit.message for hit in await listening.service.conversations.search(ADA, "morning")] == [
+        begun.question.id
+    ]
     begun, run = await ask(listening, "Again?", of=begun.conversation.id)
     assert run.request.turns[0].parts == (TextPart("Listen:"), TextPart("\n\nGood morning."))
     assert len(listening.transcriber.heard) == 1
@@ -192,7 +194,7 @@ async def test_a_recording_is_put_into_words_once_and_they_are_kept_and_found(li
 async def test_those_who_watch_hear_that_somebody_listened(listening):
     begun, run = await ask(listening, "One", TextPart("two"))
     heard = Heard()
-    listening.service.subscribe(ADA, begun.conversation.id, heard)
+    listening.service.subscriptions.subscribe(ADA, begun.conversation.id, heard)
     await answered(listening, begun, run)
     begun, run = await ask(listening, "", WEBM, of=begun.conversation.id)
     await heard.until(

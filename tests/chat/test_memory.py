@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import pytest
 
 from legato.chat import conversation_cache as of_trees
-from legato.chat import replies as of_replies
+from legato.chat import running_replies as of_replies
 from legato.chat.assistant import Assistant
 from legato.chat.conversation_cache import TREES, ConversationCache
-from legato.chat.replies import KEPT_LOGS, KEPT_SECONDS, RunningReplies
 from legato.chat.reply import Reply, ResolvedAssistant
+from legato.chat.running_replies import KEPT_LOGS, KEPT_SECONDS, RunningReplies
 from legato.chat.service import utc
 from legato.domain.conversation import Conversation
 from legato.domain.message import Message, TextPart

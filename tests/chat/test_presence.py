@@ -1,10 +1,10 @@
-"""Presence and typing, held against the plainest account of both."""
+"""ConnectionCounts and typing, held against the plainest account of both."""
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from legato.chat.presence import TYPING_SECONDS, Presence, TypingTracker
+from legato.chat.presence import TYPING_SECONDS, ConnectionCounts, TypingTracker
 
 CONVERSATIONS = st.sampled_from("cd")
 USERS = st.sampled_from(["ada", "bob", "eve"])
@@ -16,7 +16,7 @@ class Here(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.presence, self.typing = Presence(), TypingTracker()
+        self.presence, self.typing = ConnectionCounts(), TypingTracker()
         self.connections: list[Key] = []
         self.said: dict[Key, float] = {}
         self.now = 0.0
@@ -71,7 +71,7 @@ TestHere = Here.TestCase
 
 @pytest.mark.parametrize("first", [None, "Ada"])
 def test_a_name_that_was_said_once_stays(first: str | None) -> None:
-    presence = Presence()
+    presence = ConnectionCounts()
     presence.enter("c", "ada", first)
     presence.enter("c", "ada", None)
     assert presence.name("c", "ada") == first

@@ -18,7 +18,7 @@ Build = Callable[..., Awaitable[House]]
 
 
 async def half_said(house: House, *words: str) -> tuple[str, str]:
-    begun = await house.service.send(ADA, Submission(None, None, "Tell me"))
+    begun = await house.service.replies.send(ADA, Submission(None, None, "Tell me"))
     run = await house.engine.asked()
     run.say(*words)
     return begun.conversation.id, begun.reply.id
@@ -34,7 +34,7 @@ async def test_the_next_server_goes_on_behind_the_text_so_far(build: Build) -> N
     assert run.request.prefix == "One two "
     assert [text_of(turn.parts) for turn in run.request.turns] == ["Tell me"]
     heard = Heard()
-    await second.service.follow(ADA, conversation, heard)
+    await second.service.subscriptions.follow(ADA, conversation, heard)
     run.say("three.")
     run.finish()
     assert text_of((await heard.ended(reply)).parts) == "One two three."
@@ -43,10 +43,10 @@ async def test_the_next_server_goes_on_behind_the_text_so_far(build: Build) -> N
 async def test_the_log_has_another_epoch(build: Build) -> None:
     first = await build()
     conversation, _ = await half_said(first, "One ")
-    (before,) = first.service.logs(conversation)
+    (before,) = first.service.subscriptions.logs(conversation)
     await first.service.close()
     second = await build()
-    (after,) = second.service.logs(conversation)
+    (after,) = second.service.subscriptions.logs(conversation)
     assert after.stream == before.stream
     assert after.epoch != before.epoch
     assert after.snapshot().text == "One "
@@ -60,7 +60,7 @@ async def test_where_the_engine_cannot_go_on_the_reply_is_interrupted(build: Bui
     second.engine.can = Capabilities(supports_prefill=False)
     await second.start()
     heard = Heard()
-    _, messages = await second.service.follow(ADA, conversation, heard)
+    _, messages = await second.service.subscriptions.follow(ADA, conversation, heard)
     message = await heard.ended(reply) if messages[-1].status == "streaming" else messages[-1]
     assert (message.status, text_of(message.parts)) == ("interrupted", "One ")
     assert "restarted" in (message.detail or "")
@@ -87,7 +87,7 @@ async def test_killed_again_and_again_nothing_is_doubled(build: Build) -> None:
         assert run.request.prefix == "".join(f"{n} " for n in range(turn))
         run.say(f"{turn} ")
     heard = Heard()
-    await house.service.follow(ADA, conversation, heard)
+    await house.service.subscriptions.follow(ADA, conversation, heard)
     run.say("end")
     run.finish()
     assert text_of((await heard.ended(reply)).parts) == "0 1 2 3 4 end"
@@ -97,24 +97,24 @@ async def test_a_reply_that_stood_at_its_disclaimer_is_complete(build: Build) ->
     careful = Assistant(name="default", disclaimer="Ask a doctor.")
     first = await build(careful)
     conversation, reply = await half_said(first, "Rest.")
-    (log,) = first.service.logs(conversation)
+    (log,) = first.service.subscriptions.logs(conversation)
     log.append(Text("\n\nAsk a doctor."))
     await first.service.close()
     second = await build(careful)
     heard = Heard()
-    _, messages = await second.service.follow(ADA, conversation, heard)
+    _, messages = await second.service.subscriptions.follow(ADA, conversation, heard)
     message = await heard.ended(reply) if messages[-1].status == "streaming" else messages[-1]
     assert (message.status, text_of(message.parts)) == ("complete", "Rest.\n\nAsk a doctor.")
 
 
 async def test_an_assistant_that_is_gone_ends_its_replies_honestly(build: Build) -> None:
     first = await build(Assistant(name="default"), Assistant(name="other"))
-    begun = await first.service.send(ADA, Submission(None, None, "Tell me", assistant="other"))
+    begun = await first.service.replies.send(ADA, Submission(None, None, "Tell me", assistant="other"))
     (await first.engine.asked()).say("One ")
     await first.service.close()
     second = await build()
     heard = Heard()
-    _, messages = await second.service.follow(ADA, begun.conversation.id, heard)
+    _, messages = await second.service.subscriptions.follow(ADA, begun.conversation.id, heard)
     message = await heard.ended(begun.reply.id) if messages[-1].status == "streaming" else messages[-1]
     assert (message.status, text_of(message.parts)) == ("interrupted", "One ")
 
@@ -139,10 +139,10 @@ async def test_a_tick_of_the_journal_holds_what_was_said(house: House) -> None:
 async def test_a_database_that_fails_for_a_while_loses_no_ending(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = await house.service.send(ADA, Submission(None, None, "Tell me"))
+    begun = await house.service.replies.send(ADA, Submission(None, None, "Tell me"))
     run = await house.engine.asked()
     heard = Heard()
-    await house.service.follow(ADA, begun.conversation.id, heard)
+    await house.service.subscriptions.follow(ADA, begun.conversation.id, heard)
     finish, failures = house.storage.finish, []
 
     async def failing(message, now):  # type: ignore[no-untyped-def]
@@ -169,7 +169,7 @@ async def test_who_wrote_what_is_kept_over_the_restart(build: Build) -> None:
     second = await build()
     run = await second.engine.asked()
     heard = Heard()
-    await second.service.follow(ADA, conversation, heard)
+    await second.service.subscriptions.follow(ADA, conversation, heard)
     run.out.state(State("reading", model="m", agent="right"))
     run.say("three.")
     run.finish()

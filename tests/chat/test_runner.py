@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from legato.chat import keeping, runner
+from legato.chat import runner, running_replies
 from legato.chat.reply import PIECE
 from legato.domain.message import Message, text_of
 from legato.domain.submission import Submission
@@ -22,10 +22,10 @@ Build = Callable[..., Awaitable[House]]
 
 async def ask(house: House, conversation: str | None = None) -> tuple[Heard, TurnStarted, Log]:
     """Send something, and follow what becomes of it."""
-    begun = await house.service.send(ADA, Submission(None, conversation, "Hello"))
+    begun = await house.service.replies.send(ADA, Submission(None, conversation, "Hello"))
     heard = Heard()
-    await house.service.follow(ADA, begun.conversation.id, heard)
-    log = house.service.running_log(begun.reply.id)
+    await house.service.subscriptions.follow(ADA, begun.conversation.id, heard)
+    log = house.service.subscriptions.running_log(begun.reply.id)
     assert log is not None
     return heard, begun, log
 
@@ -84,7 +84,7 @@ async def test_a_very_long_piece_comes_in_events_of_a_bounded_size(house: House)
     assert text_of((await heard.ended(begun.reply.id)).parts) == text
     events = [event for at in range(log.next) for event in log.since(at, 1).events]
     assert max(len(event.text) for event in events if isinstance(event, Text | Reasoning)) == PIECE
-    _, again = await house.service.log(ADA, begun.reply.id)
+    _, again = await house.service.subscriptions.log(ADA, begun.reply.id)
     assert again.snapshot().text == text
 
 
@@ -129,7 +129,7 @@ async def test_a_bug_in_an_engine_ends_its_reply_honestly(
     assert text_of(message.parts) == "So far"
     assert "log" in (message.detail or "")
     assert log.closed
-    assert house.service.running == 0
+    assert house.service.replies.running == 0
 
 
 async def test_an_engine_that_does_not_stop_at_once_adds_nothing_behind_the_stop(house: House) -> None:
@@ -137,7 +137,7 @@ async def test_an_engine_that_does_not_stop_at_once_adds_nothing_behind_the_stop
     run = await house.engine.asked()
     run.hold()
     run.say("So far")
-    stopping = asyncio.create_task(house.service.stop(ADA, begun.conversation.id))
+    stopping = asyncio.create_task(house.service.replies.stop(ADA, begun.conversation.id))
     while not run.cancelled:
         await asyncio.sleep(0)
     run.out.text(", and on and on")
@@ -164,7 +164,7 @@ async def test_an_engine_that_swallows_its_cancellation_is_stopped_all_the_same(
     monkeypatch.setattr(house.engine, "generate", stubborn)
     _, begun, log = await ask(house)
     await asked.wait()
-    assert await house.service.stop(ADA, begun.conversation.id) == [begun.reply.id]
+    assert await house.service.replies.stop(ADA, begun.conversation.id) == [begun.reply.id]
     assert isinstance(log.end, Finished)
     assert log.end.reason == "stopped"
     assert (await stored(house, begun.reply.id)).status == "stopped"
@@ -175,7 +175,7 @@ async def test_stopping_a_line_starts_none_of_those_who_wait(house: House) -> No
     run = await house.engine.asked()
     run.hold()
     later = [await ask(house, first.conversation.id) for _ in range(3)]
-    stopping = asyncio.create_task(house.service.stop(ADA, first.conversation.id))
+    stopping = asyncio.create_task(house.service.replies.stop(ADA, first.conversation.id))
     for _, begun, _ in later:
         assert text_of((await heard.ended(begun.reply.id)).parts) == ""
     run.release()
@@ -197,7 +197,7 @@ async def test_what_ended_by_itself_was_not_stopped(house: House, monkeypatch: p
     run.say("Done.")
     run.finish()
     await recording.wait()
-    stopping = asyncio.create_task(house.service.stop(ADA, begun.conversation.id))
+    stopping = asyncio.create_task(house.service.replies.stop(ADA, begun.conversation.id))
     may.set()
     assert await stopping == []
     assert (await stored(house, begun.reply.id)).status == "complete"
@@ -213,7 +213,7 @@ async def test_a_watcher_that_fails_harms_nobody(house: House, caplog: pytest.Lo
 
     _, first, _ = await ask(house)
     run = await house.engine.asked()
-    house.service.subscribe(ADA, first.conversation.id, Raising())
+    house.service.subscriptions.subscribe(ADA, first.conversation.id, Raising())
     heard, begun, _ = await ask(house, first.conversation.id)
     run.say("One")
     run.finish()
@@ -230,9 +230,9 @@ async def test_a_reply_runs_whatever_becomes_of_its_acknowledgement(house: House
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await house.service.send(ADA, Submission(None, None, "Hello"), fails)
+        await house.service.replies.send(ADA, Submission(None, None, "Hello"), fails)
     (await house.engine.asked()).finish()
-    (conversation,) = await house.service.conversations(ADA)
+    (conversation,) = await house.service.conversations.page(ADA)
     await house.service.drain(10)
     _, reply = await house.storage.messages(conversation.id)
     assert reply.status == "interrupted"
@@ -299,9 +299,9 @@ async def test_a_stop_before_the_engine_was_asked_ends_a_reply_that_was_cut_off(
     monkeypatch.setattr(house.engine, "capabilities", silent)
     await house.start()
     heard = Heard()
-    await house.service.follow(ADA, begun.conversation.id, heard)
+    await house.service.subscriptions.follow(ADA, begun.conversation.id, heard)
     await asked.wait()
-    assert await house.service.stop(ADA, begun.conversation.id) == [begun.reply.id]
+    assert await house.service.replies.stop(ADA, begun.conversation.id) == [begun.reply.id]
     message = await stored(house, begun.reply.id)
     assert (message.status, text_of(message.parts)) == ("stopped", "So far")
 
@@ -321,7 +321,7 @@ async def test_a_server_ends_though_a_stopped_reply_cannot_be_stored(
 
     with monkeypatch.context() as patched:
         patched.setattr(house.storage, "finish", locked)
-        stopping = asyncio.create_task(house.service.stop(ADA, begun.conversation.id))
+        stopping = asyncio.create_task(house.service.replies.stop(ADA, begun.conversation.id))
         await trying.wait()
         await house.stop()
         await stopping
@@ -333,7 +333,7 @@ async def test_a_server_ends_though_a_stopped_reply_cannot_be_stored(
 async def test_who_stops_a_reply_is_told_where_it_cannot_be_stored_yet(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "STORED_SECONDS", 0.05)
+    monkeypatch.setattr(running_replies, "STORED_SECONDS", 0.05)
     house = await build()
     heard, begun, _ = await ask(house)
     run = await house.engine.asked()
@@ -345,7 +345,7 @@ async def test_who_stops_a_reply_is_told_where_it_cannot_be_stored_yet(
     with monkeypatch.context() as patched:
         patched.setattr(house.storage, "finish", locked)
         with pytest.raises(StorageError, match="was stopped, but"):
-            await house.service.stop(ADA, begun.conversation.id)
+            await house.service.replies.stop(ADA, begun.conversation.id)
         assert run.cancelled
     assert (await heard.ended(begun.reply.id)).status == "stopped"
 

@@ -37,7 +37,7 @@ async def open_workshop(tmp_path: Path) -> AsyncIterator[Open]:
 
 async def ended(shop: Workshop, conversation: str, reply: str) -> Message:
     heard = Heard()
-    _, messages = await shop.service.follow(ADA, conversation, heard)
+    _, messages = await shop.service.subscriptions.follow(ADA, conversation, heard)
     known = next(message for message in messages if message.id == reply)
     return known if known.status != "streaming" else await heard.ended(reply)
 
@@ -107,7 +107,7 @@ class TestTheLoop:
         second.say("42.")
         second.finish()
         await ended(shop, conversation, reply)
-        await shop.service.send(ADA, Submission(None, conversation, "And now?"))
+        await shop.service.replies.send(ADA, Submission(None, conversation, "And now?"))
         third = await shop.engine.asked()
         assert short(third.request.turns[1].parts) == ["a: look({})", "a=42", "42."]
         third.say("Still.")
@@ -278,7 +278,7 @@ class TestWhatGoesWrong:
         call_and_finish(second, ("b", "wipe"))
         tool = await asking(log)
         assert (tool.name, wipe.runs) == ("wipe", [])
-        await shop.service.approve(ADA, conversation, reply, tool.call, False)
+        await shop.service.replies.approve(ADA, conversation, reply, tool.call, False)
         third = await shop.engine.asked()
         assert short(third.request.turns[-1].parts)[-1] == "b!A person refused this tool, so it did not run."
         third.say("As you wish.")
@@ -380,8 +380,8 @@ class TestAPersonsWord:
         call_and_finish(run, ("a", "look", '{"x": 1}'))
         tool = await asking(log)
         assert (tool.call, tool.arguments, bench.runs) == ("a", '{"x": 1}', [])
-        await shop.service.approve(ADA, conversation, reply, "a", True)
-        await shop.service.approve(ADA, conversation, reply, "a", False)
+        await shop.service.replies.approve(ADA, conversation, reply, "a", True)
+        await shop.service.replies.approve(ADA, conversation, reply, "a", False)
         second = await shop.engine.asked()
         assert len(bench.runs) == 1
         kinds = [
@@ -416,14 +416,14 @@ class TestAPersonsWord:
         call_and_finish(run, ("a", "look"))
         await asking(log)
         with pytest.raises(NotFoundError):
-            await shop.service.approve(BOB, conversation, reply, "a", True)
-        _, secret = await shop.service.people.invite(ADA, conversation, "viewer", 60)
-        await shop.service.people.join(BOB, secret)
+            await shop.service.replies.approve(BOB, conversation, reply, "a", True)
+        _, secret = await shop.service.participants.invite(ADA, conversation, "viewer", 60)
+        await shop.service.participants.join(BOB, secret)
         with pytest.raises(ForbiddenError):
-            await shop.service.approve(BOB, conversation, reply, "a", True)
+            await shop.service.replies.approve(BOB, conversation, reply, "a", True)
         assert bench.runs == []
-        await shop.service.people.change(ADA, conversation, "bob", "member")
-        await shop.service.approve(BOB, conversation, reply, "a", True)
+        await shop.service.participants.change(ADA, conversation, "bob", "member")
+        await shop.service.replies.approve(BOB, conversation, reply, "a", True)
         second = await shop.engine.asked()
         assert bench.runs[0][1].user == "ada"
         second.say("Done.")
@@ -434,15 +434,15 @@ class TestAPersonsWord:
         bench = Bench(approval=True)
         shop = await open_workshop(bench)
         conversation, reply, log, run = await shop.ask()
-        other = await shop.service.create(ADA)
+        other = await shop.service.conversations.create(ADA)
         call_and_finish(run, ("a", "look"))
         await asking(log)
         named = {"conversation": conversation, "reply": reply, "call": "a"}
         named[wrong] = other.id if wrong == "conversation" else "nothing"
         with pytest.raises(NotFoundError):
-            await shop.service.approve(ADA, **named, allow=True)
+            await shop.service.replies.approve(ADA, **named, allow=True)
         assert bench.runs == []
-        await shop.service.stop(ADA, conversation)
+        await shop.service.replies.stop(ADA, conversation)
 
     async def test_a_stop_while_it_waits_runs_nothing(self, open_workshop: Open) -> None:
         bench = Bench(approval=True)
@@ -450,12 +450,12 @@ class TestAPersonsWord:
         conversation, reply, log, run = await shop.ask()
         call_and_finish(run, ("a", "look"))
         await asking(log)
-        await shop.service.stop(ADA, conversation)
+        await shop.service.replies.stop(ADA, conversation)
         message = await ended(shop, conversation, reply)
         assert message.status == "stopped"
         assert short(message.parts)[-1].startswith("a!The reply ended before anybody allowed this tool")
         with pytest.raises(NotFoundError):
-            await shop.service.approve(ADA, conversation, reply, "a", True)
+            await shop.service.replies.approve(ADA, conversation, reply, "a", True)
         assert bench.runs == []
 
 
@@ -468,7 +468,7 @@ class TestStop:
         run.say("Wait.")
         call_and_finish(run, ("a", "look"), ("b", "look"))
         await bench.began.wait()
-        assert await shop.service.stop(ADA, conversation) == [reply]
+        assert await shop.service.replies.stop(ADA, conversation) == [reply]
         assert bench.cancelled == 1
         assert len(bench.runs) == 1
         message = await ended(shop, conversation, reply)
@@ -491,7 +491,7 @@ class TestStop:
         conversation, reply, _, run = await shop.ask()
         call_and_finish(run, ("a", "look"))
         await bench.began.wait()
-        await shop.service.stop(ADA, conversation)
+        await shop.service.replies.stop(ADA, conversation)
         assert (await ended(shop, conversation, reply)).status == "stopped"
         bench.release()
 
@@ -532,7 +532,7 @@ class TestRestart:
         call_and_finish(run, ("a", "look"))
         if approval:
             await asking(log)
-            await shop.service.approve(ADA, conversation, reply, "a", True)
+            await shop.service.replies.approve(ADA, conversation, reply, "a", True)
         await bench.began.wait()
         (kept,) = await shop.storage.unfinished()
         assert ToolStarted("a", "look", "{}") in kept.events
@@ -581,10 +581,10 @@ class TestRestart:
         await first.service.close()
         bench = Bench(approval=True)
         second = await open_workshop(bench)
-        (log,) = second.service.logs(conversation)
+        (log,) = second.service.subscriptions.logs(conversation)
         assert (await asking(log)).call == "a"
         assert bench.runs == []
-        await second.service.approve(ADA, conversation, reply, "a", True)
+        await second.service.replies.approve(ADA, conversation, reply, "a", True)
         run = await second.engine.asked()
         assert bench.runs[0][1].user == "ada"
         run.say("Done.")
@@ -611,16 +611,16 @@ class TestRestart:
         run.say("One.")
         run.finish()
         await ended(first, conversation, reply)
-        again = await first.service.regenerate(ADA, conversation, reply)
+        again = await first.service.replies.regenerate(ADA, conversation, reply)
         run = await first.engine.asked()
-        log = first.service.running_log(again.reply.id)
+        log = first.service.subscriptions.running_log(again.reply.id)
         assert log is not None
         call_and_finish(run, ("a", "look"))
         await asking(log)
         await first.service.close()
         bench = Bench(approval=True)
         second = await open_workshop(bench)
-        await second.service.approve(ADA, conversation, again.reply.id, "a", True)
+        await second.service.replies.approve(ADA, conversation, again.reply.id, "a", True)
         await second.engine.asked()
         assert bench.runs[0][1].user == ""
-        await second.service.stop(ADA, conversation)
+        await second.service.replies.stop(ADA, conversation)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 from legato.chat.assistant import Assistant
+from legato.chat.commands import make_commands
 from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService
 from legato.domain.message import text_of
@@ -22,16 +23,16 @@ async def test_jumps_of_the_wall_clock_disturb_nothing(house: House) -> None:
     grace = Assistant(name="default", on_unwatched="grace", grace_seconds=600.0)
     speakers = {"default": ResolvedAssistant(grace, house.engine, "scripted")}
     clock = asyncio.get_running_loop().time
-    service = ChatService(house.storage, speakers, clock=clock, now=now)
+    service = ChatService(house.storage, speakers, commands=make_commands, clock=clock, now=now)
     await service.start()
-    begun = await service.send(ADA, Submission(None, None, "0"))
+    begun = await service.replies.send(ADA, Submission(None, None, "0"))
     conversation = begun.conversation.id
     for n in range(1, 15):
         heard = Heard()
-        await service.follow(ADA, conversation, heard)
+        await service.subscriptions.follow(ADA, conversation, heard)
         run = await house.engine.asked()
-        service.unfollow(conversation, heard)
-        await service.follow(ADA, conversation, heard)
+        service.subscriptions.unfollow(conversation, heard)
+        await service.subscriptions.follow(ADA, conversation, heard)
         run.say(f"Answer {n}")
         run.finish()
         message = await heard.ended(begun.reply.id)
@@ -39,18 +40,18 @@ async def test_jumps_of_the_wall_clock_disturb_nothing(house: House) -> None:
         assert message.timings is not None
         assert 0 <= (message.timings.total_ms or 0) < 60_000
         assert run.request.turns[-1].parts == begun.question.parts if begun.question else False
-        begun = await service.send(ADA, Submission(f"k{n}", conversation, str(n)))
-        assert (await service.send(ADA, Submission(f"k{n}", conversation, str(n)))).duplicate
-        service.unfollow(conversation, heard)
+        begun = await service.replies.send(ADA, Submission(f"k{n}", conversation, str(n)))
+        assert (await service.replies.send(ADA, Submission(f"k{n}", conversation, str(n)))).duplicate
+        service.subscriptions.unfollow(conversation, heard)
     (await house.engine.asked()).finish()
     await service.drain(10)
-    tree = await service.conversation(ADA, conversation)
+    tree = await service.conversations.get(ADA, conversation)
     stored = [text_of(message.parts) for message in await house.storage.messages(conversation)]
     expected = [text for n in range(15) for text in (str(n), f"Answer {n + 1}" if n < 14 else "")]
     assert stored == [text_of(message.parts) for message in tree.path()] == expected
     seen: set[str] = set()
     before = None
-    while page := await service.conversations(ADA, 1, before):
+    while page := await service.conversations.page(ADA, 1, before):
         seen.add(page[0].id)
         before = (page[0].updated_at, page[0].id)
     assert conversation in seen

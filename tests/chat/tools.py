@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from legato.chat.commands import make_commands
 from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService
 from legato.domain.message import Part, TextPart, ToolCallPart, ToolResultPart
@@ -76,14 +77,16 @@ class Workshop(House):
             each.name: ResolvedAssistant(each, self.engine, "scripted", self.benches)
             for each in self.assistants
         }
-        self.service = ChatService(self.storage, speakers, clock=asyncio.get_running_loop().time)
+        self.service = ChatService(
+            self.storage, speakers, commands=make_commands, clock=asyncio.get_running_loop().time
+        )
         await self.service.start()
 
     async def ask(self, text: str = "How many?") -> tuple[str, str, Log, ScriptedGeneration]:
         """Send a message; its conversation, reply, log, and the first step of its engine."""
-        begun = await self.service.send(ADA, Submission(None, None, text))
+        begun = await self.service.replies.send(ADA, Submission(None, None, text))
         run = await self.engine.asked()
-        log = self.service.running_log(begun.reply.id)
+        log = self.service.subscriptions.running_log(begun.reply.id)
         assert log is not None
         return begun.conversation.id, begun.reply.id, log, run
 

@@ -10,6 +10,7 @@ import pytest
 from tests.gateway.server import serving, settings_for
 
 from legato.chat.assistant import Assistant
+from legato.chat.commands import make_commands
 from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService
 from legato.dialects.base import Handshake
@@ -131,7 +132,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     await storage.open()
     engine = ScriptedEngine(continues=True)
     speakers = {"default": ResolvedAssistant(Assistant(name="default"), engine, "scripted")}
-    service = ChatService(storage, speakers, clock=asyncio.get_running_loop().time)
+    service = ChatService(storage, speakers, commands=make_commands, clock=asyncio.get_running_loop().time)
     await service.start()
     yield Server(service, engine, storage)
     await service.close()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from legato.chat.participants import ParticipantPresence
+from legato.chat.conversation_presence import ParticipantPresence
 from legato.dialects.command_queue import WAITING
 from legato.dialects.native import session, subscription
 from legato.dialects.native.codec import decode
@@ -252,11 +252,11 @@ async def test_unfollow_is_silence(server: Server) -> None:
 async def test_followers_hear_of_titles_and_of_the_end(server: Server) -> None:
     wire, _, ack, _ = await begin(server)
     ada = server.tokens["ada's"]
-    await server.service.rename(ada, ack["conversation"], "Notes")
+    await server.service.conversations.rename(ada, ack["conversation"], "Notes")
     await wire.until(
         lambda w: any(f["type"] == "conversation" and f["conversation"]["title"] == "Notes" for f in w.frames)
     )
-    await server.service.delete(ada, ack["conversation"])
+    await server.service.conversations.delete(ada, ack["conversation"])
     assert (await wire.next("deleted"))["conversation"] == ack["conversation"]
 
 
@@ -431,7 +431,7 @@ async def test_bad_input_is_answered_with_a_sentence_and_stores_nothing(
     say("ping", id="alive")
     assert (await wire.next("pong"))["re"] == "alive"
     assert wire.closed is None
-    assert await server.service.conversations(server.tokens["ada's"]) == []
+    assert await server.service.conversations.page(server.tokens["ada's"]) == []
 
 
 @pytest.mark.parametrize(
@@ -480,7 +480,7 @@ async def test_commands_that_wait_are_bounded_by_their_size_too(server: Server) 
     for n in range(11):
         say("send", client_message_id=str(n), text="x" * 60_000)
     assert wire.closed == CloseCode.TOO_MANY
-    assert await server.service.conversations(User("ada")) == []
+    assert await server.service.conversations.page(User("ada")) == []
 
 
 async def test_who_follows_too_much_is_refused_before_anything_is_stored(
@@ -489,12 +489,12 @@ async def test_who_follows_too_much_is_refused_before_anything_is_stored(
     monkeypatch.setattr(session, "FOLLOWED", 5)
     wire, say = server.connect()
     for n in range(5):
-        made = await server.service.create(User("ada"))
+        made = await server.service.conversations.create(User("ada"))
         say("follow", id=str(n), conversation=made.id)
         await wire.next("following", re=str(n))
     say("send", id="s", client_message_id="k", text="Hello")
     assert (await wire.next("error", re="s"))["code"] == "invalid"
-    say("follow", id="f", conversation=(await server.service.create(User("ada"))).id)
+    say("follow", id="f", conversation=(await server.service.conversations.create(User("ada"))).id)
     assert (await wire.next("error", re="f"))["code"] == "invalid"
     say("send", id="t", client_message_id="k", conversation=made.id, text="Hello")
     assert (await wire.next("ack", re="t"))["conversation"] == made.id
@@ -541,12 +541,12 @@ async def test_deleted_while_its_history_is_told_it_is_followed_no_more(server: 
     other.writable = False
     ask("follow", id="f", conversation=ack["conversation"])
     assert (await other.next("following"))["more"]
-    await server.service.delete(User("ada"), ack["conversation"])
+    await server.service.conversations.delete(User("ada"), ack["conversation"])
     await other.next("deleted")
     other.resume()
     ask("unfollow", id="u", conversation=ack["conversation"])
     await other.next("unfollowed", re="u")
-    assert not server.service._audience.watched(ack["conversation"])
+    assert not server.service.subscriptions._watchers.watched(ack["conversation"])
 
 
 def test_pictures_that_stand_in_a_message_count_in_the_pages_of_a_history() -> None:
@@ -589,10 +589,10 @@ async def test_a_stalled_socket_is_told_of_an_end_behind_its_stream_and_of_the_r
     wire.frames.clear()
     run.say(" more.")
     run.finish()
-    (log,) = server.service.logs(ack["conversation"])
-    await server.service.stop(User("ada"), ack["conversation"])
-    await server.service.rename(User("ada"), ack["conversation"], "Later")
-    begun = await server.service.send(User("ada"), Submission("k2", ack["conversation"], "Again"))
+    (log,) = server.service.subscriptions.logs(ack["conversation"])
+    await server.service.replies.stop(User("ada"), ack["conversation"])
+    await server.service.conversations.rename(User("ada"), ack["conversation"], "Later")
+    begun = await server.service.replies.send(User("ada"), Submission("k2", ack["conversation"], "Again"))
     (await server.engine.asked()).say("Other words.")
     assert log.closed
     assert wire.frames == []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.gateway.server import calling
 
-from legato.chat.participants import ParticipantPresence
+from legato.chat.conversation_presence import ParticipantPresence
 from legato.dialects.rooms.presence_notices import PresenceNotices, PresenceNoticesRegistry
 from legato.errors import EngineBrokeError, EngineRefusedError
 from legato.testing.engine import ScriptedEngine

@@ -247,7 +247,12 @@ def counted(server: Server) -> tuple[int, int, int, int]:
     """Tasks, open files, watched conversations and running replies."""
     service = server._parts.service  # type: ignore[union-attr]
     files = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
-    return len(asyncio.all_tasks()), files, len(service._audience._watchers), service.running
+    return (
+        len(asyncio.all_tasks()),
+        files,
+        len(service.subscriptions._watchers._watchers),
+        service.replies.running,
+    )
 
 
 async def rested(server: Server, most: tuple[int, int, int, int]) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from tests.dialects.conftest import Server, Wire
 
 from legato.chat.assistant import Assistant
+from legato.chat.commands import make_commands
 from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService
 from legato.domain.message import text_of
@@ -145,9 +146,9 @@ async def one_run(storage: SqlStorage, seed: int) -> None:
     assert isinstance(storage.database, Hesitant)
     storage.database.random = random
     speakers = {"default": ResolvedAssistant(Assistant(name="default"), engine, "scripted")}
-    service = ChatService(storage, speakers, clock=asyncio.get_running_loop().time)
+    service = ChatService(storage, speakers, commands=make_commands, clock=asyncio.get_running_loop().time)
     dialect = Server(service, engine, storage).dialect()
-    begun = await service.send(ADA, Submission(None, None, "One"))
+    begun = await service.replies.send(ADA, Submission(None, None, "One"))
     conversation = begun.conversation.id
 
     async def turns(most: int) -> None:
@@ -166,18 +167,18 @@ async def one_run(storage: SqlStorage, seed: int) -> None:
 
     async def sends() -> None:
         await turns(20)
-        await service.send(ADA, Submission(f"k{seed}", conversation, "Two"))
+        await service.replies.send(ADA, Submission(f"k{seed}", conversation, "Two"))
         for n in range(5):
             await turns(20)
-            await service.rename(ADA, conversation, f"Title {n}")
+            await service.conversations.rename(ADA, conversation, f"Title {n}")
 
     async def meddles() -> None:
         """Somebody stops, and memory loses the conversation, as it does where there are many."""
         await turns(60)
         if random.random() < 0.3:
-            await service.stop(ADA, conversation)
+            await service.replies.stop(ADA, conversation)
         for _ in range(random.randint(0, 40)):
-            service._trees.drop(conversation)
+            service.subscriptions._cache.drop(conversation)
             await turns(8)
 
     async def watches() -> Client:

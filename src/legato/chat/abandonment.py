@@ -2,7 +2,7 @@
 
 import asyncio
 
-from legato.chat.replies import RunningReplies
+from legato.chat.running_replies import RunningReplies
 from legato.chat.watchers import Watchers
 
 ARRIVAL_SECONDS = 5.0
@@ -20,9 +20,16 @@ class Abandonment:
         self._audience = audience
         self._replies = replies
         self._graces: dict[str, asyncio.TimerHandle] = {}
+        self._draining = False
+
+    def drain(self) -> None:
+        """Ignore viewers who leave from now on: it is the server that leaves, and they come back to the next."""
+        self._draining = True
 
     def begin(self, conversation: str) -> None:
         """The last one who watched has left."""
+        if self._draining:
+            return
         for reply in self._replies.of(conversation):
             assistant = reply.speaker.assistant
             if assistant.on_unwatched == "cancel":

@@ -1,4 +1,6 @@
-"""Who may do what in a conversation. Every action asks here, and is answered from what is true now."""
+"""Who may do what in a conversation. Every action asks here, and gets an answer from what is true at that moment."""
+
+from typing import Literal
 
 from legato.chat.conversation_cache import ConversationCache
 from legato.chat.message_tree import MessageTree
@@ -6,49 +8,79 @@ from legato.domain.participant import ParticipantRole
 from legato.domain.user import User
 from legato.errors import ForbiddenError, NotFoundError
 
+Needs = Literal["nothing", "read", "write", "own"]
+"""What a user must be allowed to do in a conversation."""
+
 NOT_FOUND = "There is no such conversation."
 NO_MESSAGE = "There is no such message in this conversation."
+READ_ONLY = "You can read this conversation, but not write in it. Its owner can change that."
+OWNER_ONLY = "Only the owner of this conversation can do that."
 
 
 class Access:
-    """To a stranger a conversation looks exactly like one that does not exist."""
+    """Authorises users. To somebody who takes no part, a conversation looks exactly like one that does not exist."""
 
-    def __init__(self, trees: ConversationCache) -> None:
-        self._trees = trees
+    def __init__(self, cache: ConversationCache) -> None:
+        self._cache = cache
 
-    async def reader(self, person: User, conversation: str) -> MessageTree:
-        """The conversation, for one who may read it: every participant.
+    async def reader(self, user: User, conversation: str, *, missing: str = NOT_FOUND) -> MessageTree:
+        """Return the conversation for a user who may read it: every participant.
 
-        :raises NotFoundError: there is none of this id that the person takes part in.
+        :raises NotFoundError: there is no conversation with this id in which the user takes part; `missing` is its sentence.
         """
-        tree = await self._trees.get(conversation)
-        if tree is None or tree.role(person.id) is None:
-            raise NotFoundError(NOT_FOUND)
+        tree, _ = await self._reader(user, conversation, missing)
         return tree
 
-    async def writer(self, person: User, conversation: str) -> MessageTree:
-        """The conversation, for one who may write in it: its owner and its members.
+    async def writer(self, user: User, conversation: str) -> MessageTree:
+        """Return the conversation for a user who may write in it: its owner and its members.
 
-        :raises NotFoundError: as above. :raises ForbiddenError: the person may only read.
+        :raises NotFoundError: as above. :raises ForbiddenError: the user may only read.
         """
-        tree = await self.reader(person, conversation)
-        if tree.role(person.id) == "viewer":
-            raise ForbiddenError(
-                "You can read this conversation, but not write in it. Its owner can change that."
-            )
+        tree, role = await self._reader(user, conversation)
+        if role == "viewer":
+            raise ForbiddenError(READ_ONLY)
         return tree
 
-    async def owner(self, person: User, conversation: str) -> MessageTree:
-        """The conversation, for the one who may do everything with it.
+    async def owner(self, user: User, conversation: str) -> MessageTree:
+        """Return the conversation for the user who may do everything with it.
 
-        :raises NotFoundError: as above. :raises ForbiddenError: it is somebody else's.
+        :raises NotFoundError: as above. :raises ForbiddenError: the user is not its owner.
         """
-        tree = await self.reader(person, conversation)
-        if tree.role(person.id) != "owner":
-            raise ForbiddenError("Only the owner of this conversation can do that.")
+        tree, role = await self._reader(user, conversation)
+        if role != "owner":
+            raise ForbiddenError(OWNER_ONLY)
         return tree
+
+    async def check(self, user: User, conversation: str, needs: Needs) -> None:
+        """Raise what the method for `needs` raises; for `nothing`, do nothing."""
+        match needs:
+            case "read":
+                await self.reader(user, conversation)
+            case "write":
+                await self.writer(user, conversation)
+            case "own":
+                await self.owner(user, conversation)
+            case "nothing":
+                pass
+
+    async def role(self, user: User, conversation: str) -> ParticipantRole:
+        """Return the user's role.
+
+        :raises NotFoundError: as above.
+        """
+        _, role = await self._reader(user, conversation)
+        return role
 
     def known(self, user: str, conversation: str) -> ParticipantRole | None:
-        """How somebody stands, as far as memory has it: right behind one of the above it has."""
-        tree = self._trees.seen(conversation)
+        """Return a user's role as far as it is in memory. Right after one of the above returned, it is."""
+        tree = self._cache.seen(conversation)
         return tree.role(user) if tree is not None else None
+
+    async def _reader(
+        self, user: User, conversation: str, missing: str = NOT_FOUND
+    ) -> tuple[MessageTree, ParticipantRole]:
+        tree = await self._cache.get(conversation)
+        role = tree.role(user.id) if tree is not None else None
+        if tree is None or role is None:
+            raise NotFoundError(missing)
+        return tree, role

@@ -23,8 +23,8 @@ class _Here(Struct):
     connections: int
 
 
-class Presence:
-    """The connections of every person in every conversation."""
+class ConnectionCounts:
+    """The connections of every user in every conversation."""
 
     def __init__(self) -> None:
         self._here: dict[str, dict[str, _Here]] = {}

@@ -1,117 +1,276 @@
-"""The replies of this server: those that run, in order within their conversation, and the logs of those that ended lately."""
+"""Messages and the replies to them: send, regenerate, edit, stop, approve."""
 
-from collections import OrderedDict, deque
+import asyncio
 from collections.abc import Callable
-from typing import NamedTuple
+from datetime import datetime
+from weakref import WeakValueDictionary
 
-from legato.chat.message_tree import weight
-from legato.chat.reply import Reply
-from legato.stream import Log, State
+from msgspec import Struct
 
-KEPT_SECONDS = 120.0
-"""How long the log of a finished reply stays, so that positions in it can be continued."""
+from legato.chat.abandonment import Abandonment
+from legato.chat.access import NO_MESSAGE, Access
+from legato.chat.assistants import Assistants
+from legato.chat.attachments import Attachments
+from legato.chat.conversation_cache import ConversationCache
+from legato.chat.conversation_presence import ConversationPresence
+from legato.chat.conversations import Conversations
+from legato.chat.counters import Counters
+from legato.chat.message_tree import MessageTree
+from legato.chat.runner import ReplyRunner
+from legato.chat.watchers import Watcher, Watchers
+from legato.domain.message import Message, Part, TextPart, media_parts
+from legato.domain.submission import Submission, clean_parts, fingerprint, title_from
+from legato.domain.user import User
+from legato.domain.validation import check_id
+from legato.errors import BusyError, InvalidError, NotFoundError
+from legato.storage.base import NewTurn, Storage, TurnStarted
 
-KEPT_LOGS = 2000
-
-KEPT_BYTES = 32 * 1024 * 1024
-"""About what the logs of ended replies may hold together; the last one stays, whatever its size."""
-
-EVENT_BYTES = 150
-"""What an event costs in memory, beside its text."""
-
-
-class RetainedLog(NamedTuple):
-    """The log of a reply that ended at `ended`. `size` is in bytes, about."""
-
-    ended: float
-    conversation: str
-    log: Log
-    size: int
+NO_ATTACHMENTS = "This server takes no pictures and no recordings."
 
 
-class RunningReplies:
-    """Running replies by id and by conversation. In one conversation they run one after the other."""
+class _TurnRequest(Struct, frozen=True):
+    """What to begin a reply for. The reply stands behind `parent`, which is the `question` if there is a new one.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._running: dict[str, Reply] = {}
-        self._lines: dict[str, deque[Reply]] = {}
-        self._kept: OrderedDict[str, RetainedLog] = OrderedDict()
-        self._size = 0
+    `mark` tells whether the same was asked before under this `client_message_id`; `new`: the conversation is new too.
+    """
 
-    def __len__(self) -> int:
+    tree: MessageTree
+    parent: str
+    mark: str
+    client_message_id: str | None
+    question: Message | None = None
+    new: bool = False
+
+
+class Replies:
+    """Stores what users send, and starts and ends the replies."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        cache: ConversationCache,
+        access: Access,
+        watchers: Watchers,
+        runner: ReplyRunner,
+        presence: ConversationPresence,
+        abandonment: Abandonment,
+        conversations: Conversations,
+        assistants: Assistants,
+        counters: Counters,
+        *,
+        now: Callable[[], datetime],
+        new_id: Callable[[], str],
+        attachments: Attachments | None = None,
+    ) -> None:
+        self._storage = storage
+        self._cache = cache
+        self._access = access
+        self._watchers = watchers
+        self._runner = runner
+        self._running = runner.replies
+        self._presence = presence
+        self._abandonment = abandonment
+        self._conversations = conversations
+        self._assistants = assistants
+        self._counters = counters
+        self._now = now
+        self._new_id = new_id
+        self._attachments = attachments
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._draining = False
+
+    @property
+    def running(self) -> int:
+        """The number of replies that are being written or wait in the queue."""
         return len(self._running)
 
-    def all(self) -> list[Reply]:
-        return list(self._running.values())
+    @property
+    def draining(self) -> bool:
+        """Whether no more messages are taken, because the server is about to stop."""
+        return self._draining
 
-    def of(self, conversation: str) -> list[Reply]:
-        """The running and waiting replies of a conversation, in their order."""
-        return list(self._lines.get(conversation, ()))
+    def refuse(self) -> None:
+        """Take no more messages from now on."""
+        self._draining = True
 
-    def get(self, reply: str) -> Reply | None:
-        return self._running.get(reply)
+    async def send(
+        self, user: User, submission: Submission, acknowledged: Callable[[TurnStarted], None] | None = None
+    ) -> TurnStarted:
+        """Store a message and begin its reply. `acknowledged` is called once it is stored, before anyone hears of it.
 
-    def log(self, reply: str) -> tuple[str, Log] | None:
-        """The conversation and the log of a reply that runs or ended lately."""
+        :raises InvalidError: the message is empty, or contains something that is not allowed.
+        :raises NotFoundError: there is no such conversation, or no such parent in it.
+        :raises ConflictError: this `client_message_id` came before with something else. :raises ForbiddenError: the user may only read.
+        """
+        parts = clean_parts(submission)
+        if submission.conversation is None:
+            tree = MessageTree(self._conversations.draft(user, submission.assistant))
+            return await self._send(user, tree, parts, submission, acknowledged, new=True)
+        # The message stands behind the last one: two users who send at once would else make two branches.
+        async with self._locks.setdefault(submission.conversation, asyncio.Lock()):
+            tree = await self._access.writer(user, submission.conversation)
+            return await self._send(user, tree, parts, submission, acknowledged)
+
+    async def _send(
+        self,
+        user: User,
+        tree: MessageTree,
+        parts: tuple[Part, ...],
+        submission: Submission,
+        acknowledged: Callable[[TurnStarted], None] | None,
+        *,
+        new: bool = False,
+    ) -> TurnStarted:
+        if media_parts(parts):
+            if self._attachments is None:
+                raise InvalidError(NO_ATTACHMENTS)
+            parts = await self._attachments.enclosed(user, parts)
+        parent = submission.parent if submission.parent is not None else tree.conversation.head
+        question = self._question(user, tree.conversation.id, parts, parent)
+        mark = fingerprint("send", submission)
+        request = _TurnRequest(tree, question.id, mark, submission.client_message_id, question, new)
+        return await self._begin(user, request, acknowledged)
+
+    async def regenerate(
+        self,
+        user: User,
+        conversation: str,
+        message: str,
+        client_message_id: str | None = None,
+        acknowledged: Callable[[TurnStarted], None] | None = None,
+    ) -> TurnStarted:
+        """Begin another reply in place of an assistant's message.
+
+        :raises NotFoundError: there is no such conversation or message. :raises InvalidError: the message is not a reply.
+        """
+        tree = await self._access.writer(user, conversation)
+        old = tree.messages.get(message)
+        if old is None:
+            raise NotFoundError(NO_MESSAGE)
+        if old.role != "assistant" or old.parent is None:
+            raise InvalidError("Only a reply can be regenerated. To change what you said, edit it.")
+        mark = fingerprint("regenerate", Submission(conversation=conversation), message)
+        request = _TurnRequest(tree, old.parent, mark, client_message_id)
+        return await self._begin(user, request, acknowledged)
+
+    async def edit(
+        self,
+        user: User,
+        conversation: str,
+        message: str,
+        text: str,
+        client_message_id: str | None = None,
+        acknowledged: Callable[[TurnStarted], None] | None = None,
+    ) -> TurnStarted:
+        """Store another wording in place of a user's message, and begin a reply to it.
+
+        :raises NotFoundError: there is no such conversation or message. :raises InvalidError: the message is not a user's, or the text is empty.
+        """
+        tree = await self._access.writer(user, conversation)
+        old = tree.messages.get(message)
+        if old is None:
+            raise NotFoundError(NO_MESSAGE)
+        if old.role != "user":
+            raise InvalidError("Only what a person said can be edited. For another reply, regenerate it.")
+        submission = Submission(conversation=conversation, text=text)
+        kept = tuple(part for part in old.parts if not isinstance(part, TextPart))
+        question = self._question(user, conversation, clean_parts(submission) + kept, old.parent)
+        mark = fingerprint("edit", submission, message)
+        request = _TurnRequest(tree, question.id, mark, client_message_id, question)
+        return await self._begin(user, request, acknowledged)
+
+    async def stop(self, user: User, conversation: str, message: str | None = None) -> list[str]:
+        """Stop one reply, or all of the conversation. Return the ids of those that were stopped, once they are stored with the text so far.
+
+        :raises NotFoundError: there is no such conversation. :raises ForbiddenError: the user may only read.
+        """
+        await self._access.writer(user, conversation)
+        running = self._running.of(conversation)
+        wanted = [reply for reply in running if message is None or reply.id == message]
+        await self._running.stop(wanted)
+        return [reply.id for reply in wanted if reply.message.status == "stopped"]
+
+    async def approve(self, user: User, conversation: str, reply: str, call: str, allow: bool) -> None:
+        """Allow or refuse a tool of a running reply that waits for approval. The first decision counts.
+
+        :raises NotFoundError: there is no such conversation, or nothing waits there. :raises ForbiddenError: the user may only read.
+        """
+        await self._access.writer(user, conversation)
         running = self._running.get(reply)
-        if running is not None:
-            return running.message.conversation, running.log
-        kept = self._kept.get(reply)
-        return None if kept is None else (kept.conversation, kept.log)
+        if running is None or running.message.conversation != conversation:
+            raise NotFoundError(
+                "This reply is not being written any more, so nothing of it waits for a word."
+            )
+        running.approvals.decide(call, allow)
 
-    def enter(self, reply: Reply) -> None:
-        """Take the last place of its conversation's line."""
-        self._running[reply.id] = reply
-        line = self._lines.setdefault(reply.message.conversation, deque())
-        line.append(reply)
-        if len(line) > 1:
-            reply.state(State("queued", place=len(line) - 1))
+    def _question(
+        self, user: User, conversation: str, parts: tuple[Part, ...], parent: str | None
+    ) -> Message:
+        return Message(
+            id=self._new_id(),
+            conversation=conversation,
+            role="user",
+            status="complete",
+            parts=parts,
+            created_at=self._now(),
+            parent=parent,
+            author=user.id,
+        )
 
-    async def turn(self, reply: Reply) -> None:
-        """Return when all that were in line before it are done."""
-        line = self._lines[reply.message.conversation]
-        while line[0] is not reply:
-            await line[0].done.wait()
+    async def _begin(
+        self, user: User, request: _TurnRequest, acknowledged: Callable[[TurnStarted], None] | None
+    ) -> TurnStarted:
+        if self._draining:
+            raise BusyError("The server is about to restart. Send it again in a moment.", 2.0)
+        if request.client_message_id is not None:
+            check_id(request.client_message_id, "client_message_id")
+        conversation, question = request.tree.conversation, request.question
+        title = title_from(question.parts) if question is not None and not conversation.title else None
+        reply = Message(
+            id=self._new_id(),
+            conversation=conversation.id,
+            role="assistant",
+            status="streaming",
+            parts=(),
+            created_at=self._now(),
+            parent=request.parent,
+        )
+        attached = media_parts(question.parts) if question is not None else ()
+        turn = NewTurn(
+            conversation.id,
+            user.id,
+            question,
+            reply,
+            request.client_message_id,
+            request.mark,
+            title,
+            conversation if request.new else None,
+            tuple(dict.fromkeys(part.attachment for part in attached if part.attachment)),
+        )
+        started = await self._storage.begin(turn, self._now())
+        if started.duplicate:
+            # The first time may have been long ago, and in a conversation in which the user takes part no more.
+            await self._access.reader(user, started.conversation.id)
+            if acknowledged is not None:
+                acknowledged(started)
+            return started
+        running = self._runner.enter(started.reply, self._assistants.of(started.conversation), user.id)
+        self._counters.messages += question is not None
+        self._cache.wrote(started.conversation, started.question, started.reply, new=request.new)
+        self._presence.typed(conversation.id, user.id)
+        # It is stored, so it runs, whatever becomes of those who are told; its first step is behind all they hear now.
+        self._runner.run(running)
+        if acknowledged is not None:
+            acknowledged(started)
 
-    def leave(self, reply: Reply) -> None:
-        """It ended: keep its log for a while, and let the next one of the line go on."""
-        self._running.pop(reply.id, None)
-        conversation = reply.message.conversation
-        line = self._lines.get(conversation)
-        if line is not None and reply in line:
-            line.remove(reply)
-            if not line:
-                del self._lines[conversation]
-            for place, waiting in enumerate(line):
-                if place > 0:
-                    waiting.state(State("queued", place=place))
-        if reply.log.closed:
-            size = EVENT_BYTES * (reply.log.next - reply.log.base) + weight(reply.message)
-            self._kept[reply.id] = RetainedLog(self._clock(), conversation, reply.log, size)
-            self._size += size
-        self.expire()
-        reply.done.set()
+        def tell(watcher: Watcher) -> None:
+            watcher.on_conversation(started.conversation)
+            if started.question is not None:
+                watcher.on_message(started.question)
+            watcher.on_message(started.reply)
+            watcher.on_stream(running.log)
 
-    def expire(self) -> None:
-        """Let go of logs that were kept long enough, or are too many."""
-        old = self._clock() - KEPT_SECONDS
-        while self._kept:
-            stream, oldest = next(iter(self._kept.items()))
-            full = len(self._kept) > KEPT_LOGS or (self._size > KEPT_BYTES and len(self._kept) > 1)
-            if oldest.ended >= old and not full:
-                return
-            self._drop(stream)
-
-    def _drop(self, stream: str) -> None:
-        self._size -= self._kept.pop(stream).size
-
-    def forget(self, conversation: str) -> None:
-        """The conversation was deleted: its ended logs go at once."""
-        for stream in [key for key, kept in self._kept.items() if kept.conversation == conversation]:
-            self._drop(stream)
-
-    async def empty(self) -> None:
-        """Return when nothing runs."""
-        while self._running:
-            await next(iter(self._running.values())).done.wait()
+        self._watchers.tell(conversation.id, tell)
+        if not self._watchers.watched(conversation.id):
+            self._abandonment.expect(conversation.id)
+        return started

@@ -2,21 +2,22 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 
 import msgspec
 
 from legato.chat import turn
+from legato.chat.assistants import Assistants
 from legato.chat.attachments import Attachments
 from legato.chat.conversation_cache import ConversationCache
-from legato.chat.conversation_settings import still_read, with_settings
+from legato.chat.conversation_settings import still_read
 from legato.chat.counters import Counters
 from legato.chat.disclaimer import disclaim, disclaimed, undisclaimed
 from legato.chat.journal import INTERVAL, Journal
 from legato.chat.media_input import MediaInput
-from legato.chat.replies import RunningReplies
 from legato.chat.reply import Reply, ResolvedAssistant, finished_message, pieces
+from legato.chat.running_replies import RunningReplies
 from legato.chat.tool_calls import asker, before_and_tail, kept, pending
 from legato.chat.watchers import Watcher, Watchers
 from legato.domain.conversation import Conversation
@@ -45,6 +46,8 @@ class ReplyRunner:
         storage: Storage,
         trees: ConversationCache,
         audience: Watchers,
+        replies: RunningReplies,
+        tally: Counters,
         *,
         clock: Callable[[], float],
         now: Callable[[], datetime],
@@ -52,8 +55,8 @@ class ReplyRunner:
         attachments: Attachments | None = None,
         transcriber: Transcriber | None = None,
     ) -> None:
-        self.replies = RunningReplies(clock)
-        self.tally = Counters()
+        self.replies = replies
+        self.tally = tally
         self._storage = storage
         self._trees = trees
         self._audience = audience
@@ -64,10 +67,10 @@ class ReplyRunner:
         self._senses = MediaInput(attachments, transcriber, self._rewrite)
         self._ticker: asyncio.Task[None] | None = None
 
-    async def start(self, speakers: Mapping[str, ResolvedAssistant]) -> None:
+    async def start(self, assistants: Assistants) -> None:
         """Take up what an earlier server left, and begin to keep the journal."""
         for unfinished in await self._storage.unfinished():
-            await self._take_up(unfinished, speakers)
+            await self._take_up(unfinished, assistants)
         self._ticker = asyncio.create_task(self._tick(), name="journal")
 
     async def drain(self, seconds: float) -> None:
@@ -234,16 +237,14 @@ class ReplyRunner:
                 logger.warning("Reply %s could not be stored yet: %s", message.id, error.message)
             await asyncio.sleep(next(pauses))
 
-    async def _take_up(self, unfinished: UnfinishedReply, speakers: Mapping[str, ResolvedAssistant]) -> None:
+    async def _take_up(self, unfinished: UnfinishedReply, assistants: Assistants) -> None:
         """Go on with a reply that was cut off by the end of a server: its log has what was kept, under a new epoch."""
         tree = await self._trees.get(unfinished.message.conversation)
         if tree is None:
             return
-        speaker = speakers.get(tree.conversation.assistant)
-        if speaker is not None:
-            speaker = with_settings(speaker, tree.conversation.settings)
+        speaker = assistants.configured(tree.conversation)
         user = asker(tree, unfinished.message)
-        reply = self.enter(unfinished.message, speaker or speakers["default"], user, again=True)
+        reply = self.enter(unfinished.message, speaker or assistants.named(None), user, again=True)
         for event in kept(unfinished.events):
             match event:
                 case Text() | Reasoning():

@@ -93,7 +93,7 @@ class ChunksSession(DialectSession):
         if self.gone:
             return
         self.attend(self.conversation, self.room)
-        if running := self.service.logs(self.conversation):
+        if running := self.service.subscriptions.logs(self.conversation):
             self.room.hold(running)
             self._hold = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._tell_held)
 
@@ -119,7 +119,7 @@ class ChunksSession(DialectSession):
     def left(self) -> None:
         self._decided()
         self.room.detach()
-        self.service.unfollow(self.conversation, self.room)
+        self.service.subscriptions.unfollow(self.conversation, self.room)
 
     def _decided(self) -> None:
         """It has said what it wants: the wait for that is over."""
@@ -142,7 +142,7 @@ class ChunksSession(DialectSession):
             if not begun.duplicate:
                 self._mine.append(begun.reply.id)
 
-        begun = await self.service.send(person, submission, acknowledged)
+        begun = await self.service.replies.send(person, submission, acknowledged)
         if begun.duplicate:
             await self._tell_duplicate(person, begun.reply.id)
 
@@ -155,9 +155,9 @@ class ChunksSession(DialectSession):
 
     async def _obey(self, person: User, text: str, key: str | None) -> None:
         answered = await self.command(text, self.conversation, key)
-        if answered.begun is not None:
+        if answered.started is not None:
             # The reply that it began is the answer.
-            await self._tell_duplicate(person, answered.begun.reply.id)
+            await self._tell_duplicate(person, answered.started.reply.id)
             return
         now = timestamp(self.host.now())
         message = command_message(self.host.new_id(), self.conversation, answered, now)
@@ -186,8 +186,8 @@ class ChunksSession(DialectSession):
         :raises NotFoundError: there is no such reply in it. :raises InvalidError: the position is none.
         """
         try:
-            conversation, log = await self.service.log(person, reply)
-            tree = await self.service.conversation(person, self.conversation)
+            conversation, log = await self.service.subscriptions.log(person, reply)
+            tree = await self.service.conversations.get(person, self.conversation)
         except NotFoundError:
             conversation = ""
         if conversation != self.conversation:

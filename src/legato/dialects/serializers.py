@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from legato.chat.participants import ParticipantPresence
+from legato.chat.conversation_presence import ParticipantPresence
 from legato.domain.conversation import Conversation
 from legato.domain.message import Message, text_of
 from legato.domain.participant import ParticipantRole

@@ -242,13 +242,13 @@ class DialectSession(ABC):
         check_id(conversation, "The id of a conversation")
         if create is None:
             create = self.host.anyone is not None
-        return await self.service.get_or_create(
+        return await self.service.conversations.get_or_create(
             self.person, conversation, assistant=self.assistant, create=create, join=join
         )
 
     def attend(self, conversation: str, watcher: Watcher) -> None:
         """Be told of what happens in a conversation that the person may read."""
-        self.service.subscribe(self.person, conversation, watcher)
+        self.service.subscriptions.subscribe(self.person, conversation, watcher)
 
     async def command(
         self, text: str, conversation: str | None, client_message_id: str | None = None

@@ -127,7 +127,7 @@ class TokensSession(DialectSession):
         if named is not None:
             await self._go(named)
             if (room := self.rooms.get(named)) is not None:
-                for log in self.service.logs(named):
+                for log in self.service.subscriptions.logs(named):
                     room.on_stream(log)
 
     async def take(self, person: User, kind: str, frame: Frame) -> None:
@@ -182,15 +182,17 @@ class TokensSession(DialectSession):
         answered = await self.command(text, self.here, key)
         if answered.conversation is not None:
             self.settle(answered.conversation)
-        if answered.begun is None:  # else the reply that it began is the answer
+        if answered.started is None:  # else the reply that it began is the answer
             self.line.say(encode(TokensToken(self._stamp(), answered.text)), self.complete(self.here))
 
     async def _say(self, person: User, text: str, key: str | None) -> None:
         submission = Submission(key, self.here, text, assistant=None if self.here else self.assistant)
-        begun = await self.service.send(person, submission, lambda begun: self.settle(begun.conversation.id))
+        begun = await self.service.replies.send(
+            person, submission, lambda begun: self.settle(begun.conversation.id)
+        )
         if begun.duplicate:
-            conversation, log = await self.service.log(person, begun.reply.id)
-            tree = await self.service.conversation(person, conversation)
+            conversation, log = await self.service.subscriptions.log(person, begun.reply.id)
+            tree = await self.service.conversations.get(person, conversation)
             room, reply = self.rooms.get(conversation), tree.messages.get(begun.reply.id)
             if room is not None and reply is not None:
                 room.again(log, reply)
@@ -235,7 +237,7 @@ class TokensSubscription(NullWatcher):
         visit.rooms.pop(self._conversation, None)
         if visit.here == self._conversation:
             visit.here = None
-        visit.service.unfollow(self._conversation, self)
+        visit.service.subscriptions.unfollow(self._conversation, self)
 
     def _over(self, stream: str) -> None:
         self._streams.discard(stream)

@@ -62,7 +62,7 @@ class _Server(Collector):
         service = self._parts.service
         tally = service.counters
         running = "Replies that are being written or wait in the line of their conversation"
-        yield GaugeMetricFamily("legato_replies_running", running, service.running)
+        yield GaugeMetricFamily("legato_replies_running", running, service.replies.running)
         replies = CounterMetricFamily(
             "legato_replies", "Replies that ended, by how", labels=("assistant", "end")
         )

@@ -88,13 +88,13 @@ class ReplySseStream(SseResponse):
 
     def begin(self) -> Callable[[], None]:
         present = _PresenceWatcher(self.end)
-        self._service.subscribe(self._person, self._conversation, present)
+        self._service.subscriptions.subscribe(self._person, self._conversation, present)
         viewer = Subscriber(self._log, self._offset, event, self, self._flusher, lambda _: self.end())
         self._viewer = viewer
 
         def leave() -> None:
             viewer.detach()
-            self._service.unfollow(self._conversation, present)
+            self._service.subscriptions.unfollow(self._conversation, present)
 
         return leave
 

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from legato.broker.memory import MemoryBroker
 from legato.chat.assistant import Assistant
+from legato.chat.commands import make_commands
 from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService
 from legato.engines.fallback import Candidate, FallbackEngine, Timeouts
@@ -76,7 +77,12 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
         if transcriber is not None:
             stack.push_async_callback(transcriber.close)
         service = ChatService(
-            storage, speakers, clock=loop.time, attachments=attachments, transcriber=transcriber
+            storage,
+            speakers,
+            commands=make_commands,
+            clock=loop.time,
+            attachments=attachments,
+            transcriber=transcriber,
         )
         stack.push_async_callback(service.close)
         await service.start()

@@ -38,18 +38,18 @@ class Room:
 
     async def ask(self, text: str = "Hello", person: User = ADA) -> ScriptedGeneration:
         """Send a message; the run that the engine was asked for."""
-        await self.service.send(person, Submission(conversation=self.id, text=text))
+        await self.service.replies.send(person, Submission(conversation=self.id, text=text))
         return await self.house.engine.asked()
 
     async def exchange(self, text: str = "Hello", answer: str = "Good day.") -> ScriptedGeneration:
         """A message and its whole reply."""
         heard = Heard()
-        self.service.subscribe(ADA, self.id, heard)
+        self.service.subscriptions.subscribe(ADA, self.id, heard)
         run = await self.ask(text)
         run.say(answer)
         run.finish(usage=Usage(1000, 20))
         await heard.ended(heard.logs[-1].stream)
-        self.service.unfollow(self.id, heard)
+        self.service.subscriptions.unfollow(self.id, heard)
         return run
 
 
@@ -60,7 +60,7 @@ Open = Callable[..., Awaitable[Room]]
 def open_room(build: Callable[..., Awaitable[House]]) -> Open:
     async def one(*assistants: Assistant) -> Room:
         house = await build(*assistants)
-        return Room(house, (await house.service.create(ADA)).id)
+        return Room(house, (await house.service.conversations.create(ADA)).id)
 
     return one
 

@@ -24,10 +24,10 @@ async def stored(room: Room) -> list[str]:
 class TestNew:
     async def test_it_begins_a_conversation_with_the_same_assistant(self, open_room: Open) -> None:
         room = await open_room(Assistant(name="default"), Assistant(name="nurse"))
-        room.id = (await room.service.create(ADA, "nurse")).id
+        room.id = (await room.service.conversations.create(ADA, "nurse")).id
         answer = await room.type("/new Tides")
         assert answer.conversation is not None
-        made = (await room.service.conversation(ADA, answer.conversation)).conversation
+        made = (await room.service.conversations.get(ADA, answer.conversation)).conversation
         assert (made.assistant, made.title) == ("nurse", "Tides")
 
     async def test_it_needs_no_conversation(self, room: Room) -> None:
@@ -36,14 +36,14 @@ class TestNew:
 
     async def test_sent_twice_it_makes_one(self, room: Room) -> None:
         assert await room.type("/new", key="k") == await room.type("/new", key="k")
-        assert len(await room.service.conversations(ADA)) == 2
+        assert len(await room.service.conversations.page(ADA)) == 2
 
     async def test_an_assistant_is_chosen_by_name(self, open_room: Open) -> None:
         room = await open_room(Assistant(name="default"), Assistant(name="nurse"))
         assert "`nurse`, with `scripted`" in (await room.type("/assistant")).text
         answer = await room.type("/assistant nurse")
         assert answer.conversation is not None
-        made = (await room.service.conversation(ADA, answer.conversation)).conversation
+        made = (await room.service.conversations.get(ADA, answer.conversation)).conversation
         assert made.assistant == "nurse"
         assert (await room.type("/assistant nobody")).failed
 
@@ -67,7 +67,7 @@ class TestClear:
         await room.exchange("one")
         await room.type("/clear")
         answer = await room.type("/retry")
-        assert answer.begun is not None
+        assert answer.started is not None
         assert read((await room.house.engine.asked()).request) == ["one"]
 
     async def test_it_outlives_the_server(self, room: Room) -> None:
@@ -77,9 +77,9 @@ class TestClear:
         assert read((await room.ask("two")).request) == ["two"]
 
     async def test_where_nothing_was_said_there_is_nothing_to_clear(self, room: Room) -> None:
-        before = (await room.service.conversation(ADA, room.id)).conversation
+        before = (await room.service.conversations.get(ADA, room.id)).conversation
         assert not (await room.type("/clear")).failed
-        assert (await room.service.conversation(ADA, room.id)).conversation == before
+        assert (await room.service.conversations.get(ADA, room.id)).conversation == before
 
 
 class TestStopAndRetry:
@@ -96,7 +96,7 @@ class TestStopAndRetry:
     async def test_retry_has_another_reply_written(self, room: Room) -> None:
         await room.exchange()
         answer = await room.type("/again", key="k")
-        assert answer.begun is not None
+        assert answer.started is not None
         run = await room.house.engine.asked()
         assert read(run.request) == ["Hello"]
         assert await room.type("/again", key="k") == answer
@@ -156,7 +156,7 @@ class TestModel:
         await room.offer("scripted", "large", "huge")
         assert (await room.type("/model large")).text == "The model of this assistant cannot be chosen."
         assert "There is no other to choose." in (await room.type("/model")).text
-        room.id = (await room.service.create(ADA, "b")).id
+        room.id = (await room.service.conversations.create(ADA, "b")).id
         assert not (await room.type("/model large")).failed
         assert (await room.type("/model huge")).failed
 
@@ -170,7 +170,7 @@ class TestTitle:
     async def test_it_is_shown_and_changed(self, room: Room) -> None:
         assert (await room.type("/title")).text == "It has no title yet."
         assert (await room.type("/title  Tides & *moons* ")).text == "It is called Tides & \\*moons\\*."
-        assert (await room.service.conversation(ADA, room.id)).conversation.title == "Tides & *moons*"
+        assert (await room.service.conversations.get(ADA, room.id)).conversation.title == "Tides & *moons*"
 
 
 class TestInvite:
@@ -178,8 +178,8 @@ class TestInvite:
         answer = await room.type("/invite viewer 2h")
         assert "within 2 hours can read here" in answer.text
         secret = answer.text.split("`#/join/")[1].split("`")[0]
-        await room.service.people.join(BOB, secret)
-        assert await room.service.people.role(BOB, room.id) == "viewer"
+        await room.service.participants.join(BOB, secret)
+        assert await room.service.participants.role(BOB, room.id) == "viewer"
 
     @pytest.mark.parametrize("arguments", ["owner", "7", "member forever", "9999999d"])
     async def test_what_makes_no_sense_is_answered_with_the_usage(self, room: Room, arguments: str) -> None:
@@ -210,7 +210,7 @@ class TestApprove:
 
     async def test_several_are_told_apart(self, room: Room) -> None:
         await room.ask()
-        (log,) = room.service.logs(room.id)
+        (log,) = room.service.subscriptions.logs(room.id)
         log.append(ToolAsked("c1", "roll", "{}"))
         log.append(ToolAsked("c2", "toss", "{}"))
         answer = await room.type("/approve")
@@ -232,8 +232,8 @@ class TestStandings:
     async def shared(self, room: Room) -> Room:
         """Bob reads in it."""
         await room.exchange()
-        _, secret = await room.service.people.invite(ADA, room.id, "viewer")
-        await room.service.people.join(BOB, secret)
+        _, secret = await room.service.participants.invite(ADA, room.id, "viewer")
+        await room.service.participants.join(BOB, secret)
         return room
 
     @pytest.mark.parametrize("text", ["/help", "/stat", "/who", "/export", "/model", "/title", "/assistant"])
@@ -256,12 +256,12 @@ class TestStandings:
         ],
     )
     async def test_and_change_nothing(self, shared: Room, text: str) -> None:
-        before = (await shared.service.conversation(ADA, shared.id)).conversation
+        before = (await shared.service.conversations.get(ADA, shared.id)).conversation
         assert (await shared.type(text, BOB)).failed
-        assert (await shared.service.conversation(ADA, shared.id)).conversation == before
+        assert (await shared.service.conversations.get(ADA, shared.id)).conversation == before
 
     async def test_a_member_writes_and_does_not_own(self, shared: Room) -> None:
-        await shared.service.people.change(ADA, shared.id, "bob", "member")
+        await shared.service.participants.change(ADA, shared.id, "bob", "member")
         assert not (await shared.type("/stop", BOB)).failed
         for text in ("/clear", "/system x", "/model scripted", "/invite", "/title x"):
             assert (await shared.type(text, BOB)).text == "Only the owner of this conversation can do that."
@@ -277,6 +277,6 @@ class TestStandings:
 
 async def test_everyone_hears_of_a_change(room: Room) -> None:
     heard = Heard()
-    await room.service.follow(ADA, room.id, heard)
+    await room.service.subscriptions.follow(ADA, room.id, heard)
     await room.type("/title Tides")
     assert [each.title for each in heard.conversations] == ["Tides"]

@@ -1,13 +1,10 @@
-"""What a person types behind a `/`: the server answers, and no model ever reads it."""
+"""Commands: what a user types behind a `/`. The server answers, and no model ever reads it."""
 
-from typing import TYPE_CHECKING
-
-from legato.chat.commands import reading, writing
-from legato.chat.commands.base import ChatCommand, CommandCall, CommandRequest, CommandResult, code
+from legato.chat.command_types import CommandRequest, CommandResult
+from legato.chat.commands import read_commands, write_commands
+from legato.chat.commands.base import ChatCommand, CommandCall, code
 from legato.chat.commands.registry import Commands, is_command, typed
-
-if TYPE_CHECKING:
-    from legato.chat.service import ChatService
+from legato.chat.service import ChatService
 
 __all__ = [
     "ChatCommand",
@@ -22,8 +19,8 @@ __all__ = [
 ]
 
 
-def make_commands(service: "ChatService") -> Commands:
-    """The commands of a server: its own, then those of other packages."""
-    commands = Commands(service, [*reading.COMMANDS, *writing.COMMANDS])
+def make_commands(service: ChatService) -> Commands:
+    """Return the commands of a server: the built-in ones, then those of other packages."""
+    commands = Commands(service, [*read_commands.COMMANDS, *write_commands.COMMANDS])
     commands.load()
     return commands

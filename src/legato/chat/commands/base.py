@@ -1,117 +1,112 @@
-"""The contract of a command: what a person types behind a `/`, answered by the server and never by a model."""
+"""The contract of a command, and the index of all of them."""
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Literal
+import difflib
+from collections.abc import Awaitable, Callable, Iterable
 
 from msgspec import Struct
 
+from legato.chat.access import Needs
+from legato.chat.command_types import CommandInfo, CommandRequest, CommandResult
 from legato.chat.message_tree import MessageTree
+from legato.chat.service import ChatService
 from legato.domain.user import User
-from legato.errors import ForbiddenError, InvalidError
+from legato.errors import InvalidError
 from legato.storage.base import TurnStarted
-
-if TYPE_CHECKING:
-    from legato.chat.commands.registry import Commands
-    from legato.chat.service import ChatService
-
-Needs = Literal["nothing", "read", "write", "own"]
-"""Where it can be given: anywhere, or in a conversation that one may read, write or own."""
-
-
-class CommandRequest(Struct, frozen=True):
-    """A command as it came in. `conversation` is where it was typed, `assistant` whom a new conversation would be with.
-
-    A `client_message_id` that came before with the same text, from the same person and the same place, is answered as it was then.
-    """
-
-    person: User
-    text: str
-    conversation: str | None = None
-    assistant: str | None = None
-    client_message_id: str | None = None
-
-
-class CommandResult(Struct, frozen=True):
-    """What the person is told: `text` is Markdown. `failed`: nothing was done.
-
-    `conversation` is another one to be shown now, `begun` the reply that the command had written.
-    """
-
-    name: str
-    text: str
-    failed: bool = False
-    conversation: str | None = None
-    begun: TurnStarted | None = None
 
 
 class CommandCall(Struct, frozen=True):
     """What a command is given: who asks for what, and the service that does it."""
 
-    asked: CommandRequest
+    request: CommandRequest
     command: "ChatCommand"
     arguments: str
-    service: "ChatService"
-    commands: "Commands"
+    service: ChatService
+    index: "CommandIndex"
 
     @property
-    def person(self) -> User:
-        return self.asked.person
+    def user(self) -> User:
+        return self.request.user
 
     @property
     def conversation(self) -> str:
-        """:raises InvalidError: it was typed outside of any."""
-        if self.asked.conversation is None:
+        """:raises InvalidError: the command was typed outside of any conversation."""
+        if self.request.conversation is None:
             raise InvalidError("There is no conversation yet. Say something first, or begin one with /new.")
-        return self.asked.conversation
+        return self.request.conversation
 
     async def tree(self) -> MessageTree:
-        """:raises NotFoundError: the conversation is not there, or not this person's."""
-        return await self.service.conversation(self.person, self.conversation)
+        """Return the conversation.
 
-    async def must(self, needs: Needs) -> None:
-        """:raises NotFoundError: it is not this person's conversation. :raises ForbiddenError: the person may not do that there."""
-        if needs == "nothing":
-            return
-        standing = await self.service.people.role(self.person, self.conversation)
-        if needs == "own" and standing != "owner":
-            raise ForbiddenError("Only the owner of this conversation can do that.")
-        if needs == "write" and standing == "viewer":
-            raise ForbiddenError(
-                "You can read this conversation, but not write in it. Its owner can change that."
-            )
+        :raises NotFoundError: it does not exist, or the user takes no part in it.
+        """
+        return await self.service.conversations.get(self.user, self.conversation)
+
+    async def check(self, needs: Needs) -> None:
+        """Check that the user may do this in the conversation.
+
+        :raises NotFoundError: the user takes no part in it. :raises ForbiddenError: the user may not do that there.
+        """
+        if needs != "nothing":
+            await self.service.conversations.check(self.user, self.conversation, needs)
 
     def answer(
-        self, text: str, *, conversation: str | None = None, begun: TurnStarted | None = None
+        self, text: str, *, conversation: str | None = None, started: TurnStarted | None = None
     ) -> CommandResult:
-        return CommandResult(self.command.name, text, False, conversation, begun)
+        """Return the result of a command that did what it was asked for."""
+        return CommandResult(self.command.name, text, False, conversation, started)
 
     def usage(self) -> InvalidError:
-        """What to raise where the arguments make no sense."""
+        """Return what to raise if the arguments make no sense."""
         return InvalidError(f"It is written {code(self.command.written)}.")
 
 
 Run = Callable[[CommandCall], Awaitable[CommandResult]]
 
 
-class ChatCommand(Struct, frozen=True, kw_only=True):
-    """One command. `usage` shows its arguments (`[text]` may be left out), `help` says in a sentence what it does.
+class ChatCommand(CommandInfo, frozen=True, kw_only=True):
+    """One command.
 
-    Where `run` raises a `LegatoError`, its sentence is the answer, and the command counts as failed.
+    If `run` raises a `LegatoError`, its sentence is the answer, and the command counts as failed.
     """
 
-    name: str
-    help: str
     run: Run
-    usage: str = ""
-    aliases: tuple[str, ...] = ()
-    needs: Needs = "read"
 
-    @property
-    def written(self) -> str:
-        return f"/{self.name} {self.usage}".rstrip()
+
+class CommandIndex:
+    """The commands by name and alias. A later command never replaces an earlier one."""
+
+    def __init__(self) -> None:
+        self._commands: dict[str, ChatCommand] = {}
+        self._named: dict[str, ChatCommand] = {}
+
+    def add(self, commands: Iterable[ChatCommand]) -> None:
+        """:raises ValueError: the name of one cannot be typed, or is taken. Those before it are added."""
+        for command in commands:
+            names = (command.name, *command.aliases)
+            for name in names:
+                if not name or name != name.lower() or len(name.split()) != 1 or name.startswith("/"):
+                    raise ValueError(f"a command cannot be called {name!r}")
+                if name in self._named:
+                    raise ValueError(f"there is already a command called {name!r}")
+            self._commands[command.name] = command
+            self._named.update(dict.fromkeys(names, command))
+
+    def all(self) -> list[ChatCommand]:
+        """Return every command, in the order of their names."""
+        return [self._commands[name] for name in sorted(self._commands)]
+
+    def get(self, name: str) -> ChatCommand | None:
+        """Return the command of this name or alias, with or without its `/`."""
+        return self._named.get(name.removeprefix("/").lower())
+
+    def near(self, name: str) -> str:
+        """Return a sentence that names the command which was probably meant, and how to list all."""
+        close = difflib.get_close_matches(name.removeprefix("/").lower(), self._named, n=1, cutoff=0.5)
+        meant = f"Did you mean {code('/' + close[0])}? " if close else ""
+        return f"{meant}{code('/help')} lists all commands."
 
 
 def code(text: str) -> str:
-    """Text in Markdown as it stands, on one line."""
+    """Return text as inline code in Markdown, on one line."""
     plain = " ".join(text.replace("`", "'").split())
     return f"`{plain}`" if plain else ""

@@ -47,7 +47,7 @@ class AccumulatingDialect(Dialect["AccumulatingSession"]):
         super().__init__(host, assistant)
         self.stamp = TimestampFormatter(host.now)
         self._expecting: dict[AccumulatingSession, str] = {}
-        self.kept = Retention(clock or asyncio.get_running_loop().time, host.service.evict)
+        self.kept = Retention(clock or asyncio.get_running_loop().time, host.service.subscriptions.evict)
 
     def visit(self, handshake: Handshake, socket: Socket) -> "AccumulatingSession":
         return AccumulatingSession(self, handshake, socket)
@@ -146,11 +146,11 @@ class AccumulatingSession(DialectSession):
         """What runs goes on here, and what ended while nobody was there is told."""
         owed, room.owed = room.owed, []
         if owed:
-            tree = await self.service.conversation(person, room.session)
+            tree = await self.service.conversations.get(person, room.session)
             for message in [tree.messages[reply] for reply in owed if reply in tree.messages]:
                 if message.status != "streaming":
                     self.line.say(*frames.whole(message, self.stamp()))
-        for log in self.service.logs(room.session):
+        for log in self.service.subscriptions.logs(room.session):
             room.on_stream(log)
 
     async def _hear(self, person: User, text: str, named: str | None) -> None:
@@ -182,7 +182,7 @@ class AccumulatingSession(DialectSession):
                 room.receipts[begun.reply.id] = begun.question.id if begun.question is not None else None
 
         submission = Submission(None, self.here, text, assistant=None if self.here else self.assistant)
-        await self.service.send(person, submission, acknowledged)
+        await self.service.replies.send(person, submission, acknowledged)
 
     async def _obey(self, text: str) -> None:
         """A command is done at once, and answered when its turn comes: before the reply that it may have begun."""
@@ -195,8 +195,8 @@ class AccumulatingSession(DialectSession):
                 return
             if answered.conversation is not None:
                 self.settle(answered.conversation)
-            if answered.begun is not None and room is not None:
-                room.receipts[answered.begun.reply.id] = None
+            if answered.started is not None and room is not None:
+                room.receipts[answered.started.reply.id] = None
             else:
                 said = frames.answered(answered, self.here, self.host.new_id(), self.stamp())
                 self.line.say(*said)
@@ -302,7 +302,7 @@ class AccumulatingSubscription(NullWatcher):
         visit.rooms.pop(self.session, None)
         if visit.here == self.session:
             visit.here = None
-        visit.service.unfollow(self.session, self)
+        visit.service.subscriptions.unfollow(self.session, self)
         visit.kept.leave(self.session, list(self.streams))
 
     def _over(self, stream: str) -> None:

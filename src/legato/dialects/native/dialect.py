@@ -29,7 +29,7 @@ class NativeDialect:
         self.flusher = flusher
         self.authenticate = authenticate
         self.anyone = anyone
-        self.gathered = FrameCollector(service.people)
+        self.gathered = FrameCollector(service)
         self.sessions: set[NativeSession] = set()
         self._server = server
         self._max_frame_bytes = max_frame_bytes

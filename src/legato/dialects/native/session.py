@@ -211,16 +211,16 @@ class NativeSession:
             case Send() | Regenerate() | Edit():
                 await self._begin(person, command)
             case Show():
-                shown = await service.show(person, command.conversation, command.message)
-                view = conversation_view(shown, await service.people.role(person, shown.id))
+                shown = await service.conversations.show(person, command.conversation, command.message)
+                view = conversation_view(shown, await service.participants.role(person, shown.id))
                 self._send(ConversationChanged(re=command.id, conversation=view))
             case Stop():
-                stopped = await service.stop(person, command.conversation, command.message)
+                stopped = await service.replies.stop(person, command.conversation, command.message)
                 self._send(Stopped(re=command.id, conversation=command.conversation, messages=stopped))
             case Typing():
-                await service.people.typing(person, command.conversation, command.typing)
+                await service.presence.typing(person, command.conversation, command.typing)
             case Approve(conversation=conversation, message=message, call=call):
-                await service.approve(person, conversation, message, call, command.allow)
+                await service.replies.approve(person, conversation, message, call, command.allow)
                 self._send(Approved(re=command.id, conversation=conversation, message=message, call=call))
             case Ping():
                 self._send(Pong(re=command.id))
@@ -246,32 +246,33 @@ class NativeSession:
         followed = self._followed_of(person, command.conversation)
         followed.again()
         try:
-            conversation, messages = await service.follow(
+            conversation, messages = await service.subscriptions.follow(
                 person, command.conversation, followed, command.since
             )
             await self._tell_history(command.id, followed.view(conversation), messages)
             positions = {where.stream: where for where in command.positions}
             ended = [
                 log
-                for stream in positions.keys() - {log.stream for log in service.logs(command.conversation)}
+                for stream in positions.keys()
+                - {log.stream for log in service.subscriptions.logs(command.conversation)}
                 if (log := await self._ended_log(person, command.conversation, stream)) is not None
             ]
-            await service.people.role(person, command.conversation)
+            await service.participants.role(person, command.conversation)
         except BaseException:
             self._leave(command.conversation)
             raise
         if (self._followed or {}).get(command.conversation) is not followed:
             # It was deleted meanwhile, or the socket is gone, perhaps before the service was asked.
-            service.unfollow(command.conversation, followed)
+            service.subscriptions.unfollow(command.conversation, followed)
             return
-        running = service.logs(command.conversation)
+        running = service.subscriptions.logs(command.conversation)
         logs = {log.stream: log for log in [*ended, *running]}
         followed.ready(conversation.revision, logs.values(), positions)
         followed.on_people(command.conversation)
 
     async def _ended_log(self, person: User, conversation: str, stream: str) -> Log | None:
         try:
-            of, log = await self._dialect.service.log(person, stream)
+            of, log = await self._dialect.service.subscriptions.log(person, stream)
             if of == conversation:
                 return log
         except NotFoundError:
@@ -308,11 +309,11 @@ class NativeSession:
         said = await service.commands.run(
             CommandRequest(person, text, command.conversation, command.assistant, command.client_message_id)
         )
-        begun = said.begun
+        begun = said.started
         if begun is not None and not self._gone and begun.conversation.id not in (self._followed or {}):
             followed = self._followed_of(person, begun.conversation.id)
-            service.subscribe(person, begun.conversation.id, followed)
-            followed.ready(0, service.logs(begun.conversation.id), {})
+            service.subscriptions.subscribe(person, begun.conversation.id, followed)
+            followed.ready(0, service.subscriptions.logs(begun.conversation.id), {})
         self._send(
             CommandAnswer(
                 re=command.id,
@@ -343,10 +344,10 @@ class NativeSession:
             )
             if not self._gone and begun.conversation.id not in (self._followed or {}):
                 followed = self._followed_of(person, begun.conversation.id)
-                service.subscribe(person, begun.conversation.id, followed)
+                service.subscriptions.subscribe(person, begun.conversation.id, followed)
                 if begun.conversation.id in (self._followed or {}):
                     followed.ready(0, (), {})
-                    if len(service.people.now(begun.conversation.id)) > 1:
+                    if len(service.presence.now(begun.conversation.id)) > 1:
                         followed.on_people(begun.conversation.id)
 
         match command:
@@ -359,17 +360,17 @@ class NativeSession:
                     parent=command.parent,
                     assistant=command.assistant,
                 )
-                begun = await service.send(person, submission, acknowledged)
+                begun = await service.replies.send(person, submission, acknowledged)
             case Regenerate(conversation=conversation, message=message, client_message_id=key):
-                begun = await service.regenerate(person, conversation, message, key, acknowledged)
+                begun = await service.replies.regenerate(person, conversation, message, key, acknowledged)
             case Edit(conversation=conversation, message=message, text=text, client_message_id=key):
-                begun = await service.edit(person, conversation, message, text, key, acknowledged)
+                begun = await service.replies.edit(person, conversation, message, text, key, acknowledged)
             case _:
                 assert_never(command)
         followed_now = (self._followed or {}).get(begun.conversation.id)
         if begun.duplicate and followed_now is not None:
-            _, log = await service.log(person, begun.reply.id)
-            tree = await service.conversation(person, begun.conversation.id)
+            _, log = await service.subscriptions.log(person, begun.reply.id)
+            tree = await service.conversations.get(person, begun.conversation.id)
             if not self._gone:
                 followed_now.watch(log, None)
                 # Of one that has not ended yet it is still to be heard.
@@ -400,7 +401,7 @@ class NativeSession:
         followed = (self._followed or {}).pop(conversation, None)
         if followed is not None:
             followed.close()
-            self._dialect.service.unfollow(conversation, followed)
+            self._dialect.service.subscriptions.unfollow(conversation, followed)
 
 
 def _full() -> InvalidError:

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from legato.chat.participants import ParticipantPresence, Participants
+from legato.chat.conversation_presence import ParticipantPresence
+from legato.chat.service import ChatService
 from legato.dialects.base import Socket
 from legato.dialects.conversation_watcher import Change, ConversationWatcher
 from legato.dialects.native.codec import encode
@@ -26,12 +27,12 @@ from legato.stream import BatchEncoder, Flusher, Log, Position, Reset, Subscribe
 class FrameCollector:
     """The frame that says who takes part in a conversation and who is here, made once for all who are told at once."""
 
-    def __init__(self, people: Participants) -> None:
-        self.people = people
+    def __init__(self, service: ChatService) -> None:
+        self.service = service
         self._last: tuple[list[ParticipantPresence], bytes] | None = None
 
     def frame(self, conversation: str) -> bytes:
-        now = self.people.now(conversation)
+        now = self.service.presence.now(conversation)
         if self._last is None or self._last[0] is not now:
             self._last = (now, encode(PeopleNow(conversation=conversation, people=people_view(now))))
         return self._last[1]
@@ -89,7 +90,9 @@ class NativeSubscription(ConversationWatcher):
 
     def view(self, conversation: Conversation) -> ConversationView:
         """The conversation as the person of this socket sees it. What memory no longer has of their standing is as it was."""
-        self._standing = self._gathered.people.known(self._user, conversation.id) or self._standing
+        self._standing = (
+            self._gathered.service.participants.known_role(self._user, conversation.id) or self._standing
+        )
         return conversation_view(conversation, self._standing)
 
     def again(self) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from legato.chat.participants import ParticipantPresence
+from legato.chat.conversation_presence import ParticipantPresence
 
 Tell = Callable[[str, str], None]
 """Says a sentence about the session to one socket, under an id that is the same for all of them."""

@@ -124,7 +124,7 @@ class RoomsSession(DialectSession):
     async def _join(self, person: User, session: str, stream: bool) -> None:
         anyone = self.rooms.anyone_joins
         await self.enter(session, join=anyone, create=anyone or self.host.anyone is not None)
-        tree = await self.service.conversation(person, session)
+        tree = await self.service.conversations.get(person, session)
         if self.gone:
             return
         if self.room is not None:
@@ -145,7 +145,7 @@ class RoomsSession(DialectSession):
         if is_command(text):
             await self._obey(person, room, text)
         else:
-            await self.service.send(person, Submission(conversation=room.session, text=text))
+            await self.service.replies.send(person, Submission(conversation=room.session, text=text))
 
     async def _obey(self, person: User, room: "RoomsSubscription", text: str) -> None:
         answered = await self.command(text, room.session)
@@ -167,7 +167,7 @@ class RoomsSubscription(ConversationWatcher):
         self.stream = stream
         self._assistant = ""
         self._running: list[str] = []
-        self._gathering = visit.rooms.gatherings.enter(session, self.notice, visit.service.people.now)
+        self._gathering = visit.rooms.gatherings.enter(session, self.notice, visit.service.presence.now)
 
     def come(self, tree: MessageTree) -> None:
         """Join: say what there is, and hear of all that comes. The tree was read in this very moment."""
@@ -176,7 +176,7 @@ class RoomsSubscription(ConversationWatcher):
         visit.attend(self.session, self)
         people = [
             frames.RoomsUser(each.user, each.name or each.user, each.role, each.connections > 0)
-            for each in visit.service.people.now(self.session)
+            for each in visit.service.presence.now(self.session)
         ]
         self._send(
             frames.SessionJoined(
@@ -188,7 +188,7 @@ class RoomsSubscription(ConversationWatcher):
                 visit.stamp(),
             )
         )
-        for log in visit.service.logs(self.session):
+        for log in visit.service.subscriptions.logs(self.session):
             self.on_stream(log)
         self.on_people(self.session)
 
@@ -198,7 +198,7 @@ class RoomsSubscription(ConversationWatcher):
         if visit.room is self:
             visit.room = None
         visit.rooms.gatherings.leave(self.session, self.notice)
-        visit.service.unfollow(self.session, self)
+        visit.service.subscriptions.unfollow(self.session, self)
         self.on_people(self.session)
 
     def notice(self, id_: str, text: str) -> None:
@@ -206,7 +206,7 @@ class RoomsSubscription(ConversationWatcher):
         self._send(frames.RoomsMessage("system", id_, self.session, text, self._visit.stamp(), "system"))
 
     def on_people(self, conversation: str) -> None:
-        self._gathering.look(self._visit.service.people.now(conversation))
+        self._gathering.look(self._visit.service.presence.now(conversation))
 
     def on_deleted(self, conversation: str) -> None:
         if self._running:

@@ -49,7 +49,7 @@ async def chat(conversation: str, request: Request, asker: Asker, assistant: str
     wish = await read(request, ChatMessage)
     person, service = asker.person, asker.service
     assistant = assistant or asker.here.dialects.chunks
-    await service.get_or_create(
+    await service.conversations.get_or_create(
         person, conversation, assistant=assistant, create=not asker.here.auth_required
     )
     submission = Submission(wish.client_message_id, conversation, wish.text, tuple(wish.parts))
@@ -58,12 +58,12 @@ async def chat(conversation: str, request: Request, asker: Asker, assistant: str
         if (text := typed(wish.text, wish.parts)) is not None:
             asked = CommandRequest(person, text, conversation, assistant, wish.client_message_id)
             answered = await service.commands.run(asked)
-            begun = answered.begun
+            begun = answered.started
             if begun is None:
                 now = timestamp(datetime.now(UTC))
                 return answer(command_message(str(uuid4()), conversation, answered, now))
         else:
-            begun = await service.send(person, submission)
+            begun = await service.replies.send(person, submission)
         return told(await ending.of(begun.reply.id, request.receive))
     finally:
         ending.leave()
@@ -88,7 +88,7 @@ class Ending(NullWatcher):
         self._wanted: str | None = None
         self._ended: dict[str, Message] = {}
         self._end: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        service.subscribe(person, conversation, self)
+        service.subscriptions.subscribe(person, conversation, self)
 
     async def of(self, reply: str, receive: Receive) -> Message:
         """The reply as it was stored in the end.
@@ -97,7 +97,7 @@ class Ending(NullWatcher):
         :raises BusyError: the server stops. :raises ClientDisconnect: the client is gone.
         """
         self._wanted = reply
-        tree = await self._service.conversation(self._person, self._conversation)
+        tree = await self._service.conversations.get(self._person, self._conversation)
         if reply not in tree.messages:
             raise NotFoundError("There is no such reply in this conversation.")
         for message in (tree.messages.get(reply), self._ended.get(reply)):
@@ -120,7 +120,7 @@ class Ending(NullWatcher):
         )
 
     def leave(self) -> None:
-        self._service.unfollow(self._conversation, self)
+        self._service.subscriptions.unfollow(self._conversation, self)
 
     def on_message(self, message: Message) -> None:
         if message.role != "assistant" or message.status == "streaming":

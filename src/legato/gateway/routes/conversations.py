@@ -46,7 +46,7 @@ router = APIRouter(prefix="/api/conversations", tags=["conversations"])
 async def create(request: Request, asker: Asker) -> Response:
     """Create an empty conversation."""
     wish = await read(request, NewConversation)
-    made = await asker.service.create(asker.person, wish.assistant, wish.title)
+    made = await asker.service.conversations.create(asker.person, wish.assistant, wish.title)
     return answer(conversation_view(made), 201, {"location": f"/api/conversations/{made.id}"})
 
 
@@ -59,17 +59,19 @@ async def every(
 ) -> Response:
     """The person's conversations, last changed first; with `q`, those in whose title or messages its words occur."""
     if q is not None and q.strip():
-        found = await asker.service.search(asker.person, q, limit)
-        standings = await asker.service.people.roles(asker.person, [each.conversation for each in found])
+        found = await asker.service.conversations.search(asker.person, q, limit)
+        standings = await asker.service.participants.roles(
+            asker.person, [each.conversation for each in found]
+        )
         hits = [
             _hit(each.conversation, standings[each.conversation.id], each.snippet, each.message)
             for each in found
             if each.conversation.id in standings
         ]
         return answer(ConversationList(hits))
-    page = await asker.service.conversations(asker.person, limit, _from_cursor(before))
+    page = await asker.service.conversations.page(asker.person, limit, _from_cursor(before))
     following = _cursor(page[-1]) if len(page) == limit else None
-    standings = await asker.service.people.roles(asker.person, page)
+    standings = await asker.service.participants.roles(asker.person, page)
     hits = [_hit(each, standings[each.id]) for each in page if each.id in standings]
     return answer(ConversationList(hits, following))
 
@@ -77,7 +79,7 @@ async def every(
 @router.get("/{conversation:id}/messages", responses=documented.gives(MessageList))
 async def messages(conversation: str, asker: Asker, since: Annotated[int, Query(ge=0)] = 0) -> Response:
     """Every message of every branch, or those written after revision `since`."""
-    tree = await asker.service.conversation(asker.person, conversation)
+    tree = await asker.service.conversations.get(asker.person, conversation)
     chosen = [message for message in tree.messages.values() if message.revision > since]
     return answer(MessageList(_view(asker, tree), _views(asker, chosen)))
 
@@ -99,7 +101,7 @@ async def send(conversation: str, request: Request, asker: Asker) -> Response:
     if (text := typed(wish.text, wish.parts)) is not None:
         asked = CommandRequest(asker.person, text, conversation, None, wish.client_message_id)
         done = await asker.service.commands.run(asked)
-        begun_by = done.begun.reply.id if done.begun is not None else None
+        begun_by = done.started.reply.id if done.started is not None else None
         return answer(CommandDone(done.name, done.text, done.failed, done.conversation, begun_by))
     submission = Submission(
         client_message_id=wish.client_message_id,
@@ -108,7 +110,7 @@ async def send(conversation: str, request: Request, asker: Asker) -> Response:
         parts=tuple(wish.parts),
         parent=wish.parent,
     )
-    begun = await asker.service.send(asker.person, submission)
+    begun = await asker.service.replies.send(asker.person, submission)
     taken = MessageTaken(
         conversation=begun.conversation.id,
         message=begun.question.id if begun.question is not None else None,
@@ -126,7 +128,7 @@ async def send(conversation: str, request: Request, asker: Asker) -> Response:
 async def stop(conversation: str, request: Request, asker: Asker) -> Response:
     """Stop one reply, or all that run; the text so far stays."""
     wish = await read(request, StopRequest)
-    return answer(StoppedMessages(await asker.service.stop(asker.person, conversation, wish.message)))
+    return answer(StoppedMessages(await asker.service.replies.stop(asker.person, conversation, wish.message)))
 
 
 @router.get(
@@ -139,7 +141,7 @@ async def export(
     as_: Annotated[Literal["json", "markdown"], Query(alias="format")] = "json",
 ) -> Response:
     """The whole conversation as a file: JSON with every branch, or Markdown of the branch that is shown."""
-    tree = await asker.service.conversation(asker.person, conversation)
+    tree = await asker.service.conversations.get(asker.person, conversation)
     name = f"conversation-{tree.conversation.created_at:%Y-%m-%d}"
     if as_ == "markdown":
         headers = {"content-disposition": f'attachment; filename="{name}.md"'}
@@ -154,7 +156,7 @@ async def export(
 @router.get("/{conversation:id}", responses=documented.gives(ConversationWhole))
 async def one(conversation: str, asker: Asker, branches: Literal["shown", "all"] = "shown") -> Response:
     """A conversation with its messages, in order."""
-    tree = await asker.service.conversation(asker.person, conversation)
+    tree = await asker.service.conversations.get(asker.person, conversation)
     messages = tree.path() if branches == "shown" else list(tree.messages.values())
     view = msgspec.structs.asdict(_view(asker, tree))
     return answer(ConversationWhole(**view, messages=_views(asker, messages)))
@@ -169,20 +171,20 @@ async def change(conversation: str, request: Request, asker: Asker) -> Response:
     """Rename it, or show another branch of it. Where one of the two cannot be, neither is done."""
     wish = await read(request, ConversationChange)
     if wish.title is not None and wish.head is not None:
-        await asker.service.rename_and_show(asker.person, conversation, wish.title, wish.head)
+        await asker.service.conversations.rename_and_show(asker.person, conversation, wish.title, wish.head)
     elif wish.title is not None:
-        await asker.service.rename(asker.person, conversation, wish.title)
+        await asker.service.conversations.rename(asker.person, conversation, wish.title)
     elif wish.head is not None:
-        await asker.service.show(asker.person, conversation, wish.head)
+        await asker.service.conversations.show(asker.person, conversation, wish.head)
     else:
         raise InvalidError("Say what to change: a title, or the head of the branch to show.")
-    return answer(_view(asker, await asker.service.conversation(asker.person, conversation)))
+    return answer(_view(asker, await asker.service.conversations.get(asker.person, conversation)))
 
 
 @router.delete("/{conversation:id}", status_code=204)
 async def delete(conversation: str, asker: Asker) -> Response:
     """Delete it with all its messages; what is being written in it is stopped."""
-    await asker.service.delete(asker.person, conversation)
+    await asker.service.conversations.delete(asker.person, conversation)
     return Response(status_code=204)
 
 
@@ -194,7 +196,10 @@ def _views(asker: Asker, messages: list[Message]) -> list[MessageView]:
     """The messages as clients see them; one that is being written has the text so far."""
     views = []
     for message in messages:
-        if message.status == "streaming" and (log := asker.service.running_log(message.id)) is not None:
+        if (
+            message.status == "streaming"
+            and (log := asker.service.subscriptions.running_log(message.id)) is not None
+        ):
             fold = log.snapshot()
             parts = (TextPart(fold.text),) if fold.text else ()
             message = msgspec.structs.replace(message, parts=parts, reasoning=fold.reasoning)

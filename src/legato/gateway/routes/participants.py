@@ -33,14 +33,14 @@ async def participants(conversation: str, asker: Asker) -> Response:
 async def change(conversation: str, user: str, request: Request, asker: Asker) -> Response:
     """Make a participant a member or a viewer, or hand the conversation over to them: `owner`. Only its owner may."""
     wish = await read(request, NewStanding)
-    await asker.service.people.change(asker.person, conversation, user, wish.standing)
+    await asker.service.participants.change(asker.person, conversation, user, wish.standing)
     return await _everybody(asker, conversation)
 
 
 @router.delete("/conversations/{conversation:id}/participants/{user:id}", status_code=204)
 async def remove(conversation: str, user: str, asker: Asker) -> Response:
     """Remove a participant, who hears nothing more of it from then on; or oneself, which is leaving."""
-    await asker.service.people.remove(asker.person, conversation, user)
+    await asker.service.participants.remove(asker.person, conversation, user)
     return Response(status_code=204)
 
 
@@ -55,7 +55,7 @@ async def invite(conversation: str, request: Request, asker: Asker) -> Response:
     wish = await read(request, NewInvitation)
     if wish.standing == "owner":
         raise InvalidError("One can be invited as a member or as a viewer.")
-    made, secret = await asker.service.people.invite(
+    made, secret = await asker.service.participants.invite(
         asker.person, conversation, wish.standing, wish.expires_in
     )
     return answer(_view(made, secret), 201, {"cache-control": "no-store"})
@@ -64,28 +64,28 @@ async def invite(conversation: str, request: Request, asker: Asker) -> Response:
 @router.get("/conversations/{conversation:id}/invitations", responses=documented.gives(InvitationList))
 async def invitations(conversation: str, asker: Asker) -> Response:
     """The invitations by which one can still join, without their secrets. Only for the owner."""
-    found = await asker.service.people.invitations(asker.person, conversation)
+    found = await asker.service.participants.invitations(asker.person, conversation)
     return answer(InvitationList([_view(each) for each in found]))
 
 
 @router.delete("/conversations/{conversation:id}/invitations/{invitation}", status_code=204)
 async def take_back(conversation: str, invitation: str, asker: Asker) -> Response:
     """Take an invitation back: nobody joins by it any more. Who has joined stays."""
-    await asker.service.people.revoke_invitation(asker.person, conversation, invitation)
+    await asker.service.participants.revoke_invitation(asker.person, conversation, invitation)
     return Response(status_code=204)
 
 
 @router.post("/invitations/{secret}", responses=documented.gives(ConversationView))
 async def join(secret: str, asker: Asker) -> Response:
     """Join the conversation to which this secret invites. Doing it again changes nothing."""
-    people = asker.service.people
-    joined = await people.join(asker.person, secret)
-    return answer(conversation_view(joined, await people.role(asker.person, joined.id)))
+    participants = asker.service.participants
+    joined = await participants.join(asker.person, secret)
+    return answer(conversation_view(joined, await participants.role(asker.person, joined.id)))
 
 
 async def _everybody(asker: Asker, conversation: str) -> Response:
     return answer(
-        ParticipantList(people_view(await asker.service.people.everybody(asker.person, conversation)))
+        ParticipantList(people_view(await asker.service.presence.everybody(asker.person, conversation)))
     )
 
 

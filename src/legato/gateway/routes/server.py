@@ -35,13 +35,13 @@ async def ready(here: Here, trusted: Administers) -> Response:
     """Whether messages are taken: the database answers, and the server is not about to stop. Where auth is on, what is wrong
     and what engines say of themselves is told to those whose token's scope says `admin`; others hear who is well."""
     storage, states = await asyncio.gather(_storage(here), here.pulse())
-    taken = storage == OK and not here.service.draining
+    taken = storage == OK and not here.service.replies.draining
     if trusted:
         engines = {name: msgspec.to_builtins(state) for name, state in states.items()}
     else:
         storage = storage if storage == OK else UNWELL
         engines = {name: {"ok": state.ok} for name, state in states.items()}
-    return answer(Readiness(taken, storage, engines, here.service.running), 200 if taken else 503)
+    return answer(Readiness(taken, storage, engines, here.service.replies.running), 200 if taken else 503)
 
 
 async def _storage(here: ServerContext) -> str:

@@ -30,7 +30,7 @@ async def follow(
 ) -> Response:
     """A reply as it is written. Each event's id is its position, `epoch:offset`; a browser sends the last one back by
     itself as `Last-Event-ID`, others may give it as `?position=`."""
-    conversation, log = await asker.service.log(asker.person, stream)
+    conversation, log = await asker.service.subscriptions.log(asker.person, stream)
     tell = partial(
         ReplySseStream, asker.events, asker.service, asker.flusher, asker.person, conversation, log
     )

@@ -2,8 +2,9 @@
 
 import re
 
-from legato.chat.commands.base import ChatCommand, CommandCall, CommandResult, code
-from legato.chat.commands.reading import fenced, list_models, span, text
+from legato.chat.command_types import CommandResult
+from legato.chat.commands.base import ChatCommand, CommandCall, code
+from legato.chat.commands.read_commands import fenced, list_models, span, text
 from legato.chat.conversation_settings import eligible, pick
 from legato.domain.participant import ParticipantRole
 from legato.errors import InvalidError
@@ -16,10 +17,10 @@ DEFAULT = ("default", "none", "-")
 
 
 async def begin(call: CommandCall) -> CommandResult:
-    assistant = call.asked.assistant
-    if assistant is None and call.asked.conversation is not None:
+    assistant = call.request.assistant
+    if assistant is None and call.request.conversation is not None:
         assistant = (await call.tree()).conversation.assistant
-    made = await call.service.create(call.person, assistant, call.arguments or None)
+    made = await call.service.conversations.create(call.user, assistant, call.arguments or None)
     return call.answer("Here is a new conversation.", conversation=made.id)
 
 
@@ -27,11 +28,11 @@ async def ask_another(call: CommandCall) -> CommandResult:
     if not call.arguments:
         lines = [
             f"- {code(name)}" + (f", with {code(each.model)}" if each.model else "")
-            for name, each in call.service.assistants.items()
+            for name, each in call.service.assistants.all.items()
         ]
         hint = f"{code('/assistant NAME')} begins a conversation with one."
         return call.answer("\n".join([*lines, "", hint]))
-    made = await call.service.create(call.person, call.arguments)
+    made = await call.service.conversations.create(call.user, call.arguments)
     return call.answer(f"Here is a conversation with {code(made.assistant)}.", conversation=made.id)
 
 
@@ -40,12 +41,12 @@ async def clear(call: CommandCall) -> CommandResult:
     head = tree.conversation.head
     if head is None or head == tree.conversation.settings.cleared:
         return call.answer("There is nothing that the model would read.")
-    await call.service.set_setting(call.person, call.conversation, "cleared", head)
+    await call.service.conversations.set_setting(call.user, call.conversation, "cleared", head)
     return call.answer("The model reads nothing of what was said before. It is all still here for you.")
 
 
 async def stop(call: CommandCall) -> CommandResult:
-    stopped = await call.service.stop(call.person, call.conversation)
+    stopped = await call.service.replies.stop(call.user, call.conversation)
     if not stopped:
         return call.answer("Nothing is being written.")
     return call.answer("Stopped." if len(stopped) == 1 else f"Stopped {len(stopped)} replies.")
@@ -58,17 +59,17 @@ async def retry(call: CommandCall) -> CommandResult:
         raise InvalidError("There is no reply yet that could be another.")
     if last.status == "streaming":
         raise InvalidError(f"It is still being written. {code('/stop')} it first.")
-    begun = await call.service.regenerate(
-        call.person, call.conversation, last.id, call.asked.client_message_id
+    started = await call.service.replies.regenerate(
+        call.user, call.conversation, last.id, call.request.client_message_id
     )
-    return call.answer("Here is another reply.", begun=begun)
+    return call.answer("Here is another reply.", started=started)
 
 
 async def title(call: CommandCall) -> CommandResult:
     if not call.arguments:
         named = (await call.tree()).conversation.title
         return call.answer(f"It is called {text(named)}." if named else "It has no title yet.")
-    renamed = await call.service.rename(call.person, call.conversation, call.arguments)
+    renamed = await call.service.conversations.rename(call.user, call.conversation, call.arguments)
     return call.answer(f"It is called {text(renamed.title)}.")
 
 
@@ -79,9 +80,9 @@ async def system(call: CommandCall) -> CommandResult:
             return call.answer("There are no instructions beside the assistant's own.")
         return call.answer(fenced(said, ""))
     if call.arguments.lower() in DEFAULT:
-        await call.service.set_setting(call.person, call.conversation, "system", None)
+        await call.service.conversations.set_setting(call.user, call.conversation, "system", None)
         return call.answer("The assistant has its own instructions and no others.")
-    await call.service.set_setting(call.person, call.conversation, "system", call.arguments)
+    await call.service.conversations.set_setting(call.user, call.conversation, "system", call.arguments)
     return call.answer(
         "The model reads that from the next message on, behind the assistant's own instructions."
     )
@@ -91,18 +92,18 @@ async def model(call: CommandCall) -> CommandResult:
     if not call.arguments:
         return await list_models(call)
     if call.arguments.lower() in DEFAULT:
-        changed = await call.service.set_setting(call.person, call.conversation, "model", None)
+        changed = await call.service.conversations.set_setting(call.user, call.conversation, "model", None)
     else:
         # Who may choose is known before the engine is asked what there is.
-        await call.must("own")
-        speaker = call.service.assistant_of((await call.tree()).conversation)
+        await call.check("own")
+        speaker = call.service.assistants.of((await call.tree()).conversation)
         models = await eligible(speaker)
         if not models:
             raise InvalidError("The model of this assistant cannot be chosen.")
-        changed = await call.service.set_setting(
-            call.person, call.conversation, "model", pick(models, call.arguments)
+        changed = await call.service.conversations.set_setting(
+            call.user, call.conversation, "model", pick(models, call.arguments)
         )
-    return call.answer(f"{code(call.service.assistant_of(changed).model)} answers from the next message on.")
+    return call.answer(f"{code(call.service.assistants.of(changed).model)} answers from the next message on.")
 
 
 async def invite(call: CommandCall) -> CommandResult:
@@ -115,7 +116,9 @@ async def invite(call: CommandCall) -> CommandResult:
             seconds = float(found[1]) * UNITS[found[2]]
         else:
             raise call.usage()
-    invitation, secret = await call.service.people.invite(call.person, call.conversation, standing, seconds)
+    invitation, secret = await call.service.participants.invite(
+        call.user, call.conversation, standing, seconds
+    )
     may = "read and write" if invitation.role == "member" else "read"
     return call.answer(
         f"Whoever opens this within {span(seconds)} can {may} here:\n\n{code('#/join/' + secret)}\n\n"
@@ -135,7 +138,7 @@ async def _decide(call: CommandCall, allow: bool) -> CommandResult:
     await call.tree()
     waiting = [
         (log.stream, tool)
-        for log in call.service.logs(call.conversation)
+        for log in call.service.subscriptions.logs(call.conversation)
         for tool in log.snapshot().tools
         if tool.asking
     ]
@@ -147,7 +150,7 @@ async def _decide(call: CommandCall, allow: bool) -> CommandResult:
         lines = [f"- {code(f'/{call.command.name} {tool.call}')}: {text(tool.name)}" for _, tool in waiting]
         raise InvalidError("\n".join(["Several tools wait for a word. Say which:", "", *lines]))
     reply, tool = waiting[0]
-    await call.service.approve(call.person, call.conversation, reply, tool.call, allow)
+    await call.service.replies.approve(call.user, call.conversation, reply, tool.call, allow)
     return call.answer(f"{text(tool.name)} {'may' if allow else 'may not'} run.")
 
 

@@ -2,23 +2,26 @@
 
 import math
 
-from legato.chat.commands.base import ChatCommand, CommandCall, CommandResult, code
+from legato.chat.command_types import CommandResult
+from legato.chat.commands.base import ChatCommand, CommandCall, code
 from legato.chat.conversation_settings import eligible
-from legato.chat.export import as_json, as_markdown
+from legato.chat.conversations import ExportFormat
 from legato.errors import LegatoError, NotFoundError
 
 EXPORTED = 60_000
 """Characters of an export that an answer holds; a longer one is a file to fetch."""
 
+FORMATS: dict[str, ExportFormat] = {"markdown": "markdown", "md": "markdown", "json": "json"}
+
 
 async def show_help(call: CommandCall) -> CommandResult:
     if not call.arguments:
-        lines = [f"- {code(each.written)}: {each.help}" for each in call.commands.all()]
+        lines = [f"- {code(each.written)}: {each.help}" for each in call.index.all()]
         return call.answer("\n".join(lines))
     name = call.arguments.split()[0]
-    command = call.commands.get(name)
+    command = call.index.get(name)
     if command is None:
-        raise NotFoundError(f"There is no command {code(name[:40])}. {call.commands.near(name)}")
+        raise NotFoundError(f"There is no command {code(name[:40])}. {call.index.near(name)}")
     lines = [f"{code(command.written)}", "", command.help]
     if command.aliases:
         lines += ["", "Also " + ", ".join(code("/" + alias) for alias in command.aliases) + "."]
@@ -28,18 +31,18 @@ async def show_help(call: CommandCall) -> CommandResult:
 async def show_state(call: CommandCall) -> CommandResult:
     service = call.service
     lines: list[str] = []
-    if call.asked.conversation is None:
-        speaker = service.assistant_named(call.asked.assistant)
+    if call.request.conversation is None:
+        speaker = service.assistants.named(call.request.assistant)
     else:
         tree = await call.tree()
         conversation = tree.conversation
-        speaker = service.assistant_of(conversation)
+        speaker = service.assistants.of(conversation)
         path = tree.path()
         usages = [message.usage for message in tree.messages.values() if message.usage is not None]
         read = sum(usage.prompt_tokens or 0 for usage in usages)
         written = sum(usage.completion_tokens or 0 for usage in usages)
-        here = service.people.present(conversation.id)
-        running = len(service.logs(conversation.id))
+        here = service.presence.present(conversation.id)
+        running = len(service.subscriptions.logs(conversation.id))
         lines += [
             f"- Conversation: {text(conversation.title) or 'New conversation'} ({code(conversation.id)})",
             f"- Messages: {len(path):,}" + (f", {running} being written" if running else ""),
@@ -57,7 +60,7 @@ async def show_state(call: CommandCall) -> CommandResult:
 
 async def show_people(call: CommandCall) -> CommandResult:
     lines = []
-    for each in await call.service.people.everybody(call.person, call.conversation):
+    for each in await call.service.presence.everybody(call.user, call.conversation):
         called = text(each.name or each.user)
         here = ", here" if each.connections else ""
         lines.append(f"- {called}: {each.role}{here}{', typing' if each.typing else ''}")
@@ -66,10 +69,10 @@ async def show_people(call: CommandCall) -> CommandResult:
 
 async def list_models(call: CommandCall) -> CommandResult:
     """Without a name `/model` only reads."""
-    tree = await call.tree() if call.asked.conversation is not None else None
+    tree = await call.tree() if call.request.conversation is not None else None
     service = call.service
     speaker = (
-        service.assistant_of(tree.conversation) if tree else service.assistant_named(call.asked.assistant)
+        service.assistants.of(tree.conversation) if tree else service.assistants.named(call.request.assistant)
     )
     lines = [f"{code(speaker.model) or 'A model of its agents'} answers here."]
     try:
@@ -86,18 +89,14 @@ async def list_models(call: CommandCall) -> CommandResult:
 
 
 async def export(call: CommandCall) -> CommandResult:
-    kind = call.arguments.lower() or "markdown"
-    if kind not in ("markdown", "md", "json"):
+    form = FORMATS.get(call.arguments.lower() or "markdown")
+    if form is None:
         raise call.usage()
-    tree = await call.tree()
-    markdown = kind != "json"
-    whole = as_markdown(tree, call.person.id) if markdown else as_json(tree)
+    whole = await call.service.conversations.export(call.user, call.conversation, form)
     if len(whole) > EXPORTED:
-        where = (
-            f"/api/conversations/{tree.conversation.id}/export?format={'markdown' if markdown else 'json'}"
-        )
+        where = f"/api/conversations/{call.conversation}/export?format={form}"
         return call.answer(f"It is too long to be shown here. Fetch it as a file: {code('GET ' + where)}")
-    return call.answer(whole if markdown else fenced(whole, "json"))
+    return call.answer(whole if form == "markdown" else fenced(whole, "json"))
 
 
 def text(words: str) -> str:
