@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { ClientMessage, PersonView, ServerMessage } from "../src/protocol";
-import { type Effect, Session } from "../src/state/session";
+import type { Effect } from "../src/state/effects";
+import { Session } from "../src/state/session";
 
 const AT = "2026-01-01T00:00:00Z";
 const VIEW = { id: "c", title: "", assistant: "default", revision: 0, created_at: AT, updated_at: AT };

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { ClientMessage, Delta, Follow, MessageView, ServerMessage } from "../src/protocol";
-import { type Effect, Session } from "../src/state/session";
+import type { Effect } from "../src/state/effects";
+import { Session } from "../src/state/session";
 import { rng } from "./rng";
 
 const AT = "2026-01-01T00:00:00Z";

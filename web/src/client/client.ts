@@ -1,24 +1,24 @@
 // The shell of the session: it runs the session's effects with a WebSocket, the REST API, the clock and the browser.
 
 import { type ClientMessage, CloseCode, PROTOCOL, type Send, type ServerMessage } from "../protocol";
+import type { Effect } from "../state/effects";
 import type { OutboxItem } from "../state/outbox";
-import { type Effect, Session } from "../state/session";
+import { Session } from "../state/session";
 import { conversationIdFromPath, invitationFromHash, pathOfConversation, tokenFromHash } from "./address";
+import { ConversationList } from "./conversationList";
 import * as rest from "./rest";
 import { read, write } from "./storage";
 
 const OUTBOX_KEY = "outbox";
 const TICK_INTERVAL_MS = 1_000;
-const LIST_DEBOUNCE_MS = 250;
 
 export class Client {
   readonly session = new Session();
   info: rest.ServerInfo | null = null;
-  conversations: rest.ConversationSummary[] = [];
-  nextPage: string | null = null;
-  query = "";
-  listLoaded = false;
-  listError: string | null = null;
+  readonly conversations = new ConversationList(
+    () => this.token,
+    () => this.render(),
+  );
   /** If not null, the page shows only the sign-in form, with this message. The message may be empty. */
   signInMessage: string | null = null;
   /** The text of the live region, for screen readers. */
@@ -28,7 +28,6 @@ export class Client {
   private socket: WebSocket | null = null;
   private listeners = new Set<() => void>();
   private replyListeners = new Map<string, Set<() => void>>();
-  private listTimer = 0;
   /** Counts up with each attempt, so that an older attempt notices that it is obsolete. */
   private connectAttempt = 0;
   /** The conversation that the address bar shows. */
@@ -200,24 +199,9 @@ export class Client {
     this.runEffects([...this.session.connect(now()), { type: "render" }]);
   }
 
-  search(query: string): void {
-    this.query = query;
-    this.scheduleListLoad();
-    this.render();
-  }
-
-  async loadMore(): Promise<void> {
-    if (!this.nextPage) return;
-    await this.loadConversations(this.nextPage);
-  }
-
-  async renameConversation(conversation: string, title: string): Promise<void> {
-    await this.changeConversations(() => rest.renameConversation(this.token, conversation, title));
-  }
-
-  async deleteConversation(conversation: string): Promise<void> {
-    const deleted = await this.changeConversations(() => rest.deleteConversation(this.token, conversation));
-    if (deleted && this.session.conversation?.id === conversation) this.openConversation(null);
+  async deleteConversation(id: string): Promise<void> {
+    const deleted = await this.conversations.delete(id);
+    if (deleted && this.session.conversation?.id === id) this.openConversation(null);
   }
 
   // Effects
@@ -239,7 +223,7 @@ export class Client {
           for (const listener of this.replyListeners.get(effect.stream) ?? []) listener();
           break;
         case "refreshList":
-          this.scheduleListLoad();
+          this.conversations.scheduleLoad();
           break;
         case "setConversationUrl":
           history.replaceState(null, "", pathOfConversation(effect.conversation));
@@ -359,44 +343,6 @@ export class Client {
     this.token = null;
     write("session", "token", null);
     write("local", "token", null);
-  }
-
-  private scheduleListLoad(): void {
-    if (!this.listTimer) {
-      this.listTimer = window.setTimeout(() => {
-        this.listTimer = 0;
-        void this.loadConversations();
-      }, LIST_DEBOUNCE_MS);
-    }
-  }
-
-  private async loadConversations(before?: string): Promise<void> {
-    const query = this.query.trim();
-    try {
-      const page = await rest.listConversations(this.token, { q: query, ...(before ? { before } : {}) });
-      if (query !== this.query.trim()) return;
-      // A search returns each matching message. Show each conversation once.
-      const all = before ? [...this.conversations, ...page.conversations] : page.conversations;
-      this.conversations = all.filter((each, index) => all.findIndex((other) => other.id === each.id) === index);
-      this.nextPage = page.next ?? null;
-      this.listLoaded = true;
-      this.listError = null;
-    } catch (error) {
-      this.listError = error instanceof Error ? error.message : "The conversations could not be read.";
-    }
-    this.render();
-  }
-
-  private async changeConversations(action: () => Promise<unknown>): Promise<boolean> {
-    try {
-      await action();
-      await this.loadConversations();
-      return true;
-    } catch (error) {
-      this.listError = error instanceof Error ? error.message : "That did not work.";
-      this.render();
-      return false;
-    }
   }
 
   /** Take the token from `#token=…` and remove it from the address bar. */

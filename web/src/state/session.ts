@@ -4,24 +4,9 @@
 import type { Ack, ClientMessage, CommandAnswer, Error as ErrorMessage, MessageView, Send, ServerMessage } from "../protocol";
 import { Connection, type ConnectionEffect, type ConnectionPhase } from "./connection";
 import { Conversation } from "./conversation";
+import type { Effect } from "./effects";
 import { type MessageNode, branchTo, newestLeaf } from "./messageTree";
 import { Outbox, type OutboxCommand, type OutboxItem } from "./outbox";
-
-export type Effect =
-  | { type: "connect" }
-  | { type: "close" }
-  | { type: "send"; message: ClientMessage }
-  /** Render the page: something other than the text of a running reply has changed. */
-  | { type: "render" }
-  | { type: "replyUpdated"; stream: string }
-  /** Load the list of conversations again. */
-  | { type: "refreshList" }
-  /** The new conversation on the page has an id now: put it into the address bar. */
-  | { type: "setConversationUrl"; conversation: string }
-  | { type: "openConversation"; conversation: string }
-  | { type: "replyStarted"; stream: string }
-  | { type: "replyEnded"; stream: string }
-  | { type: "saveOutbox" };
 
 export interface VisibleMessages {
   nodes: MessageNode[];

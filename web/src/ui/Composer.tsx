@@ -118,7 +118,7 @@ export function Composer({ input, scrolledUp, onJumpToLatest, onEditLast }: Prop
           }}
         />
         <button type="button" class="icon-button" aria-label="Add a picture or a recording" title="Add a picture or a recording" disabled={readOnly} onClick={() => picker.current?.click()}>
-          <Icon name="clip" />
+          <Icon name="attach" />
         </button>
         <textarea
           ref={input}

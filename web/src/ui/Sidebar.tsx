@@ -16,17 +16,18 @@ interface Props {
 
 export function Sidebar({ sidebar, search, onOpen, onShortcuts }: Props) {
   const client = useClient();
+  const { conversations } = client;
   const groups = new Map<string, ConversationSummary[]>();
   const now = new Date();
-  for (const each of client.conversations) {
-    const name = client.query.trim() ? "Results" : dayHeading(each.updated_at, now);
+  for (const each of conversations.items) {
+    const name = conversations.query.trim() ? "Results" : dayHeading(each.updated_at, now);
     groups.set(name, [...(groups.get(name) ?? []), each]);
   }
   // The whole list is one tab stop. The arrow keys move the focus inside it.
   const list = useRef<HTMLDivElement>(null);
   const [focusedId, setFocusedId] = useState<string | null>(null);
-  const knownId = (id: string | null | undefined) => client.conversations.find((each) => each.id === id)?.id;
-  const tabStopId = knownId(focusedId) ?? knownId(client.session.conversation?.id) ?? client.conversations[0]?.id;
+  const knownId = (id: string | null | undefined) => conversations.items.find((each) => each.id === id)?.id;
+  const tabStopId = knownId(focusedId) ?? knownId(client.session.conversation?.id) ?? conversations.items[0]?.id;
   const links = () => [...(list.current?.querySelectorAll<HTMLElement>(".item a") ?? [])];
   const onArrowKey = (event: KeyboardEvent) => {
     const all = links();
@@ -64,15 +65,15 @@ export function Sidebar({ sidebar, search, onOpen, onShortcuts }: Props) {
           aria-label="Find a conversation"
           dir="auto"
           placeholder="Find"
-          value={client.query}
-          onInput={(event) => client.search(event.currentTarget.value)}
+          value={conversations.query}
+          onInput={(event) => conversations.search(event.currentTarget.value)}
           onKeyDown={(event) => {
-            if (event.key === "Escape" && client.query) {
+            if (event.key === "Escape" && conversations.query) {
               event.stopPropagation();
-              client.search("");
-            } else if (event.key === "Enter" && client.conversations[0]) {
-              onOpen(client.conversations[0].id);
-            } else if (event.key === "ArrowDown" && client.conversations[0]) {
+              conversations.search("");
+            } else if (event.key === "Enter" && conversations.items[0]) {
+              onOpen(conversations.items[0].id);
+            } else if (event.key === "ArrowDown" && conversations.items[0]) {
               event.preventDefault();
               links()[0]?.focus();
             }
@@ -91,12 +92,12 @@ export function Sidebar({ sidebar, search, onOpen, onShortcuts }: Props) {
             </ul>
           </section>
         ))}
-        {client.listLoaded && client.conversations.length === 0 && (
-          <p class="list-note">{client.query.trim() ? "No conversation matches." : "Your conversations appear here."}</p>
+        {conversations.loaded && conversations.items.length === 0 && (
+          <p class="list-note">{conversations.query.trim() ? "No conversation matches." : "Your conversations appear here."}</p>
         )}
-        {client.listError && <p class="list-note">{client.listError}</p>}
-        {client.nextPage && !client.query.trim() && (
-          <button type="button" class="secondary-button load-more" onClick={() => void client.loadMore()}>
+        {conversations.error && <p class="list-note">{conversations.error}</p>}
+        {conversations.next && !conversations.query.trim() && (
+          <button type="button" class="secondary-button load-more" onClick={() => void conversations.loadMore()}>
             Show earlier conversations
           </button>
         )}
@@ -104,7 +105,7 @@ export function Sidebar({ sidebar, search, onOpen, onShortcuts }: Props) {
       <div class="sidebar-footer">
         <ThemeSwitch />
         <button type="button" class="icon-button" aria-label="Keyboard shortcuts" title="Keyboard shortcuts (?)" onClick={onShortcuts}>
-          <Icon name="keys" />
+          <Icon name="keyboard" />
         </button>
         <span class="version">{client.info?.server}</span>
       </div>
@@ -138,7 +139,7 @@ function ConversationItem({ item, isTabStop, onFocus, onOpen }: ConversationItem
     const finish = (save: boolean) => {
       const next = titleInput.current?.value.trim();
       setMode("view");
-      if (save && next && next !== item.title) void client.renameConversation(item.id, next);
+      if (save && next && next !== item.title) void client.conversations.rename(item.id, next);
     };
     return (
       <li class="item">

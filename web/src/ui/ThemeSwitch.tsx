@@ -19,7 +19,7 @@ export function ThemeSwitch() {
   };
   return (
     <button type="button" class="icon-button with-label" title="Theme" onClick={switchTheme}>
-      <Icon name="half" />
+      <Icon name="theme" />
       <span>Theme: {theme}</span>
     </button>
   );
