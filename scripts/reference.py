@@ -26,6 +26,7 @@ from legato.gateway.middleware import BODY_BYTES
 from legato.gateway.schemas import ProblemAnswer
 from legato.gateway.settings import Settings
 from legato.gateway.websocket.origins import Origins
+from legato.tools.registry import TOOL_TYPES
 
 Schema = Mapping[str, Any]
 
@@ -88,22 +89,6 @@ MEANINGS: Mapping[str, str] = {
     "dialects.tokens": "The assistant of `/ws/chat`.",
     "dialects.chunks": "The assistant of `/ws/conversations/{id}`.",
     "rooms.join": "Who may join a session of `/ws/sessions`: its `members`, or `anyone` who is authenticated and names it.",
-    "tools.NAME.kind": "The kind of the tool. Not set: NAME is the kind.",
-    "tools.NAME.approval": "The names of the tools that need a person's approval; `*` means all. Not set: all of an MCP server, none of `mongodb`; a Python function declares it.",
-    "tools.NAME.seconds": "The time limit of one call.",
-    "tools.NAME.max_bytes": "The largest output that the model receives.",
-    "tools.NAME.uri": "`mongodb`: the address of the server. Not set: `mongodb://127.0.0.1:27017`.",
-    "tools.NAME.database": "`mongodb`: the database. Not set: the one in `uri`.",
-    "tools.NAME.collections": "`mongodb`: the collections that may be read, and no others.",
-    "tools.NAME.owner_field": "`mongodb`: the field that contains the user's id. If set, a person reads only their own documents.",
-    "tools.NAME.max_rows": "`mongodb`: the maximum number of documents in one answer.",
-    "tools.NAME.max_time_ms": "`mongodb`: the time limit of one query on the server.",
-    "tools.NAME.command": "`mcp`: the program that is the server, and its arguments.",
-    "tools.NAME.env": "`mcp`: environment variables of the program; it inherits only a few, such as `PATH` and `HOME`.",
-    "tools.NAME.url": "`mcp`: the URL of the server (streamable HTTP), instead of `command`.",
-    "tools.NAME.headers": "`mcp`: headers of every request to `url`.",
-    "tools.NAME.only": "`mcp`: the tools that the model may call. Empty: all.",
-    "tools.NAME.entry_point": "`python`: the entry point in the group `legato.tools`. Not set: NAME.",
     "storage.durable": "Acknowledged data survives a power failure too; each commit waits for the disk.",
 }
 """The meaning of each setting. The generator fails if a setting is missing here or no longer exists."""
@@ -131,6 +116,17 @@ ENGINE_FLAGS: Mapping[str, str] = {
 }
 """Flags that apply to the engine that `--engine` names."""
 
+TOOL_MEANINGS: Mapping[str, str] = {
+    f"tools.NAME.{key}": " ".join(
+        f"`{kind}`: {each.settings.model_fields[key].description}"
+        for kind, each in TOOL_TYPES.items()
+        if key in each.settings.model_fields
+    )
+    for tool_type in TOOL_TYPES.values()
+    for key in tool_type.settings.model_fields
+}
+"""The meaning of a key of `[tools.NAME]` is what each kind that has it declares."""
+
 
 def settings_page() -> str:
     """Return the page of all settings.
@@ -140,7 +136,7 @@ def settings_page() -> str:
     schema = Settings.model_json_schema()
     fields = {f"{section}.{name}": field for section, name, field in _settings(schema)}
     described = {path: field["description"] for path, field in fields.items() if "description" in field}
-    meanings = {**MEANINGS, **described}
+    meanings = {**MEANINGS, **described, **TOOL_MEANINGS}
     if astray := set(fields) ^ set(meanings):
         raise LookupError(f"MEANINGS and the settings differ: {', '.join(sorted(astray))}")
     out = [

@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +30,7 @@ class Copy:
         """Apply all blocks of the page, and return the files that it made or changed.
 
         A block of Python or TOML that begins with `# path` is that file. A block `diff` begins with `--- path`: each run of
-        added lines stands behind the line above it.
+        added lines stands behind the line above it, the first one before the line below it if no line is above.
 
         :raises AssertionError: the page says nothing, or a line that it builds on is not there.
         """
@@ -53,6 +55,19 @@ class Copy:
             check=check,
         )
 
+    @contextmanager
+    def serving(self) -> Iterator[str]:
+        """Run the changed server on a free port, and yield its URL."""
+        command = [sys.executable, "-P", "-m", "legato", "serve", "--port", "0"]
+        with subprocess.Popen(
+            command, cwd=self.home, env=self.environment, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            try:
+                yield process.stdout.readline().split()[-1]
+            finally:
+                process.terminate()
+
     @property
     def environment(self) -> dict[str, str]:
         """The environment for a process that uses the changed source."""
@@ -70,14 +85,16 @@ class Copy:
         head, *lines = text.splitlines()
         target = self._place(head.removeprefix("--- "))
         code = target.read_text("utf-8").splitlines()
-        at: int | None = None
+        there = [line[1:] for line in lines if not line.startswith("+")]
+        for line in there:
+            assert line in code, f"{target} has no line {line!r}"
+        assert there, "a change has a line that is there"
+        at = code.index(there[0]) - 1
         for line in lines:
             if line.startswith("+"):
-                assert at is not None, "a change begins with a line that is there"
                 at += 1
                 code.insert(at, line[1:])
             else:
-                assert line[1:] in code, f"{target} has no line {line[1:]!r}"
                 at = code.index(line[1:])
         target.write_text("\n".join(code) + "\n", "utf-8")
         return target

@@ -50,3 +50,40 @@ def test_an_engine_is_its_page_and_one_line(copy: Copy) -> None:
     (copy.home / "legato.toml").write_text(f"{chosen}times = 20\n")
     refused = copy.run("-m", "legato", "doctor", check=False)
     assert "[engines.parrot] times" in refused.stdout + refused.stderr
+
+
+MUSIC = """\
+[assistants.default]
+model = "demo:echo"
+tools = ["music"]
+[tools.music]
+kind = "glossary"
+"""
+
+
+def test_a_tool_is_its_page_and_one_line(copy: Copy) -> None:
+    touched = copy.follow("add-a-tool.md")
+    assert [path.name for path in touched] == ["glossary.py", "registry.py"]
+    section = copy.home / "legato.toml"
+    section.write_text(f"{MUSIC}entries = {{ fermata = 'A pause of no fixed length.' }}\n")
+    with copy.serving() as url:
+        for word, answer in (
+            ("fermata", "A pause of no fixed length."),
+            ("coda", "The glossary has no such word. Ask for another one."),
+        ):
+            call = f'!tool look_up {{"word": "{word}"}}'
+            assert answer in copy.run("-m", "legato", "chat", "--server", url, call).stdout
+    doctor = copy.run("-m", "legato", "doctor", check=False)
+    assert "It offers 1 tool." in doctor.stdout
+    for entries, sentence in (
+        ("entries = {}", "The glossary is empty."),
+        ("entries = 3", "[tools.music] entries must be a section of settings"),
+        (
+            'entries = { "" = "x" }',
+            "line 4: [tools.music] entries has a definition without a word.",
+        ),
+        ('uri = "x"', "[tools.music] is of the kind 'glossary', which has no setting 'uri'."),
+    ):
+        section.write_text(f"{MUSIC}{entries}\n")
+        found = copy.run("-m", "legato", "doctor", check=False)
+        assert sentence in " ".join(found.stdout.split())

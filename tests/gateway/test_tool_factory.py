@@ -2,14 +2,19 @@
 
 import sys
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import Field
 
 from legato.errors import SettingsError
 from legato.gateway.settings import Settings
 from legato.gateway.tool_factory import ToolFactory, make_toolset
-from legato.gateway.tool_settings import ToolSettings
+from legato.gateway.tool_settings import ToolSettings, fields_of_kinds
+from legato.settings_types import SettingsSection
+from legato.tools.python import PYTHON
+from legato.tools.registry import TOOL_TYPES
+from legato.tools.tool_type import ToolType
 
 
 def made(name: str, **settings: Any) -> Any:
@@ -47,7 +52,7 @@ async def test_what_cannot_be_is_told_with_its_section(name: str, settings: dict
 
 @pytest.mark.parametrize(
     ("name", "module", "gone"),
-    [("mongodb", "legato.tools.mongodb.toolset", "bson"), ("mcp", "legato.tools.mcp", "mcp")],
+    [("mongodb", "legato.tools.mongodb.toolset", "bson"), ("mcp", "legato.tools.mcp.toolset", "mcp")],
 )
 def test_a_missing_package_is_told_with_the_extra_that_brings_it(
     name: str, module: str, gone: str, monkeypatch: pytest.MonkeyPatch
@@ -59,3 +64,20 @@ def test_a_missing_package_is_told_with_the_extra_that_brings_it(
     monkeypatch.setitem(sys.modules, gone, None)
     with pytest.raises(SettingsError, match=rf"pip install 'legato\[{name}\]'"):
         made(name, collections=["c"]) if name == "mongodb" else made(name, command=["x"])
+
+
+def test_a_key_that_two_kinds_declare_differently_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OtherSettings(SettingsSection):
+        url: int = 0
+
+    monkeypatch.setitem(TOOL_TYPES, "other", ToolType(name="other", settings=OtherSettings, make=PYTHON.make))
+    with pytest.raises(TypeError, match="the tool kind 'other' declares 'url'"):
+        fields_of_kinds()
+
+
+def test_a_key_that_two_kinds_declare_the_same_belongs_to_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OtherSettings(SettingsSection):
+        url: Annotated[str | None, Field(pattern=r"^https?://\S+$")] = Field(None, description="Another one.")
+
+    monkeypatch.setitem(TOOL_TYPES, "other", ToolType(name="other", settings=OtherSettings, make=PYTHON.make))
+    assert list(fields_of_kinds()).count("url") == 1

@@ -1,41 +1,33 @@
 """What `legato doctor` says of tools, attachments and recordings. They are made as the server makes them."""
 
 import asyncio
-from contextlib import AsyncExitStack
 
 from legato.check_result import CheckResult, note, ok, problem
 from legato.cli.directories import unusable
 from legato.errors import LegatoError, SettingsError, ToolError
 from legato.gateway.media import attachments_dir, make_transcriber
 from legato.gateway.settings import Settings
-from legato.gateway.tool_factory import make_toolset
-from legato.gateway.tool_settings import ToolSettings
-from legato.tools.base import RemoteToolset
+from legato.gateway.tool_factory import check_toolset
 
 
 async def tools(settings: Settings) -> list[CheckResult]:
-    """Those that an assistant names, each opened and closed again."""
+    """Check the tools that an assistant names: open each and close it again."""
     names = dict.fromkeys(name for each in settings.assistants.values() for name in each.tools)
-    return list(await asyncio.gather(*(_tool(settings, name) for name in names)))
+    found = await asyncio.gather(*(_tool(settings, name) for name in names))
+    return [result for each in found for result in each]
 
 
-async def _tool(settings: Settings, name: str) -> CheckResult:
+async def _tool(settings: Settings, name: str) -> list[CheckResult]:
     about = f"Tool {name}"
     try:
-        async with AsyncExitStack() as stack:
-            with settings.blaming("tools", name):
-                toolset = make_toolset(name, settings.tools.get(name) or ToolSettings())
-                stack.push_async_callback(toolset.close)
-                await (toolset.reach() if isinstance(toolset, RemoteToolset) else toolset.open())
-            count = len(toolset.tools)
-            return ok(about, f"It offers {count} tool{'s' if count != 1 else ''}.")
+        return await check_toolset(settings, name)
     except SettingsError as error:
-        return problem(about, error.message)
+        return [problem(about, error.message)]
     except ToolError as error:
         fix = (
             "See that it can be had here: the server starts without it, and the model is told that it fails."
         )
-        return note(about, error.message, fix)
+        return [note(about, error.message, fix)]
 
 
 async def recordings(settings: Settings) -> list[CheckResult]:

@@ -1,7 +1,7 @@
 """The contract of a tool. A model asks for it, the server runs it, and what it says is data: never an instruction to the server."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -72,15 +72,14 @@ class Toolset(Protocol):
         ...
 
 
-@runtime_checkable
-class RemoteToolset(Protocol):
-    """A toolset that leans on something elsewhere."""
+class RemoteToolset(Toolset, Protocol):
+    """A toolset that depends on another system."""
 
     async def reach(self) -> None:
-        """Open it, and see whether what it leans on is there.
+        """Open it if it is not open, and see whether the system behind it answers.
 
-        :raises SettingsError: it cannot be as it is set.
-        :raises ToolError: it is not, with a sentence that says which.
+        :raises SettingsError: it cannot be used as it is set.
+        :raises ToolError: the system does not answer; the sentence says which one.
         """
         ...
 

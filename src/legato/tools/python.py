@@ -8,7 +8,7 @@ import inspect
 import threading
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from importlib.metadata import entry_points
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 import pydantic
 from msgspec import Struct
@@ -16,7 +16,9 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from legato.engines.base import ToolSpec
 from legato.errors import SettingsError, ToolError
+from legato.settings_types import SettingsSection
 from legato.tools.base import Context, truncate
+from legato.tools.tool_type import ToolsetOptions, ToolType
 
 GROUP = "legato.tools"
 
@@ -191,3 +193,24 @@ def _text(result: object) -> str:
         return to_json(result).decode()
     except PydanticSerializationError:
         return str(result)
+
+
+class PythonSettings(SettingsSection):
+    """The keys of `[tools.NAME]` for Python functions."""
+
+    entry_point: Annotated[str | None, pydantic.Field(min_length=1)] = pydantic.Field(
+        None, description="The entry point in the group `legato.tools`. Not set: NAME."
+    )
+
+
+def _make(settings: PythonSettings, options: ToolsetOptions) -> PythonTools:
+    return PythonTools(
+        options.name,
+        entry_point=settings.entry_point,
+        approval=options.approval,
+        seconds=options.seconds,
+        max_bytes=options.max_bytes,
+    )
+
+
+PYTHON = ToolType(name="python", settings=PythonSettings, make=_make)

@@ -6,7 +6,7 @@ Needs the extra `legato[mcp]`.
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
 from itertools import chain, repeat
 from typing import Any
@@ -14,38 +14,25 @@ from urllib.parse import urlsplit
 
 import msgspec
 from mcp import Client, MCPError
-from mcp.client.session import IncomingMessage
 from mcp.client.streamable_http import streamable_http_client
-from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
 from mcp.shared._httpx_utils import create_mcp_http_client
-from mcp_types import CallToolResult, TextContent, ToolListChangedNotification
+from mcp_types import CallToolResult, TextContent
 from mcp_types import Tool as Described
 from msgspec import Struct
 
 from legato.engines.base import ToolSpec
 from legato.errors import SettingsError, ToolError
 from legato.tools.base import Context, truncate
-from legato.tools.stdio import LARGEST, StdioTransport
+from legato.tools.mcp.connection import CONNECTION_CLOSED, TOOLS, McpConnection, why
+from legato.tools.mcp.stdio import LARGEST, StdioTransport
 
 logger = logging.getLogger(__name__)
-
-CONNECT_SECONDS = 10.0
-"""How long a server may take to come up and tell its tools."""
-
-LEAVE_SECONDS = 8.0
-"""How long a server may take to let itself be left; the SDK ends a program that does not within 6."""
 
 AGAIN_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
 """The pauses before a server that was away from the start is looked for again; the last is kept to."""
 
-TOOLS = 128
-"""Tools of one server, at most."""
-
 DESCRIPTION = 4096
 """Characters that a tool may say of itself to the model."""
-
-CONNECTION_CLOSED = -32000
-"""The SDK's own code for a server that is gone."""
 
 
 class _McpTool(Struct, frozen=True):
@@ -94,7 +81,7 @@ class McpTools:
         self._seconds = seconds
         self._max_bytes = max_bytes
         self._connecting = asyncio.Lock()
-        self._connection: _Connection | None = None
+        self._connection: McpConnection | None = None
         self._described: list[Described] = []
         self._tools: tuple[_McpTool, ...] = ()
         self._search: asyncio.Task[None] | None = None
@@ -166,7 +153,7 @@ class McpTools:
             raise ToolError(output or "The tool failed and does not say why.")
         return output
 
-    def _lost(self, connection: "_Connection") -> str:
+    def _lost(self, connection: McpConnection) -> str:
         if connection.overflowed:
             return (
                 f"The server of the tool ({self._name}) said more at once than {LARGEST // 2**20} MiB, "
@@ -174,21 +161,21 @@ class McpTools:
             )
         return f"The server of the tool ({self._name}) was lost meanwhile. It may have done its work or not."
 
-    async def _connected(self) -> "_Connection":
+    async def _connected(self) -> McpConnection:
         async with self._connecting:
             if self._connection is not None and not self._connection.alive:
                 await self._drop()
             if self._connection is None:
                 if self._closed:
                     raise ToolError("The server is about to stop.")
-                connection = _Connection(self._make, self._take)
+                connection = McpConnection(self._make, self._take)
                 try:
                     described = await connection.open()
                 except Exception as error:
                     await connection.close()
                     logger.debug("The server of [tools.%s] cannot be reached", self._name, exc_info=error)
                     raise ToolError(
-                        f"The server of the tool ({self._name}) cannot be reached: {_why(error)}."
+                        f"The server of the tool ({self._name}) cannot be reached: {why(error)}."
                     ) from None
                 except BaseException:
                     await connection.close()
@@ -197,12 +184,12 @@ class McpTools:
                 self._take(described)
             return self._connection
 
-    async def _drop(self, connection: "_Connection | None" = None) -> None:
+    async def _drop(self, connection: McpConnection | None = None) -> None:
         if self._connection is not None and connection in (None, self._connection):
             dropped, self._connection = self._connection, None
             await dropped.close()
 
-    async def _make(self, connection: "_Connection", stack: AsyncExitStack) -> Client:
+    async def _make(self, connection: McpConnection, stack: AsyncExitStack) -> Client:
         if self._url is None:
             connection.pipes = StdioTransport(self._command, self._env)
             return Client(connection.pipes.open(), message_handler=connection.hear)
@@ -228,109 +215,6 @@ class McpTools:
         return tuple(tools)
 
 
-class _Connection:
-    """One connection, held by a task of its own: the SDK wants to be left in the task in which it was entered."""
-
-    def __init__(
-        self,
-        make: "Callable[[_Connection, AsyncExitStack], Awaitable[Client]]",
-        changed: Callable[[list[Described]], None],
-    ) -> None:
-        """`changed` hears the tools whenever the server says that they are others now."""
-        self._make = make
-        self._changed = changed
-        self._leave = asyncio.Event()
-        self._news = asyncio.Event()
-        self._ready: asyncio.Future[list[Described]] = asyncio.get_running_loop().create_future()
-        self._task: asyncio.Task[None] | None = None
-        self.pipes: StdioTransport | None = None
-        self.client: Client
-
-    @property
-    def overflowed(self) -> bool:
-        """Whether it ended because the server said too much at once."""
-        return self.pipes is not None and self.pipes.overflowed
-
-    @property
-    def alive(self) -> bool:
-        return self._task is not None and not self._task.done()
-
-    async def open(self) -> list[Described]:
-        """Connect; the tools of the server."""
-        self._task = asyncio.create_task(self._hold(), name="mcp")
-        async with asyncio.timeout(CONNECT_SECONDS):
-            return await asyncio.shield(self._ready)
-
-    async def close(self) -> None:
-        self._leave.set()
-        if self._task is not None:
-            if not self._ready.done():
-                self._task.cancel()
-            _, late = await asyncio.wait((self._task,), timeout=LEAVE_SECONDS)
-            for task in late:
-                task.cancel()
-        if self._ready.done() and not self._ready.cancelled():
-            self._ready.exception()
-
-    async def _hold(self) -> None:
-        try:
-            async with AsyncExitStack() as stack:
-                self.client = await stack.enter_async_context(await self._make(self, stack))
-                self._ready.set_result(await self._listed())
-                watching = [asyncio.create_task(self._listen()), asyncio.create_task(self._read_news())]
-                try:
-                    await self._leave.wait()
-                finally:
-                    for task in watching:
-                        task.cancel()
-                    await asyncio.gather(*watching, return_exceptions=True)
-        except asyncio.CancelledError:
-            self._ready.cancel()
-            raise
-        except BaseException as error:  # noqa: BLE001 (it is raised where it is waited for, or said in the log)
-            if not self._ready.done():
-                self._ready.set_exception(error)
-            elif not self._leave.is_set():
-                logger.warning("An MCP server was lost: %s", _why(error))
-
-    async def hear(self, message: IncomingMessage) -> None:
-        """Take what the server says by itself."""
-        if isinstance(message, ToolListChangedNotification):
-            self._news.set()
-
-    async def _listed(self) -> list[Described]:
-        tools: list[Described] = []
-        cursor: str | None = None
-        while len(tools) < TOOLS:
-            listed = await self.client.list_tools(cursor=cursor)
-            tools += listed.tools
-            if not (cursor := listed.next_cursor):
-                break
-        return tools
-
-    async def _listen(self) -> None:
-        """Ask to be told of changes, where the protocol (from 2026-07-28) wants to be asked; they come to `hear`."""
-        try:
-            async with self.client.listen(tools_list_changed=True) as changes:
-                # What changed before this was heard by nobody.
-                self._news.set()
-                async for _ in changes:
-                    self._news.set()
-        except (ListenNotSupportedError, SubscriptionLost, MCPError) as error:
-            logger.debug("Changes of the tools are not listened to: %s", error)
-
-    async def _read_news(self) -> None:
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            try:
-                self._changed(await self._listed())
-            except MCPError as error:
-                if error.code == CONNECTION_CLOSED:
-                    return
-                logger.warning("The tools of an MCP server changed and cannot be read: %s", error.message)
-
-
 def text_of(result: CallToolResult) -> str:
     """What a tool says: its texts, or what it gives as data. Pictures and other things are only named."""
     said = [
@@ -340,13 +224,3 @@ def text_of(result: CallToolResult) -> str:
     if not said and result.structured_content is not None:
         return msgspec.json.encode(result.structured_content).decode()
     return "\n".join(said)
-
-
-def _why(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, TimeoutError):
-        return f"it did not come up within {CONNECT_SECONDS:g} s"
-    if isinstance(error, FileNotFoundError):
-        return "there is no such program"
-    return (str(error).strip().rstrip(".") or type(error).__name__)[:300]
