@@ -51,3 +51,15 @@ def test_a_lock_file_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match="cannot be written"), only_server_of(tmp_path / "file" / "db"):
         pass
+
+
+def test_a_symbolic_link_to_a_database_is_the_same_database(tmp_path: Path) -> None:
+    database, link = tmp_path / "legato.db", tmp_path / "elsewhere" / "link.db"
+    link.parent.mkdir()
+    link.symlink_to(database)
+    with (
+        only_server_of(database),
+        pytest.raises(SettingsError, match=r"legato\.db\.lock"),
+        only_server_of(link),
+    ):
+        pass

@@ -46,7 +46,8 @@ app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:
-    """The entry point. Exit status 1 with a sentence on stderr where something is wrong, 2 for a wrong call."""
+    """Run the command line. The exit status is 1, with a sentence on stderr, if something is wrong, and 2 for a wrong call."""
+    open_standard_streams()
     try:
         app()
     except LegatoError as error:
@@ -55,6 +56,21 @@ def main() -> None:
     except BrokenPipeError:
         _silence()
         sys.exit(1)
+
+
+def open_standard_streams() -> None:
+    """Open the null device in place of each standard stream that is closed.
+
+    Otherwise the next socket or file gets its number, and whatever is printed goes into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is this one.
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _silence() -> None:

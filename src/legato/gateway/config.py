@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.sources import EnvSettingsSource
 
-from legato.data_dir import default_data_dir
+from legato.data_dir import default_data_dir, expand_home
 from legato.engines.registry import ENGINE_TYPES
 from legato.errors import SettingsError
 from legato.gateway.settings import Settings
@@ -95,7 +95,9 @@ def load_settings(
     above = merged(from_environment, from_flags)
     file = find_config(flags, environ, directory, _at(above, ("server", "data_dir")))
     from_file = _read(file) if file else {}
-    everything = merged({"server": {"data_dir": str(default_data_dir(environ))}}, from_file, above)
+    everything = merged(from_file, above)
+    if _at(everything, ("server", "data_dir")) is None:
+        everything = merged({"server": {"data_dir": str(default_data_dir(environ))}}, everything)
     _engine_flags(everything, flags)
     _forget_model(everything, merged(from_file, from_environment), flags)
 
@@ -149,12 +151,14 @@ def find_config(
     """
     for named, by in ((flags.get("config"), "--config"), (environ.get("LEGATO_CONFIG"), "LEGATO_CONFIG")):
         if named:
-            path = directory / Path(named).expanduser()
+            path = directory / expand_home(named)
             if not path.is_file():
                 raise SettingsError(f"{by} names {path}, and there is no such file.")
             return path
+    if (here := directory / "legato.toml").is_file():
+        return here
     home = Path(str(data_dir)) if data_dir else default_data_dir(environ)
-    return next((path for path in (directory / "legato.toml", home / "legato.toml") if path.is_file()), None)
+    return there if (there := home / "legato.toml").is_file() else None
 
 
 def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -348,14 +352,14 @@ def _resolved(tree: dict[str, Any], beside: Path) -> dict[str, Any]:
     for path in FILES:
         value = _at(tree, path)
         if isinstance(value, str) and value:
-            _put(tree, path, str(beside / Path(value).expanduser()))
+            _put(tree, path, str(beside / expand_home(value)))
     assistants = tree.get("assistants")
     for assistant in assistants.values() if isinstance(assistants, dict) else ():
         for key in ("model", "backup_model") if isinstance(assistant, dict) else ():
             value = assistant.get(key)
             # A model's name may look like a file's; it is one where such a file is.
             if isinstance(value, str) and value.endswith(".gguf"):
-                file = beside / Path(value).expanduser()
+                file = beside / expand_home(value)
                 if file.is_file():
                     assistant[key] = str(file)
     return tree

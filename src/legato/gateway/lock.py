@@ -23,7 +23,8 @@ def only_server_of(database: Path) -> Iterator[None]:
 
     :raises SettingsError: another server holds it, or the file cannot be made.
     """
-    path = database.with_name(f"{database.name}.lock")
+    # The file that a symbolic link leads to: two links to one database are one database.
+    path = Path(f"{os.path.realpath(database)}.lock")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         held = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)

@@ -186,7 +186,7 @@ class FleetSettings(SettingsSection):
 class Settings(SettingsSection):
     """Everything that was set. `config_file` is the `legato.toml` that was read, None where there is none."""
 
-    server: ServerSettings = ServerSettings()
+    server: ServerSettings = Field(default_factory=ServerSettings)
     auth: AuthSettings = AuthSettings()
     engines: EnginesSettings = EnginesSettings()
     assistants: dict[str, AssistantSettings] = Field(default_factory=dict)

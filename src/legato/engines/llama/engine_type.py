@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from legato.check_result import CheckResult, note, ok, problem
+from legato.data_dir import expand_home
 from legato.engines.base import Engine
 from legato.engines.engine_type import EngineContext, EngineType
 from legato.engines.llama import load_errors
@@ -88,9 +89,7 @@ def _to_download(model: str | None, directory: Path) -> bool:
     """Return whether the server would look for the model elsewhere than here."""
     if (directory / Path(model or DEFAULT.file).name).is_file() or (model is None and packaged_model()):
         return False
-    return model in DEFAULTS or bool(
-        model and REMOTE.fullmatch(model) and not Path(model).expanduser().is_file()
-    )
+    return model in DEFAULTS or bool(model and REMOTE.fullmatch(model) and not expand_home(model).is_file())
 
 
 LLAMA: EngineType[LlamaSettings] = EngineType(

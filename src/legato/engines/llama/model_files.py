@@ -8,10 +8,11 @@ from typing import Final
 
 from msgspec import Struct
 
+from legato.data_dir import expand_home
 from legato.engines.llama import packaged_model as packaged
 from legato.engines.llama.download import fetch
 from legato.engines.llama.packaged_model import packaged_model
-from legato.errors import EngineUnavailableError, ModelNotFoundError
+from legato.errors import EngineUnavailableError, ModelNotFoundError, SettingsError
 
 _REMOTE: Final = re.compile(r"(?:hf:)?([\w.-]+/[\w.-]+)/([\w./-]+\.gguf)")
 
@@ -43,7 +44,7 @@ def find_model(name: str | None, directory: Path, *, stopped: Callable[[], bool]
     """
     if name is None:
         return _here(DEFAULT, directory) or packaged_model() or _default(directory, stopped)
-    path = Path(name).expanduser()
+    path = expand_home(name)
     if path.is_file():
         return path
     remote = _REMOTE.fullmatch(name)
@@ -119,12 +120,19 @@ def _snapshots(repository: str) -> list[Path]:
     https://huggingface.co/docs/huggingface_hub/guides/manage-cache
     """
     pattern = f"models--{repository.replace('/', '--')}/snapshots/*"
-    return sorted(_hub_cache().glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
+    cache = _hub_cache()
+    return sorted(
+        cache.glob(pattern) if cache is not None else (), key=lambda path: path.stat().st_mtime, reverse=True
+    )
 
 
-def _hub_cache() -> Path:
+def _hub_cache() -> Path | None:
+    """Return the cache of Hugging Face, or None if this user has no home directory to look for it in."""
     if cache := os.environ.get("HF_HUB_CACHE"):
-        return Path(cache).expanduser()
+        return expand_home(cache)
     if home := os.environ.get("HF_HOME"):
-        return Path(home).expanduser() / "hub"
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface" / "hub"
+        return expand_home(home) / "hub"
+    try:
+        return expand_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface" / "hub"
+    except SettingsError:
+        return None
