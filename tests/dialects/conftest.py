@@ -14,8 +14,10 @@ from legato.chat.commands import make_commands
 from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService
 from legato.dialects.base import Handshake
-from legato.dialects.native import NativeDialect
-from legato.dialects.native.session import NativeSession
+from legato.dialects.context import DialectContext
+from legato.dialects.dialect import DialectSessions, DialectSettings
+from legato.dialects.native import DIALECT
+from legato.dialects.session import DialectSession
 from legato.domain.user import User
 from legato.errors import UnauthenticatedError
 from legato.storage.sql import open_storage
@@ -32,7 +34,7 @@ class Wire:
         self.frames: list[Frame] = []
         self.closed: int | None = None
         self.writable = True
-        self.session: NativeSession | None = None
+        self.session: DialectSession[Any] | None = None
         self._news = asyncio.Event()
 
     @staticmethod
@@ -101,17 +103,18 @@ class Server:
             raise UnauthenticatedError("This token is not valid here.")
         return self.tokens[token]
 
-    def dialect(self) -> NativeDialect:
-        return NativeDialect(
-            self.service,
-            Flusher(asyncio.get_running_loop().call_soon),
-            self.authenticate,
+    def dialect(self) -> DialectSessions:
+        context = DialectContext(
+            service=self.service,
+            flusher=Flusher(asyncio.get_running_loop().call_soon),
+            authenticate=self.authenticate,
             anyone=self.anyone,
-            server="test",
+            version="test",
         )
+        return DialectSessions(DIALECT, context, DialectSettings())
 
     def connect(
-        self, dialect: NativeDialect | None = None, **headers: str
+        self, dialect: DialectSessions | None = None, **headers: str
     ) -> tuple[Wire, Callable[..., None]]:
         """A socket, and what sends a message on it."""
         wire = Wire()
@@ -143,7 +146,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
     """What answers on whole servers, in the place of the demo engine."""
     engine = ScriptedEngine("demo", models=(), continues=True)
-    monkeypatch.setattr("legato.gateway.engine_factory.DemoEngine", lambda: engine)
+    monkeypatch.setattr("legato.engines.demo.engine_type.DemoEngine", lambda: engine)
     return engine
 
 

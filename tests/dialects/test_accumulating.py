@@ -12,7 +12,7 @@ from tests.gateway.server import calling
 from websockets.exceptions import ConnectionClosed
 
 from legato.dialects.accumulating import frames
-from legato.dialects.accumulating.retention import KEPT_SECONDS, Retention
+from legato.dialects.accumulating.retention import RETENTION_SECONDS, Retention
 from legato.errors import EngineBrokeError, EngineRefusedError, ModelNotFoundError
 from legato.stream import Batch, Failed, Finished, Log, Reasoning, ReplySnapshot, State, Text
 from legato.testing.engine import ScriptedEngine
@@ -373,33 +373,33 @@ class TestSessions:
         now, gone = [0.0], list[str]()
         sessions = Retention(lambda: now[0], lambda session: not gone.append(session))
         for session in ("a", "a", "b"):
-            assert sessions.come(session) == []
+            assert sessions.enter(session) == []
         sessions.leave("a", [])
         sessions.leave("b", ["reply"])
-        now[0] = KEPT_SECONDS - 1
+        now[0] = RETENTION_SECONDS - 1
         sessions.expire()
-        assert sessions.come("b") == ["reply"]
-        assert sessions.come("b") == []
-        now[0] = 10 * KEPT_SECONDS
+        assert sessions.enter("b") == ["reply"]
+        assert sessions.enter("b") == []
+        now[0] = 10 * RETENTION_SECONDS
         sessions.expire()
         assert gone == []
         sessions.leave("a", ["other"])
-        now[0] += KEPT_SECONDS
+        now[0] += RETENTION_SECONDS
         sessions.expire()
         assert gone == ["a"]
-        assert sessions.come("a") == []
+        assert sessions.enter("a") == []
 
     def test_one_that_is_busy_is_asked_again(self) -> None:
         now, busy = [0.0], [True]
         sessions = Retention(lambda: now[0], lambda session: not busy[0])
-        sessions.come("a")
+        sessions.enter("a")
         sessions.leave("a", ["reply"])
-        now[0] = KEPT_SECONDS
+        now[0] = RETENTION_SECONDS
         sessions.expire()
         busy[0] = False
         now[0] *= 1.5
         sessions.expire()
-        assert sessions.come("a") == ["reply"]
+        assert sessions.enter("a") == ["reply"]
 
 
 class TestChunks:
@@ -416,7 +416,7 @@ class TestChunks:
         at, shown = 0, ""
         while at < log.next:
             batch = log.since(at, data.draw(st.integers(0, 200)))
-            for payload in frames.said(log, batch, "now"):
+            for payload in frames.batch_frames(log, batch, "now"):
                 frame = json.loads(payload)
                 shown = frame["accumulated_content"]
                 assert frame["model_used"] == "m"
@@ -427,12 +427,12 @@ class TestChunks:
     def test_thoughts_states_and_ends_are_no_chunks(self) -> None:
         log = Log("s", "e")
         events = [State("reading"), Reasoning("Hm"), Finished("stop")]
-        assert list(frames.said(log, Batch(0, 0, list(events)), "now")) == []
+        assert list(frames.batch_frames(log, Batch(0, 0, list(events)), "now")) == []
 
     def test_a_failure_is_an_error_and_the_end_of_the_typing(self) -> None:
         log = Log("s", "e")
         log.append(Failed("engine", "It broke."))
-        said = [json.loads(each) for each in frames.said(log, log.since(0), "now")]
+        said = [json.loads(each) for each in frames.batch_frames(log, log.since(0), "now")]
         assert [frame["type"] for frame in said] == ["error", "typing_stop"]
 
 

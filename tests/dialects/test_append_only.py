@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from legato.dialects.append_only import PARTED, AppendOnlySubscriber
+from legato.dialects.append_only import DIVERGED, AppendOnlySubscriber
 from legato.stream import Batch, Failed, Finished, Flusher, Log, State, Text
 from legato.testing.sink import ManualLoop
 
@@ -88,7 +88,7 @@ def test_other_words_are_said_to_be_others_and_nothing_is_spliced() -> None:
     log.append(Finished("stop"))
     turns.settle()
     assert page.shown == "A word "
-    assert page.failures == [PARTED.message]
+    assert page.failures == [DIVERGED.message]
     assert viewer.diverged
 
 
@@ -101,7 +101,7 @@ def test_an_answer_that_ends_before_what_was_shown_is_another() -> None:
     write(log, "A ")
     log.append(Finished("stop"))
     turns.settle()
-    assert page.failures == [PARTED.message]
+    assert page.failures == [DIVERGED.message]
 
 
 def test_whoever_comes_after_a_rewind_sees_what_stands() -> None:

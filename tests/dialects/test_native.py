@@ -10,11 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from legato.chat.conversation_presence import ParticipantPresence
+from legato.dialects import session
 from legato.dialects.command_queue import WAITING
-from legato.dialects.native import session, subscription
+from legato.dialects.native import subscription, subscriptions
 from legato.dialects.native.codec import decode
-from legato.dialects.native.session import FOLLOWED, paged
-from legato.dialects.serializers import people_view
+from legato.dialects.native.history import pages_of
+from legato.dialects.native.subscriptions import MAX_CONVERSATIONS
+from legato.dialects.serializers import participants_view
 from legato.domain.message import ImagePart
 from legato.domain.submission import Submission
 from legato.domain.user import User
@@ -324,7 +326,7 @@ async def test_nobody_stays_without_a_welcome(
 
     server.anyone = None
     monkeypatch.setattr(server, "authenticate", hang)
-    monkeypatch.setattr(session, "HELLO_SECONDS", 0.01)
+    monkeypatch.setattr(session, "AUTHENTICATION_SECONDS", 0.01)
     wire, _ = server.connect(**headers)
     await wire.until(lambda wire: wire.closed is not None)
     assert wire.closed == code
@@ -486,7 +488,7 @@ async def test_commands_that_wait_are_bounded_by_their_size_too(server: Server) 
 async def test_who_follows_too_much_is_refused_before_anything_is_stored(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "FOLLOWED", 5)
+    monkeypatch.setattr(subscriptions, "MAX_CONVERSATIONS", 5)
     wire, say = server.connect()
     for n in range(5):
         made = await server.service.conversations.create(User("ada"))
@@ -508,7 +510,7 @@ async def test_who_is_here_is_put_in_words_once_for_all_who_watch(
 
     def view(people: list[ParticipantPresence]) -> list[PersonView]:
         made.append(people)
-        return people_view(people)
+        return participants_view(people)
 
     _, _, ack, _ = await begin(server)
     dialect = server.dialect()
@@ -519,7 +521,7 @@ async def test_who_is_here_is_put_in_words_once_for_all_who_watch(
         wires.append(wire)
     for wire in wires:
         await wire.until(lambda wire: any(connections(frame) == 5 for frame in wire.frames))
-    monkeypatch.setattr(subscription, "people_view", view)
+    monkeypatch.setattr(subscription, "participants_view", view)
     wires.pop().cut()
     for wire in wires:
         await wire.until(lambda wire: any(connections(frame) == 4 for frame in wire.frames[-1:]))
@@ -552,7 +554,7 @@ async def test_deleted_while_its_history_is_told_it_is_followed_no_more(server: 
 def test_pictures_that_stand_in_a_message_count_in_the_pages_of_a_history() -> None:
     picture = ImagePart("data:image/png;base64," + "AAAA" * 12_000)
     whole = [MessageView(str(n), "c", "user", "complete", "now", parts=(picture,)) for n in range(4)]
-    pages = paged(whole)
+    pages = pages_of(whole)
     assert len(pages) == 2
     assert [message for page in pages for message in page] == whole
 
@@ -619,7 +621,7 @@ async def test_a_stalled_socket_is_told_of_an_end_behind_its_stream_and_of_the_r
 
 async def test_a_client_that_comes_back_follows_all_it_followed_at_once(server: Server) -> None:
     wire, say = server.connect()
-    for n in range(FOLLOWED):
+    for n in range(MAX_CONVERSATIONS):
         say("follow", id=str(n), conversation="c")
-    await wire.until(lambda w: sum(frame["type"] == "error" for frame in w.frames) == FOLLOWED)
+    await wire.until(lambda w: sum(frame["type"] == "error" for frame in w.frames) == MAX_CONVERSATIONS)
     assert wire.closed is None

@@ -46,7 +46,7 @@ class Scene:
     def __init__(self) -> None:
         self.turns, self.paper = ManualLoop(), Paper()
         flusher = Flusher(self.turns)
-        self.line = ReplyQueue(
+        self.queue = ReplyQueue(
             self.paper, lambda log, ended: Subscriber(log, 0, words, self.paper, flusher, ended)
         )
         self.logs: dict[str, Log] = {}
@@ -54,7 +54,7 @@ class Scene:
 
     def begin(self, name: str) -> Log:
         log = self.logs[name] = Log(name, "e")
-        assert self.line.tell(log, b"<" + name.encode(), over=lambda: self.over.append(name))
+        assert self.queue.add(log, b"<" + name.encode(), on_sent=lambda: self.over.append(name))
         return log
 
     def settle(self) -> bytes:
@@ -65,15 +65,15 @@ class Scene:
 def test_what_comes_waits_for_the_end_of_the_reply_that_is_told() -> None:
     scene = Scene()
     one, two = scene.begin("1"), scene.begin("2")
-    scene.line.say(b"hello")
+    scene.queue.send(b"hello")
     two.append(Text("b"))
     two.append(Finished("stop"))
-    scene.line.end("2", b"2>")
+    scene.queue.end("2", b"2>")
     one.append(Text("a"))
     assert scene.settle() == b"<1a"
     one.append(Finished("stop"))
     assert scene.settle() == b"<1a"
-    scene.line.end("1", b"1>")
+    scene.queue.end("1", b"1>")
     assert scene.settle() == b"<1a1><2b2>hello"
     assert scene.over == ["1", "2"]
 
@@ -83,14 +83,14 @@ def test_what_waits_behind_a_reply_has_an_end() -> None:
     one = scene.begin("1")
     said = 0
     while scene.paper.closed is None:
-        scene.line.say(b"x" * 50_000)
+        scene.queue.send(b"x" * 50_000)
         said += 50_000
         assert said < 2 * WAITING_BYTES
     assert scene.paper.closed == CloseCode.SLOW
     one.append(Text("a"))
-    scene.line.end("1", b"1>")
-    scene.line.say(b"hello")
-    assert not scene.line.tell(Log("2", "e"))
+    scene.queue.end("1", b"1>")
+    scene.queue.send(b"hello")
+    assert not scene.queue.add(Log("2", "e"))
     assert scene.settle() == b"<1"
 
 
@@ -99,7 +99,7 @@ def test_the_ends_of_replies_in_line_count_too() -> None:
     for name in range(10):
         scene.begin(str(name))
     for name in range(1, 10):
-        scene.line.end(str(name), b"x" * (WAITING_BYTES // 4))
+        scene.queue.end(str(name), b"x" * (WAITING_BYTES // 4))
     assert scene.paper.closed == CloseCode.SLOW
 
 
@@ -108,16 +108,16 @@ def test_what_has_left_the_line_counts_no_more() -> None:
     for name in range(20):
         log = scene.begin(str(name))
         for _ in range(3):
-            scene.line.say(b"x" * (WAITING_BYTES // 4))
+            scene.queue.send(b"x" * (WAITING_BYTES // 4))
         log.append(Finished("stop"))
-        scene.line.end(str(name), b">")
+        scene.queue.end(str(name), b">")
         scene.settle()
     for _ in range(20, 40):
         scene.begin("-")
         scene.begin("gone")
-        scene.line.end("gone", b"x" * (WAITING_BYTES // 2))
-        scene.line.drop("gone")
-        scene.line.drop("-")
+        scene.queue.end("gone", b"x" * (WAITING_BYTES // 2))
+        scene.queue.drop("gone")
+        scene.queue.drop("-")
     assert scene.paper.closed is None
 
 
@@ -125,17 +125,17 @@ def test_the_replies_in_line_have_an_end_too() -> None:
     scene = Scene()
     for name in range(WAITING + 1):
         scene.begin(str(name))
-    assert not scene.line.tell(Log("more", "e"))
+    assert not scene.queue.add(Log("more", "e"))
     assert scene.paper.closed == CloseCode.SLOW
 
 
 def test_a_reply_that_failed_has_said_its_end() -> None:
     scene = Scene()
     one = scene.begin("1")
-    scene.line.say(b"hello")
+    scene.queue.send(b"hello")
     one.append(Failed("x", "It broke."))
     assert scene.settle() == b"<1!hello"
-    scene.line.end("1", b"1>")
+    scene.queue.end("1", b"1>")
     assert scene.settle() == b"<1!hello"
 
 
@@ -145,22 +145,22 @@ def test_an_end_that_is_early_waits_for_a_slow_socket() -> None:
     scene.paper.writable = False
     one.append(Text("a"))
     one.append(Finished("stop"))
-    scene.line.end("1", b"1>")
-    scene.line.say(b"hello")
+    scene.queue.end("1", b"1>")
+    scene.queue.send(b"hello")
     assert scene.settle() == b"<1"
     scene.paper.writable = True
-    scene.line.mark()
+    scene.queue.mark()
     assert scene.settle() == b"<1a1>hello"
 
 
 def test_a_reply_is_in_line_once_and_can_be_dropped() -> None:
     scene = Scene()
     one, two = scene.begin("1"), scene.begin("2")
-    assert not scene.line.tell(two)
-    assert not scene.line.tell(one)
+    assert not scene.queue.add(two)
+    assert not scene.queue.add(one)
     scene.begin("3").append(Text("c"))
-    scene.line.drop("2")
-    scene.line.drop("1")
+    scene.queue.drop("2")
+    scene.queue.drop("1")
     one.append(Text("a"))
     assert scene.settle() == b"<1<3c"
 
@@ -189,13 +189,13 @@ def test_replies_never_mix(deeds: list[tuple[str, int]]) -> None:
             case "fail" if log is not None and not log.closed:
                 log.append(Failed("x", "It broke."))
             case "end" if log is not None and isinstance(log.end, Finished):
-                scene.line.end(name, b">")
+                scene.queue.end(name, b">")
                 ended.add(name)
             case "say":
-                scene.line.say(b"-")
+                scene.queue.send(b"-")
             case "stall":
                 scene.paper.writable = not scene.paper.writable
-                scene.line.mark()
+                scene.queue.mark()
             case "turn":
                 scene.turns.turn()
     scene.paper.writable = True
@@ -203,8 +203,8 @@ def test_replies_never_mix(deeds: list[tuple[str, int]]) -> None:
         if not scene.logs[name].closed:
             scene.logs[name].append(Finished("stop"))
         if name not in ended:
-            scene.line.end(name, b">")
-    scene.line.mark()
+            scene.queue.end(name, b">")
+    scene.queue.mark()
     told = scene.settle().decode().replace("-", "")
     texts = {name: log.snapshot().text for name, log in scene.logs.items()}
     ends = {name: ">" if isinstance(log.end, Finished) else "!" for name, log in scene.logs.items()}

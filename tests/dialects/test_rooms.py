@@ -466,10 +466,10 @@ class TestGathering:
         gatherings = PresenceNoticesRegistry(iter("12345").__next__, each_connection=False)
         gathering = gatherings.enter("s", ada.hear, lambda _: [somebody("ada", 0, "Ada")])
         gathering.sockets[bob.hear] = None
-        gathering.look([somebody("ada", 1), somebody("bob", 2)])
-        gathering.look([somebody("ada", 3), somebody("bob", 1)])
+        gathering.update([somebody("ada", 1), somebody("bob", 2)])
+        gathering.update([somebody("ada", 3), somebody("bob", 1)])
         assert ada.notices == [("1", "Ada joined."), ("2", "bob joined.")]
-        gathering.look([somebody("bob", 1)])
+        gathering.update([somebody("bob", 1)])
         assert ada.notices[2:] == [("3", "Ada left.")]
         assert bob.notices == ada.notices
 
@@ -477,8 +477,8 @@ class TestGathering:
         told = Told()
         gathering = PresenceNotices(iter("12345").__next__, True, [somebody("local", 1)])
         gathering.sockets[told.hear] = None
-        gathering.look([somebody("local", 2)])
-        gathering.look([somebody("local", 1)])
+        gathering.update([somebody("local", 2)])
+        gathering.update([somebody("local", 1)])
         assert [text for _, text in told.notices] == ["local joined.", "local left."]
 
     def test_it_is_gone_with_its_last_socket(self) -> None:

@@ -40,7 +40,7 @@ async def test_one_whom_the_server_fails_on_is_told_so_and_sent_away(
     async with serve(**AUTH) as server:
         monkeypatch.setattr(Authenticator, "__call__", fail)
         assert await on_rejected(server.address, path) == (session.FAILED, CloseCode.GOING_AWAY)
-    assert "could not find out who came" in caplog.text
+    assert "could not be authenticated" in caplog.text
 
 
 @pytest.mark.parametrize("path", DOORS)
@@ -50,7 +50,7 @@ async def test_nobody_waits_for_ever_to_be_let_in(
     async def hang(self: Authenticator, **shown: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(session, "ARRIVING_SECONDS", 0.01)
+    monkeypatch.setattr(session, "AUTHENTICATION_SECONDS", 0.01)
     async with serve(**AUTH) as server:
         monkeypatch.setattr(Authenticator, "__call__", hang)
         assert await on_rejected(server.address, path) == (session.LATE, CloseCode.GOING_AWAY)

@@ -13,7 +13,7 @@ from tests.dialects.serving import AUTH, token
 from tests.gateway.server import calling
 from websockets.exceptions import ConnectionClosed
 
-from legato.dialects.session import DialectContext
+from legato.dialects.context import DialectContext
 from legato.dialects.tokens import TokensDialect
 from legato.errors import EngineBrokeError
 from legato.stream import Event, Flusher, Log, Reasoning, Text, ToolAsked, ToolFinished, ToolStarted

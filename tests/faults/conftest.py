@@ -83,7 +83,7 @@ async def connected(server: Server, **headers: str) -> AsyncIterator[Client]:
 def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
     """What answers in the place of the demo engine."""
     engine = ScriptedEngine("demo", models=(), continues=True)
-    monkeypatch.setattr("legato.gateway.engine_factory.DemoEngine", lambda: engine)
+    monkeypatch.setattr("legato.engines.demo.engine_type.DemoEngine", lambda: engine)
     return engine
 
 

@@ -110,7 +110,7 @@ class Flood(ScriptedEngine):
 @pytest.fixture
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
     engine = Flood(getattr(request, "param", 200_000))
-    monkeypatch.setattr("legato.gateway.engine_factory.DemoEngine", lambda: engine)
+    monkeypatch.setattr("legato.engines.demo.engine_type.DemoEngine", lambda: engine)
     return engine
 
 

@@ -1,4 +1,4 @@
-"""A reply as dialects tell it that have no word for taking something back."""
+"""Replies for dialects that cannot take text back: the text that a client got only grows."""
 
 from collections.abc import Callable, Iterable
 
@@ -20,22 +20,22 @@ from legato.stream import (
 )
 
 Frames = Callable[[Log, Batch], Iterable[bytes]]
-"""The frames that say a batch, none to many. The same batch is encoded once for all viewers."""
+"""Returns the frames of a batch. The same batch is encoded once for all subscribers."""
 
-PARTED = Failed(
+DIVERGED = Failed(
     "parted",
     "The answer was begun anew and goes on in other words than those shown. Load the conversation again to read it.",
 )
 
 
 class AppendOnlySubscriber(Subscriber):
-    """Shows what goes on behind what was shown, and nothing else.
+    """Sends only text that continues what was sent.
 
-    Where a reply is rewound, the words that come again are passed over. Where they come differently it is `parted`: the
-    viewer says so once, as a failure, and nothing more of this reply.
+    If a reply is rewound, the text that comes again is skipped. If it comes differently, the subscriber has `diverged`: it
+    sends one failure and nothing more of this reply.
     """
 
-    __slots__ = ("_frames", "_heed")
+    __slots__ = ("_filter", "_frame", "_frames")
 
     def __init__(
         self,
@@ -47,81 +47,88 @@ class AppendOnlySubscriber(Subscriber):
         flusher: Flusher,
         ended: Callable[[Subscriber], None],
     ) -> None:
-        """`encoding` is what is made of `frames` for all viewers. A log that was rewound is looked at from its beginning.
+        """`encoding` makes batches of `frames` for all subscribers. A log that was rewound is sent from its beginning.
 
-        :raises ValueError: where no cursor can stand at `offset`.
+        :raises ValueError: no cursor can stand at `offset`.
         """
+        self._frame = sink.frame
         self._frames = frames
-        self._heed: RewindFilter | None = None
+        self._filter: RewindFilter | None = None
         super().__init__(log, offset, encoding, sink, flusher, ended)
 
     @property
     def diverged(self) -> bool:
-        return self._heed is not None and self._heed.diverged
+        return self._filter is not None and self._filter.diverged
 
-    def pump(self) -> None:
-        if self.log.rewinds and self._heed is None:
-            sink: Socket = self.sink  # type: ignore[assignment]
-            self._heed = self.encoding = RewindFilter(self._frames, sink.frame, self.log.text_at(self.cursor))
+    def deliver(self) -> None:
+        if self.log.rewinds and self._filter is None:
+            sent = self.log.text_at(self.cursor)
+            self._filter = self.encoding = RewindFilter(self._frames, self._frame, sent)
             self.uncached = True
         super().deliver()
 
 
 class RewindFilter:
-    """The `BatchEncoder` of one viewer that has seen `shown`, from when its log was rewound."""
+    """The `BatchEncoder` of one subscriber of a rewound log. `sent` is the text that it sent before the rewind."""
 
-    __slots__ = ("_frame", "_frames", "_missing", "_shown", "diverged")
+    __slots__ = ("_expected", "_frame", "_frames", "_sent", "diverged")
 
-    def __init__(self, frames: Frames, frame: Callable[[bytes], bytes], shown: str) -> None:
+    def __init__(self, frames: Frames, frame: Callable[[bytes], bytes], sent: str) -> None:
         self._frames = frames
         self._frame = frame
-        self._shown = [shown] if shown else []
-        self._missing = ""
+        self._sent = [sent] if sent else []
+        self._expected = ""
         self.diverged = False
 
     def __call__(self, log: Log, batch: Batch) -> bytes:
         events: list[Event] = []
-        for event in standing(batch.events):
+        for event in without_rewound_text(batch.events):
             if self.diverged:
                 break
             match event:
                 case Text(text):
-                    self._say(text, events)
+                    self._append(text, events)
                 case Rewound():
-                    shown = self._shown = ["".join(self._shown)]
-                    self._missing = shown[0]
-                    self._say(event.text, events)
-                case Finished() if self._missing:
-                    self._part(events)
+                    sent = self._sent = ["".join(self._sent)]
+                    self._expected = sent[0]
+                    self._append(event.text, events)
+                case Finished() if self._expected:
+                    self._diverge(events)
                 case _:
                     events.append(event)
         return b"".join(map(self._frame, self._frames(log, Batch(batch.first, batch.next, events))))
 
-    def _say(self, text: str, events: list[Event]) -> None:
-        missing = self._missing
-        if missing.startswith(text):
-            self._missing = missing[len(text) :]
-        elif text.startswith(missing):
-            self._missing, new = "", text[len(missing) :]
-            self._shown.append(new)
+    def _append(self, text: str, events: list[Event]) -> None:
+        """Append the part of `text` that was not sent before the rewind."""
+        expected = self._expected
+        if expected.startswith(text):
+            self._expected = expected[len(text) :]
+        elif text.startswith(expected):
+            self._expected, new = "", text[len(expected) :]
+            self._sent.append(new)
             events.append(Text(new))
         else:
-            self._part(events)
+            self._diverge(events)
 
-    def _part(self, events: list[Event]) -> None:
+    def _diverge(self, events: list[Event]) -> None:
         self.diverged = True
-        events.append(PARTED)
+        events.append(DIVERGED)
 
 
-def standing(events: Iterable[Event]) -> list[Event]:
-    """Without the words that are taken back further on. A rewind never crosses a tool's event, and says all that is kept."""
-    kept: list[Event] = []
+def without_rewound_text(events: Iterable[Event]) -> list[Event]:
+    """Return the events without the text that a later one takes back.
+
+    A rewind never crosses the event of a tool, and holds all the text that remains.
+    """
+    remaining: list[Event] = []
     since = 0
     for event in events:
         match event:
             case Rewound():
-                kept[since:] = [each for each in kept[since:] if not isinstance(each, Text | Rewound)]
+                remaining[since:] = [
+                    each for each in remaining[since:] if not isinstance(each, Text | Rewound)
+                ]
             case ToolAsked() | ToolStarted() | ToolFinished():
-                since = len(kept) + 1
-        kept.append(event)
-    return kept
+                since = len(remaining) + 1
+        remaining.append(event)
+    return remaining

@@ -1,29 +1,26 @@
-"""What a socket is to a dialect, and what a dialect's session is to the gateway.
+"""The contract between a socket of the gateway and a session of a dialect.
 
-The gateway owns bytes on the wire: handshake, framing, heartbeat, size caps, close. A session owns meaning: it is told
-of each whole text frame, and writes whole payloads. All calls are synchronous and on the event loop's thread.
+The gateway owns the bytes on the wire: handshake, framing, heartbeat, size limits, close. A session owns their meaning: it
+receives each whole text frame, and writes whole payloads. All calls are synchronous and on the event loop's thread.
 """
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from legato.stream import Batch, BatchEncoder, Log
-
 
 class Socket(Protocol):
-    """One accepted connection; a `legato.stream.Sink` with words of its own.
+    """One accepted connection; a `legato.stream.Sink` that can also send single frames.
 
-    `write` takes what `frame` made, any number of frames one behind the other, or none. `send` is for everything that is
-    not a stream, and may be called at any time.
-    A socket that owes its client too much, or for too long, closes itself with `CloseCode.SLOW`.
+    `write` takes what `frame` returned, any number of frames joined, or none. `send` is for everything that is not a
+    stream, and may be called at any time.
+    A socket whose client reads too slowly closes itself with `CloseCode.SLOW`.
     """
 
     @staticmethod
     def frame(payload: bytes) -> bytes:
-        """The payload as `write` wants it, so that it is made once for all viewers."""
+        """Return the payload as `write` takes it, so that it is framed once for all subscribers."""
         ...
 
     @property
@@ -34,46 +31,49 @@ class Socket(Protocol):
     def flush(self) -> None: ...
 
     def send(self, payload: bytes) -> None:
-        """One text frame, in order with what was written; it leaves within this turn of the loop."""
+        """Send one text frame, in order with what was written, within this turn of the event loop."""
         ...
 
     def close(self, code: int, reason: str = "") -> None:
-        """Send what is owed, close with `code`, and tell the session no more but `closed`."""
+        """Send what was written, close with `code`, and call nothing of the session but `closed`."""
         ...
 
     @property
     def at_fault(self) -> bool:
-        """Whether it was closed because the client sent what no client may: no frames, no text, or too much."""
+        """Whether it was closed because the client broke the protocol: no valid frames, no text, or too much."""
         ...
 
 
 class Session(Protocol):
-    """One client's conversation with the server, in one dialect."""
+    """What one client and the server say to each other on a socket, in one dialect."""
 
     def received(self, payload: bytes) -> None:
-        """A whole text frame, valid UTF-8. Never raises for what a client sent: it answers with an error."""
+        """A whole text frame, valid UTF-8, arrived. Never raises for what a client sent: it answers with an error."""
         ...
 
     def resumed(self) -> None:
-        """The socket is writable again: mark the viewers."""
+        """The socket is writable again: mark the subscribers."""
         ...
 
     def closed(self) -> None:
-        """The socket is gone; called exactly once, whoever closed it. Nothing is written after it."""
+        """The socket is gone. Called exactly once, whichever side closed it. Nothing is written after it."""
         ...
 
 
 @runtime_checkable
 class BinarySession(Protocol):
-    """A session that answers a binary message with an error. The socket of any other one is closed for it."""
+    """A session that may answer a binary message with an error. The socket of any other session is closed for it."""
 
-    def binary(self) -> None:
-        """A binary message came, which no dialect has; what is in it is not read. Never raises."""
+    def binary(self) -> bool:
+        """A binary message arrived, which no dialect has; its content is not read. Never raises.
+
+        Return whether it is answered with an error; if not, the socket is closed.
+        """
         ...
 
 
 class Handshake(Struct, frozen=True):
-    """The request that opened the socket. `params` come from the path, `query` from behind it (first value of each), `headers` are lower-case."""
+    """The request that opened the socket. `params` are those of the path, `query` has the first value of each field, `headers` are lower-case."""
 
     path: str
     params: Mapping[str, str]
@@ -84,11 +84,11 @@ class Handshake(Struct, frozen=True):
 
 
 class Endpoint(Struct, frozen=True):
-    """A path that takes WebSockets: `/ws/conversations/{id}` binds `params["id"]`.
+    """A path that accepts WebSockets: `/ws/conversations/{id}` binds `params["id"]`.
 
-    `open` is called once the handshake is accepted and makes the session. `subprotocols` are those it speaks; a client
-    that offers none of them, or none at all, is accepted without. `max_frame_bytes` and `max_frames_per_second` are the
-    server's where they are None; 0 frames per second means as many as come.
+    `open` makes the session; it is called when the handshake is accepted. `subprotocols` are those it speaks; a client
+    that offers none of them is accepted without one. `max_frame_bytes` and `max_frames_per_second` are the server's if
+    they are None; 0 frames per second means no limit.
     """
 
     path: str
@@ -96,13 +96,3 @@ class Endpoint(Struct, frozen=True):
     subprotocols: tuple[str, ...] = ()
     max_frame_bytes: int | None = None
     max_frames_per_second: float | None = None
-
-
-@lru_cache(maxsize=64)
-def framed(encoding: BatchEncoder, frame: Callable[[bytes], bytes]) -> BatchEncoder:
-    """`encoding` as a socket's `write` takes it. The same two give the same object, so a batch is encoded once."""
-
-    def encode(log: Log, batch: Batch) -> bytes:
-        return frame(encoding(log, batch))
-
-    return encode

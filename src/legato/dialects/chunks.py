@@ -1,21 +1,26 @@
-"""The dialect `chunks`, on `/ws/conversations/{conversation}`: resumable, and safe to send again.
+"""The dialect `chunks`, on `/ws/conversations/{conversation}`: resumable replies and idempotent messages.
 
-What Legato adds to it is in `docs/reference/dialects/chunks.md`.
+Legato's additions are in `docs/reference/dialects/chunks.md`.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Iterable
-from typing import ClassVar
 
 import msgspec
 from msgspec import Struct, field
 
 from legato.chat.commands import CommandResult, typed
-from legato.dialects.base import Handshake, Socket
+from legato.dialects.base import Handshake
+from legato.dialects.context import DialectContext
 from legato.dialects.conversation_watcher import Change, ConversationWatcher
-from legato.dialects.serializers import message_view, timestamp
-from legato.dialects.session import Dialect, DialectSession, Frame, encode, id_in, unknown
+from legato.dialects.dialect import DialectType
+from legato.dialects.json_frames import Frame, JsonHandler, encode, entry_refused, id_in, unknown_type
+from legato.dialects.reply_encoder import ReplyEncoder
+from legato.dialects.serializers import message_view
+from legato.dialects.session import DialectSession, close_with
+from legato.dialects.timestamps import timestamp
+from legato.dialects.user_chat import UserChat
 from legato.domain.message import AudioPart, ImagePart, Message, TextPart
 from legato.domain.submission import Submission
 from legato.domain.user import User
@@ -26,16 +31,16 @@ from legato.storage.base import TurnStarted
 from legato.stream import Batch, Failed, Log, Position, Reset, Text, resume
 
 HOLD_SECONDS = 1.0
-"""How long a client that comes in may take to say from where it goes on with a running reply, before it is told all of it."""
+"""Seconds in which a client that connects may say from where it resumes a running reply; then it gets all of it."""
 
 REMEMBERED = 100
-"""Replies that a socket remembers to have told, or to have asked for."""
+"""Replies that a socket remembers to have sent, or to have been asked for."""
 
 GONE = "This conversation was deleted, or you are no longer in it."
 
 
 class ChunkFrame(Struct, frozen=True, tag_field="type", tag="chunk"):
-    """`from` and `to` are offsets of the stream, good for the incarnation of it that `epoch` names."""
+    """`from` and `to` are offsets of the stream. They are valid for its `epoch` only."""
 
     message: str = field(name="messageId")
     data: str
@@ -58,199 +63,206 @@ class ChunksPong(Struct, frozen=True, tag_field="type", tag="pong"):
     timestamp: str
 
 
-class ChunksDialect(Dialect["ChunksSession"]):
-    path: ClassVar[str] = "/ws/conversations/{conversation:path}"
+class ChunksDialect:
+    """`assistant` is the one that a new conversation is with."""
 
-    def visit(self, handshake: Handshake, socket: Socket) -> "ChunksSession":
-        return ChunksSession(self, handshake, socket)
+    def __init__(self, context: DialectContext, assistant: str = "default") -> None:
+        self.assistant = assistant
+        self.encoder = ReplyEncoder(reply_frames)
 
-    def frames(self, log: Log, batch: Batch) -> list[bytes]:
-        text = "".join([event.text for event in batch.events if isinstance(event, Text)])
-        said = [encode(ChunkFrame(log.stream, text, batch.first, batch.next, log.epoch))] if text else []
-        said += [
-            encode(ChunksError(event.message, log.stream))
-            for event in batch.events
-            if isinstance(event, Failed)
-        ]
-        return said
+    def connect(self, session: DialectSession[bytes], handshake: Handshake) -> JsonHandler:
+        return JsonHandler(session, ChunksHandler(self, session, handshake))
 
 
-class ChunksSession(DialectSession):
-    """`conversation` is the one in the path: a socket never leaves it."""
+class ChunksHandler:
+    """A socket is in the conversation of its path and never leaves it."""
 
-    def __init__(self, dialect: ChunksDialect, handshake: Handshake, socket: Socket) -> None:
-        super().__init__(dialect, handshake, socket)
-        self.conversation = handshake.params["conversation"]
-        self.room = ChunksSubscription(self, dialect)
-        self._mine: deque[str] = deque(maxlen=REMEMBERED)
+    def __init__(self, dialect: ChunksDialect, session: DialectSession[bytes], handshake: Handshake) -> None:
+        self._session = session
+        self._context = session.context
+        self._service = session.context.service
+        self._chat = UserChat(session, handshake.query.get("assistant") or dialect.assistant)
+        self._conversation = handshake.params["conversation"]
+        self._subscription = ChunksSubscription(session, dialect.encoder)
+        self._own_replies: deque[str] = deque(maxlen=REMEMBERED)
         self._hold: asyncio.TimerHandle | None = None
 
     def encode_error(self, message: str) -> bytes:
         return encode(ChunksError(message))
 
-    async def on_authenticated(self, person: User) -> None:
-        await self.enter(self.conversation)
-        if self.gone:
+    def on_authenticated(self, user: User) -> None:
+        """The dialect has no greeting."""
+
+    async def start(self, user: User) -> None:
+        """Enter the conversation. A client may then say from where it resumes a running reply, for `HOLD_SECONDS`."""
+        try:
+            await self._chat.get_or_create(self._conversation)
+        except LegatoError as error:
+            self._session.reject(error, None, entry_refused(error))
             return
-        self.attend(self.conversation, self.room)
-        if running := self.service.subscriptions.logs(self.conversation):
-            self.room.hold(running)
-            self._hold = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._tell_held)
+        if self._session.is_closed:
+            return
+        self._chat.subscribe(self._conversation, self._subscription)
+        if running := self._service.subscriptions.logs(self._conversation):
+            self._subscription.hold(running)
+            self._hold = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._release)
 
-    def on_rejected(self, error: LegatoError) -> None:
-        wrong = isinstance(error, InvalidError)
-        self.refuse(error.message, CloseCode.BAD_REQUEST if wrong else CloseCode.FORBIDDEN)
-
-    async def take(self, person: User, kind: str, frame: Frame) -> None:
+    async def handle(self, user: User, kind: str, frame: Frame) -> None:
         match kind:
             case "message":
-                self._tell_held()
-                await self._say(person, frame)
+                self._release()
+                await self._send_message(user, frame)
             case "resume":
-                await self._resume(person, frame)
+                await self._resume(user, frame)
             case "ping":
-                self.send(encode(ChunksPong(timestamp(self.host.now()))))
+                self._session.send(encode(ChunksPong(timestamp(self._context.now()))))
             case _:
-                raise unknown(kind)
+                raise unknown_type(kind)
 
-    def resumed(self) -> None:
-        self.room.mark()
+    def on_writable(self) -> None:
+        self._subscription.mark()
 
-    def left(self) -> None:
-        self._decided()
-        self.room.detach()
-        self.service.subscriptions.unfollow(self.conversation, self.room)
+    def on_closed(self) -> None:
+        self._cancel_hold()
+        self._subscription.detach()
+        self._service.subscriptions.unfollow(self._conversation, self._subscription)
 
-    def _decided(self) -> None:
-        """It has said what it wants: the wait for that is over."""
+    def _cancel_hold(self) -> None:
         if self._hold is not None:
             self._hold.cancel()
             self._hold = None
 
-    def _tell_held(self) -> None:
-        """Tell the replies that were running when the client came in, from their beginning."""
-        self._decided()
-        self.room.release()
+    def _release(self) -> None:
+        """Send the replies that were running when the client connected, from their beginning."""
+        self._cancel_hold()
+        self._subscription.release()
 
-    async def _say(self, person: User, frame: Frame) -> None:
-        submission = submission_of(self.conversation, frame)
+    async def _send_message(self, user: User, frame: Frame) -> None:
+        submission = submission_of(self._conversation, frame)
         if (text := typed(submission.text, submission.parts)) is not None:
-            await self._obey(person, text, submission.client_message_id)
+            await self._run_command(user, text, submission.client_message_id)
             return
 
-        def acknowledged(begun: TurnStarted) -> None:
-            if not begun.duplicate:
-                self._mine.append(begun.reply.id)
+        def acknowledged(started: TurnStarted) -> None:
+            if not started.duplicate:
+                self._own_replies.append(started.reply.id)
 
-        begun = await self.service.replies.send(person, submission, acknowledged)
-        if begun.duplicate:
-            await self._tell_duplicate(person, begun.reply.id)
+        started = await self._service.replies.send(user, submission, acknowledged)
+        if started.duplicate:
+            await self._send_again(user, started.reply.id)
 
-    async def _tell_duplicate(self, person: User, reply: str) -> None:
-        """Whoever sent it first may have been somebody else, and then all of the reply may have been told here by now."""
-        room = self.room
-        if not room.looks_at(reply) and (reply in self._mine or reply not in room.told):
-            await self._tell(person, reply, None)
-        self._mine.append(reply)
+    async def _send_again(self, user: User, reply: str) -> None:
+        """Send a reply from its beginning to a client that asked for it a second time.
 
-    async def _obey(self, person: User, text: str, key: str | None) -> None:
-        answered = await self.command(text, self.conversation, key)
-        if answered.started is not None:
-            # The reply that it began is the answer.
-            await self._tell_duplicate(person, answered.started.reply.id)
+        If the first request came from another socket, this one may have received the whole reply as a subscriber. It then
+        does not get it again.
+        """
+        subscription = self._subscription
+        if not subscription.is_sending(reply) and (
+            reply in self._own_replies or reply not in subscription.finished
+        ):
+            await self._send_reply(user, reply, None)
+        self._own_replies.append(reply)
+
+    async def _run_command(self, user: User, text: str, client_message_id: str | None) -> None:
+        result = await self._chat.run_command(text, self._conversation, client_message_id)
+        if result.started is not None:
+            # The reply that it started is the answer.
+            await self._send_again(user, result.started.reply.id)
             return
-        now = timestamp(self.host.now())
-        message = command_message(self.host.new_id(), self.conversation, answered, now)
-        self.send(encode(ChunkFrame(message.id, message.text, 0, 1, "")))
-        self.send(encode(DoneFrame(message.id, message)))
+        now = timestamp(self._context.now())
+        message = command_message(self._context.new_id(), self._conversation, result, now)
+        self._session.send(encode(ChunkFrame(message.id, message.text, 0, 1, "")))
+        self._session.send(encode(DoneFrame(message.id, message)))
 
-    async def _resume(self, person: User, frame: Frame) -> None:
-        named = id_in(frame, "conversationId", "conversation_id")
-        if named is not None and named != self.conversation:
+    async def _resume(self, user: User, frame: Frame) -> None:
+        conversation = id_in(frame, "conversationId", "conversation_id")
+        if conversation is not None and conversation != self._conversation:
             raise InvalidError("This socket is in another conversation. Connect to the one you mean.")
-        last = id_in(frame, "lastMessageId", "last_message_id")
-        self._decided()
-        if last is None and not self.room.busy:
+        reply = id_in(frame, "lastMessageId", "last_message_id")
+        self._cancel_hold()
+        if reply is None and not self._subscription.is_busy:
             raise InvalidError(
                 "Nothing is being written here now. Say which reply to go on with, as `lastMessageId`."
             )
         try:
-            if last is not None:
-                await self._tell(person, last, frame)
+            if reply is not None:
+                await self._send_reply(user, reply, frame)
         finally:
-            self._tell_held()
+            self._release()
 
-    async def _tell(self, person: User, reply: str, where: Frame | None) -> None:
-        """Tell a reply of this conversation again, and its end.
+    async def _send_reply(self, user: User, reply: str, resume_frame: Frame | None) -> None:
+        """Send a reply of this conversation again, and its end, from the position in `resume_frame` on.
 
-        :raises NotFoundError: there is no such reply in it. :raises InvalidError: the position is none.
+        :raises NotFoundError: the conversation has no such reply. :raises InvalidError: the position is not one.
         """
         try:
-            conversation, log = await self.service.subscriptions.log(person, reply)
-            tree = await self.service.conversations.get(person, self.conversation)
+            conversation, log = await self._service.subscriptions.log(user, reply)
+            tree = await self._service.conversations.get(user, self._conversation)
         except NotFoundError:
             conversation = ""
-        if conversation != self.conversation:
+        if conversation != self._conversation:
             raise NotFoundError("There is no such reply in this conversation.")
-        offset = offset_in(log, where) if where is not None else 0
-        if not self.gone:
+        offset = offset_in(log, resume_frame) if resume_frame is not None else 0
+        if not self._session.is_closed:
             if offset is None:
                 offset = 0
-                self.send(encode(ChunkFrame(log.stream, "", 0, 0, log.epoch)))
-            self.room.watch(log, offset)
+                self._session.send(encode(ChunkFrame(log.stream, "", 0, 0, log.epoch)))
+            self._subscription.watch(log, offset)
             message = tree.messages.get(reply)
             if message is not None and message.status != "streaming":
-                self.room.asked(message)
+                self._subscription.send_end(message)
 
 
 class ChunksSubscription(ConversationWatcher):
-    """The conversation of a socket. `told` are the replies whose end was told here lately.
+    """The conversation of a socket. `finished` are the last replies whose end was sent.
 
-    A reply that is held is not told yet, its end neither: told first, a client that then resumes it would have a `done`
-    with half of the text before it.
+    Nothing of a held reply is sent, not even its end: a client that then resumed it would get `done` before half of the text.
     """
 
-    def __init__(self, visit: ChunksSession, dialect: ChunksDialect) -> None:
+    def __init__(self, session: DialectSession[bytes], encoder: ReplyEncoder) -> None:
         super().__init__()
-        self._visit = visit
-        self._dialect = dialect
-        self._asked: set[str] = set()
+        self._session = session
+        self._encoder = encoder
+        self._ended_before: set[str] = set()
         self._held: dict[str, Log] = {}
         self._watched: set[str] = set()
-        self.told: deque[str] = deque(maxlen=REMEMBERED)
+        self.finished: deque[str] = deque(maxlen=REMEMBERED)
 
     @property
-    def busy(self) -> bool:
-        """Whether a reply is being told, or held."""
-        return bool(self._held or self._viewers)
+    def is_busy(self) -> bool:
+        """Whether a reply is being sent, or is held."""
+        return bool(self._held or self._subscribers)
 
     def hold(self, logs: Iterable[Log]) -> None:
-        """Tell nothing of these, till they are watched or released."""
+        """Send nothing of these replies until they are watched or released."""
         self._held.update((log.stream, log) for log in logs)
 
     def release(self) -> None:
-        """Tell what is held still, from its beginning."""
+        """Send the replies that are still held, from their beginning."""
         for log in list(self._held.values()):
             self.watch(log)
 
     def watch(self, log: Log, offset: int = 0) -> None:
-        """Tell a reply from here on; also one that is held, is being told, or was."""
+        """Send a reply from `offset` on, also if it is held, is being sent, or was."""
         self._held.pop(log.stream, None)
         self._watched.add(log.stream)
-        if log.stream in self.told:
-            self.told.remove(log.stream)
-        self.look(self._dialect.viewer(log, self._visit.socket, self.ended, offset))
+        if log.stream in self.finished:
+            self.finished.remove(log.stream)
+        session = self._session
+        flusher = session.context.flusher
+        self.add(self._encoder.subscribe(log, session.socket, flusher, self.ended, offset))
 
-    def asked(self, message: Message) -> None:
-        """Tell the end of a reply that ended before it was asked for, however it ended."""
-        self._asked.add(message.id)
-        self.hear(message)
+    def send_end(self, message: Message) -> None:
+        """Send the end of a reply that ended before the client asked for it, also if it broke off."""
+        self._ended_before.add(message.id)
+        self.deliver(message)
 
     def detach(self) -> None:
         self._held.clear()
         super().detach()
 
-    def tell(self, change: Change) -> None:
+    def send(self, change: Change) -> None:
         match change:
             case Message(role="assistant") if change.status != "streaming":
                 self._end(change)
@@ -258,26 +270,36 @@ class ChunksSubscription(ConversationWatcher):
                 self.watch(change)
 
     def on_deleted(self, conversation: str) -> None:
-        self._visit.refuse(GONE, CloseCode.FORBIDDEN)
+        self._session.close(close_with(CloseCode.FORBIDDEN, GONE))
 
-    def _premature(self, change: Change) -> bool:
-        return (isinstance(change, Message) and change.id in self._held) or super()._premature(change)
+    def _must_wait(self, change: Change) -> bool:
+        return (isinstance(change, Message) and change.id in self._held) or super()._must_wait(change)
 
     def _end(self, message: Message) -> None:
-        """`done`; one that breaks off while it is told has said so in its stream."""
-        if message.id not in self._watched:  # it ended as the client came in, or was told before
+        """Send `done`. A reply that broke off while it was sent has ended with an error already."""
+        if message.id not in self._watched:  # it ended while the client connected, or its end was sent before
             return
         self._watched.discard(message.id)
-        self.told.append(message.id)
-        if message.status != "interrupted" or message.id in self._asked:
-            self._visit.send(encode(DoneFrame(message.id, message_view(message))))
-        self._asked.discard(message.id)
+        self.finished.append(message.id)
+        if message.status != "interrupted" or message.id in self._ended_before:
+            self._session.send(encode(DoneFrame(message.id, message_view(message))))
+        self._ended_before.discard(message.id)
+
+
+def reply_frames(log: Log, batch: Batch) -> list[bytes]:
+    """Return a batch of a reply as one `chunk`, and an `error` if the reply failed."""
+    text = "".join([event.text for event in batch.events if isinstance(event, Text)])
+    frames = [encode(ChunkFrame(log.stream, text, batch.first, batch.next, log.epoch))] if text else []
+    frames += [
+        encode(ChunksError(event.message, log.stream)) for event in batch.events if isinstance(event, Failed)
+    ]
+    return frames
 
 
 def submission_of(conversation: str, frame: Frame) -> Submission:
-    """What a `message` says.
+    """Return what a `message` frame submits.
 
-    :raises InvalidError: a field is not what it must be.
+    :raises InvalidError: a field has the wrong type.
     """
     text = frame.get("text")
     if text is not None and not isinstance(text, str):
@@ -289,20 +311,20 @@ def submission_of(conversation: str, frame: Frame) -> Submission:
     return Submission(id_in(frame, "client_message_id"), conversation, text or "", tuple(parts))
 
 
-def command_message(id_: str, conversation: str, answered: CommandResult, now: str) -> MessageView:
-    """What the server says to a command, as a message that is not stored."""
-    text = answered.text
+def command_message(id_: str, conversation: str, result: CommandResult, now: str) -> MessageView:
+    """Return the result of a command as a message, which is not stored."""
+    text = result.text
     return MessageView(
-        id_, answered.conversation or conversation, "system", "complete", now, 0, text, (TextPart(text),)
+        id_, result.conversation or conversation, "system", "complete", now, 0, text, (TextPart(text),)
     )
 
 
 def offset_in(log: Log, frame: Frame) -> int | None:
-    """Where a `resume` goes on: at its `position`, or at the beginning where it has none; None where it cannot go on there.
+    """Return the offset of the `position` in a `resume` frame; 0 if it has none; None if the reply cannot resume there.
 
-    A position that names no epoch is taken where there was never another incarnation of the log.
+    A position without an epoch is accepted if the log was never restored.
 
-    :raises InvalidError: it is none.
+    :raises InvalidError: the position is not a number.
     """
     position, epoch = frame.get("position"), frame.get("epoch")
     if position is None:
@@ -311,6 +333,13 @@ def offset_in(log: Log, frame: Frame) -> int | None:
         raise InvalidError("`position` must be the `from` or the `to` of a chunk.")
     if epoch is None and not log.again:
         epoch = log.epoch
-    answer = resume(log, Position(log.stream, epoch if isinstance(epoch, str) else "", position))
-    # What was shown up to a position in a log that was rewound is not known.
-    return None if isinstance(answer, Reset) or log.rewinds else answer.offset
+    resumption = resume(log, Position(log.stream, epoch if isinstance(epoch, str) else "", position))
+    # In a log that was rewound, the text that the client has up to a position is unknown.
+    return None if isinstance(resumption, Reset) or log.rewinds else resumption.offset
+
+
+DIALECT = DialectType(
+    name="chunks",
+    paths=("/ws/conversations/{conversation:path}",),
+    create=lambda context, settings: ChunksDialect(context, settings.assistant),
+)

@@ -1,4 +1,4 @@
-"""How a socket watches one conversation: a viewer for each running reply, and the end of each behind its stream."""
+"""The watchers with which a socket follows a conversation: a subscriber for each running reply, and its end after it."""
 
 from collections import deque
 
@@ -10,94 +10,95 @@ Change = Message | Conversation | Log
 
 
 class NullWatcher:
-    """A `Watcher` that passes over everything: what a dialect has a word for, it overrides."""
+    """A `Watcher` that ignores everything: a dialect overrides what it has frames for."""
 
     __slots__ = ()
 
     def on_message(self, message: Message) -> None:
-        """A message is new or was written again."""
+        """A message was added or changed."""
 
     def on_conversation(self, conversation: Conversation) -> None:
         """Title, head or revision changed."""
 
     def on_deleted(self, conversation: str) -> None:
-        """It is gone, or the person is no longer in it."""
+        """The conversation was deleted, or the user is no longer a participant."""
 
     def on_stream(self, log: Log) -> None:
-        """A reply begins: its log, from offset 0."""
+        """A reply starts; `log` holds it from offset 0."""
 
     def on_people(self, conversation: str) -> None:
-        """Participants or who is present changed."""
+        """The participants, or who is present, changed."""
 
     def on_typing(self, conversation: str, user: str, name: str | None, typing: bool) -> None:
-        """Somebody types, or no longer does."""
+        """A participant types, or stopped typing."""
 
 
 class ConversationWatcher(NullWatcher):
-    """A `Watcher` that tells changes in their order.
+    """A `Watcher` that sends changes in their order.
 
-    A reply that ended is told when its stream was told to the end, and what changed later behind it: on a socket that
-    takes no more, all of it waits, in order.
+    The end of a reply is sent after its whole stream, and later changes after that: if the socket is not writable, they
+    all wait, in order.
     """
 
-    __slots__ = ("_late", "_viewers")
+    __slots__ = ("_subscribers", "_waiting")
 
     def __init__(self) -> None:
-        self._viewers: dict[str, Subscriber] = {}
-        self._late: deque[Change] | None = None
+        self._subscribers: dict[str, Subscriber] = {}
+        self._waiting: deque[Change] | None = None
 
-    def tell(self, change: Change) -> None:
-        """Its turn has come: write it, or for a log begin to look at it."""
+    def send(self, change: Change) -> None:
+        """Write a change whose turn has come; for a log, subscribe to it."""
         raise NotImplementedError
 
     def on_message(self, message: Message) -> None:
-        self.hear(message)
+        self.deliver(message)
 
     def on_conversation(self, conversation: Conversation) -> None:
-        self.hear(conversation)
+        self.deliver(conversation)
 
     def on_stream(self, log: Log) -> None:
-        self.hear(log)
+        self.deliver(log)
 
-    def hear(self, change: Change) -> None:
-        """Tell it, or let it wait for its turn."""
-        if self._late is not None:
-            self._late.append(change)
-        elif self._premature(change):
-            self._late = deque((change,))
+    def deliver(self, change: Change) -> None:
+        """Send a change, or let it wait for its turn."""
+        if self._waiting is not None:
+            self._waiting.append(change)
+        elif self._must_wait(change):
+            self._waiting = deque((change,))
         else:
-            self.tell(change)
+            self.send(change)
 
-    def look(self, viewer: Subscriber) -> None:
-        """Have a viewer of a stream, whose `ended` is ours; one that looked at the same stream looks no more."""
-        before = self._viewers.get(viewer.log.stream)
+    def add(self, subscriber: Subscriber) -> None:
+        """Add the subscriber of a stream, whose `ended` is ours; it replaces an earlier one of the same stream."""
+        before = self._subscribers.get(subscriber.log.stream)
         if before is not None:
             before.detach()
-        self._viewers[viewer.log.stream] = viewer
+        self._subscribers[subscriber.log.stream] = subscriber
 
-    def looks_at(self, stream: str) -> bool:
-        return stream in self._viewers
+    def is_sending(self, stream: str) -> bool:
+        """Whether a stream is being sent."""
+        return stream in self._subscribers
 
-    def ended(self, viewer: Subscriber) -> None:
-        """A stream was told to the end: what waited for that is told now."""
-        self._viewers.pop(viewer.log.stream, None)
-        while self._late and not self._premature(self._late[0]):
-            self.tell(self._late.popleft())
-        if not self._late:
-            self._late = None
+    def ended(self, subscriber: Subscriber) -> None:
+        """A stream was sent whole: send what waited for that."""
+        self._subscribers.pop(subscriber.log.stream, None)
+        while self._waiting and not self._must_wait(self._waiting[0]):
+            self.send(self._waiting.popleft())
+        if not self._waiting:
+            self._waiting = None
 
     def mark(self) -> None:
-        """The socket takes more again."""
-        for viewer in self._viewers.values():
-            viewer.mark()
+        """The socket is writable again."""
+        for subscriber in self._subscribers.values():
+            subscriber.mark()
 
     def detach(self) -> None:
-        """Look at no stream, and forget what waits."""
-        for viewer in self._viewers.values():
-            viewer.detach()
-        self._viewers.clear()
-        self._late = None
+        """Unsubscribe from all streams, and forget the changes that wait."""
+        for subscriber in self._subscribers.values():
+            subscriber.detach()
+        self._subscribers.clear()
+        self._waiting = None
 
-    def _premature(self, change: Change) -> bool:
-        """Whether it is the end of a reply whose stream is still being told."""
-        return isinstance(change, Message) and change.status != "streaming" and change.id in self._viewers
+    def _must_wait(self, change: Change) -> bool:
+        """Whether this is the end of a reply whose stream is still being sent."""
+        return isinstance(change, Message) and change.status != "streaming" and change.id in self._subscribers

@@ -1,4 +1,4 @@
-"""What one socket is told, one thing at a time: for dialects whose frames do not say which reply they belong to."""
+"""The frames of one socket, one reply at a time: for dialects whose frames do not name their reply."""
 
 from collections import deque
 from collections.abc import Callable
@@ -11,96 +11,98 @@ from legato.protocol.close_codes import CloseCode
 from legato.stream import Failed, Log, Subscriber
 
 WAITING = 1000
-"""Replies and frames that may wait in one line."""
+"""Replies and frames that may wait in one queue."""
 
 WAITING_BYTES = 1024 * 1024
-"""What the frames among them may have together; one more of any size is taken up to there."""
+"""Bytes that the frames among them may have together. A frame of any size is taken as long as that is not exceeded."""
 
-View = Callable[[Log, Callable[[Subscriber], None]], Subscriber]
-"""Makes a viewer of a log from its beginning, and what it calls when the log was told to the end."""
+Subscribe = Callable[[Log, Callable[[Subscriber], None]], Subscriber]
+"""Subscribes to a log from its beginning. The second argument is called when the whole log was sent."""
 
 
 class QueuedReply(Struct):
-    """A reply in line. `first` is said before its stream, `last` behind it, once that is known; then `over` is called."""
+    """A reply in the queue. `first` is sent before its stream, `last` after it, as soon as it is known; then `on_sent` is called."""
 
     log: Log
     first: tuple[bytes, ...]
-    over: Callable[[], None] | None
+    on_sent: Callable[[], None] | None
     last: tuple[bytes, ...] | None = None
 
 
 class ReplyQueue:
-    """Replies and single frames in their order. Whatever comes waits until the reply that is being told has its end.
+    """Replies and single frames in their order. Everything waits until the reply that is being sent has ended.
 
-    A reply that ends well is over when `end` said its last frames; one that failed says so in its stream.
-    Where too much waits, the socket is closed as one that is too slow.
+    A reply that ends well has ended when `end` gave its last frames; one that failed ends with its stream.
+    If too much waits, the socket is closed as too slow.
     """
 
-    __slots__ = ("_bytes", "_full", "_now", "_socket", "_view", "_viewer", "_waiting")
+    __slots__ = ("_bytes", "_current", "_full", "_socket", "_subscribe", "_subscriber", "_waiting")
 
-    def __init__(self, socket: Socket, view: View) -> None:
+    def __init__(self, socket: Socket, subscribe: Subscribe) -> None:
         self._socket = socket
-        self._view = view
+        self._subscribe = subscribe
         self._waiting: deque[QueuedReply | bytes] = deque()
-        self._now: QueuedReply | None = None
-        self._viewer: Subscriber | None = None
+        self._current: QueuedReply | None = None
+        self._subscriber: Subscriber | None = None
         self._bytes = 0
         self._full = False
 
-    def say(self, *frames: bytes) -> None:
-        """Frames that belong to no stream."""
-        if self._room():
+    def send(self, *frames: bytes) -> None:
+        """Queue frames that belong to no stream."""
+        if self._has_capacity():
             self._waiting.extend(frames)
             self._bytes += sum(map(len, frames))
-            self._go_on()
+            self._advance()
 
-    def tell(self, log: Log, *first: bytes, over: Callable[[], None] | None = None) -> bool:
-        """A reply, from its beginning; False where it is in line already, or there is no room."""
-        if self._find(log.stream) is not None or not self._room():
+    def add(self, log: Log, *first: bytes, on_sent: Callable[[], None] | None = None) -> bool:
+        """Queue a reply from its beginning. Return False if it is queued already, or too much waits."""
+        if self._find(log.stream) is not None or not self._has_capacity():
             return False
-        self._waiting.append(QueuedReply(log, first, over))
-        self._go_on()
+        self._waiting.append(QueuedReply(log, first, on_sent))
+        self._advance()
         return True
 
     def end(self, stream: str, *last: bytes) -> None:
-        """How the reply ended, once its stream was told. Unknown where it has failed, which was said, or is not in line."""
-        told = self._find(stream)
-        if told is self._now and told is not None:
-            told.last = last
-            if self._viewer is None:
+        """Send the last frames of a reply after its stream. Ignored if it failed, which its stream says, or is not queued."""
+        reply = self._find(stream)
+        if reply is self._current and reply is not None:
+            reply.last = last
+            if self._subscriber is None:
                 self._finish()
-        elif told is not None and self._room():
-            self._bytes += sum(map(len, last)) - sum(map(len, told.last or ()))
-            told.last = last
+        elif reply is not None and self._has_capacity():
+            self._bytes += sum(map(len, last)) - sum(map(len, reply.last or ()))
+            reply.last = last
 
     def drop(self, stream: str) -> None:
-        """Say no more of a reply: its conversation is gone."""
-        told = self._find(stream)
-        if told is None:
+        """Send nothing more of a reply: its conversation is gone."""
+        reply = self._find(stream)
+        if reply is None:
             return
-        if told is self._now:
-            if self._viewer is not None:
-                self._viewer.detach()
-            self._now = self._viewer = None
-            self._go_on()
+        if reply is self._current:
+            if self._subscriber is not None:
+                self._subscriber.detach()
+            self._current = self._subscriber = None
+            self._advance()
         else:
-            self._waiting.remove(told)
-            self._bytes -= sum(map(len, told.last or ()))
+            self._waiting.remove(reply)
+            self._bytes -= sum(map(len, reply.last or ()))
 
     def mark(self) -> None:
-        """The socket takes more again."""
-        if self._viewer is not None:
-            self._viewer.mark()
+        """The socket is writable again."""
+        if self._subscriber is not None:
+            self._subscriber.mark()
 
     def close(self) -> None:
+        """Drop everything."""
         self._waiting.clear()
         self._bytes = 0
-        self._now = None
-        if self._viewer is not None:
-            self._viewer.detach()
-            self._viewer = None
+        self._current = None
+        if self._subscriber is not None:
+            self._subscriber.detach()
+            self._subscriber = None
 
-    def _room(self) -> bool:
+    def _has_capacity(self) -> bool:
+        """Whether more may be queued. If not, the socket is closed."""
         if not self._full and (len(self._waiting) >= WAITING or self._bytes > WAITING_BYTES):
             self._full = True
             self.close()
@@ -108,44 +110,46 @@ class ReplyQueue:
         return not self._full
 
     def _find(self, stream: str) -> QueuedReply | None:
-        if self._now is not None and self._now.log.stream == stream:
-            return self._now
+        if self._current is not None and self._current.log.stream == stream:
+            return self._current
         return next(
-            (told for told in self._waiting if isinstance(told, QueuedReply) and told.log.stream == stream),
+            (
+                reply
+                for reply in self._waiting
+                if isinstance(reply, QueuedReply) and reply.log.stream == stream
+            ),
             None,
         )
 
-    def _go_on(self) -> None:
-        while self._now is None and self._waiting:
-            turn = self._waiting.popleft()
-            if isinstance(turn, bytes):
-                self._bytes -= len(turn)
-                self._socket.send(turn)
+    def _advance(self) -> None:
+        while self._current is None and self._waiting:
+            item = self._waiting.popleft()
+            if isinstance(item, bytes):
+                self._bytes -= len(item)
+                self._socket.send(item)
                 continue
-            self._bytes -= sum(map(len, turn.last or ()))
-            self._now = turn
-            for frame in turn.first:
+            self._bytes -= sum(map(len, item.last or ()))
+            self._current = item
+            for frame in item.first:
                 self._socket.send(frame)
-            self._viewer = self._view(turn.log, self._ended)
+            self._subscriber = self._subscribe(item.log, self._ended)
 
-    def _ended(self, viewer: Subscriber) -> None:
-        self._viewer = None
-        told = self._now
-        if told is None:
+    def _ended(self, subscriber: Subscriber) -> None:
+        self._subscriber = None
+        reply = self._current
+        if reply is None:
             return
-        failed = isinstance(told.log.end, Failed) or (
-            isinstance(viewer, AppendOnlySubscriber) and viewer.diverged
-        )
-        if failed:
-            told.last = ()
-        if told.last is not None:
+        diverged = isinstance(subscriber, AppendOnlySubscriber) and subscriber.diverged
+        if diverged or isinstance(reply.log.end, Failed):
+            reply.last = ()
+        if reply.last is not None:
             self._finish()
 
     def _finish(self) -> None:
-        told, self._now = self._now, None
-        if told is not None:
-            for frame in told.last or ():
+        reply, self._current = self._current, None
+        if reply is not None:
+            for frame in reply.last or ():
                 self._socket.send(frame)
-            if told.over is not None:
-                told.over()
-        self._go_on()
+            if reply.on_sent is not None:
+                reply.on_sent()
+        self._advance()

@@ -1,22 +1,17 @@
-"""Conversations and messages as clients see them, in the native protocol and in REST alike."""
+"""Conversations, messages and participants as the native protocol and REST show them."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 from legato.chat.conversation_presence import ParticipantPresence
+from legato.dialects.timestamps import timestamp
 from legato.domain.conversation import Conversation
 from legato.domain.message import Message, text_of
 from legato.domain.participant import ParticipantRole
 from legato.protocol.messages import ConversationView, MessageView, PersonView
 
 
-def timestamp(when: datetime) -> str:
-    """ISO-8601, UTC, milliseconds, `Z`."""
-    return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def conversation_view(conversation: Conversation, standing: ParticipantRole = "owner") -> ConversationView:
-    """`standing` is that of the person who is told."""
+def conversation_view(conversation: Conversation, role: ParticipantRole = "owner") -> ConversationView:
+    """`role` is that of the user who gets the view."""
     return ConversationView(
         id=conversation.id,
         title=conversation.title,
@@ -25,14 +20,14 @@ def conversation_view(conversation: Conversation, standing: ParticipantRole = "o
         created_at=timestamp(conversation.created_at),
         updated_at=timestamp(conversation.updated_at),
         head=conversation.head,
-        standing=standing,
+        standing=role,
     )
 
 
-def people_view(people: Iterable[ParticipantPresence]) -> list[PersonView]:
+def participants_view(participants: Iterable[ParticipantPresence]) -> list[PersonView]:
     return [
         PersonView(each.user, each.role, each.name, each.connections > 0, each.typing, each.connections)
-        for each in people
+        for each in participants
     ]
 
 

@@ -1,33 +1,39 @@
-"""The dialect `tokens`, on `/ws/chat`: a text of one token after another, and tools that one sees at work.
+"""The dialect `tokens`, on `/ws/chat`: a reply as one token after another, and its tool calls.
 
-Its frames do not say which reply they belong to, so a socket is told one thing at a time. What Legato adds to it is in
+Its frames do not name their reply, so a socket gets one reply at a time. Legato's additions are in
 `docs/reference/dialects/tokens.md`.
 """
 
-from typing import ClassVar
+from collections.abc import Callable
 
 from msgspec import Struct
 
 from legato.chat.commands import is_command
-from legato.dialects.base import Handshake, Socket
-from legato.dialects.conversation_watcher import NullWatcher
-from legato.dialects.reply_queue import ReplyQueue
-from legato.dialects.session import (
-    Dialect,
-    DialectContext,
-    DialectSession,
-    Frame,
-    TimestampFormatter,
-    encode,
-    id_in,
-    text_in,
-    unknown,
-)
+from legato.dialects.base import Handshake
+from legato.dialects.context import DialectContext
+from legato.dialects.dialect import DialectType
+from legato.dialects.json_frames import Frame, JsonHandler, encode, id_in, text_in, unknown_type
+from legato.dialects.queued_conversations import QueuedConversations
+from legato.dialects.reply_encoder import ReplyEncoder
+from legato.dialects.session import DialectSession
+from legato.dialects.timestamps import TimestampFormatter
+from legato.dialects.user_chat import UserChat
 from legato.domain.message import Message
 from legato.domain.submission import Submission
 from legato.domain.user import User
 from legato.errors import LegatoError
-from legato.stream import Batch, Event, Failed, Log, Text, ToolAsked, ToolFinished, ToolStarted
+from legato.storage.base import TurnStarted
+from legato.stream import (
+    Batch,
+    Event,
+    Failed,
+    Log,
+    Subscriber,
+    Text,
+    ToolAsked,
+    ToolFinished,
+    ToolStarted,
+)
 
 DELETED = "This conversation was deleted, or you are no longer in it. Your next message begins a new one."
 
@@ -66,180 +72,157 @@ class TokensPong(TokensFrame, frozen=True, tag="pong"):
     pass
 
 
-class TokensDialect(Dialect["TokensSession"]):
-    path: ClassVar[str] = "/ws/chat"
-    apart: ClassVar[int] = 64
+class TokensDialect:
+    """`assistant` is the one that a new conversation is with."""
 
-    def __init__(self, host: DialectContext, assistant: str = "default") -> None:
-        super().__init__(host, assistant)
-        self.stamp = TimestampFormatter(host.now)
+    def __init__(self, context: DialectContext, assistant: str = "default") -> None:
+        self.assistant = assistant
+        self.timestamp = TimestampFormatter(context.now)
+        self.encoder = ReplyEncoder(self.frames, max_unmerged=64)
 
-    def visit(self, handshake: Handshake, socket: Socket) -> "TokensSession":
-        return TokensSession(self, handshake, socket)
+    def connect(self, session: DialectSession[bytes], handshake: Handshake) -> JsonHandler:
+        return JsonHandler(session, TokensHandler(self, session, handshake))
 
     def frames(self, log: Log, batch: Batch) -> list[bytes]:
+        """Return the frames of a batch of a reply."""
         events = batch.events
         if len(events) == 1 and type(events[0]) is Text:
-            return [encode(TokensToken(self.stamp(), events[0].text))]
+            return [encode(TokensToken(self.timestamp(), events[0].text))]
         return [encode(frame) for event in events if (frame := self._frame(log, event)) is not None]
 
     def _frame(self, log: Log, event: Event) -> TokensFrame | None:
         match event:
             case Text():
-                return TokensToken(self.stamp(), event.text)
+                return TokensToken(self.timestamp(), event.text)
             case ToolAsked() | ToolStarted() if _first(log, event.call) == event:
-                return TokensToolStart(self.stamp(), event.name, event.arguments)
+                return TokensToolStart(self.timestamp(), event.name, event.arguments)
             case ToolFinished():
-                return TokensToolEnd(self.stamp(), _first(log, event.call).name, event.output)
+                return TokensToolEnd(self.timestamp(), _first(log, event.call).name, event.output)
             case Failed():
-                return TokensError(self.stamp(), event.message)
+                return TokensError(self.timestamp(), event.message)
             case _:
                 return None
 
 
 def _first(log: Log, call: str) -> ToolAsked | ToolStarted:
-    """The first that was said of a tool's run. Tools are rare, so the whole log is looked at."""
+    """Return the first event of a tool call. Tool calls are rare, so the whole log is searched."""
     for event in log.since(0).events:
         if isinstance(event, ToolAsked | ToolStarted) and event.call == call:
             return event
     return ToolStarted(call, "", "")
 
 
-class TokensSession(DialectSession):
-    """`here` is the conversation it is in: the last one it named, or was given."""
+class TokensHandler:
+    """A socket is in the conversation that it named or was given last."""
 
-    def __init__(self, dialect: TokensDialect, handshake: Handshake, socket: Socket) -> None:
-        super().__init__(dialect, handshake, socket)
-        self._stamp = dialect.stamp
-        self.here: str | None = None
-        self.rooms: dict[str, TokensSubscription] = {}
-        self.line = ReplyQueue(socket, lambda log, ended: dialect.viewer(log, socket, ended))
+    def __init__(self, dialect: TokensDialect, session: DialectSession[bytes], handshake: Handshake) -> None:
+        self._session = session
+        self._service = session.context.service
+        self._timestamp = dialect.timestamp
+        self._encoder = dialect.encoder
+        self._chat = UserChat(session, handshake.query.get("assistant") or dialect.assistant)
+        self._query = dict(handshake.query)
+        self._conversations = QueuedConversations(session, self._chat, self._subscribe, self)
 
     def encode_error(self, message: str) -> bytes:
-        return encode(TokensError(self._stamp(), message))
+        return encode(TokensError(self._timestamp(), message))
 
-    def complete(self, conversation: str | None) -> bytes:
-        return encode(TokensComplete(self._stamp(), conversation))
+    def on_authenticated(self, user: User) -> None:
+        self._session.send(encode(TokensConnected(self._timestamp(), self._session.context.new_id())))
 
-    async def on_authenticated(self, person: User) -> None:
-        self.send(encode(TokensConnected(self._stamp(), self.host.new_id())))
-        named = id_in(dict(self.handshake.query), "conversation_id")
-        if named is not None:
-            await self._go(named)
-            if (room := self.rooms.get(named)) is not None:
-                for log in self.service.subscriptions.logs(named):
-                    room.on_stream(log)
+    async def start(self, user: User) -> None:
+        """Enter the conversation of the query, and send its running replies."""
+        conversation = id_in(self._query, "conversation_id")
+        if conversation is not None:
+            await self._enter(conversation)
+            if (entered := self._conversations.get(conversation)) is not None:
+                for log in self._service.subscriptions.logs(conversation):
+                    entered.on_stream(log)
 
-    async def take(self, person: User, kind: str, frame: Frame) -> None:
+    async def handle(self, user: User, kind: str, frame: Frame) -> None:
         match kind:
             case "message":
-                await self._hear(person, frame)
+                await self._message(user, frame)
             case "ping":
-                self.send(encode(TokensPong(self._stamp())))
+                self._session.send(encode(TokensPong(self._timestamp())))
             case _:
-                raise unknown(kind)
+                raise unknown_type(kind)
 
-    def resumed(self) -> None:
-        self.line.mark()
+    def on_writable(self) -> None:
+        self._conversations.queue.mark()
 
-    def left(self) -> None:
-        self.line.close()
-        for room in list(self.rooms.values()):
-            room.leave()
+    def on_closed(self) -> None:
+        self._conversations.close()
 
-    async def _hear(self, person: User, frame: Frame) -> None:
-        """What is wrong with a message is said in its turn, for it is the answer to it."""
+    # The `QueueFormat` of its conversations.
+
+    def end_frames(self, message: Message) -> tuple[bytes]:
+        return (self._complete(message.conversation),)
+
+    def deleted_frames(self, conversation: str) -> tuple[bytes]:
+        return (self.encode_error(DELETED),)
+
+    def on_entered(self, conversation: str) -> None:
+        """Nothing is sent."""
+
+    def on_left(self, conversation: str, unsent: list[str]) -> None:
+        """Nothing is remembered."""
+
+    def _subscribe(self, log: Log, ended: Callable[[Subscriber], None]) -> Subscriber:
+        session = self._session
+        return self._encoder.subscribe(log, session.socket, session.context.flusher, ended)
+
+    def _complete(self, conversation: str | None) -> bytes:
+        return encode(TokensComplete(self._timestamp(), conversation))
+
+    async def _message(self, user: User, frame: Frame) -> None:
+        """Send a message. An error is queued like a reply, because it is the answer to the message."""
         try:
             text = text_in(frame, "message")
-            key = id_in(frame, "client_message_id")
-            named = id_in(frame, "conversation_id")
-            if named is not None and named != self.here:
-                await self._go(named)
+            client_message_id = id_in(frame, "client_message_id")
+            conversation = id_in(frame, "conversation_id")
+            if conversation is not None and conversation != self._conversations.current:
+                await self._enter(conversation)
             if is_command(text):
-                await self._obey(text, key)
+                await self._run_command(text, client_message_id)
             else:
-                await self._say(person, text, key)
+                await self._send_message(user, text, client_message_id)
         except LegatoError as error:
-            self.line.say(self.encode_error(error.message))
+            self._conversations.queue.send(self.encode_error(error.message))
 
-    async def _go(self, conversation: str) -> None:
-        await self.enter(conversation)
-        self.settle(conversation)
+    async def _enter(self, conversation: str) -> None:
+        await self._chat.get_or_create(conversation)
+        self._conversations.enter(conversation)
 
-    def settle(self, conversation: str) -> None:
-        """Be in this conversation, and in no other once its replies are told."""
-        before, self.here = self.here, conversation
-        room = self.rooms.get(conversation)
-        if room is None and not self.gone:
-            room = self.rooms[conversation] = TokensSubscription(self, conversation)
-            self.attend(conversation, room)
-        if room is not None:
-            room.leaving = False
-        if before is not None and before != conversation and before in self.rooms:
-            self.rooms[before].depart()
+    async def _run_command(self, text: str, client_message_id: str | None) -> None:
+        conversations = self._conversations
+        result = await self._chat.run_command(text, conversations.current, client_message_id)
+        if result.conversation is not None:
+            conversations.enter(result.conversation)
+        if result.started is None:  # else the reply that it started is the answer
+            token = encode(TokensToken(self._timestamp(), result.text))
+            conversations.queue.send(token, self._complete(conversations.current))
 
-    async def _obey(self, text: str, key: str | None) -> None:
-        answered = await self.command(text, self.here, key)
-        if answered.conversation is not None:
-            self.settle(answered.conversation)
-        if answered.started is None:  # else the reply that it began is the answer
-            self.line.say(encode(TokensToken(self._stamp(), answered.text)), self.complete(self.here))
+    async def _send_message(self, user: User, text: str, client_message_id: str | None) -> None:
+        conversations = self._conversations
+        assistant = self._chat.assistant if conversations.current is None else None
+        submission = Submission(client_message_id, conversations.current, text, assistant=assistant)
 
-    async def _say(self, person: User, text: str, key: str | None) -> None:
-        submission = Submission(key, self.here, text, assistant=None if self.here else self.assistant)
-        begun = await self.service.replies.send(
-            person, submission, lambda begun: self.settle(begun.conversation.id)
-        )
-        if begun.duplicate:
-            conversation, log = await self.service.subscriptions.log(person, begun.reply.id)
-            tree = await self.service.conversations.get(person, conversation)
-            room, reply = self.rooms.get(conversation), tree.messages.get(begun.reply.id)
-            if room is not None and reply is not None:
-                room.again(log, reply)
+        def acknowledged(started: TurnStarted) -> None:
+            conversations.enter(started.conversation.id)
+
+        started = await self._service.replies.send(user, submission, acknowledged)
+        if started.duplicate:
+            conversation, log = await self._service.subscriptions.log(user, started.reply.id)
+            tree = await self._service.conversations.get(user, conversation)
+            entered, reply = conversations.get(conversation), tree.messages.get(started.reply.id)
+            if entered is not None and reply is not None:
+                entered.on_stream(log)
+                entered.on_message(reply)
 
 
-class TokensSubscription(NullWatcher):
-    """A conversation that a socket is in. With `leaving` it hears of no new reply, and leaves once the last one is told."""
-
-    def __init__(self, visit: TokensSession, conversation: str) -> None:
-        self._visit = visit
-        self._conversation = conversation
-        self._streams: set[str] = set()
-        self.leaving = False
-
-    def on_stream(self, log: Log) -> None:
-        if not self.leaving:
-            self._streams.add(log.stream)
-            self._visit.line.tell(log, over=lambda: self._over(log.stream))
-
-    def on_message(self, message: Message) -> None:
-        if message.role == "assistant" and message.status != "streaming":
-            self._visit.line.end(message.id, self._visit.complete(self._conversation))
-
-    def on_deleted(self, conversation: str) -> None:
-        for stream in self._streams:
-            self._visit.line.drop(stream)
-        self._visit.line.say(self._visit.encode_error(DELETED))
-        self.leave()
-
-    def again(self, log: Log, message: Message) -> None:
-        """A reply that was asked for twice is told again, if it is not in line anyway."""
-        self.on_stream(log)
-        self.on_message(message)
-
-    def depart(self) -> None:
-        self.leaving = True
-        if not self._streams:
-            self.leave()
-
-    def leave(self) -> None:
-        visit = self._visit
-        visit.rooms.pop(self._conversation, None)
-        if visit.here == self._conversation:
-            visit.here = None
-        visit.service.subscriptions.unfollow(self._conversation, self)
-
-    def _over(self, stream: str) -> None:
-        self._streams.discard(stream)
-        if self.leaving and not self._streams:
-            self.leave()
+DIALECT = DialectType(
+    name="tokens",
+    paths=("/ws/chat",),
+    create=lambda context, settings: TokensDialect(context, settings.assistant),
+)

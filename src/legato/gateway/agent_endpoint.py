@@ -9,6 +9,7 @@ from legato.fleet.agent_connection import FORBIDDEN, UNAUTHENTICATED, AgentConne
 from legato.fleet.engine import FleetEngine
 from legato.fleet.protocol import MAX_FRAME_BYTES
 from legato.gateway.settings import Settings
+from legato.protocol.bearer import bearer_token
 
 PATH = "/ws/agents"
 ANY_PATH = "/{path:path}"
@@ -112,8 +113,8 @@ class AgentEndpoints:
 
     def open(self, handshake: Handshake, socket: Socket) -> AgentSession | _RefusedAgentSession:
         """A socket was accepted. Its key is in `Authorization: Bearer` or `?key=`."""
-        scheme, _, token = handshake.headers.get("authorization", "").partition(" ")
-        key = token.strip() if scheme.lower() == "bearer" else handshake.query.get("key")
+        token = bearer_token(handshake.headers.get("authorization", ""))
+        key = token if token is not None else handshake.query.get("key")
         refusal = self._keys.refusal(key)
         if refusal is not None:
             rejected = AgentConnection(self._fleet.desk, "", socket.send, socket.close)

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService
+from legato.dialects.authentication import require_chat_scope
 from legato.domain.user import User
 from legato.engines.base import Engine
 from legato.errors import BusyError, ForbiddenError, UnauthenticatedError
@@ -17,6 +18,7 @@ from legato.gateway.database_probe import DatabaseProbe
 from legato.gateway.health_cache import HealthCache
 from legato.gateway.settings import DialectsSettings
 from legato.gateway.sse_response import OpenSseResponses
+from legato.protocol.bearer import bearer_token
 from legato.stream import Flusher
 
 ADMIN = "admin"
@@ -76,19 +78,19 @@ async def known(request: Request, parts: Annotated[ServerContext, Depends(here)]
 
     :raises UnauthenticatedError: nobody, or somebody who cannot show it.
     """
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    authorization = request.headers.get("authorization", "")
+    token = bearer_token(authorization)
     ticket = request.query_params.get("ticket")
-    if scheme and scheme.lower() != "bearer" and parts.auth_required:
+    if authorization and token is None and parts.auth_required:
         raise UnauthenticatedError("Send the token as `Authorization: Bearer …`.")
-    return await parts.authenticator(token=token.strip() or None, ticket=ticket if not token else None)
+    return await parts.authenticator(token=token or None, ticket=ticket if not token else None)
 
 
 async def asker(
     parts: Annotated[ServerContext, Depends(here)], person: Annotated[User, Depends(known)]
 ) -> AuthenticatedRequest:
     """:raises ForbiddenError: somebody who may not chat."""
-    if "chat" not in person.scopes:
-        raise ForbiddenError("This token does not allow its owner to chat.")
+    require_chat_scope(person)
     return AuthenticatedRequest(parts, person)
 
 

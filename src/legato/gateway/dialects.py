@@ -1,56 +1,46 @@
-"""The chat dialects of a server and their doors."""
+"""The dialects that a server serves."""
 
-from typing import Any
-
-from legato import __version__
-from legato.dialects.accumulating import AccumulatingDialect
 from legato.dialects.base import Endpoint
-from legato.dialects.chunks import ChunksDialect
-from legato.dialects.native import NativeDialect
-from legato.dialects.rooms import RoomsDialect
-from legato.dialects.session import Dialect, DialectContext
-from legato.dialects.tokens import TokensDialect
+from legato.dialects.context import DialectContext
+from legato.dialects.dialect import DialectSessions, DialectSettings
+from legato.dialects.registry import DIALECTS
 from legato.gateway.dependencies import ServerContext
 from legato.gateway.settings import Settings
 
 
 class DialectEndpoints:
-    """Every dialect that people speak with this server."""
+    """Every registered dialect, with its endpoints and its open sessions."""
 
     def __init__(self, settings: Settings, parts: ServerContext) -> None:
-        said = settings.dialects
-        self._native = NativeDialect(
-            parts.service,
-            parts.flusher,
-            parts.authenticator,
-            anyone=parts.authenticator.open_to_all,
-            server=__version__,
-            max_frame_bytes=settings.server.max_frame_bytes,
-        )
-        host = DialectContext(
+        context = DialectContext(
             service=parts.service,
             flusher=parts.flusher,
             authenticate=parts.authenticator,
             anyone=parts.authenticator.open_to_all,
             max_frame_bytes=settings.server.max_frame_bytes,
         )
-        self._others: tuple[Dialect[Any], ...] = (
-            AccumulatingDialect(host, said.accumulating),
-            RoomsDialect(host, said.rooms, settings.rooms.join),
-            TokensDialect(host, said.tokens),
-            ChunksDialect(host, said.chunks),
-        )
+        assistants: dict[str, str] = settings.dialects.model_dump()
+        self._all = [
+            DialectSessions(
+                definition,
+                context,
+                DialectSettings(
+                    assistant=assistants.get(definition.name, "default"),
+                    section=getattr(settings, definition.name, None),
+                ),
+            )
+            for definition in DIALECTS
+        ]
 
-    def doors(self) -> list[Endpoint]:
-        return [self._native.door(), *(door for dialect in self._others for door in dialect.doors())]
+    def endpoints(self) -> list[Endpoint]:
+        return [endpoint for dialect in self._all for endpoint in dialect.endpoints()]
 
     @property
     def sockets(self) -> int:
-        """How many are open."""
-        return len(self._native.sessions) + sum(len(dialect.sessions) for dialect in self._others)
+        """The number of open sockets."""
+        return sum(len(dialect.sessions) for dialect in self._all)
 
     def expire(self, now: float) -> None:
-        """Close the sockets whose proof of identity ran out. `now` is in seconds since the epoch."""
-        self._native.expire(now)
-        for dialect in self._others:
+        """Close the sockets whose token has expired. `now` is in seconds since the epoch."""
+        for dialect in self._all:
             dialect.expire(now)

@@ -151,7 +151,7 @@ class Server:
         agents = AgentEndpoints(wired.parts.fleet, AgentKeys.from_settings(self.settings))
         doors = open_doors(
             app,
-            [*dialects.doors(), agents.door()],
+            [*dialects.endpoints(), agents.door()],
             transport=settings.websocket,
             limits=Limits(frame_bytes=settings.max_frame_bytes),
             origins=origins,

@@ -61,8 +61,9 @@ class Talk(Session):
 class Gentle(Talk):
     """A talk that goes on behind a binary message."""
 
-    def binary(self) -> None:
+    def binary(self) -> bool:
         self.socket.send(b"text, please")
+        return True
 
 
 class House:

@@ -7,7 +7,8 @@ from typing import Literal
 import pytest
 from tests.gateway.websocket.house import farewell, frames, house, until
 
-from legato.dialects.base import Endpoint, Handshake, Session, Socket, framed
+from legato.dialects.base import Endpoint, Handshake, Session, Socket
+from legato.dialects.reply_encoder import ReplyEncoder
 from legato.gateway.websocket import Limits
 from legato.gateway.websocket.direct import DirectSocket
 from legato.protocol.close_codes import CloseCode
@@ -26,12 +27,15 @@ def encode(log: Log, batch: Batch) -> bytes:
     return json.dumps({"next": batch.next, "text": text}).encode()
 
 
+ENCODER = ReplyEncoder(lambda log, batch: (encode(log, batch),))
+
+
 class Watching(Session):
     """Follows one log from its beginning."""
 
     def __init__(self, log: Log, flusher: Flusher, handshake: Handshake, socket: Socket) -> None:
         self.socket = socket
-        self.viewer = Subscriber(log, 0, framed(encode, socket.frame), socket, flusher)
+        self.viewer = Subscriber(log, 0, ENCODER.encoder(socket.frame), socket, flusher)
         self.over = asyncio.Event()
 
     def received(self, payload: bytes) -> None:

@@ -1,6 +1,6 @@
-"""The frames of `/ws/assistant`, field by field in their order, and what a stream's batch becomes.
+"""The frames of `/ws/assistant`, field by field in their order, and the frames of a batch of a stream.
 
-Every chunk repeats all that was said before it: that is this dialect's contract, and made here, from the log.
+Every chunk repeats the whole text before it. That is the contract of this dialect; the text is taken from the log.
 """
 
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from legato.chat.commands import CommandResult
-from legato.dialects.session import encode
+from legato.dialects.json_frames import encode
 from legato.domain.message import Message, text_of
 from legato.stream import Batch, Failed, Log, Rewound, Text, Timings
 
@@ -16,8 +16,9 @@ BROKE = "This reply broke off. Ask again to have it whole."
 
 
 class MessageReceived(Struct, tag_field="type", tag="message_received"):
-    """The message is stored, as `message_id` in `session_id`. A command is not: it has no `message_id`, and where it was
-    given outside of any session no `session_id`."""
+    """The message is stored, as `message_id` in `session_id`. A command is not stored: it has no `message_id`, and outside of
+    any session no `session_id`.
+    """
 
     session_id: str | None
     message_id: str | None
@@ -46,14 +47,14 @@ class AccumulatingChunk(Struct, tag_field="type", tag="message_chunk"):
 
 
 class Timing(Struct, omit_defaults=True):
-    """Milliseconds: until the first word, and until the end."""
+    """Milliseconds until the first text, and until the end."""
 
     first_token_ms: float | None = None
     total_ms: float | None = None
 
 
 class MessageComplete(Struct, tag_field="type", tag="message_complete"):
-    """`timing_ms` is what the reply took as a whole. `status` is `complete`, or `stopped` by a person."""
+    """`timing_ms` is the duration of the whole reply. `status` is `complete` or `stopped` (by a user)."""
 
     role: str
     content: str
@@ -80,7 +81,7 @@ class AccumulatingPong(Struct, tag_field="type", tag="pong"):
 
 
 def model_at(log: Log, offset: int) -> str:
-    """Who speaks there; empty where no state has said it."""
+    """Return the model that writes there; empty if no state has named it."""
     state = log.state_at(offset)
     return (state.model if state is not None else None) or ""
 
@@ -90,30 +91,30 @@ def started(model: str, session: str | None, message: str, time: str) -> bytes:
 
 
 def start(log: Log, session: str | None, time: str) -> bytes:
-    """`message_start` for a reply that is about to say something; nothing, where that is only how it failed."""
+    """Return `message_start` for a reply whose first text comes now; nothing if the reply failed without any text."""
     if isinstance(log.end, Failed) and not log.text_at(log.next):
         return b""
     return started(model_at(log, log.next), session, log.stream, time)
 
 
-def said(log: Log, batch: Batch, time: str) -> Iterator[bytes]:
-    """A batch: its words as one `message_chunk`, and how it failed.
+def batch_frames(log: Log, batch: Batch, time: str) -> Iterator[bytes]:
+    """Yield a batch of a reply as one `message_chunk`, and `error` and `typing_stop` if the reply failed.
 
-    `content` is what came, behind the last rewind; `accumulated_content` is what holds now.
+    `content` is the new text after the last rewind; `accumulated_content` is the whole text as it is now.
     """
     words: list[str] = []
-    spoke = False
+    changed = False
     failed: Failed | None = None
     for event in batch.events:
         if isinstance(event, Text):
             words.append(event.text)
-            spoke = True
+            changed = True
         elif isinstance(event, Rewound):
             words.clear()
-            spoke = True
+            changed = True
         elif isinstance(event, Failed):
             failed = event
-    if spoke:
+    if changed:
         text, model = log.text_at(batch.next), model_at(log, batch.next)
         yield encode(AccumulatingChunk("assistant", "".join(words), text, model, time))
     if failed is not None:
@@ -122,7 +123,7 @@ def said(log: Log, batch: Batch, time: str) -> Iterator[bytes]:
 
 
 def completed(message: Message, time: str) -> bytes:
-    """How a reply that was written ended."""
+    """Return `message_complete` for a stored reply."""
     timings = message.timings or Timings()
     return encode(
         MessageComplete(
@@ -139,8 +140,8 @@ def completed(message: Message, time: str) -> bytes:
     )
 
 
-def whole(message: Message, time: str) -> list[bytes]:
-    """A reply that ended already, from the typing to its end."""
+def whole_reply(message: Message, time: str) -> list[bytes]:
+    """Return all frames of a reply that has ended, from the typing on."""
     text, model = text_of(message.parts), message.model or ""
     frames = [encode(TypingStart(message.conversation, time))]
     if text or message.status != "interrupted":
@@ -155,9 +156,9 @@ def whole(message: Message, time: str) -> list[bytes]:
     return frames
 
 
-def answered(answer: CommandResult, session: str | None, message: str, time: str) -> list[bytes]:
-    """What the server says to a command, in the order of a reply."""
-    text = answer.text
+def command_frames(result: CommandResult, session: str | None, message: str, time: str) -> list[bytes]:
+    """Return the result of a command in the frames of a reply."""
+    text = result.text
     return [
         encode(MessageReceived(session, None, time)),
         encode(TypingStart(session, time)),

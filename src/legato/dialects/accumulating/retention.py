@@ -1,45 +1,46 @@
-"""Sessions whose connections come and go: how long they stay in memory, and what they were not told."""
+"""Sessions without a connection: how long they stay in memory, and the replies that their last connection missed."""
 
 from collections import OrderedDict
 from collections.abc import Callable
 
-KEPT_SECONDS = 300.0
-"""How long a session without a connection stays in memory."""
+RETENTION_SECONDS = 300.0
+"""Seconds that a session without a connection stays in memory."""
 
 
 class Retention:
-    """Counts connections. Time comes in as seconds of `clock`, which only goes forward.
+    """Counts the connections of sessions. Time is in seconds of `clock`, which only goes forward.
 
-    A socket has no position here. What it was being told when it was lost is owed to the next one of its session.
+    A client of this dialect has no position. The replies that were being sent when a session lost its connection are sent
+    again to the next one.
     """
 
-    def __init__(self, clock: Callable[[], float], let_go: Callable[[str], bool]) -> None:
-        """`let_go` forgets a session; False where it is still busy, and it is asked again later."""
+    def __init__(self, clock: Callable[[], float], evict: Callable[[str], bool]) -> None:
+        """`evict` removes a session from memory. It returns False if the session is still busy, and is called again later."""
         self._clock = clock
-        self._let_go = let_go
+        self._evict = evict
         self._connections: dict[str, int] = {}
         self._left: OrderedDict[str, tuple[float, list[str]]] = OrderedDict()
 
-    def come(self, session: str) -> list[str]:
-        """One more connection; the replies that are owed to it."""
+    def enter(self, session: str) -> list[str]:
+        """Add a connection. Return the replies that the last one did not get to their end."""
         self._connections[session] = self._connections.get(session, 0) + 1
         return self._left.pop(session, (0.0, []))[1]
 
-    def leave(self, session: str, owed: list[str]) -> None:
-        """One connection less, which was not told these replies to their end."""
+    def leave(self, session: str, unsent: list[str]) -> None:
+        """Remove a connection, which did not get these replies to their end."""
         left = self._connections.pop(session, 1) - 1
         if left:
             self._connections[session] = left
         else:
-            self._left[session] = (self._clock(), owed)
+            self._left[session] = (self._clock(), unsent)
 
     def expire(self) -> None:
-        """Let go of those that nobody came back to."""
-        old = self._clock() - KEPT_SECONDS
+        """Evict the sessions that had no connection for `RETENTION_SECONDS`."""
+        old = self._clock() - RETENTION_SECONDS
         while self._left:
-            session, (since, owed) = next(iter(self._left.items()))
+            session, (since, unsent) = next(iter(self._left.items()))
             if since > old:
                 return
             del self._left[session]
-            if not self._let_go(session):
-                self._left[session] = (self._clock(), owed)
+            if not self._evict(session):
+                self._left[session] = (self._clock(), unsent)

@@ -1,4 +1,4 @@
-"""Bytes of `legato.v1` and its messages, both ways."""
+"""Encodes and decodes the messages of `legato.v1`."""
 
 import msgspec
 
@@ -8,17 +8,17 @@ from legato.errors import InvalidError
 from legato.protocol.messages import PROTOCOL, ClientMessage, Delta, ServerMessage
 from legato.stream import Batch, Log
 
-SAID = 200
-"""Characters of a complaint."""
+ERROR_LENGTH = 200
+"""Characters of the decoder's description of an error."""
 
 _decode = msgspec.json.Decoder(ClientMessage).decode
 
 
-class _Named(msgspec.Struct):
+class _Identified(msgspec.Struct):
     id: str | None = None
 
 
-_decode_id = msgspec.json.Decoder(_Named).decode
+_decode_id = msgspec.json.Decoder(_Identified).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -27,12 +27,12 @@ def encode(message: ServerMessage) -> bytes:
 
 
 def delta(log: Log, batch: Batch) -> bytes:
-    """The `Encoding` of a stream."""
+    """Return the frame of a batch of a stream."""
     return _encode(Delta(log.stream, log.epoch, batch.first, batch.next, batch.events))
 
 
 def decode(payload: bytes) -> ClientMessage:
-    """One frame from a client.
+    """Decode a frame from a client.
 
     :raises InvalidError: with a sentence that says what is wrong with it.
     """
@@ -48,15 +48,17 @@ def decode(payload: bytes) -> ClientMessage:
 
 
 def id_of(payload: bytes) -> str | None:
-    """The `id` of a frame that `decode` refused, where it can be read: whoever sent it waits for an answer to it."""
+    """Return the `id` of a frame that `decode` refused, if it is readable: the client waits for an answer to it."""
     try:
-        name = decode_replacing_surrogates(_decode_id, payload).id
-        return None if name is None else check_id(name, "id")
+        id_ = decode_replacing_surrogates(_decode_id, payload).id
+        return None if id_ is None else check_id(id_, "id")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidError):
         return None
 
 
 def short(error: Exception) -> str:
-    """What is wrong, without all that was sent: a wrong value is quoted, however long it is."""
-    said = str(error)
-    return said if len(said) <= SAID else f"{said[: SAID // 2]} … {said[-SAID // 2 :]}"
+    """Return the text of an error without its middle if it is long: it quotes a wrong value, whatever its length."""
+    text = str(error)
+    return (
+        text if len(text) <= ERROR_LENGTH else f"{text[: ERROR_LENGTH // 2]} … {text[-ERROR_LENGTH // 2 :]}"
+    )

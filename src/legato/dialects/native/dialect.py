@@ -1,68 +1,41 @@
-"""What all sockets of the native dialect share, and the door they come in by."""
+"""What the sockets of the native dialect on one server share."""
 
-from legato.chat.service import ChatService
-from legato.dialects.base import Endpoint, Handshake, Socket
-from legato.dialects.native.session import Authenticate, NativeSession
-from legato.dialects.native.subscription import FrameCollector
-from legato.domain.user import User
+from legato.dialects.base import Handshake
+from legato.dialects.context import DialectContext
+from legato.dialects.native.codec import delta
+from legato.dialects.native.handler import NativeHandler
+from legato.dialects.native.subscription import PeopleFrames
+from legato.dialects.reply_encoder import ReplyEncoder
+from legato.dialects.session import Close, DialectSession, SessionRules
 from legato.protocol.close_codes import CloseCode
-from legato.protocol.messages import PROTOCOL, Welcome
-from legato.stream import Flusher
+from legato.protocol.messages import ClientMessage
+from legato.stream import Batch, Log
+
+RULES = SessionRules(
+    hello=True,
+    binary_is_error=False,
+    read_bytes=0,
+    too_many=Close(CloseCode.TOO_MANY, "too many commands at once"),
+    no_hello=Close(CloseCode.UNAUTHENTICATED, "no hello came in time"),
+    unchecked=Close(CloseCode.GOING_AWAY, "the token could not be checked in time"),
+    unauthenticated=Close(CloseCode.UNAUTHENTICATED, "not authenticated"),
+    forbidden=Close(CloseCode.FORBIDDEN, "not allowed to chat"),
+    unavailable=None,
+    expired=Close(CloseCode.REVOKED, "the token has expired"),
+)
 
 
 class NativeDialect:
-    """The `Host` of its sessions."""
+    """`heartbeat` is sent to clients: seconds of silence after which they ping."""
 
-    def __init__(
-        self,
-        service: ChatService,
-        flusher: Flusher,
-        authenticate: Authenticate,
-        *,
-        anyone: User | None,
-        server: str,
-        max_frame_bytes: int = 65536,
-        heartbeat: float = 20.0,
-    ) -> None:
-        """`anyone` is who everybody is where auth is off; `heartbeat` is told to clients, in seconds."""
-        self.service = service
-        self.flusher = flusher
-        self.authenticate = authenticate
-        self.anyone = anyone
-        self.gathered = FrameCollector(service)
-        self.sessions: set[NativeSession] = set()
-        self._server = server
-        self._max_frame_bytes = max_frame_bytes
+    def __init__(self, context: DialectContext, *, heartbeat: float = 20.0) -> None:
+        self._encoder = ReplyEncoder(_frames)
+        self._people_frames = PeopleFrames(context.service)
         self._heartbeat = heartbeat
 
-    def door(self, path: str = "/ws") -> Endpoint:
-        return Endpoint(path, self.open, (PROTOCOL,), self._max_frame_bytes)
+    def connect(self, session: DialectSession[ClientMessage], handshake: Handshake) -> NativeHandler:
+        return NativeHandler(session, self._encoder, self._people_frames, self._heartbeat)
 
-    def open(self, handshake: Handshake, socket: Socket) -> NativeSession:
-        """A socket was accepted: welcome it, check the token it brought, or wait for its `hello`."""
-        session = NativeSession(self, socket)
-        self.sessions.add(session)
-        scheme, _, token = handshake.headers.get("authorization", "").partition(" ")
-        if self.anyone is not None:
-            session.welcome(self.anyone)
-        elif scheme.lower() == "bearer" and token:
-            session.introduce(token.strip())
-        else:
-            session.await_hello()
-        return session
 
-    def welcome(self, person: User, re: str | None) -> Welcome:
-        return Welcome(
-            re=re,
-            user=person.id,
-            server=self._server,
-            heartbeat=self._heartbeat,
-            max_frame_bytes=self._max_frame_bytes,
-        )
-
-    def expire(self, now: float) -> None:
-        """Close the sockets whose proof of identity ran out. `now` is in seconds since the epoch."""
-        for session in list(self.sessions):
-            person = session.person
-            if person is not None and person.expires is not None and person.expires <= now:
-                session.socket.close(CloseCode.REVOKED, "the token has expired")
+def _frames(log: Log, batch: Batch) -> tuple[bytes]:
+    return (delta(log, batch),)

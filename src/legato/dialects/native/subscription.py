@@ -1,4 +1,4 @@
-"""One conversation as one socket follows it: a viewer for each of its running streams, and word of every change."""
+"""One conversation as one socket follows it: a subscriber for each running stream, and a frame for every change."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -7,7 +7,7 @@ from legato.chat.service import ChatService
 from legato.dialects.base import Socket
 from legato.dialects.conversation_watcher import Change, ConversationWatcher
 from legato.dialects.native.codec import encode
-from legato.dialects.serializers import conversation_view, message_view, people_view
+from legato.dialects.serializers import conversation_view, message_view, participants_view
 from legato.domain.conversation import Conversation
 from legato.domain.message import Message
 from legato.domain.participant import ParticipantRole
@@ -16,40 +16,45 @@ from legato.protocol.messages import (
     ConversationDeleted,
     ConversationView,
     MessageChanged,
+    People,
     ResetStream,
     TypingNow,
     Where,
 )
-from legato.protocol.messages import People as PeopleNow
 from legato.stream import BatchEncoder, Flusher, Log, Position, Reset, Subscriber, resume
 
 
-class FrameCollector:
-    """The frame that says who takes part in a conversation and who is here, made once for all who are told at once."""
+class PeopleFrames:
+    """Encodes who takes part in a conversation and who is present, once for all sockets that are notified together."""
 
     def __init__(self, service: ChatService) -> None:
-        self.service = service
+        self._service = service
         self._last: tuple[list[ParticipantPresence], bytes] | None = None
 
+    def role(self, user: str, conversation: str) -> ParticipantRole | None:
+        """Return the role of a user, or None if it is not in memory."""
+        return self._service.participants.known_role(user, conversation)
+
     def frame(self, conversation: str) -> bytes:
-        now = self.service.presence.now(conversation)
+        """Return the frame for a conversation as it is now."""
+        now = self._service.presence.now(conversation)
         if self._last is None or self._last[0] is not now:
-            self._last = (now, encode(PeopleNow(conversation=conversation, people=people_view(now))))
+            self._last = (now, encode(People(conversation=conversation, people=participants_view(now))))
         return self._last[1]
 
 
 class NativeSubscription(ConversationWatcher):
-    """What it hears before `ready` it keeps, and tells then, so that the history comes first."""
+    """Changes before `ready` are held and sent by it, so that the history precedes them."""
 
     __slots__ = (
-        "_deleted",
-        "_early",
-        "_encoding",
+        "_encoder",
         "_flusher",
-        "_gathered",
+        "_held",
+        "_last_people",
+        "_on_deleted",
+        "_people_frames",
+        "_role",
         "_socket",
-        "_standing",
-        "_told",
         "_user",
         "conversation",
     )
@@ -59,89 +64,88 @@ class NativeSubscription(ConversationWatcher):
         conversation: str,
         socket: Socket,
         flusher: Flusher,
-        encoding: BatchEncoder,
+        encoder: BatchEncoder,
         user: str,
-        gathered: FrameCollector,
-        deleted: Callable[[str], None],
+        people_frames: PeopleFrames,
+        on_deleted: Callable[[str], None],
     ) -> None:
+        """`on_deleted` is called after the client was notified that the conversation is gone."""
         super().__init__()
         self.conversation = conversation
         self._socket = socket
         self._flusher = flusher
-        self._encoding = encoding
+        self._encoder = encoder
         self._user = user
-        self._gathered = gathered
-        self._deleted = deleted
-        self._standing: ParticipantRole = "owner"
-        self._told: bytes | None = None
-        self._early: list[Change] | None = []
+        self._people_frames = people_frames
+        self._on_deleted = on_deleted
+        self._role: ParticipantRole = "owner"
+        self._last_people: bytes | None = None
+        self._held: list[Change] | None = []
 
     def on_deleted(self, conversation: str) -> None:
         self._socket.send(encode(ConversationDeleted(conversation=conversation)))
-        self._deleted(conversation)
+        self._on_deleted(conversation)
 
     def on_people(self, conversation: str) -> None:
-        if self._early is None and (frame := self._gathered.frame(conversation)) != self._told:
-            self._told = frame
+        if self._held is None and (frame := self._people_frames.frame(conversation)) != self._last_people:
+            self._last_people = frame
             self._socket.send(frame)
 
     def on_typing(self, conversation: str, user: str, name: str | None, typing: bool) -> None:
         self._socket.send(encode(TypingNow(conversation=conversation, user=user, name=name, typing=typing)))
 
     def view(self, conversation: Conversation) -> ConversationView:
-        """The conversation as the person of this socket sees it. What memory no longer has of their standing is as it was."""
-        self._standing = (
-            self._gathered.service.participants.known_role(self._user, conversation.id) or self._standing
-        )
-        return conversation_view(conversation, self._standing)
+        """Return the conversation as the user of this socket sees it. A role that is no longer in memory is the last known."""
+        self._role = self._people_frames.role(self._user, conversation.id) or self._role
+        return conversation_view(conversation, self._role)
 
-    def again(self) -> None:
-        """Start over: look at no stream, and keep what is heard until `ready`."""
+    def restart(self) -> None:
+        """Start over: unsubscribe from all streams, and hold changes until `ready`."""
         self.detach()
-        self._early, self._told = [], None
+        self._held, self._last_people = [], None
 
     def ready(self, revision: int, logs: Iterable[Log], positions: Mapping[str, Where]) -> None:
-        """All up to `revision` was told: tell what came since, then the streams, each from its position."""
-        early, self._early = self._early or [], None
-        seen = set()
+        """Everything up to `revision` was sent: send later changes, and the streams, each from its position."""
+        held, self._held = self._held or [], None
+        streams = set()
         for log in logs:
-            seen.add(log.stream)
+            streams.add(log.stream)
             self.watch(log, positions.get(log.stream))
-        for change in early:
+        for change in held:
             if isinstance(change, Log):
-                if change.stream not in seen:
-                    self.hear(change)
+                if change.stream not in streams:
+                    self.deliver(change)
             elif change.revision > revision:
-                self.hear(change)
+                self.deliver(change)
 
     def watch(self, log: Log, where: Where | None) -> None:
-        """Look at a stream from a position, or from its beginning; one that is looked at already stays as it is."""
-        if self.looks_at(log.stream):
+        """Send a stream from a position, or from its beginning; one that is being sent is left as it is."""
+        if self.is_sending(log.stream):
             return
         offset = 0
         if where is not None:
-            answer = resume(log, Position(where.stream, where.epoch, where.offset))
-            if isinstance(answer, Reset):
-                self._socket.send(encode(ResetStream(log.stream, answer.reason, log.epoch)))
+            resumption = resume(log, Position(where.stream, where.epoch, where.offset))
+            if isinstance(resumption, Reset):
+                self._socket.send(encode(ResetStream(log.stream, resumption.reason, log.epoch)))
             else:
-                offset = answer.offset
-        viewer = Subscriber(log, offset, self._encoding, self._socket, self._flusher, self.ended)
+                offset = resumption.offset
+        subscriber = Subscriber(log, offset, self._encoder, self._socket, self._flusher, self.ended)
         if not log.closed or offset < log.next:
-            self.look(viewer)
+            self.add(subscriber)
         else:
-            viewer.detach()
+            subscriber.detach()
 
     def close(self) -> None:
         self.detach()
-        self._early = None
+        self._held = None
 
-    def hear(self, change: Change) -> None:
-        if self._early is not None:
-            self._early.append(change)
+    def deliver(self, change: Change) -> None:
+        if self._held is not None:
+            self._held.append(change)
         else:
-            super().hear(change)
+            super().deliver(change)
 
-    def tell(self, change: Change) -> None:
+    def send(self, change: Change) -> None:
         match change:
             case Message():
                 self._socket.send(encode(MessageChanged(message=message_view(change))))

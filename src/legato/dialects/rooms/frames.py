@@ -4,13 +4,13 @@ from typing import Literal
 
 from msgspec import Struct
 
-from legato.dialects.serializers import timestamp
+from legato.dialects.timestamps import timestamp
 from legato.domain.message import Message, MessageRole, Status, text_of
 from legato.domain.participant import ParticipantRole
 
 
 class RoomsUser(Struct, frozen=True):
-    """A participant. `present` says whether they are here now."""
+    """A participant. `present`: they are connected now."""
 
     user: str
     name: str
@@ -26,7 +26,7 @@ class ConnectionEstablished(Struct, frozen=True, tag_field="type", tag="connecti
 
 
 class RoomsMessage(Struct, frozen=True, tag_field="type", tag="message"):
-    """A whole message. `status` is `complete`, `stopped` by a person, or `interrupted`: it broke, and this is what there is."""
+    """A whole message. `status` is `complete`, `stopped` (by a user), or `interrupted` (it broke off; `content` is what there is)."""
 
     role: MessageRole
     id: str
@@ -38,7 +38,7 @@ class RoomsMessage(Struct, frozen=True, tag_field="type", tag="message"):
 
 
 class SessionJoined(Struct, frozen=True, tag_field="type", tag="session_joined"):
-    """`messages` are the last ones of the session, oldest first."""
+    """`messages` are the last messages of the session, oldest first."""
 
     session_id: str
     title: str
@@ -63,7 +63,7 @@ class RoomsTyping(Struct, frozen=True, tag_field="type", tag="typing"):
 
 
 class CommandResponse(Struct, frozen=True, tag_field="type", tag="command_response"):
-    """`success` is false where nothing was done. `content` is Markdown."""
+    """`success` is false if nothing was done. `content` is Markdown."""
 
     command: str
     success: bool
@@ -93,7 +93,7 @@ RoomsFrame = (
 )
 
 
-def said(message: Message, sender: str) -> RoomsMessage:
+def whole_message(message: Message, sender: str) -> RoomsMessage:
     return RoomsMessage(
         message.role,
         message.id,

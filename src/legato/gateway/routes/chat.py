@@ -14,7 +14,8 @@ from legato.chat.commands import CommandRequest, typed
 from legato.chat.service import ChatService
 from legato.dialects.chunks import command_message
 from legato.dialects.conversation_watcher import NullWatcher
-from legato.dialects.serializers import message_view, timestamp
+from legato.dialects.serializers import message_view
+from legato.dialects.timestamps import timestamp
 from legato.domain.message import AudioPart, ImagePart, Message, TextPart
 from legato.domain.submission import Submission
 from legato.domain.user import User

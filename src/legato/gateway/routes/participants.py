@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter, Request, Response
 
-from legato.dialects.serializers import conversation_view, people_view, timestamp
+from legato.dialects.serializers import conversation_view, participants_view
+from legato.dialects.timestamps import timestamp
 from legato.domain.invitation import Invitation
 from legato.errors import InvalidError
 from legato.gateway.dependencies import Asker
@@ -85,7 +86,7 @@ async def join(secret: str, asker: Asker) -> Response:
 
 async def _everybody(asker: Asker, conversation: str) -> Response:
     return answer(
-        ParticipantList(people_view(await asker.service.presence.everybody(asker.person, conversation)))
+        ParticipantList(participants_view(await asker.service.presence.everybody(asker.person, conversation)))
     )
 
 

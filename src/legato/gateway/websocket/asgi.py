@@ -229,7 +229,8 @@ class AsgiEndpoints:
             elif not pace.allows(self._wheel.now):
                 socket.fail(close_reasons.POLICY, close_reasons.TOO_MANY)
             elif text is None and forgiving is not None:
-                forgiving.binary()
+                if not forgiving.binary():
+                    socket.fail(close_reasons.UNSUPPORTED, close_reasons.TEXT_ONLY)
             elif len(payload := text.encode()) > limit:
                 socket.fail(close_reasons.TOO_BIG, close_reasons.too_big(limit))
             else:

@@ -265,10 +265,7 @@ class DirectSocket(FrameParser, asyncio.Protocol):
 
     def on_binary(self) -> bool:
         session = self._session
-        if not isinstance(session, BinarySession):
-            return False
-        session.binary()
-        return True
+        return isinstance(session, BinarySession) and session.binary()
 
     def on_reply(self, data: bytes) -> None:
         self.write(data)

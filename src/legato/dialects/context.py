@@ -1,0 +1,38 @@
+"""What all dialects of a server share."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from msgspec import Struct
+
+from legato import __version__
+from legato.chat.service import ChatService
+from legato.dialects.authentication import Authenticate
+from legato.domain.user import User
+from legato.stream import Flusher
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _new_id() -> str:
+    return str(uuid4())
+
+
+class DialectContext(Struct, frozen=True, kw_only=True):
+    """The parts of a server that its dialects use.
+
+    `anyone` is the user of every socket if auth is off, else None. `max_frame_bytes` is the largest frame that a client may
+    send. `now` gives the time of day. `version` is that of the server.
+    """
+
+    service: ChatService
+    flusher: Flusher
+    authenticate: Authenticate
+    anyone: User | None
+    max_frame_bytes: int = 64 * 1024
+    now: Callable[[], datetime] = _now
+    new_id: Callable[[], str] = _new_id
+    version: str = __version__
