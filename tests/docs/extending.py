@@ -43,6 +43,15 @@ class Copy:
         assert touched, f"{page} names no file"
         return touched
 
+    def copy_tests(self, *names: str) -> None:
+        """Copy these files and directories of `tests/`, so that a page can change them too."""
+        for name in names:
+            source, target = ROOT / "tests" / name, self.home / "tests" / name
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copyfile(source, target)
+
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run Python with the changed source, in the directory of the settings."""
         return subprocess.run(
@@ -54,6 +63,14 @@ class Copy:
             timeout=60,
             check=check,
         )
+
+    def install(self, module: Path, entry_points: str) -> None:
+        """Install a module as a package of its own with these entry points."""
+        module.rename(self.source / module.name)
+        about = self.source / f"{module.stem}-1.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module.stem}\nVersion: 1\n")
+        (about / "entry_points.txt").write_text(entry_points)
 
     @contextmanager
     def serving(self) -> Iterator[str]:
@@ -72,7 +89,11 @@ class Copy:
     def environment(self) -> dict[str, str]:
         """The environment for a process that uses the changed source."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("LEGATO")}
-        return {**kept, "PYTHONPATH": str(self.source), "LEGATO_DATA_DIR": str(self.home / "data")}
+        return {
+            **kept,
+            "PYTHONPATH": f"{self.source}{os.pathsep}{self.home}",
+            "LEGATO_DATA_DIR": str(self.home / "data"),
+        }
 
     def _write(self, path: str, text: str) -> Path:
         target = self._place(path)

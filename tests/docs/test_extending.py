@@ -1,9 +1,13 @@
 """The how-to pages for developers are followed to the letter, on a copy of the source, and the result is used."""
 
+import json
+import re
+import shutil
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
-from tests.docs.extending import Copy
+from tests.docs.extending import ROOT, Copy
 
 
 @pytest.fixture
@@ -87,3 +91,47 @@ def test_a_tool_is_its_page_and_one_line(copy: Copy) -> None:
         section.write_text(f"{MUSIC}{entries}\n")
         found = copy.run("-m", "legato", "doctor", check=False)
         assert sentence in " ".join(found.stdout.split())
+
+
+def test_commands_are_their_page_with_an_entry_point_or_one_line(copy: Copy) -> None:
+    touched = copy.follow("add-a-command.md")
+    assert [path.name for path in touched] == ["counting.py", "count_commands.py", "__init__.py"]
+    copy.install(touched[0], "[legato.commands]\ncount = counting:COUNT\n")
+    (copy.home / "legato.toml").write_text('[assistants.default]\nmodel = "demo:echo"\n')
+    with copy.serving() as url:
+
+        def say(*text: str) -> str:
+            done = copy.run("-m", "legato", "chat", "--server", url, *text, check=False)
+            return done.stdout + done.stderr
+
+        assert "3 words" in say("/count one two three")
+        assert "/count text" in say("/count")
+        assert "There is no conversation yet." in say("/length")
+        say("hello")
+        with urlopen(f"{url}/api/conversations") as answer:
+            (conversation,) = json.load(answer)["conversations"]
+        assert "2 messages" in say("--conversation", conversation["id"], "/length")
+        with urlopen(f"{url}/api/commands") as answer:
+            offered = {each["name"]: each["help"] for each in json.load(answer)["commands"]}
+    assert offered["length"] == "Count the messages of this conversation."
+    assert offered["count"] == "Count the words of a text."
+
+
+def test_a_database_is_its_page_and_one_case(copy: Copy) -> None:
+    shutil.copyfile(ROOT / "pyproject.toml", copy.home / "pyproject.toml")
+    copy.copy_tests("storage", "services.py")
+    touched = copy.follow("add-a-storage.md")
+    assert [path.name for path in touched] == ["memory.py", "store.py", "conftest.py"]
+    topics = ("conversations", "turns", "search")
+    files = [f"tests/storage/test_{topic}.py" for topic in topics]
+    tested = copy.run("-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-k", "memory", *files)
+    assert re.search(r"\b[1-9]\d+ passed\b", tested.stdout), tested.stdout
+    (copy.home / "legato.toml").write_text(
+        '[server]\ndatabase_url = "memory://"\n[assistants.default]\nmodel = "demo:echo"\n'
+    )
+    for _ in range(2):
+        with copy.serving() as url:
+            assert "hello" in copy.run("-m", "legato", "chat", "--server", url, "hello").stdout
+            with urlopen(f"{url}/api/conversations") as answer:
+                assert len(json.load(answer)["conversations"]) == 1
+    assert "It answers." in copy.run("-m", "legato", "doctor", check=False).stdout

@@ -21,6 +21,10 @@ __all__ = [
 
 def make_commands(service: ChatService) -> Commands:
     """Return the commands of a server: the built-in ones, then those of other packages."""
-    commands = Commands(service, [*read_commands.COMMANDS, *write_commands.COMMANDS])
+    built_in = [
+        *read_commands.COMMANDS,
+        *write_commands.COMMANDS,
+    ]
+    commands = Commands(service, built_in)
     commands.load()
     return commands
