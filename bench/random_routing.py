@@ -5,21 +5,18 @@ random_routing.py serve …
 
 import random
 import sys
-from collections.abc import Iterable
 
-import legato.fleet.scheduler
 from legato.cli.main import main
+from legato.fleet.agent_choice import AgentChoice
 from legato.fleet.job_queue import QueuedJob
-from legato.fleet.scheduling import Affinity, SchedulerAgent
+from legato.fleet.scheduling import SchedulerAgent
 
 
-def any_of(
-    _entry: QueuedJob, seats: Iterable[SchedulerAgent], _home: str | None, _lead: int
-) -> SchedulerAgent | None:
-    return random.choice(list(seats) or [None])
+def pick_any(choice: AgentChoice, job: QueuedJob, now: float) -> SchedulerAgent | None:
+    able = [agent for agent in choice._pool.free(job.demand) if agent.can_start(job, now)]
+    return random.choice(able or [None])
 
 
 if __name__ == "__main__":
-    vars(legato.fleet.scheduler)["pick_agent"] = any_of
-    Affinity.of = lambda _self, _entry: None  # type: ignore[method-assign]
+    AgentChoice.pick = pick_any
     sys.exit(main())

@@ -321,7 +321,7 @@ async def test_a_cancelled_reply_is_stopped_at_its_agent(house: Any) -> None:
 
 
 async def test_the_first_generation_is_hung_up_on_if_it_does_not_end(build: Callable[..., Any]) -> None:
-    house = build(unwanted=0.05)
+    house = build(unwanted_seconds=0.05)
     agent = house.agent(generation=1)
     task, _ = await house.ask()
     task.cancel()
@@ -378,7 +378,7 @@ async def test_nothing_is_left_when_all_is_done(house: Any) -> None:
         desk._stopping,
         books.jobs,
         books.agents,
-        books._away,
+        books._disconnected,
         books._unwanted,
         books.queue,
     ):

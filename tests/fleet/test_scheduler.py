@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -22,28 +23,63 @@ from legato.fleet.protocol import ModelInfo
 from legato.fleet.scheduler import Scheduler
 from legato.fleet.scheduling import AgentSpec
 
+Told = Decision | QueuePosition
 
-def agent(name: str, *models: str, slots: int = 1, generation: int = 2, loaded: bool = True) -> AgentSpec:
+EVENTS = (
+    "disconnected",
+    "has_models",
+    "job_ended",
+    "job_failed",
+    "job_returned",
+    "join",
+    "leave",
+    "look",
+    "reconnected",
+    "resume",
+    "submit",
+    "suspend",
+    "withdraw",
+)
+
+
+class TellingScheduler:
+    """A scheduler whose every decision is followed by the queue positions that it changed."""
+
+    def __init__(self, config: SchedulerConfig | None = None) -> None:
+        self._scheduler = Scheduler(config)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._scheduler, name)
+        if name not in EVENTS:
+            return found
+
+        def decide(*args: Any, **options: Any) -> list[Told]:
+            return [*found(*args, **options), *self._scheduler.moved_positions()]
+
+        return decide
+
+
+def agent(name: str, *models: str, slots: int = 1, resumes: bool = True, loaded: bool = True) -> AgentSpec:
     facts = {
         model: ModelInfo(model, loaded, can=Capabilities(supports_prefill=True)) for model in models or ("m",)
     }
-    return AgentSpec(name, generation, slots, facts)
+    return AgentSpec(name, slots, facts, resumes=resumes)
 
 
-def assigned(decisions: list[Decision]) -> list[tuple[str, str, int]]:
+def assigned(decisions: list[Told]) -> list[tuple[str, str, int]]:
     return [(each.job, each.agent, each.attempt) for each in decisions if isinstance(each, Assign)]
 
 
-def refused(decisions: list[Decision]) -> list[tuple[str, str]]:
+def refused(decisions: list[Told]) -> list[tuple[str, str]]:
     return [(each.job, each.reason) for each in decisions if isinstance(each, Refuse)]
 
 
-def placed(decisions: list[Decision]) -> dict[str, int]:
-    return {each.job: each.place for each in decisions if isinstance(each, QueuePosition)}
+def placed(decisions: list[Told]) -> dict[str, int]:
+    return {each.job: each.position for each in decisions if isinstance(each, QueuePosition)}
 
 
-def a_fleet(*agents: AgentSpec, **rules: float) -> Scheduler:
-    fleet = Scheduler(SchedulerConfig(**rules))  # type: ignore[arg-type]
+def a_fleet(*agents: AgentSpec, **config: Any) -> TellingScheduler:
+    fleet = TellingScheduler(SchedulerConfig(**config))
     for each in agents or (agent("a"),):
         fleet.join(each, 0)
     return fleet
@@ -55,18 +91,18 @@ def test_a_free_agent_gets_the_job_at_once() -> None:
 
 def test_a_model_that_nobody_has_is_refused_at_once() -> None:
     assert refused(a_fleet().submit(JobSpec("1", "other"), 0)) == [("1", "no_model")]
-    assert refused(Scheduler().submit(JobSpec("1", "m"), 0)) == [("1", "no_model")]
+    assert refused(TellingScheduler().submit(JobSpec("1", "m"), 0)) == [("1", "no_model")]
 
 
 def test_but_waits_a_while_where_one_that_has_it_may_still_come() -> None:
-    fleet = Scheduler()
+    fleet = TellingScheduler()
     assert fleet.submit(JobSpec("1", "m", patience=5), 0) == [QueuePosition("1", 1)]
     assert refused(fleet.look(5)) == [("1", "no_model")]
 
 
 def test_an_agent_that_names_no_model_is_asked_for_any() -> None:
-    fleet = Scheduler()
-    fleet.join(AgentSpec("a", 1, any_model=True), 0)
+    fleet = TellingScheduler()
+    fleet.join(AgentSpec("a", unlisted=None, resumes=False), 0)
     assert assigned(fleet.submit(JobSpec("1", "whatever"), 0)) == [("1", "a", 1)]
 
 
@@ -85,7 +121,7 @@ def test_the_least_loaded_agent_gets_it() -> None:
 
 
 def test_the_first_generation_gets_one_job_whatever_it_says() -> None:
-    fleet = a_fleet(agent("a", slots=9, generation=1))
+    fleet = a_fleet(agent("a", slots=1, resumes=False))
     fleet.submit(JobSpec("1", "m"), 0)
     assert placed(fleet.submit(JobSpec("2", "m"), 0)) == {"2": 1}
 
@@ -100,7 +136,7 @@ def test_a_conversation_goes_back_to_who_has_read_it() -> None:
 
 
 def test_but_not_where_that_one_is_much_busier() -> None:
-    fleet = a_fleet(agent("a", slots=4), agent("b", slots=4), home_lead=0)
+    fleet = a_fleet(agent("a", slots=4), agent("b", slots=4), affinity_lead=0)
     fleet.submit(JobSpec("1", "m", conversation="c"), 0)
     assert assigned(fleet.submit(JobSpec("2", "m", conversation="c"), 1)) == [("2", "b", 1)]
 
@@ -177,7 +213,7 @@ def test_one_that_comes_back_in_time_keeps_its_job() -> None:
     fleet.disconnected("a", 1)
     assert fleet.look(9) == []
     assert fleet.reconnected(agent("a"), [("1", 1)], 10) == []
-    assert fleet.jobs["1"].seat == "a"
+    assert fleet.jobs["1"].agent == "a"
     assert fleet.job_ended("a", "1", 1, 11) == []
     assert not fleet.jobs
 
@@ -199,7 +235,7 @@ def test_after_the_lease_a_job_waits_for_whoever_comes() -> None:
 
 
 def test_the_first_generation_has_no_lease() -> None:
-    fleet = a_fleet(agent("a", generation=1), agent("b", generation=1))
+    fleet = a_fleet(agent("a", resumes=False), agent("b", resumes=False))
     fleet.submit(JobSpec("1", "m"), 0)
     assert assigned(fleet.disconnected("a", 1)) == [("1", "b", 2)]
 
@@ -214,7 +250,7 @@ def test_a_frozen_agents_jobs_go_elsewhere_and_its_slots_stay_taken() -> None:
 
 
 def test_a_prompt_that_kills_agents_costs_no_more_than_three() -> None:
-    fleet = a_fleet(*(agent(each, generation=1) for each in "abcde"))
+    fleet = a_fleet(*(agent(each, resumes=False) for each in "abcde"))
     (begun,) = assigned(fleet.submit(JobSpec("1", "m"), 0))
     attempts = [begun]
     while True:
@@ -265,13 +301,13 @@ def test_each_failure_in_a_row_counts_for_longer_and_a_success_ends_it() -> None
     fleet = a_fleet(agent("a"), agent("b"))
     seat, now = fleet.agents["a"], 0.0
     for seconds in (5, 10, 20, 30, 30):
-        seat.failed("m", now, fleet.config.ails, fleet.config.ails_most)
+        seat.failed("m", now, fleet.config.cooldown, fleet.config.cooldown_most)
         assert seat.cooling_down("m", now + seconds - 1)
         assert not seat.cooling_down("m", now + seconds)
         now += seconds
     assert assigned(fleet.submit(JobSpec("1", "m"), now)) == [("1", "a", 1)]
     fleet.job_ended("a", "1", 1, now)
-    seat.failed("m", now, fleet.config.ails, fleet.config.ails_most)
+    seat.failed("m", now, fleet.config.cooldown, fleet.config.cooldown_most)
     assert not seat.cooling_down("m", now + 5)
 
 
@@ -293,7 +329,7 @@ def test_an_agent_that_refuses_is_left_alone_for_a_while() -> None:
 
 
 def test_what_continues_goes_only_to_who_can() -> None:
-    fleet = Scheduler()
+    fleet = TellingScheduler()
     fleet.join(AgentSpec("a", models={"m": ModelInfo("m")}), 0)
     assert refused(fleet.submit(JobSpec("1", "m", continuing=True), 0)) == [("1", "no_model")]
     fleet.join(agent("b"), 0)
@@ -309,7 +345,7 @@ def test_a_withdrawn_job_keeps_its_slot_until_it_ended() -> None:
 
 
 def test_an_agent_that_goes_on_with_what_nobody_wants_is_hung_up_on() -> None:
-    fleet = a_fleet(agent("a", generation=1))
+    fleet = a_fleet(agent("a", resumes=False))
     fleet.submit(JobSpec("1", "m"), 0)
     fleet.withdraw("1", 1)
     assert fleet.due(1) == 31
@@ -317,18 +353,18 @@ def test_an_agent_that_goes_on_with_what_nobody_wants_is_hung_up_on() -> None:
 
 
 def test_what_lost_its_agent_is_not_refused_for_somebody_new() -> None:
-    fleet = a_fleet(*(agent(name, generation=1) for name in "abc"), queue_size=1)
+    fleet = a_fleet(*(agent(name, resumes=False) for name in "abc"), queue_size=1)
     for number, user in (("1", "u"), ("2", "u"), ("3", "v")):
         fleet.submit(JobSpec(number, "m", user), 0)
     fleet.disconnected("a", 1)
     fleet.disconnected("b", 1)
     fleet.submit(JobSpec("4", "m", "w"), 1)
     assert refused(fleet.submit(JobSpec("5", "m", "x"), 1)) == [("5", "full")]
-    assert [entry.ticket.job for entry in fleet.queue.order()] == ["1", "2", "4"]
+    assert [entry.spec.job for entry in fleet.queue.order()] == ["1", "2", "4"]
 
 
 def test_without_a_line_what_lost_its_agent_waits_for_as_long_as_a_lease() -> None:
-    fleet = a_fleet(agent("a", generation=1), agent("b", generation=1), queue_seconds=0, lease=10)
+    fleet = a_fleet(agent("a", resumes=False), agent("b", resumes=False), queue_seconds=0, lease=10)
     fleet.submit(JobSpec("1", "m"), 0)
     fleet.submit(JobSpec("2", "m"), 0)
     assert refused(fleet.submit(JobSpec("3", "m"), 0)) == [("3", "full")]
@@ -338,7 +374,7 @@ def test_without_a_line_what_lost_its_agent_waits_for_as_long_as_a_lease() -> No
 
 
 def test_who_waits_is_told_when_nobody_is_left_who_could_and_nobody_comes_back() -> None:
-    fleet = a_fleet(agent("a", generation=1), agent("b", "n"), queue_seconds=60, lease=10)
+    fleet = a_fleet(agent("a", resumes=False), agent("b", "n"), queue_seconds=60, lease=10)
     fleet.submit(JobSpec("1", "m"), 0)
     fleet.submit(JobSpec("2", "m"), 0)
     fleet.submit(JobSpec("3", "n"), 0)
@@ -351,7 +387,7 @@ def test_who_waits_is_told_when_nobody_is_left_who_could_and_nobody_comes_back()
 
 
 def test_but_waits_as_before_where_somebody_came_in_time() -> None:
-    fleet = a_fleet(agent("a", generation=1), queue_seconds=60, lease=10)
+    fleet = a_fleet(agent("a", resumes=False), queue_seconds=60, lease=10)
     for job in "123":
         fleet.submit(JobSpec(job, "m"), 0)
     fleet.disconnected("a", 5)
@@ -392,7 +428,7 @@ USERS = ("ada", "bob", "eve")
 class Known:
     """An agent as the machine knows it; `runs` are the attempts that the agent itself believes to run."""
 
-    generation: int
+    resumes: bool
     slots: int
     models: frozenset[str]
     runs: dict[str, int]
@@ -405,7 +441,7 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fleet = Scheduler(SchedulerConfig(queue_seconds=20, queue_size=5, home_size=0))
+        self.fleet = TellingScheduler(SchedulerConfig(queue_seconds=20, queue_size=5, affinity_size=0))
         self.now = 0.0
         self.agents: dict[str, Known] = {}
         self.open: dict[str, JobSpec] = {}
@@ -415,7 +451,7 @@ class Machine(RuleBasedStateMachine):
         self.passed: dict[str, dict[str, int]] = {}
         self.number = 0
 
-    def do(self, decisions: list[Decision]) -> None:
+    def do(self, decisions: list[Told]) -> None:
         for each in decisions:
             match each:
                 case Assign(job, agent, attempt):
@@ -471,27 +507,25 @@ class Machine(RuleBasedStateMachine):
         ended = known.draining and not any(
             self.owner.get(job) == (name, attempt) for job, attempt in known.runs.items()
         )
-        if known.generation == 1 or known.state == "frozen" or ended:
+        if not known.resumes or known.state == "frozen" or ended:
             del self.agents[name]
         else:
             known.state = "cut"
         self.do(decisions)
 
     @rule(
-        generation=st.sampled_from((1, 2)),
+        resumes=st.booleans(),
         slots=st.integers(1, 3),
         models=st.frozensets(st.sampled_from(MODELS), min_size=1),
         loaded=st.booleans(),
     )
-    def join(self, generation: int, slots: int, models: frozenset[str], loaded: bool) -> None:
+    def join(self, resumes: bool, slots: int, models: frozenset[str], loaded: bool) -> None:
         if len(self.agents) >= 5:
             return
         self.number += 1
         name = f"agent{self.number}"
-        self.agents[name] = Known(generation, slots if generation == 2 else 1, models, {})
-        self.do(
-            self.fleet.join(agent(name, *models, slots=slots, generation=generation, loaded=loaded), self.now)
-        )
+        self.agents[name] = Known(resumes, slots, models, {})
+        self.do(self.fleet.join(agent(name, *models, slots=slots, resumes=resumes, loaded=loaded), self.now))
 
     @rule(
         model=st.sampled_from(MODELS),
@@ -555,15 +589,11 @@ class Machine(RuleBasedStateMachine):
         known.state, known.draining = "here", False
         self.do(self.fleet.reconnected(agent(name, *known.models, slots=known.slots), held, self.now))
 
-    @precondition(
-        lambda self: any(each.state == "here" and each.generation == 2 for each in self.agents.values())
-    )
+    @precondition(lambda self: any(each.state == "here" and each.resumes for each in self.agents.values()))
     @rule(data=st.data())
     def freezes(self, data: st.DataObject) -> None:
         name = data.draw(
-            st.sampled_from(
-                [n for n, each in self.agents.items() if each.state == "here" and each.generation == 2]
-            )
+            st.sampled_from([n for n, each in self.agents.items() if each.state == "here" and each.resumes])
         )
         self.agents[name].state = "frozen"
         self.do(self.fleet.suspend(name, self.now))
@@ -606,11 +636,11 @@ class Machine(RuleBasedStateMachine):
         assert set(self.fleet.jobs) == set(self.open)
         for job, entry in self.fleet.jobs.items():
             waits = job in self.places
-            assert waits == (entry.seat is None)
+            assert waits == (entry.agent is None)
             if not waits:
                 agent, attempt = self.owner[job]
-                assert entry.seat == agent
-                assert self.fleet.agents[agent].assignments[job].attempt == attempt == entry.attempt
+                assert entry.agent == agent
+                assert self.fleet.agents[agent].assignments[job] == attempt == entry.attempt
 
     @invariant()
     def places_count_from_one(self) -> None:

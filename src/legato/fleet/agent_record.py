@@ -81,12 +81,10 @@ class AgentRecord:
 
     def agent(self) -> AgentSpec:
         """As the scheduler takes it."""
-        allowed = self.link.allowed if self.link is not None else None
-        unnamed = self.generation == 1 and not self.facts
-        facts = (
-            {name: ModelInfo(name, loaded=False) for name in allowed} if unnamed and allowed else self.facts
-        )
-        return AgentSpec(self.id, self.generation, self.slots, facts, unnamed and allowed is None)
+        unlisted: frozenset[str] | None = frozenset()
+        if self.generation == 1 and not self.facts:
+            unlisted = self.link.allowed if self.link is not None else None
+        return AgentSpec(self.id, self.slots, self.facts, unlisted, resumes=self.generation > 1)
 
 
 class ModelView(Struct, frozen=True, omit_defaults=True):

@@ -1,4 +1,4 @@
-"""What the scheduler decides, as values, and the rules it decides by."""
+"""What the scheduler decides, as values, and its configuration."""
 
 from typing import Literal
 
@@ -7,22 +7,23 @@ from msgspec import Struct
 from legato.fleet.protocol import LEASE
 
 Reason = Literal["no_model", "full", "late", "lost"]
-"""Why a job is not done. `no_model`: no agent has it. `full`: the line is. `late`: its time in the line is over. `lost`:
-agents were lost writing it and no other can, or may, go on."""
+"""Why a job is refused. `no_model`: no agent has the model. `full`: the queue is full. `late`: the job waited for too long.
+`lost`: agents were lost on it, and no other can, or may, continue."""
 
 
 class SchedulerConfig(Struct, frozen=True):
     """Times are in seconds.
 
-    A new job waits `queue_seconds` at most (0: it is refused where no slot is free), and no more than `queue_size` of them
-    wait. One that lost its agent waits in any case, for the longer of `queue_seconds` and `lease`. One for which no agent
-    is there any more waits for `lease` at most: that is the time to come back.
-    `lease` is how long an agent that was cut may come back and go on, `grace` how long its jobs stay with it although
-    another could take them. `attempts` is how many agents a job may cost. A job nobody wants has `unwanted` to end
-    before its agent's connection is closed. A conversation waits `home_seconds` for the agent that has read it,
-    and follows it while that has `home_lead` jobs more than the idlest at most. `pause` is how long an agent that
-    refused a job is left alone. One on which a model failed `ails`, for this model: others come before it, and what
-    can wait for them does; after each failure in a row for twice as long, up to `ails_most`. The numbers are those of the circuit breaker.
+    A new job waits for at most `queue_seconds` (0: it is refused if no slot is free), and at most `queue_size` new jobs wait.
+    A job that lost its agent waits in any case, for the longer of `queue_seconds` and `lease`. A job that no agent could
+    run any more waits for at most `lease`, in which an agent may come back.
+    `lease` is how long a disconnected agent may take to reconnect and continue. For `grace` its jobs stay with it although
+    another agent could take them. `attempts` is how many agents may be lost or fail on one job. A withdrawn job has
+    `unwanted_seconds` to end before its agent's connection is closed. A conversation whose history has at least
+    `affinity_size` characters waits `affinity_seconds` for the agent that has read it. Every conversation goes to that agent
+    while it has at most `affinity_lead` jobs more than the least loaded one. An agent that refused a job gets none for
+    `pause`. A model that failed on an agent cools down there for `cooldown`, and for twice as long after each failure in a
+    row, up to `cooldown_most`: other agents come first, and jobs that can wait for them do.
     """
 
     queue_seconds: float = 60.0
@@ -30,17 +31,17 @@ class SchedulerConfig(Struct, frozen=True):
     lease: float = LEASE
     grace: float = 0.5
     attempts: int = 3
-    unwanted: float = 30.0
-    home_seconds: float = 1.0
-    home_lead: int = 2
-    home_size: int = 2000
+    unwanted_seconds: float = 30.0
+    affinity_seconds: float = 1.0
+    affinity_lead: int = 2
+    affinity_size: int = 2000
     pause: float = 1.0
-    ails: float = 5.0
-    ails_most: float = 30.0
+    cooldown: float = 5.0
+    cooldown_most: float = 30.0
 
 
 class Assign(Struct, frozen=True):
-    """The agent gets the job, as this attempt. Whatever had an earlier attempt of it has lost it."""
+    """Give the job to the agent, as this attempt. The agent of an earlier attempt has lost it."""
 
     job: str
     agent: str
@@ -48,14 +49,14 @@ class Assign(Struct, frozen=True):
 
 
 class QueuePosition(Struct, frozen=True):
-    """The job waits at this place; 1 is next."""
+    """The job waits at this position; 1 is next."""
 
     job: str
-    place: int
+    position: int
 
 
 class Refuse(Struct, frozen=True):
-    """The job is not done, and is in the books no more. Asking again makes sense in `retry_after` seconds."""
+    """The job is not run, and the scheduler has forgotten it. It makes sense to ask again in `retry_after` seconds."""
 
     job: str
     reason: Reason
@@ -63,7 +64,7 @@ class Refuse(Struct, frozen=True):
 
 
 class CancelAttempt(Struct, frozen=True):
-    """The agent should stop this; its slot is taken until it says that it is free."""
+    """Tell the agent to stop this attempt. Its slot is taken until the agent says that it ended."""
 
     job: str
     agent: str
@@ -71,9 +72,9 @@ class CancelAttempt(Struct, frozen=True):
 
 
 class CloseConnection(Struct, frozen=True):
-    """The agent does not stop what nobody wants: close its connection."""
+    """Close the connection of an agent that does not stop a withdrawn job."""
 
     agent: str
 
 
-Decision = Assign | QueuePosition | Refuse | CancelAttempt | CloseConnection
+Decision = Assign | Refuse | CancelAttempt | CloseConnection

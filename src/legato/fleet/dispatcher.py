@@ -19,7 +19,6 @@ from legato.fleet.decisions import (
     CancelAttempt,
     CloseConnection,
     Decision,
-    QueuePosition,
     Refuse,
     SchedulerConfig,
 )
@@ -68,7 +67,6 @@ class Dispatcher:
         self._runs: dict[str, ReplyAssembly] = {}
         self._stopping: dict[str, asyncio.Future[None]] = {}
         self._dirty: set[AgentConnection] = set()
-        self._moved: set[str] = set()
         self._looked = 0.0
         self._due: float | None = None
         self._waking: asyncio.TimerHandle | None = None
@@ -278,16 +276,10 @@ class Dispatcher:
 
     def _do(self, decisions: Iterable[Decision]) -> None:
         left = deque(decisions)
-        told = False
         while left:
             match left.popleft():
                 case Assign(job, agent, attempt) if self.scheduler.is_current(job, agent, attempt):
                     left += self._assign(job, self.members[agent], attempt)
-                case QueuePosition(job, place) if self._placing is None:
-                    self._runs[job].placed(place)
-                    told = True
-                case QueuePosition(job):
-                    self._moved.add(job)
                 case Refuse() as refusal:
                     self._refuse(self._runs[refusal.job], refusal)
                 case CancelAttempt(job, agent, attempt):
@@ -296,18 +288,16 @@ class Dispatcher:
                         link.cancel(job, attempt)
                 case CloseConnection(agent):
                     left += self._hang_up(self.members[agent])
-        if told:
-            self._placing = asyncio.get_running_loop().call_later(PLACES_SECONDS, self._place)
+        if self._placing is None:
+            self._place()
         self._plan()
         self._tell()
 
     def _place(self) -> None:
         """Tell those who moved since the last time where they are now."""
-        moved, self._moved = self._moved, set()
-        for job in moved:
-            entry, run = self.scheduler.jobs.get(job), self._runs.get(job)
-            if entry is not None and run is not None and entry.seat is None:
-                run.placed(entry.place)
+        moved = self.scheduler.moved_positions()
+        for each in moved:
+            self._runs[each.job].placed(each.position)
         self._placing = asyncio.get_running_loop().call_later(PLACES_SECONDS, self._place) if moved else None
 
     def _assign(self, job: str, member: AgentRecord, attempt: int) -> list[Decision]:

@@ -1,15 +1,22 @@
-"""What waits in line and what runs: the entries of the scheduler's books, and the order in which they are served."""
+"""The jobs of the scheduler, and the order in which waiting jobs are served."""
 
-from collections.abc import Iterator
+from bisect import bisect_left, insort
+from collections.abc import Collection, Iterator
+from heapq import heapify, heappop, heapreplace
 from itertools import count
 
 from msgspec import Struct
 
+from legato.fleet.model_names import canonical_model_name
+
+Demand = tuple[str, bool]
+"""What a job needs of an agent: the canonical name of a model, and whether the model must continue a text."""
+
 
 class JobSpec(Struct, frozen=True):
-    """A reply that somebody wants. `continuing`: only a model that goes on behind a text can write it. `size` is that of
-    its history in characters: with nothing to read again there is no reason to wait for the agent that has read it.
-    `patience` is for how many seconds an agent that has the model may still come."""
+    """A reply to be written. `continuing`: only a model that can continue a text can write it. `size` is the length of
+    the history in characters: a short history is no reason to wait for the agent that has read it. `patience` is for how
+    many seconds an agent that has the model may still connect."""
 
     job: str
     model: str
@@ -21,136 +28,245 @@ class JobSpec(Struct, frozen=True):
 
 
 class QueuedJob:
-    """A job in the books. It waits (`seat` None), runs, or is away: its agent was cut at `away` and may come back. While it
-    waits, `alone` is since when no agent that is there could do it; None: one could."""
+    """A job that the scheduler knows. It waits, runs on `agent`, or has an agent that disconnected at `disconnected_at` and
+    may come back.
+
+    `queued_at` is when it began to wait, `started_at` when its attempt began. `unserved_since` is since when no connected
+    agent could run it, None if one could. `losses` counts the agents that were lost or failed on it, `tried` are their ids.
+    `position` is the last one that `FairQueue.moved` returned, 0 if none.
+    """
 
     __slots__ = (
-        "alone",
+        "agent",
         "attempt",
-        "away",
-        "began",
         "deadline",
+        "demand",
+        "disconnected_at",
         "losses",
         "number",
-        "place",
-        "seat",
-        "since",
-        "ticket",
+        "position",
+        "queued_at",
+        "spec",
+        "started_at",
         "tried",
+        "unserved_since",
+        "waiting",
     )
 
-    def __init__(self, ticket: JobSpec, number: int, now: float, deadline: float) -> None:
-        self.ticket = ticket
+    def __init__(self, spec: JobSpec, number: int, now: float, deadline: float) -> None:
+        self.spec = spec
+        self.demand: Demand = (canonical_model_name(spec.model), spec.continuing)
         self.number = number
-        self.since = now
+        self.queued_at = now
         self.deadline = deadline
-        self.began = now
+        self.started_at = now
         self.attempt = 0
         self.losses = 0
         self.tried: set[str] = set()
-        self.seat: str | None = None
-        self.away: float | None = None
-        self.alone: float | None = None
-        self.place = 0
+        self.agent: str | None = None
+        self.disconnected_at: float | None = None
+        self.unserved_since: float | None = None
+        self.waiting = False
+        self.position = 0
+
+
+_Key = tuple[int, float, int, QueuedJob]
+"""Rank, the user's turn, and the job's number, which no other job has."""
+
+
+class _UserJobs:
+    """The jobs of a user: how many run, and those that wait, in the order in which they came and by demand. `turn` is when
+    the user was served last. `heads` has the key under which the first job of a demand is listed."""
+
+    __slots__ = ("by_demand", "heads", "jobs", "running", "turn")
+
+    def __init__(self, turn: float) -> None:
+        self.turn = turn
+        self.running = 0
+        self.jobs: list[QueuedJob] = []
+        self.by_demand: dict[Demand, list[QueuedJob]] = {}
+        self.heads: dict[Demand, _Key] = {}
+
+    def key(self, job: QueuedJob) -> _Key:
+        return self._key(job, 0 if job.attempt else self.jobs.index(job))
+
+    def in_order(self) -> Iterator[_Key]:
+        return (self._key(job, ahead) for ahead, job in enumerate(self.jobs))
+
+    def put(self, job: QueuedJob, *, front: bool) -> None:
+        jobs = self.by_demand.setdefault(job.demand, [])
+        if front:
+            self.jobs.insert(0, job)
+            jobs.insert(sum(each.attempt > 0 and each.number < job.number for each in jobs), job)
+        else:
+            self.jobs.append(job)
+            jobs.append(job)
+
+    def take(self, job: QueuedJob) -> None:
+        self.jobs.remove(job)
+        jobs = self.by_demand[job.demand]
+        jobs.remove(job)
+        if not jobs:
+            del self.by_demand[job.demand]
+
+    def _key(self, job: QueuedJob, ahead: int) -> _Key:
+        return (-1 if job.attempt else self.running + ahead, self.turn, job.number, job)
 
 
 class FairQueue:
-    """The waiting jobs. Who has least running or waiting ahead comes first, then whose turn is longest ago, then who came
-    first.
+    """The waiting jobs, ordered by rank, then by which user was served least recently, then by age.
 
-    A job's rank is how many of its user's jobs run or wait before it. So nobody waits for more than about one job of each
-    other user for each job of their own, however many the others bring. One that comes anew takes its turn before the
-    user who was served last and behind all others. What ran already, and lost its agent, goes before everything.
+    The rank of a job is how many jobs of its user run or wait before it. So a user waits for about one job of each other
+    user for each own job, however many the others have. A user who is new comes before the user who was served last and
+    behind all others. A job that ran already and lost its agent comes before all others.
+
+    The first job of each user is kept in order for each demand, so `in_order` needs no sort.
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[str, list[QueuedJob]] = {}
-        self._running: dict[str, int] = {}
-        self._turns: dict[str, float] = {}
+        self._users: dict[str, _UserJobs] = {}
+        self._waiting: dict[str, _UserJobs] = {}
+        self._heads: dict[Demand, list[_Key]] = {}
         self._turn = 0
         self._length = 0
-        self._begun = 0
+        self._started = 0
         self._numbers = count(1)
+        self._changed = False
 
     def __len__(self) -> int:
         return self._length
 
+    def __iter__(self) -> Iterator[QueuedJob]:
+        for user in self._waiting.values():
+            yield from user.jobs
+
     @property
     def new(self) -> int:
-        """Those of them that never ran."""
-        return self._length - self._begun
+        """How many of them never ran."""
+        return self._length - self._started
 
-    def __iter__(self) -> Iterator[QueuedJob]:
-        for entries in self._waiting.values():
-            yield from entries
+    @property
+    def demands(self) -> Collection[Demand]:
+        """The demands of the waiting jobs."""
+        return self._heads.keys()
 
     def number(self) -> int:
-        """The next number; entries that came earlier have a lower one."""
+        """The next number; jobs that came earlier have a lower one."""
         return next(self._numbers)
 
     def waiting(self, user: str) -> int:
-        return len(self._waiting.get(user, ()))
+        return len(self._waiting[user].jobs) if user in self._waiting else 0
 
     def greediest(self) -> QueuedJob:
-        """The last new job of whoever has most jobs waiting; of several the one who came last. There is one at least."""
+        """The last new job of the user with the most waiting jobs; of several such jobs the newest. The queue must have a new
+        job."""
         last = [
-            (len(entries), entries[-1].number, entries[-1])
-            for entries in self._waiting.values()
-            if not entries[-1].attempt
+            (len(user.jobs), user.jobs[-1].number, user.jobs[-1])
+            for user in self._waiting.values()
+            if not user.jobs[-1].attempt
         ]
         return max(last, key=lambda each: each[:2])[2]
 
-    def put(self, entry: QueuedJob, *, front: bool = False) -> None:
-        """Let it wait, behind the others of its user or, having waited before, in front of them."""
-        user = entry.ticket.user
-        entries = self._waiting.setdefault(user, [])
-        entries.insert(0, entry) if front else entries.append(entry)
-        self._turns.setdefault(user, self._turn - 0.5)
+    def put(self, job: QueuedJob, *, front: bool = False) -> None:
+        """Add a job behind the others of its user, or, if it has run before, at their `front`."""
+        name = job.spec.user
+        user = self._users.setdefault(name, _UserJobs(self._turn - 0.5))
+        self._waiting[name] = user
+        user.put(job, front=front)
+        job.waiting = True
         self._length += 1
-        self._begun += entry.attempt > 0
+        self._started += job.attempt > 0
+        self._update(user)
 
-    def take(self, entry: QueuedJob) -> None:
-        """It waits no more."""
-        user = entry.ticket.user
-        entries = self._waiting[user]
-        entries.remove(entry)
-        if not entries:
-            del self._waiting[user]
-            self._forget(user)
+    def take(self, job: QueuedJob) -> None:
+        """Remove a job: it does not wait any more."""
+        name = job.spec.user
+        user = self._waiting[name]
+        user.take(job)
+        if not user.jobs:
+            del self._waiting[name]
+        job.waiting = False
+        job.position = 0
         self._length -= 1
-        self._begun -= entry.attempt > 0
-        entry.place = 0
+        self._started -= job.attempt > 0
+        self._update(user)
+        self._forget(name, user)
 
-    def runs(self, user: str) -> None:
-        """A job of theirs begins to run: they had their turn."""
+    def started(self, name: str) -> None:
+        """Count a job of this user that begins to run: the user had a turn."""
         self._turn += 1
-        self._turns[user] = self._turn
-        self._running[user] = self._running.get(user, 0) + 1
+        user = self._users.setdefault(name, _UserJobs(self._turn))
+        user.turn = self._turn
+        user.running += 1
+        self._update(user)
 
-    def ran(self, user: str) -> None:
-        """It runs no more."""
-        left = self._running[user] - 1
-        if left:
-            self._running[user] = left
-        else:
-            del self._running[user]
-            self._forget(user)
+    def stopped(self, name: str) -> None:
+        """Count a job of this user that runs no more."""
+        user = self._users[name]
+        user.running -= 1
+        self._update(user)
+        self._forget(name, user)
+
+    def in_order(self, demands: Collection[Demand]) -> Iterator[QueuedJob]:
+        """The waiting jobs of these demands, in the order in which they are served. The queue must not change meanwhile."""
+        heads = [self._heads[demand] for demand in demands if demand in self._heads]
+        if not heads:
+            return
+        yield min(each[0] for each in heads)[3]
+        merged = [(key, 0) for each in heads for key in each]
+        heapify(merged)
+        first = True
+        while merged:
+            (_, _, _, job), ahead = merged[0]
+            if not first:
+                yield job
+            first = False
+            user = self._users[job.spec.user]
+            jobs = user.by_demand[job.demand]
+            if ahead + 1 < len(jobs):
+                heapreplace(merged, (user.key(jobs[ahead + 1]), ahead + 1))
+            else:
+                heappop(merged)
 
     def order(self) -> list[QueuedJob]:
-        """As they would be served, were every agent able to serve each of them."""
-        ranked = [
-            (
-                -1 if entry.attempt else self._running.get(user, 0) + ahead,
-                self._turns[user],
-                entry.number,
-                entry,
-            )
-            for user, entries in self._waiting.items()
-            for ahead, entry in enumerate(entries)
+        """All waiting jobs, in the order in which they are served."""
+        return [
+            job for _, _, _, job in sorted(key for user in self._waiting.values() for key in user.in_order())
         ]
-        ranked.sort(key=lambda each: each[:3])
-        return [entry for _, _, _, entry in ranked]
 
-    def _forget(self, user: str) -> None:
-        if user not in self._waiting and user not in self._running:
-            del self._turns[user]
+    def moved(self) -> list[QueuedJob]:
+        """Set the position of each waiting job. Returns the jobs whose position changed since the last call, in order."""
+        if not self._changed:
+            return []
+        self._changed = False
+        moved: list[QueuedJob] = []
+        for position, job in enumerate(self.order(), start=1):
+            if job.position != position:
+                job.position = position
+                moved.append(job)
+        return moved
+
+    def _update(self, user: _UserJobs) -> None:
+        """List the first jobs of the user under the keys that they have now."""
+        self._changed = True
+        if not user.jobs and not user.heads:
+            return
+        for demand in [demand for demand in user.heads if demand not in user.by_demand]:
+            self._unlist(demand, user.heads.pop(demand))
+        for demand, jobs in user.by_demand.items():
+            key, before = user.key(jobs[0]), user.heads.get(demand)
+            if key != before:
+                if before is not None:
+                    self._unlist(demand, before)
+                user.heads[demand] = key
+                insort(self._heads.setdefault(demand, []), key)
+
+    def _unlist(self, demand: Demand, key: _Key) -> None:
+        heads = self._heads[demand]
+        del heads[bisect_left(heads, key)]
+        if not heads:
+            del self._heads[demand]
+
+    def _forget(self, name: str, user: _UserJobs) -> None:
+        if not user.jobs and not user.running:
+            del self._users[name]

@@ -1,169 +1,132 @@
-"""The agents as the scheduler knows them: what each can do, what it holds, and which of them fits a job best."""
+"""An agent as the scheduler knows it, and which agent served which conversation."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from msgspec import Struct, field
 
 from legato.backoff import exponential_delay
-from legato.fleet.job_queue import QueuedJob
-from legato.fleet.model_names import canonical_model_name
+from legato.fleet.job_queue import Demand, QueuedJob
 from legato.fleet.protocol import ModelInfo
+
+REMEMBERED = 10_000
+"""Conversations of which it is remembered which agent served them last."""
 
 
 class AgentSpec(Struct, frozen=True):
-    """An agent that joins; `facts` by the `canonical_model_name` names of its models. `any_model`: it did not say which models it has, and is asked for whatever is wanted."""
+    """An agent that joins. `models` are by canonical name. `unlisted` are canonical names of models that it can be asked for
+    although it does not list them; None: any. `resumes`: it may reconnect within its lease and continue its jobs."""
 
     id: str
-    generation: int = 2
     slots: int = 1
     models: Mapping[str, ModelInfo] = field(default_factory=dict)
-    any_model: bool = False
-
-
-class SlotAssignment:
-    """A slot that a job has. `unwanted` is since when nobody wants it, while it still runs there."""
-
-    __slots__ = ("attempt", "unwanted")
-
-    def __init__(self, attempt: int) -> None:
-        self.attempt = attempt
-        self.unwanted: float | None = None
+    unlisted: frozenset[str] | None = frozenset()
+    resumes: bool = True
 
 
 class SchedulerAgent:
-    """An agent in the books. It is `present` while it is connected and gives signs of life; else its lease ends at `until`
-    (None: it is connected and silent, and has no lease any more). `pause` is until when it wants no job."""
+    """An agent as the scheduler knows it. `AgentPool` changes it; others read it.
+
+    It is `present` while it is connected and gives signs of life. Otherwise its lease ends at `until` (None: it is connected
+    and silent, and has no lease any more). It gets no job before `pause`. `assignments` has the attempt of each job that
+    takes a slot. `served` orders agents by when they got their last job, `number` by when they joined.
+    """
 
     __slots__ = (
         "_failures",
-        "any_model",
         "assignments",
+        "demands",
         "draining",
-        "generation",
         "id",
         "models",
+        "number",
         "pause",
         "present",
+        "resumes",
         "served",
         "slots",
+        "unlisted",
         "until",
     )
 
-    def __init__(self, agent: AgentSpec) -> None:
+    def __init__(self, agent: AgentSpec, number: int) -> None:
         self.id = agent.id
-        self.generation = agent.generation
-        self.slots = agent.slots if agent.generation > 1 else 1
-        self.models = dict(agent.models)
-        self.any_model = agent.any_model
+        self.number = number
+        self.slots = agent.slots
+        self.models = agent.models
+        self.unlisted = agent.unlisted
+        self.resumes = agent.resumes
+        self.demands: frozenset[Demand] = frozenset()
         self.draining = False
         self.present = True
         self.until: float | None = None
         self.pause = 0.0
         self.served = 0
-        self.assignments: dict[str, SlotAssignment] = {}
+        self.assignments: dict[str, int] = {}
         self._failures: dict[str, tuple[int, float]] = {}
-
-    def renew(self, agent: AgentSpec) -> None:
-        """It is here again, as it says it is now."""
-        self.slots, self.models, self.any_model = agent.slots, dict(agent.models), agent.any_model
-        self.present, self.until, self.draining, self.pause = True, None, False, 0.0
 
     @property
     def free(self) -> int:
+        """Slots that no job takes."""
         return self.slots - len(self.assignments)
 
-    def has(self, model: str) -> bool:
-        return self.any_model or canonical_model_name(model) in self.models
+    @property
+    def serving(self) -> bool:
+        """Whether it takes jobs, now or once a slot is free."""
+        return self.present and not self.draining
+
+    def could(self, demand: Demand) -> bool:
+        """Whether it can run such a job, if it is connected."""
+        return demand in self.demands or (self.unlisted is None and not demand[1])
+
+    def can_start(self, job: QueuedJob, now: float) -> bool:
+        """Whether it can start this job now."""
+        return (
+            self.serving
+            and self.free > 0
+            and self.pause <= now
+            and job.spec.job not in self.assignments
+            and self.could(job.demand)
+        )
 
     def loaded(self, model: str) -> bool:
-        facts = self.models.get(canonical_model_name(model))
-        return facts is not None and facts.loaded
-
-    def continues(self, model: str) -> bool:
-        """Whether it goes on behind a text that stands there already."""
-        facts = self.models.get(canonical_model_name(model))
-        return facts is not None and facts.can is not None and facts.can.supports_prefill
+        """Whether the model of this canonical name is loaded."""
+        info = self.models.get(model)
+        return info is not None and info.loaded
 
     def failed(self, model: str, now: float, first: float, most: float) -> None:
-        """The model failed on it: it ails for `first` seconds, and for twice as long after each failure in a row, up to `most`."""
-        times, _ = self._failures.get(canonical_model_name(model), (0, 0.0))
-        self._failures[canonical_model_name(model)] = (
-            times + 1,
-            now + exponential_delay(times, first, most),
-        )
+        """Let the model cool down on this agent for `first` seconds, and for twice as long after each failure in a row, up to
+        `most`."""
+        times, _ = self._failures.get(model, (0, 0.0))
+        self._failures[model] = times + 1, now + exponential_delay(times, first, most)
 
     def succeeded(self, model: str) -> None:
-        """It ails no more."""
-        self._failures.pop(canonical_model_name(model), None)
+        """Forget the failures of this model."""
+        self._failures.pop(model, None)
 
     def cooling_down(self, model: str, now: float) -> bool:
-        """Whether the model has failed on it lately."""
-        return self._failures.get(canonical_model_name(model), (0, 0.0))[1] > now
+        """Whether the model has failed on this agent lately."""
+        return bool(self._failures) and self._failures.get(model, (0, 0.0))[1] > now
 
-    def recoveries(self, now: float) -> Iterable[float]:
-        """When it will ail no more."""
-        return (until for _, until in self._failures.values() if until > now)
-
-    def serves(self, entry: QueuedJob) -> bool:
-        """Whether it is there for this job, now or once it has a free slot."""
-        return self.present and not self.draining and self.could(entry)
-
-    def could(self, entry: QueuedJob) -> bool:
-        """Whether it is one for this job, were it there."""
-        ticket = entry.ticket
-        return self.has(ticket.model) and (not ticket.continuing or self.continues(ticket.model))
-
-    def can(self, entry: QueuedJob, now: float) -> bool:
-        """Whether it can begin this job now."""
-        return (
-            self.present
-            and not self.draining
-            and self.pause <= now
-            and self.free > 0
-            and entry.ticket.job not in self.assignments
-            and self.could(entry)
-        )
-
-
-REMEMBERED = 10_000
-"""Conversations of which it is remembered who served them last."""
+    def cools_down_until(self, model: str) -> float | None:
+        return self._failures[model][1] if model in self._failures else None
 
 
 class Affinity:
-    """Who served a conversation last, and so has its beginning at hand."""
+    """Which agent served a conversation last, and so may have its history in its cache."""
 
     def __init__(self) -> None:
-        self._homes: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._agents: OrderedDict[tuple[str, str], str] = OrderedDict()
 
-    def of(self, entry: QueuedJob) -> str | None:
-        return self._homes.get((entry.ticket.conversation, canonical_model_name(entry.ticket.model)))
+    def of(self, job: QueuedJob) -> str | None:
+        """The id of the agent that served the job's conversation last with this model."""
+        return self._agents.get((job.spec.conversation, job.demand[0]))
 
-    def served(self, entry: QueuedJob, seat: str) -> None:
-        if entry.ticket.conversation:
-            key = (entry.ticket.conversation, canonical_model_name(entry.ticket.model))
-            self._homes[key] = seat
-            self._homes.move_to_end(key)
-            if len(self._homes) > REMEMBERED:
-                self._homes.popitem(last=False)
-
-
-def pick_agent(
-    entry: QueuedJob, seats: Iterable[SchedulerAgent], home: str | None, lead: int
-) -> SchedulerAgent | None:
-    """Which of these, all of them able to begin, should: one that has not failed at it, then the home of the
-    conversation unless it has more than `lead` jobs more than the idlest, then one that has the model loaded, then the
-    least loaded, then the one that has waited longest."""
-    seats = list(seats)
-    if not seats:
-        return None
-    fresh = [seat for seat in seats if seat.id not in entry.tried] or seats
-    model = entry.ticket.model
-    if home is not None:
-        least = min(len(seat.assignments) for seat in fresh)
-        for seat in fresh:
-            if seat.id == home and seat.loaded(model) and len(seat.assignments) <= least + lead:
-                return seat
-    return min(
-        fresh, key=lambda seat: (not seat.loaded(model), len(seat.assignments) / seat.slots, seat.served)
-    )
+    def served(self, job: QueuedJob, agent: str) -> None:
+        """Note that this agent serves the job's conversation."""
+        if job.spec.conversation:
+            key = job.spec.conversation, job.demand[0]
+            self._agents[key] = agent
+            self._agents.move_to_end(key)
+            if len(self._agents) > REMEMBERED:
+                self._agents.popitem(last=False)

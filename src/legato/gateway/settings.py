@@ -179,7 +179,7 @@ class FleetSettings(SettingsSection):
             queue_seconds=self.queue_seconds,
             queue_size=self.queue_size,
             lease=self.lease_seconds,
-            unwanted=self.unwanted_seconds,
+            unwanted_seconds=self.unwanted_seconds,
         )
 
 
