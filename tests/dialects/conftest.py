@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.doubles.engines import replace_demo
 from tests.gateway.server import serving, settings_for
 
 from legato.chat.assistant import Assistant
@@ -146,7 +147,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
     """What answers on whole servers, in the place of the demo engine."""
     engine = ScriptedEngine("demo", models=(), continues=True)
-    monkeypatch.setattr("legato.engines.demo.engine_type.DemoEngine", lambda: engine)
+    replace_demo(monkeypatch, engine)
     return engine
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import websockets
+from tests.doubles.engines import replace_demo
 from tests.gateway.server import serving, settings_for
 from websockets.asyncio.client import ClientConnection
 
@@ -83,7 +84,7 @@ async def connected(server: Server, **headers: str) -> AsyncIterator[Client]:
 def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
     """What answers in the place of the demo engine."""
     engine = ScriptedEngine("demo", models=(), continues=True)
-    monkeypatch.setattr("legato.engines.demo.engine_type.DemoEngine", lambda: engine)
+    replace_demo(monkeypatch, engine)
     return engine
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 import websockets
+from tests.doubles.engines import replace_demo
 from tests.gateway.server import calling
 from tests.unbroken.clients import Text, send, watch_socket, watch_sse
 from tests.unbroken.process import ServerProcess
@@ -110,7 +111,7 @@ class Flood(ScriptedEngine):
 @pytest.fixture
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
     engine = Flood(getattr(request, "param", 200_000))
-    monkeypatch.setattr("legato.engines.demo.engine_type.DemoEngine", lambda: engine)
+    replace_demo(monkeypatch, engine)
     return engine
 
 

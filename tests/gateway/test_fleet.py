@@ -15,7 +15,7 @@ from legato.errors import SettingsError
 from legato.gateway.auth import issue_token
 from legato.gateway.config import load_settings
 from legato.gateway.server import Server
-from legato.gateway.settings import Settings
+from legato.gateway.settings import AuthSettings, Settings
 
 from .server import calling, serving, settings_for
 
@@ -306,22 +306,56 @@ async def test_the_fleet_is_a_stream_to_one_who_accepts_one(server: Server) -> N
         assert (await response.content.readline()).startswith(b"data: {")
 
 
-async def test_any_site_may_ask_unless_those_that_may_are_named(server: Server, tmp_path: Path) -> None:
-    foreign = {"origin": "https://elsewhere.example"}
-    async with calling(server) as http:
-        async with http.options("/api/chat/completions", headers=foreign) as response:
+SECRET = "a secret that is long enough for HS256"
+FOREIGN = {"origin": "https://elsewhere.example"}
+COMPLETION: dict[str, Any] = {"messages": [{}]}
+
+
+async def test_with_a_token_any_site_may_ask_unless_those_that_may_are_named(tmp_path: Path) -> None:
+    auth = {"jwt_secret": SECRET}
+    token = issue_token(AuthSettings.model_validate(auth), "ann", 600, time.time())
+    async with (
+        serving(fleet_settings(tmp_path / "all", auth=auth)) as server,
+        calling(server, token) as http,
+    ):
+        async with http.options("/api/chat/completions", headers=FOREIGN) as response:
             assert (response.status, response.headers["access-control-allow-origin"]) == (204, "*")
-        async with http.post("/api/chat/completions", headers=foreign, json={"messages": [{}]}) as response:
+        async with http.post("/api/chat/completions", headers=FOREIGN, json=COMPLETION) as response:
             assert (response.status, response.headers["access-control-allow-origin"]) == (200, "*")
-        async with http.post("/api/conversations", headers=foreign, json={}) as response:
+        async with http.post("/api/conversations", headers=FOREIGN, json={}) as response:
             assert response.status == 403
     named = {"cors_origins": ["https://ours.example"]}
     async with (
-        serving(fleet_settings(tmp_path / "named", server=named)) as other,
-        calling(other) as http,
-        http.post("/api/chat/completions", headers=foreign, json={"messages": [{}]}) as response,
+        serving(fleet_settings(tmp_path / "named", server=named, auth=auth)) as other,
+        calling(other, token) as http,
+        http.post("/api/chat/completions", headers=FOREIGN, json=COMPLETION) as response,
     ):
         assert response.status == 403
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/json", "application/x-www-form-urlencoded"])
+async def test_without_a_token_no_other_site_uses_the_fleet(server: Server, kind: str) -> None:
+    body = b'{"messages": [{"content": "Hello"}]}'
+    async with calling(server) as http:
+        async with http.post(
+            "/api/chat/completions", headers={**FOREIGN, "content-type": kind}, data=body
+        ) as response:
+            assert response.status == 403
+            assert "access-control-allow-origin" not in response.headers
+        async with http.get("/api/agents/status", headers=FOREIGN) as response:
+            assert "access-control-allow-origin" not in response.headers
+        async with http.options("/api/chat/completions", headers=FOREIGN) as response:
+            assert "access-control-allow-origin" not in response.headers
+
+
+async def test_without_a_token_a_site_that_is_named_may_use_the_fleet(tmp_path: Path) -> None:
+    ours = "https://elsewhere.example"
+    async with (
+        serving(fleet_settings(tmp_path, server={"cors_origins": [ours]})) as server,
+        calling(server) as http,
+        http.post("/api/chat/completions", headers=FOREIGN, json=COMPLETION) as response,
+    ):
+        assert (response.status, response.headers["access-control-allow-origin"]) == (200, ours)
 
 
 async def test_a_conversation_goes_on_with_another_agent(server: Server) -> None:

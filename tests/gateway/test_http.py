@@ -344,6 +344,44 @@ async def test_with_a_secret_everything_wants_a_token(tmp_path: Path) -> None:
                 assert response.status == 401
 
 
+async def test_a_ticket_gets_no_other_ticket(tmp_path: Path) -> None:
+    async with serving(settings_for(tmp_path, auth={"jwt_secret": SECRET})) as server:
+        async with calling(server, token("ada")) as ada, ada.post("/api/tickets") as response:
+            ticket = (await response.json())["ticket"]
+        async with (
+            calling(server) as browser,
+            browser.post("/api/tickets", params={"ticket": ticket}) as response,
+        ):
+            assert response.status == 401
+            assert "another ticket" in (await response.json())["error"]["message"]
+
+
+async def test_no_cache_keeps_what_is_one_users(tmp_path: Path) -> None:
+    async with serving(settings_for(tmp_path)) as server, calling(server) as http:
+        async with http.post("/api/conversations", json={}) as response:
+            made = (await response.json())["id"]
+            assert response.headers["cache-control"] == "no-store"
+        for path in ("", f"/{made}", f"/{made}/messages", f"/{made}/participants", "/gone"):
+            async with http.get(f"/api/conversations{path}") as response:
+                assert response.headers["cache-control"] == "no-store", path
+
+
+@pytest.mark.parametrize(
+    ("path", "upgrade"),
+    [("/api/conversations", ""), ("/ws", "Upgrade: websocket\r\nConnection: Upgrade\r\n")],
+)
+async def test_a_request_that_names_two_hosts_is_refused(tmp_path: Path, path: str, upgrade: str) -> None:
+    async with serving(settings_for(tmp_path)) as server:
+        port = server.address.rpartition(":")[2]
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
+        key = f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {'A' * 22}==\r\n" if upgrade else ""
+        hosts = f"Host: 127.0.0.1:{port}\r\nHost: evil.example\r\n"
+        writer.write(f"GET {path} HTTP/1.1\r\n{hosts}{upgrade}{key}\r\n".encode())
+        assert b" 400 " in await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+
+
 async def test_a_token_that_may_not_chat_is_forbidden(tmp_path: Path) -> None:
     async with (
         serving(settings_for(tmp_path, auth={"jwt_secret": SECRET})) as server,

@@ -53,7 +53,8 @@ def make_app(
     app.add_middleware(
         RequestMiddleware,
         origins=origins,
-        shared=() if origins.allowed else fleet.SHARED,
+        # A server without authentication must not serve a page of another site: it would act for whoever opened that page.
+        shared=() if origins.allowed or origins.hosts else fleet.SHARED,
         larger={attachments.PATH: upload_bytes + attachments.ROOM},
     )
     if origins.allowed:

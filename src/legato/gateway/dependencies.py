@@ -110,7 +110,22 @@ async def administrator(person: Annotated[User, Depends(known)]) -> User:
     return person
 
 
+async def token_holder(
+    request: Request, asking: Annotated[AuthenticatedRequest, Depends(asker)]
+) -> AuthenticatedRequest:
+    """Return the request if it was authenticated by a token, or if the server asks for none.
+
+    :raises UnauthenticatedError: a ticket came instead of a token. A ticket must not prolong itself.
+    """
+    if asking.here.auth_required and not request.headers.get("authorization"):
+        raise UnauthenticatedError(
+            "A ticket does not get another ticket. Send the token as `Authorization: Bearer …`."
+        )
+    return asking
+
+
 Here = Annotated[ServerContext, Depends(here)]
 Asker = Annotated[AuthenticatedRequest, Depends(asker)]
+TokenHolder = Annotated[AuthenticatedRequest, Depends(token_holder)]
 Administers = Annotated[bool, Depends(administers)]
 Administrator = Annotated[User, Depends(administrator)]

@@ -35,6 +35,12 @@ HEADERS = (
 )
 
 
+NOT_STORED = (b"cache-control", b"no-store")
+"""Answers under `/api/` are one user's: no cache keeps them, unless the route says for how long one may."""
+
+TWO_HOSTS = "This request names two hosts. Send one `Host` header."
+
+
 class BodyTooLargeError(Exception):
     """The body went past the limit while it was read."""
 
@@ -65,6 +71,9 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        if sum(name == b"host" for name, _ in scope["headers"]) > 1:
+            await _refuse(send, 400, "invalid", TWO_HOSTS)
+            return
         shared = scope["path"] in self._shared
         origin = headers.get(b"origin") if scope["method"] not in SAFE and not shared else None
         refusal = self._origins.refusal(origin, headers.get(b"host"))
@@ -83,6 +92,7 @@ class RequestMiddleware:
             return
         seen = 0
         started = False
+        private = scope["path"].startswith("/api/")
 
         async def counted() -> Message:
             nonlocal seen
@@ -99,7 +109,8 @@ class RequestMiddleware:
                 open_to = ANYONE if shared else ()
                 own = list(message.get("headers", ()))
                 names = {name for name, _ in own}
-                message["headers"] = [*own, *(each for each in HEADERS if each[0] not in names), *open_to]
+                every = (*HEADERS, NOT_STORED) if private else HEADERS
+                message["headers"] = [*own, *(each for each in every if each[0] not in names), *open_to]
             await send(message)
 
         try:

@@ -21,7 +21,7 @@ COMPLETIONS = "/api/chat/completions"
 STATUS = "/api/agents/status"
 
 SHARED = frozenset({COMPLETIONS, STATUS})
-"""What pages of any site may call, unless `cors_origins` names those that may."""
+"""Paths that pages of any site may call with a token, unless `cors_origins` names the sites that may."""
 
 
 class PromptMessage(Struct, frozen=True):

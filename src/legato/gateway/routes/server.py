@@ -10,7 +10,7 @@ from legato import __version__
 from legato.chat.reply import ResolvedAssistant
 from legato.engines.base import Capabilities, Model
 from legato.errors import LegatoError, StorageError
-from legato.gateway.dependencies import Administers, Asker, Here, ServerContext
+from legato.gateway.dependencies import Administers, Asker, Here, ServerContext, TokenHolder
 from legato.gateway.json_body import answer, documented
 from legato.gateway.schemas import Alive, AssistantView, EngineView, ModelList, Readiness, ServerInfo, Ticket
 
@@ -90,7 +90,7 @@ async def models(asker: Asker) -> Response:
 @router.post(
     "/api/tickets", status_code=201, responses=documented.gives(Ticket, 201, "Good for one handshake")
 )
-async def ticket(asker: Asker) -> Response:
+async def ticket(asker: TokenHolder) -> Response:
     """A single-use ticket, for a handshake in which a browser cannot send a header."""
     text, seconds = await asker.here.issue_ticket(asker.person)
     return answer(Ticket(text, seconds), 201, {"cache-control": "no-store"})

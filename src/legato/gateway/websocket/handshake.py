@@ -55,6 +55,8 @@ def admit(
     named: dict[str, str] = {}
     for name, value in headers:
         name = name.lower()
+        if name == "host" and name in named:
+            raise RefusedError(400, "This request names two hosts. Send one `Host` header.")
         named[name] = f"{named[name]}, {value}" if name in named else value
     refusal = origins.refusal(named.get("origin"), named.get("host"))
     if refusal is not None:
