@@ -26,6 +26,7 @@ check: setup
 	$(BIN)/lint-imports
 	$(BIN)/python -m legato.protocol.schema --check
 	$(BIN)/python scripts/reference.py --check
+	$(BIN)/python scripts/class_names.py
 
 coverage: setup
 	@rm -rf .coverage && mkdir .coverage
