@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn.logging import AccessFormatter
 
-from legato.logs import Scrubber, scrub, scrub_handlers
+from legato.logs import Scrubber, one_record, scrub, scrub_handlers
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm5hIn0.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 
@@ -174,3 +174,10 @@ def test_handlers_are_scrubbed_once() -> None:
     scrub_handlers(logger.name)
     assert len(handler.filters) == 1
     logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize("unseen", ["\u200b", "\u200d", "\u202e", "\ufeff", "\u00ad", "\x1b", "\u2028"])
+def test_a_line_hides_nothing(unseen: str) -> None:
+    line = one_record(f"user ad{unseen}min")
+    assert unseen not in line
+    assert "\\" in line

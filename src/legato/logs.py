@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote_plus
 
+from legato.characters import CONTROL, INVISIBLE, JOINERS
+
 HIDDEN = "…"
 
 _NAME = r"(?:[\w-]{0,40}[_-])?(?:token|tickets?|key|apikey|jwt|secret|password|authorization)"
@@ -18,7 +20,7 @@ _QUOTED = re.compile(rf"(?i)([\"']{_NAME}[\"']\s{{0,8}}[:=,]\s{{0,8}}b?[\"'])((?
 _SCHEME = re.compile(r"(?i)\b(Bearer|Basic)(\s+)[A-Za-z0-9._~+/=%-]{2,}")
 _JWT = re.compile(r"\beyJ[\w-]{6,}(?:\.[\w-]*){0,4}")
 _API_KEY = re.compile(r"\b(sk|pk|rk|hf|gsk)([-_])[A-Za-z0-9_-]{12,}")
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_UNSEEN = re.compile(rf"(?!\t)[{CONTROL}{INVISIBLE}{JOINERS}]")
 _USERINFO = re.compile(r"(://[^\s/:@\"']*:)[^\s/@\"']+@")
 
 
@@ -41,7 +43,7 @@ def _parameter(match: re.Match[str]) -> str:
 def one_record(message: str) -> str:
     r"""`message` with its control characters written as escapes (`\n`): what others say cannot end a line and begin another, or
     steer a terminal."""
-    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], message)
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), message)
 
 
 class Scrubber(logging.Filter):

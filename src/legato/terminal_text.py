@@ -3,12 +3,14 @@
 import re
 import sys
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+from legato.characters import CONTROL, INVISIBLE
+
+_UNSEEN = re.compile(rf"(?![\t\n])[{CONTROL}{INVISIBLE}]")
 
 
 def harmless(text: str) -> str:
-    """Text without escape sequences and without anything that overwrites a line. Line ends and tabs stay."""
-    return CONTROL.sub("", text)
+    """Return the text without what steers a terminal, overwrites a line or hides in it. Line ends and tabs stay."""
+    return _UNSEEN.sub("", text)
 
 
 def complain(sentence: str) -> None:

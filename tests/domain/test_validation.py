@@ -173,3 +173,34 @@ def test_a_title_is_cut_at_a_word() -> None:
         (TextPart("# How do slurs differ from ties when two notes have the same pitch?\nmore"),)
     )
     assert title == "How do slurs differ from ties when two notes have the same…"
+
+
+UNSEEN = [
+    "\u200b",
+    "\u200d",
+    "\u2060",
+    "\ufeff",
+    "\u00ad",
+    "\u202e",
+    "\u2066",
+    "\u200f",
+    "\U000e0041",
+    "\x85",
+    "\u2028",
+]
+
+
+@pytest.mark.parametrize("unseen", UNSEEN)
+def test_no_new_id_looks_like_another(unseen: str) -> None:
+    with pytest.raises(InvalidError, match="visible characters"):
+        check_new_id(f"ad{unseen}min", "The id")
+
+
+@pytest.mark.parametrize("unseen", [each for each in UNSEEN if each != "\u200d"])
+def test_no_name_hides_anything(unseen: str) -> None:
+    assert unseen not in one_line(f"ad{unseen}min", 100)
+
+
+def test_a_name_keeps_the_joiners_that_its_script_needs() -> None:
+    for name in ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\U0001f469\u200d\U0001f4bb"):
+        assert one_line(name, 100) == name

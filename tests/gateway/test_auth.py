@@ -68,6 +68,23 @@ class TestOpen:
             Settings(server=ServerSettings(host=host), auth=AuthSettings(jwks_url="https://issuer/jwks"))
         )
 
+    @pytest.mark.parametrize("secret", ["x", "hunter2", "s" * 31])
+    def test_a_secret_that_can_be_guessed_is_for_this_machine_only(self, secret: str) -> None:
+        check_open(Settings(auth=auth(jwt_secret=secret)))
+        with pytest.raises(SettingsError, match="openssl rand"):
+            check_open(Settings(server=ServerSettings(host="0.0.0.0"), auth=auth(jwt_secret=secret)))
+
+    def test_keys_come_by_plain_http_from_this_machine_only(self) -> None:
+        check_open(Settings(auth=AuthSettings(jwks_url="http://127.0.0.1:9000/jwks")))
+        check_open(Settings(auth=AuthSettings(jwks_url="http://localhost/jwks")))
+        with pytest.raises(SettingsError, match="https"):
+            check_open(Settings(auth=AuthSettings(jwks_url="http://issuer.example/jwks")))
+
+    async def test_no_token_inherits_what_was_written_without_sign_in(self) -> None:
+        assert "'local'" in await refusal(Authenticator(auth()), signed(claims(sub=LOCAL.id)))
+        with pytest.raises(InvalidError, match="'local'"):
+            issue_token(auth(), LOCAL.id, 60, time.time())
+
     def test_it_goes_by_no_name_but_its_own(self) -> None:
         assert known_hosts(Settings()) == ("localhost", "127.0.0.1")
         assert known_hosts(Settings(server=ServerSettings(host="Mine.localhost"))) == (

@@ -2,6 +2,7 @@
 
 import re
 
+from legato.characters import CONTROL, DIRECTION, INVISIBLE, JOINERS
 from legato.domain.surrogates import join_surrogates
 from legato.errors import InvalidError
 
@@ -13,8 +14,9 @@ MAX_TEXT_LENGTH = 200_000
 _ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,128}")
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters, and those that change the text direction of what follows."""
+_CONTROL = re.compile(f"[{CONTROL}{DIRECTION}]")
+_INVISIBLE = re.compile(f"[{INVISIBLE}]")
+_UNSEEN = re.compile(f"[{CONTROL}{INVISIBLE}{JOINERS}]")
 
 
 def clean_text(text: str) -> str:
@@ -58,16 +60,20 @@ def check_id(value: str, what: str) -> str:
 def check_new_id(value: str, what: str) -> str:
     """Return the id that a client chose for a new object. It must be usable as a segment of a URL path.
 
-    :raises InvalidError: as `check_id` does, or it is `.` or `..`.
+    :raises InvalidError: as `check_id` does, it is `.` or `..`, or it has characters that nobody sees: it would look like
+        another id.
     """
     if value in (".", ".."):
         raise InvalidError(f"{what} must stand in an address: it cannot be only dots.")
-    return check_id(value, what)
+    check_id(value, what)
+    if _UNSEEN.search(value):
+        raise InvalidError(f"{what} must be 1 to {MAX_ID_LENGTH} visible characters.")
+    return value
 
 
 def one_line(text: str, length: int) -> str:
-    """Return the text as one line of at most `length` characters, without control and direction characters."""
-    return " ".join(_CONTROL.sub(" ", clean_text(text)).split())[:length].rstrip()
+    """Return the text as one line of at most `length` characters, without control, invisible and direction characters."""
+    return " ".join(_INVISIBLE.sub("", _CONTROL.sub(" ", clean_text(text))).split())[:length].rstrip()
 
 
 def clean_title(title: str) -> str:

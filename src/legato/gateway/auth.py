@@ -9,6 +9,7 @@ from typing import Any
 
 import jwt
 from jwt.algorithms import HMACAlgorithm
+from yarl import URL
 
 from legato.broker.memory import MemoryBroker
 from legato.domain.user import MAX_USER_NAME_LENGTH, User
@@ -32,6 +33,7 @@ SECRET_BYTES = 32
 
 TOKEN_LENGTH = 16 * 1024
 
+RESERVED = f"No token can name the user {LOCAL.id!r}: what was written without sign-in belongs to that name."
 UNNAMED = "This token is meant for a certain service (`aud`), and the server was not told that it is that one: [auth] audience."
 ELSEWHERE = "This token is meant for another service, or comes from one."
 EXPIRED = "Your token has expired. Sign in again, or get a new one."
@@ -172,6 +174,8 @@ class Authenticator:
             user = check_new_id(user if isinstance(user, str) else "", f"Its {settings.user_claim!r}")
         except InvalidError as error:
             raise UnauthenticatedError(f"This token names no user. {error.message}") from None
+        if user == LOCAL.id:
+            raise UnauthenticatedError(RESERVED)
         scopes = DEFAULT_SCOPES
         if settings.scope_claim in claims:
             words = scope.split() if isinstance(scope, str) else scope if isinstance(scope, list) else []
@@ -185,12 +189,26 @@ class Authenticator:
 
 
 def check_open(settings: Settings) -> None:
-    """:raises SettingsError: the server would be open to everyone who can reach it."""
-    host = settings.server.host
-    if not settings.auth.required and not is_loopback(host):
+    """Check that the server is not open to everyone who can reach it.
+
+    :raises SettingsError: it asks for no token, its secret can be guessed, or its keys come by plain HTTP.
+    """
+    host, secret, jwks_url = settings.server.host, settings.auth.jwt_secret, settings.auth.jwks_url
+    if jwks_url is not None and jwks_url.startswith("http:") and not is_loopback(URL(jwks_url).host or ""):
+        raise SettingsError(
+            f"[auth] jwks_url is {jwks_url}: whoever is on the way could send keys of their own. Use https."
+        )
+    if is_loopback(host):
+        return
+    if not settings.auth.required:
         raise SettingsError(
             f"Everyone who can reach {host} could use this server. Set LEGATO_JWT_SECRET to a long random text "
             "(then `legato token --user NAME` makes tokens), or keep to this machine with --host 127.0.0.1."
+        )
+    if secret is not None and len(secret.get_secret_value().encode()) < SECRET_BYTES:
+        raise SettingsError(
+            f"The JWT secret has less than {SECRET_BYTES} bytes, so everyone who can reach {host} could guess it. "
+            "Make a new one, for example with `openssl rand -hex 32`."
         )
 
 
@@ -231,13 +249,20 @@ def issue_token(
         "iss": settings.issuer,
         "iat": int(now),
         "exp": int(now + ttl),
-        settings.user_claim: check_new_id(user, "The user's name"),
+        settings.user_claim: _check_user(user),
     }
     claims = {claim: value for claim, value in said.items() if value is not None}
     signer = jwt.PyJWS(algorithms=[])
     signer.register_algorithm("HS256", secret.Algorithm)
     payload = json.dumps(claims, separators=(",", ":")).encode()
     return signer.encode(payload, secret, "HS256", {"typ": "JWT"})
+
+
+def _check_user(user: str) -> str:
+    """:raises InvalidError: no user can have this id."""
+    if user == LOCAL.id:
+        raise InvalidError(RESERVED)
+    return check_new_id(user, "The user's name")
 
 
 def _secret_key(settings: AuthSettings) -> jwt.PyJWK | None:
