@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from legato.cli.main import app as commands
 from legato.data_dir import default_data_dir
+from legato.dialects.registry import DIALECT_TYPES
 from legato.engines.registry import ENGINE_TYPES
 from legato.gateway.app import make_app
 from legato.gateway.config import FLAGS, VARIABLES
@@ -84,11 +85,6 @@ MEANINGS: Mapping[str, str] = {
     "assistants.NAME.options": "Options of the engine, passed on unchanged: `temperature`, `num_ctx`, `max_tokens` …",
     "assistants.NAME.keep_alive": "How long Ollama keeps the model loaded, as Ollama defines it.",
     "assistants.NAME.think": "Whether the model reasons first; or a level, such as `low`, if the model supports levels.",
-    "dialects.accumulating": "The assistant of `/ws/assistant`.",
-    "dialects.rooms": "The assistant of `/ws/sessions`.",
-    "dialects.tokens": "The assistant of `/ws/chat`.",
-    "dialects.chunks": "The assistant of `/ws/conversations/{id}`.",
-    "rooms.join": "Who may join a session of `/ws/sessions`: its `members`, or `anyone` who is authenticated and names it.",
     "storage.durable": "Acknowledged data survives a power failure too; each commit waits for the disk.",
 }
 """The meaning of each setting. The generator fails if a setting is missing here or no longer exists."""
@@ -99,7 +95,7 @@ SECTIONS: Mapping[str, str] = {
     **{f"engines.{name}": each.about for name, each in ENGINE_TYPES.items() if each.settings is not None},
     "assistants.NAME": "Any number of assistants. `default` always exists; command-line flags apply to it.",
     "dialects": "The assistant of each dialect; a client can select another with `?assistant=`.",
-    "rooms": "",
+    **{name: each.about for name, each in DIALECT_TYPES.items() if each.settings is not None},
     "tools.NAME": "The tools that `tools` of an assistant names. See [the how-to guide](../how-to/tools.md).",
     "storage": "",
     "attachments": "Pictures and recordings that people send. See [the how-to guide](../how-to/pictures-and-audio.md).",

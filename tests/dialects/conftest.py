@@ -16,11 +16,12 @@ from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService
 from legato.dialects.base import Handshake
 from legato.dialects.context import DialectContext
-from legato.dialects.dialect import DialectSessions, DialectSettings
-from legato.dialects.native import DIALECT
+from legato.dialects.dialect import DialectSessions
+from legato.dialects.native.dialect_type import NATIVE
 from legato.dialects.session import DialectSession
 from legato.domain.user import User
 from legato.errors import UnauthenticatedError
+from legato.settings_types import SettingsSection
 from legato.storage.sql import open_storage
 from legato.stream import Flusher
 from legato.testing.engine import ScriptedEngine
@@ -112,7 +113,7 @@ class Server:
             anyone=self.anyone,
             version="test",
         )
-        return DialectSessions(DIALECT, context, DialectSettings())
+        return DialectSessions(NATIVE, SettingsSection(), context)
 
     def connect(
         self, dialect: DialectSessions | None = None, **headers: str

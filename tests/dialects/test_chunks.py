@@ -249,7 +249,7 @@ async def test_several_people_see_each_other_s_replies(serve: Serve, engine: Scr
 async def test_who_comes_in_the_middle_of_a_reply_is_told_it_from_its_beginning(
     serve: Serve, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("legato.dialects.chunks.HOLD_SECONDS", 0.01)
+    monkeypatch.setattr("legato.dialects.chunks.handler.HOLD_SECONDS", 0.01)
     async with serve() as server, thread(server.address, "c") as ann:
         run, reply = await begun(ann, engine, "One ", "two ")
         async with thread(server.address, "c") as bob:
@@ -264,7 +264,7 @@ async def test_a_reply_that_ends_before_one_says_from_where_is_told_before_its_d
     serve: Serve, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     if way == "just watched":
-        monkeypatch.setattr("legato.dialects.chunks.HOLD_SECONDS", 0.2)
+        monkeypatch.setattr("legato.dialects.chunks.handler.HOLD_SECONDS", 0.2)
     async with serve() as server, thread(server.address, "c") as ann:
         run, reply = await begun(ann, engine, "One ", "two ")
         async with thread(server.address, "c") as back:

@@ -9,7 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from legato.dialects import session
+from legato.dialects import session, session_rules
 from legato.gateway.auth import Authenticator
 from legato.protocol.close_codes import CloseCode
 
@@ -53,4 +53,4 @@ async def test_nobody_waits_for_ever_to_be_let_in(
     monkeypatch.setattr(session, "AUTHENTICATION_SECONDS", 0.01)
     async with serve(**AUTH) as server:
         monkeypatch.setattr(Authenticator, "__call__", hang)
-        assert await on_rejected(server.address, path) == (session.LATE, CloseCode.GOING_AWAY)
+        assert await on_rejected(server.address, path) == (session_rules.LATE, CloseCode.GOING_AWAY)

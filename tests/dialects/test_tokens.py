@@ -13,10 +13,10 @@ from tests.dialects.serving import AUTH, token
 from tests.gateway.server import calling
 from websockets.exceptions import ConnectionClosed
 
-from legato.dialects.context import DialectContext
-from legato.dialects.tokens import TokensDialect
+from legato.dialects.timestamps import TimestampFormatter
+from legato.dialects.tokens.frames import reply_frames
 from legato.errors import EngineBrokeError
-from legato.stream import Event, Flusher, Log, Reasoning, Text, ToolAsked, ToolFinished, ToolStarted
+from legato.stream import Event, Log, Reasoning, Text, ToolAsked, ToolFinished, ToolStarted
 from legato.testing.engine import ScriptedEngine, ScriptedGeneration
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -78,17 +78,11 @@ async def test_a_conversation_goes_on_under_its_id_also_on_another_socket(
 
 def framed(*events: Event) -> list[dict[str, Any]]:
     """What a client is told of a reply, but for the times."""
-    host = DialectContext(
-        service=None,  # type: ignore[arg-type]
-        flusher=Flusher(lambda callback: None),
-        authenticate=None,  # type: ignore[arg-type]
-        anyone=None,
-        now=lambda: datetime(2031, 5, 6, 7, 8, 9, 10_999, UTC),
-    )
+    now = TimestampFormatter(lambda: datetime(2031, 5, 6, 7, 8, 9, 10_999, UTC))
     log = Log("r", "e")
     for event in events:
         log.append(event)
-    frames = [json.loads(frame) for frame in TokensDialect(host).frames(log, log.since(0))]
+    frames = [json.loads(frame) for frame in reply_frames(log, log.since(0), now)]
     assert all(frame.pop("timestamp") == "2031-05-06T07:08:09.010Z" for frame in frames)
     return frames
 

@@ -135,3 +135,48 @@ def test_a_database_is_its_page_and_one_case(copy: Copy) -> None:
             with urlopen(f"{url}/api/conversations") as answer:
                 assert len(json.load(answer)["conversations"]) == 1
     assert "It answers." in copy.run("-m", "legato", "doctor", check=False).stdout
+
+
+TALK_PLAINLY = """
+import json
+import sys
+from websockets.sync.client import connect
+
+with connect(sys.argv[1].replace("http", "ws", 1) + "/ws/plain/c", proxy=None) as socket:
+    print(json.loads(socket.recv())["text"])
+    for frame in ({"type": "sing"}, {"type": "say"}, {"type": "say", "text": "/help"}):
+        socket.send(json.dumps(frame))
+        answer = json.loads(socket.recv())
+        print(answer["type"], (answer.get("message") or answer["text"]).partition(".")[0].split("\\n")[0])
+    for text in ("two notes", "and a third"):
+        socket.send(json.dumps({"type": "say", "text": text}))
+        said = ""
+        while (frame := json.loads(socket.recv()))["type"] == "text":
+            said += frame["text"]
+        print(frame["type"], said)
+"""
+
+
+def test_a_dialect_is_its_page_and_one_line(copy: Copy) -> None:
+    touched = copy.follow("add-a-dialect.md")
+    assert [path.relative_to(copy.source / "legato" / "dialects").as_posix() for path in touched] == [
+        "plain/__init__.py",
+        "plain/dialect_type.py",
+        "plain/handler.py",
+        "registry.py",
+    ]
+    settings = copy.home / "legato.toml"
+    echo = '[assistants.echo]\nmodel = "demo:echo"\n[dialects]\nplain = "echo"\n[plain]\n'
+    settings.write_text(f'{echo}greeting = "Good evening."\n')
+    with copy.serving() as url:
+        greeting, *errors, command, first, second = copy.run("-c", TALK_PLAINLY, url).stdout.splitlines()
+    assert greeting == "Good evening."
+    assert errors == ["error There is no message of type 'sing' here", "error This frame needs `text`"]
+    assert command.startswith("answer ")
+    assert (first, second) == ("end two notes", "end and a third")
+    settings.write_text(f"{echo}greeting = 3\n".replace("echo]", "other]"))
+    refused = " ".join(copy.run("-m", "legato", "doctor", check=False).stdout.split())
+    assert "[plain] greeting" in refused
+    settings.write_text(f"{echo}".replace("echo]", "other]"))
+    refused = " ".join(copy.run("-m", "legato", "doctor", check=False).stdout.split())
+    assert "[dialects] plain names 'echo', and there is no [assistants.echo]" in refused

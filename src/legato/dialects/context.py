@@ -1,4 +1,4 @@
-"""What all dialects of a server share."""
+"""The parts of a server that its dialects use."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -22,9 +22,9 @@ def _new_id() -> str:
 
 
 class DialectContext(Struct, frozen=True, kw_only=True):
-    """The parts of a server that its dialects use.
+    """The parts of a server that a dialect uses.
 
-    `anyone` is the user of every socket if auth is off, else None. `max_frame_bytes` is the largest frame that a client may
+    `assistant` is the one that a new conversation is with, unless the client asks for another one. `anyone` is the user of every socket if auth is off, else None. `max_frame_bytes` is the largest frame that a client may
     send. `now` gives the time of day. `version` is that of the server.
     """
 
@@ -32,6 +32,7 @@ class DialectContext(Struct, frozen=True, kw_only=True):
     flusher: Flusher
     authenticate: Authenticate
     anyone: User | None
+    assistant: str = "default"
     max_frame_bytes: int = 64 * 1024
     now: Callable[[], datetime] = _now
     new_id: Callable[[], str] = _new_id

@@ -4,7 +4,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from legato.dialects.session import Close, DialectSession, close_with
+from legato.dialects.session import DialectSession
+from legato.dialects.session_rules import Close, close_with
 from legato.domain.surrogates import decode_replacing_surrogates
 from legato.domain.user import User
 from legato.domain.validation import check_id

@@ -80,7 +80,7 @@ class QueuedConversations:
         self._entered.pop(name, None)
         if self.current == name:
             self.current = None
-        self._session.context.service.subscriptions.unfollow(name, conversation)
+        self._chat.unsubscribe(name, conversation)
         self.format.on_left(name, list(conversation.streams))
 
 

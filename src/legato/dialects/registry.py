@@ -1,12 +1,20 @@
-"""Every dialect of a server, one line each."""
+"""The dialects of this version. A new dialect is one more line."""
 
-from legato.dialects import accumulating, chunks, native, rooms, tokens
-from legato.dialects.dialect import DialectType
+from legato.dialects.accumulating.dialect_type import ACCUMULATING
+from legato.dialects.chunks.dialect_type import CHUNKS
+from legato.dialects.dialect_type import AnyDialectType
+from legato.dialects.native.dialect_type import NATIVE
+from legato.dialects.rooms.dialect_type import ROOMS
+from legato.dialects.tokens.dialect_type import TOKENS
 
-DIALECTS: tuple[DialectType, ...] = (
-    native.DIALECT,
-    accumulating.DIALECT,
-    rooms.DIALECT,
-    tokens.DIALECT,
-    chunks.DIALECT,
-)
+DIALECT_TYPES: dict[str, AnyDialectType] = {
+    dialect_type.name: dialect_type
+    for dialect_type in (
+        NATIVE,
+        ACCUMULATING,
+        ROOMS,
+        TOKENS,
+        CHUNKS,
+    )
+}
+"""By name."""

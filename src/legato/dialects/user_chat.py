@@ -40,6 +40,10 @@ class UserChat:
         """Call `watcher` for each change of a conversation that the user may read."""
         self._session.context.service.subscriptions.subscribe(self._user, conversation, watcher)
 
+    def unsubscribe(self, conversation: str, watcher: Watcher) -> None:
+        """Call `watcher` no more."""
+        self._session.context.service.subscriptions.unfollow(conversation, watcher)
+
     async def run_command(
         self, text: str, conversation: str | None, client_message_id: str | None = None
     ) -> CommandResult:

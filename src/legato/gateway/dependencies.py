@@ -16,7 +16,6 @@ from legato.fleet.engine import FleetEngine
 from legato.gateway.auth import Authenticator
 from legato.gateway.database_probe import DatabaseProbe
 from legato.gateway.health_cache import HealthCache
-from legato.gateway.settings import DialectsSettings
 from legato.gateway.sse_response import OpenSseResponses
 from legato.protocol.bearer import bearer_token
 from legato.stream import Flusher
@@ -38,7 +37,7 @@ class ServerContext(Struct, frozen=True):
     flusher: Flusher
     events: OpenSseResponses
     why: str
-    dialects: DialectsSettings = DialectsSettings()
+    dialect_assistants: Mapping[str, str] = {}
 
     @property
     def auth_required(self) -> bool:

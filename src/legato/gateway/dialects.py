@@ -1,9 +1,11 @@
 """The dialects that a server serves."""
 
+import msgspec
+
 from legato.dialects.base import Endpoint
 from legato.dialects.context import DialectContext
-from legato.dialects.dialect import DialectSessions, DialectSettings
-from legato.dialects.registry import DIALECTS
+from legato.dialects.dialect import DialectSessions
+from legato.dialects.registry import DIALECT_TYPES
 from legato.gateway.dependencies import ServerContext
 from legato.gateway.settings import Settings
 
@@ -12,6 +14,7 @@ class DialectEndpoints:
     """Every registered dialect, with its endpoints and its open sessions."""
 
     def __init__(self, settings: Settings, parts: ServerContext) -> None:
+        """:raises SettingsError: a setting of a dialect cannot be used."""
         context = DialectContext(
             service=parts.service,
             flusher=parts.flusher,
@@ -19,28 +22,25 @@ class DialectEndpoints:
             anyone=parts.authenticator.open_to_all,
             max_frame_bytes=settings.server.max_frame_bytes,
         )
-        assistants: dict[str, str] = settings.dialects.model_dump()
-        self._all = [
+        assistants = settings.dialect_assistants()
+        self._dialects = [
             DialectSessions(
-                definition,
-                context,
-                DialectSettings(
-                    assistant=assistants.get(definition.name, "default"),
-                    section=getattr(settings, definition.name, None),
-                ),
+                dialect_type,
+                settings.dialect_section(name),
+                msgspec.structs.replace(context, assistant=assistants.get(name, context.assistant)),
             )
-            for definition in DIALECTS
+            for name, dialect_type in DIALECT_TYPES.items()
         ]
 
     def endpoints(self) -> list[Endpoint]:
-        return [endpoint for dialect in self._all for endpoint in dialect.endpoints()]
+        return [endpoint for dialect in self._dialects for endpoint in dialect.endpoints()]
 
     @property
     def sockets(self) -> int:
         """The number of open sockets."""
-        return sum(len(dialect.sessions) for dialect in self._all)
+        return sum(len(dialect.sessions) for dialect in self._dialects)
 
     def expire(self, now: float) -> None:
         """Close the sockets whose token has expired. `now` is in seconds since the epoch."""
-        for dialect in self._all:
+        for dialect in self._dialects:
             dialect.expire(now)

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from legato.chat.assistant import Assistant, OnUnwatched
 from legato.data_dir import default_data_dir
+from legato.dialects.registry import DIALECT_TYPES
 from legato.engines.registry import ENGINE_TYPES
 from legato.errors import SettingsError
 from legato.fleet.decisions import SchedulerConfig
@@ -131,19 +132,41 @@ class AssistantSettings(SettingsSection):
     think: bool | str | None = None
 
 
-class DialectsSettings(SettingsSection):
-    """`[dialects]`: the assistant that each chat dialect speaks to, where a client does not ask for another with `?assistant=`."""
+if TYPE_CHECKING:
 
-    accumulating: Annotated[str, Field(min_length=1)] = "default"
-    rooms: Annotated[str, Field(min_length=1)] = "default"
-    tokens: Annotated[str, Field(min_length=1)] = "default"
-    chunks: Annotated[str, Field(min_length=1)] = "default"
+    class DialectsSettings(SettingsSection):
+        """`[dialects]`: the assistant of each dialect; a client can select another with `?assistant=`."""
 
+    class DialectSections(SettingsSection):
+        """The sections of the dialects that have settings."""
 
-class RoomsSettings(SettingsSection):
-    """`[rooms]`: who may join a session of the dialect `rooms`: its `members`, or `anyone` who is authenticated and names it."""
-
-    join: Literal["members", "anyone"] = "members"
+else:
+    DialectsSettings = create_model(
+        "DialectsSettings",
+        __base__=SettingsSection,
+        **{
+            name: (
+                Annotated[
+                    str,
+                    Field(
+                        min_length=1, description=f"The assistant of `{each.paths[0].replace(':path', '')}`."
+                    ),
+                ],
+                "default",
+            )
+            for name, each in DIALECT_TYPES.items()
+            if each.has_assistant
+        },
+    )
+    DialectSections = create_model(
+        "DialectSections",
+        __base__=SettingsSection,
+        **{
+            name: (each.settings, each.settings())
+            for name, each in DIALECT_TYPES.items()
+            if each.settings is not None
+        },
+    )
 
 
 class StorageSettings(SettingsSection):
@@ -183,7 +206,7 @@ class FleetSettings(SettingsSection):
         )
 
 
-class Settings(SettingsSection):
+class Settings(DialectSections):
     """Everything that was set. `config_file` is the `legato.toml` that was read, None where there is none."""
 
     server: ServerSettings = Field(default_factory=ServerSettings)
@@ -191,7 +214,6 @@ class Settings(SettingsSection):
     engines: EnginesSettings = EnginesSettings()
     assistants: dict[str, AssistantSettings] = Field(default_factory=dict)
     dialects: DialectsSettings = DialectsSettings()
-    rooms: RoomsSettings = RoomsSettings()
     tools: dict[str, ToolSettings] = Field(default_factory=dict)
     storage: StorageSettings = StorageSettings()
     attachments: AttachmentsSettings = AttachmentsSettings()
@@ -208,6 +230,15 @@ class Settings(SettingsSection):
     def engine_section(self, engine: str) -> Any:
         """Return the section of an engine: of the type that the engine declares, empty if it declares none."""
         return getattr(self.engines, engine, SettingsSection())
+
+    def dialect_section(self, dialect: str) -> Any:
+        """Return the section of a dialect: of the type that the dialect declares, empty if it declares none."""
+        declared = DIALECT_TYPES[dialect].settings is not None
+        return getattr(self, dialect) if declared else SettingsSection()
+
+    def dialect_assistants(self) -> dict[str, str]:
+        """Return the assistant of each dialect that has one."""
+        return self.dialects.model_dump()
 
     @property
     def config_file(self) -> Path | None:

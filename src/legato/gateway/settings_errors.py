@@ -71,7 +71,7 @@ def astray(settings: Settings, tools: Collection[str]) -> list[tuple[Steps, str]
     """
     found: list[tuple[Steps, str]] = []
     assistants = sorted(settings.assistants)
-    for dialect, name in settings.dialects.model_dump().items():
+    for dialect, name in settings.dialect_assistants().items():
         if name not in settings.assistants:
             hint = suggestion(name, assistants) or f" There is: {', '.join(assistants)}."
             found.append(

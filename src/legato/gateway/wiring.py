@@ -99,7 +99,7 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
                 flusher=Flusher(loop.call_soon),
                 events=OpenSseResponses(),
                 why=why,
-                dialects=settings.dialects,
+                dialect_assistants=settings.dialect_assistants(),
             )
         )
 

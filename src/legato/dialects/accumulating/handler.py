@@ -29,17 +29,15 @@ DELETED = "This session was deleted, or you are no longer in it. Your next messa
 
 
 class AccumulatingDialect:
-    """`assistant` is the one that a new conversation is with."""
+    """What the sockets of one server share."""
 
     def __init__(
         self,
         context: DialectContext,
-        assistant: str = "default",
         *,
         clock: Callable[[], float] | None = None,
     ) -> None:
         """`clock` gives seconds that only go forward; by default it is that of the event loop."""
-        self.assistant = assistant
         self.timestamp = TimestampFormatter(context.now)
         self.encoder = ReplyEncoder(self._frames)
         self.retention = Retention(
@@ -81,7 +79,7 @@ class AccumulatingHandler:
         self._session = session
         self._service = session.context.service
         self._timestamp = dialect.timestamp
-        self._chat = UserChat(session, handshake.query.get("assistant") or dialect.assistant)
+        self._chat = UserChat(session, handshake.query.get("assistant") or session.context.assistant)
         self._query = dict(handshake.query)
         self._conversations = QueuedConversations(session, self._chat, self._subscribe, self)
         self._named: str | None = None

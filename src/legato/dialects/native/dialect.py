@@ -6,23 +6,9 @@ from legato.dialects.native.codec import delta
 from legato.dialects.native.handler import NativeHandler
 from legato.dialects.native.subscription import PeopleFrames
 from legato.dialects.reply_encoder import ReplyEncoder
-from legato.dialects.session import Close, DialectSession, SessionRules
-from legato.protocol.close_codes import CloseCode
+from legato.dialects.session import DialectSession
 from legato.protocol.messages import ClientMessage
 from legato.stream import Batch, Log
-
-RULES = SessionRules(
-    hello=True,
-    binary_is_error=False,
-    read_bytes=0,
-    too_many=Close(CloseCode.TOO_MANY, "too many commands at once"),
-    no_hello=Close(CloseCode.UNAUTHENTICATED, "no hello came in time"),
-    unchecked=Close(CloseCode.GOING_AWAY, "the token could not be checked in time"),
-    unauthenticated=Close(CloseCode.UNAUTHENTICATED, "not authenticated"),
-    forbidden=Close(CloseCode.FORBIDDEN, "not allowed to chat"),
-    unavailable=None,
-    expired=Close(CloseCode.REVOKED, "the token has expired"),
-)
 
 
 class NativeDialect:

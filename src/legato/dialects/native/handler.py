@@ -9,7 +9,8 @@ from legato.dialects.native.subscription import PeopleFrames
 from legato.dialects.native.subscriptions import NativeSubscriptions
 from legato.dialects.reply_encoder import ReplyEncoder
 from legato.dialects.serializers import conversation_view
-from legato.dialects.session import HELLO_FIRST, Close, DialectSession
+from legato.dialects.session import HELLO_FIRST, DialectSession
+from legato.dialects.session_rules import Close
 from legato.domain.submission import Submission
 from legato.domain.user import User
 from legato.domain.validation import check_id

@@ -23,7 +23,8 @@ from legato.dialects.json_frames import (
 from legato.dialects.reply_encoder import ReplyEncoder
 from legato.dialects.rooms import frames
 from legato.dialects.rooms.presence_notices import PresenceNoticesRegistry
-from legato.dialects.session import DialectSession, close_with
+from legato.dialects.session import DialectSession
+from legato.dialects.session_rules import close_with
 from legato.dialects.timestamps import TimestampFormatter
 from legato.dialects.user_chat import UserChat
 from legato.domain.message import Message, text_of
@@ -45,16 +46,14 @@ HISTORY_CHARACTERS = 100_000
 
 
 class RoomsDialect:
-    """`assistant` is the one that a new conversation is with."""
+    """What the sockets of one server share."""
 
     def __init__(
         self,
         context: DialectContext,
-        assistant: str = "default",
         join: Literal["members", "anyone"] = "members",
     ) -> None:
         """`join`: who may join a session of other users, and create one that does not exist."""
-        self.assistant = assistant
         self.timestamp = TimestampFormatter(context.now)
         self.anyone_joins = join == "anyone"
         self.notices = PresenceNoticesRegistry(context.new_id, each_connection=context.anyone is not None)
@@ -78,7 +77,7 @@ class RoomsHandler:
     def __init__(self, dialect: RoomsDialect, session: DialectSession[bytes], handshake: Handshake) -> None:
         self.session = session
         self.dialect = dialect
-        self.chat = UserChat(session, handshake.query.get("assistant") or dialect.assistant)
+        self.chat = UserChat(session, handshake.query.get("assistant") or session.context.assistant)
         self.path_session = handshake.params.get("session")
         self.subscription: RoomsSubscription | None = None
         self._stream = handshake.query.get("stream", "").lower() in ("1", "true", "yes")
@@ -208,7 +207,7 @@ class RoomsSubscription(ConversationWatcher):
         if handler.subscription is self:
             handler.subscription = None
         handler.dialect.notices.leave(self.conversation, self.notify)
-        self._service.subscriptions.unfollow(self.conversation, self)
+        handler.chat.unsubscribe(self.conversation, self)
         self.on_people(self.conversation)
 
     def notify(self, id_: str, text: str) -> None:

@@ -12,7 +12,7 @@ from starlette.types import Receive
 
 from legato.chat.commands import CommandRequest, typed
 from legato.chat.service import ChatService
-from legato.dialects.chunks import command_message
+from legato.dialects.chunks.frames import command_message
 from legato.dialects.conversation_watcher import NullWatcher
 from legato.dialects.serializers import message_view
 from legato.dialects.timestamps import timestamp
@@ -49,7 +49,7 @@ async def chat(conversation: str, request: Request, asker: Asker, assistant: str
     """Send a message and wait for the reply. The same `client_message_id` is answered with the same reply."""
     wish = await read(request, ChatMessage)
     person, service = asker.person, asker.service
-    assistant = assistant or asker.here.dialects.chunks
+    assistant = assistant or asker.here.dialect_assistants["chunks"]
     await service.conversations.get_or_create(
         person, conversation, assistant=assistant, create=not asker.here.auth_required
     )

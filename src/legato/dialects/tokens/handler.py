@@ -6,17 +6,22 @@ Its frames do not name their reply, so a socket gets one reply at a time. Legato
 
 from collections.abc import Callable
 
-from msgspec import Struct
-
 from legato.chat.commands import is_command
 from legato.dialects.base import Handshake
 from legato.dialects.context import DialectContext
-from legato.dialects.dialect import DialectType
 from legato.dialects.json_frames import Frame, JsonHandler, encode, id_in, text_in, unknown_type
 from legato.dialects.queued_conversations import QueuedConversations
 from legato.dialects.reply_encoder import ReplyEncoder
 from legato.dialects.session import DialectSession
 from legato.dialects.timestamps import TimestampFormatter
+from legato.dialects.tokens.frames import (
+    TokensComplete,
+    TokensConnected,
+    TokensError,
+    TokensPong,
+    TokensToken,
+    reply_frames,
+)
 from legato.dialects.user_chat import UserChat
 from legato.domain.message import Message
 from legato.domain.submission import Submission
@@ -25,91 +30,25 @@ from legato.errors import LegatoError
 from legato.storage.base import TurnStarted
 from legato.stream import (
     Batch,
-    Event,
-    Failed,
     Log,
     Subscriber,
-    Text,
-    ToolAsked,
-    ToolFinished,
-    ToolStarted,
 )
 
 DELETED = "This conversation was deleted, or you are no longer in it. Your next message begins a new one."
 
 
-class TokensFrame(Struct, frozen=True, tag_field="type"):
-    timestamp: str
-
-
-class TokensConnected(TokensFrame, frozen=True, tag="connected"):
-    client_id: str
-
-
-class TokensToken(TokensFrame, frozen=True, tag="token"):
-    content: str
-
-
-class TokensToolStart(TokensFrame, frozen=True, tag="tool_start"):
-    tool_name: str
-    input: str
-
-
-class TokensToolEnd(TokensFrame, frozen=True, tag="tool_end"):
-    tool_name: str
-    output: str
-
-
-class TokensComplete(TokensFrame, frozen=True, tag="complete"):
-    conversation_id: str | None
-
-
-class TokensError(TokensFrame, frozen=True, tag="error"):
-    message: str
-
-
-class TokensPong(TokensFrame, frozen=True, tag="pong"):
-    pass
-
-
 class TokensDialect:
-    """`assistant` is the one that a new conversation is with."""
+    """What the sockets of one server share."""
 
-    def __init__(self, context: DialectContext, assistant: str = "default") -> None:
-        self.assistant = assistant
+    def __init__(self, context: DialectContext) -> None:
         self.timestamp = TimestampFormatter(context.now)
-        self.encoder = ReplyEncoder(self.frames, max_unmerged=64)
+        self.encoder = ReplyEncoder(self._frames, max_unmerged=64)
 
     def connect(self, session: DialectSession[bytes], handshake: Handshake) -> JsonHandler:
         return JsonHandler(session, TokensHandler(self, session, handshake))
 
-    def frames(self, log: Log, batch: Batch) -> list[bytes]:
-        """Return the frames of a batch of a reply."""
-        events = batch.events
-        if len(events) == 1 and type(events[0]) is Text:
-            return [encode(TokensToken(self.timestamp(), events[0].text))]
-        return [encode(frame) for event in events if (frame := self._frame(log, event)) is not None]
-
-    def _frame(self, log: Log, event: Event) -> TokensFrame | None:
-        match event:
-            case Text():
-                return TokensToken(self.timestamp(), event.text)
-            case ToolAsked() | ToolStarted() if _first(log, event.call) == event:
-                return TokensToolStart(self.timestamp(), event.name, event.arguments)
-            case ToolFinished():
-                return TokensToolEnd(self.timestamp(), _first(log, event.call).name, event.output)
-            case Failed():
-                return TokensError(self.timestamp(), event.message)
-            case _:
-                return None
-
-
-def _first(log: Log, call: str) -> ToolAsked | ToolStarted:
-    """Return the first event of a tool call. Tool calls are rare, so the whole log is searched."""
-    for event in log.since(0).events:
-        if isinstance(event, ToolAsked | ToolStarted) and event.call == call:
-            return event
-    return ToolStarted(call, "", "")
+    def _frames(self, log: Log, batch: Batch) -> list[bytes]:
+        return reply_frames(log, batch, self.timestamp)
 
 
 class TokensHandler:
@@ -120,7 +59,7 @@ class TokensHandler:
         self._service = session.context.service
         self._timestamp = dialect.timestamp
         self._encoder = dialect.encoder
-        self._chat = UserChat(session, handshake.query.get("assistant") or dialect.assistant)
+        self._chat = UserChat(session, handshake.query.get("assistant") or session.context.assistant)
         self._query = dict(handshake.query)
         self._conversations = QueuedConversations(session, self._chat, self._subscribe, self)
 
@@ -219,10 +158,3 @@ class TokensHandler:
             if entered is not None and reply is not None:
                 entered.on_stream(log)
                 entered.on_message(reply)
-
-
-DIALECT = DialectType(
-    name="tokens",
-    paths=("/ws/chat",),
-    create=lambda context, settings: TokensDialect(context, settings.assistant),
-)

@@ -1,0 +1,23 @@
+"""The dialect `accumulating` as settings and the server know it."""
+
+from typing import TYPE_CHECKING
+
+from legato.dialects.dialect_type import DialectType
+from legato.settings_types import SettingsSection
+
+if TYPE_CHECKING:
+    from legato.dialects.context import DialectContext
+    from legato.dialects.dialect import Dialect
+
+
+def _make(settings: SettingsSection, context: "DialectContext") -> "Dialect":
+    from legato.dialects.accumulating.handler import AccumulatingDialect
+
+    return AccumulatingDialect(context)
+
+
+ACCUMULATING: DialectType[SettingsSection] = DialectType(
+    name="accumulating",
+    paths=("/ws/assistant",),
+    make=_make,
+)

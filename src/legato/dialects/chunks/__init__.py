@@ -1,0 +1,1 @@
+"""The dialect `chunks`: resumable replies and idempotent messages."""

@@ -1,0 +1,23 @@
+"""The dialect `chunks` as settings and the server know it."""
+
+from typing import TYPE_CHECKING
+
+from legato.dialects.dialect_type import DialectType
+from legato.settings_types import SettingsSection
+
+if TYPE_CHECKING:
+    from legato.dialects.context import DialectContext
+    from legato.dialects.dialect import Dialect
+
+
+def _make(settings: SettingsSection, context: "DialectContext") -> "Dialect":
+    from legato.dialects.chunks.handler import ChunksDialect
+
+    return ChunksDialect(context)
+
+
+CHUNKS: DialectType[SettingsSection] = DialectType(
+    name="chunks",
+    paths=("/ws/conversations/{conversation:path}",),
+    make=_make,
+)

@@ -1,0 +1,1 @@
+"""The dialect `tokens`: a reply as one token after another, and its tool calls."""
