@@ -272,7 +272,7 @@ async def test_a_prefix_says_why_it_cannot_be_gone_on_with(
 
 
 async def test_one_that_says_nothing_is_not_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("legato.engines.ollama._HEALTH_SECONDS", 0.05)
+    monkeypatch.setattr("legato.engines.ollama.engine._HEALTH_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         engine = OllamaEngine(f"http://127.0.0.1:{silent.getsockname()[1]}")
         health = await engine.health()

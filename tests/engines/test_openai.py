@@ -11,8 +11,8 @@ from tests.doubles.openai import DONE, OpenAIDouble, Script, chunk, said
 
 from legato.domain.message import TextPart
 from legato.engines.base import Capabilities, Request, Turn
+from legato.engines.openai import engine as openai
 from legato.engines.openai.engine import OpenAIEngine, base_url
-from legato.engines.openai.engine import engine as openai
 from legato.errors import (
     EngineBrokeError,
     EngineError,
@@ -278,7 +278,7 @@ async def test_nobody_there_is_told_with_the_address() -> None:
 
 
 async def test_one_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("legato.engines.openai._HEALTH_SECONDS", 0.05)
+    monkeypatch.setattr("legato.engines.openai.engine._HEALTH_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         engine = OpenAIEngine(f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(EngineUnavailableError, match="does not answer"):

@@ -10,7 +10,10 @@ from tests.doubles.recordings import exchange
 from legato.domain.message import AudioPart, ImagePart, TextPart, ToolCallPart, ToolResultPart
 from legato.engines.base import Request, ToolCall, ToolSpec, Turn
 from legato.engines.line_buffer import LARGEST
-from legato.engines.openai.codec import OpenAIError, OpenAIModel, OpenAIReplyParser, completion, failure
+from legato.engines.openai.codec import OpenAIReplyParser
+from legato.engines.openai.errors import OpenAIError, failure
+from legato.engines.openai.models import OpenAIModel
+from legato.engines.openai.request import completion
 from legato.errors import EngineBrokeError, EngineRefusedError
 from legato.stream import State, Timings, Usage
 from legato.testing.engine import Recorder

@@ -37,6 +37,11 @@ class HttpResponse:
         self.status = response.status
         self.headers = response.headers
 
+    @property
+    def ok(self) -> bool:
+        """Whether the status says that the request was done (2xx)."""
+        return 200 <= self.status < 300
+
     async def more(self) -> bytes:
         """What has come of the body since; waits for something to come. Empty at its end.
 

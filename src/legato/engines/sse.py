@@ -6,19 +6,19 @@ from legato.engines.line_buffer import LARGEST, LineBuffer, LineTooLongError
 
 
 class SseEvent(NamedTuple):
-    """One event. `name` is empty where the stream names none."""
+    """One event. `name` is empty if the stream names none."""
 
     name: bytes
     data: bytes
 
 
 class SseParser:
-    """Collects bytes and gives whole events. Comments, `id` and `retry` are passed over; lines end in LF or CRLF.
+    """Collects bytes and gives whole events. Passes over comments, `id` and `retry`; `signs` counts them, and blank events.
 
-    An event that the stream's end leaves unfinished is not one.
+    Lines end in LF, CRLF or CR. `end` gives the event that the end of the stream leaves without its blank line.
     """
 
-    __slots__ = ("_data", "_first", "_limit", "_lines", "_name", "_size")
+    __slots__ = ("_cr", "_data", "_first", "_limit", "_lines", "_name", "_size", "signs")
 
     def __init__(self, limit: int = LARGEST) -> None:
         self._limit = limit
@@ -27,30 +27,54 @@ class SseParser:
         self._size = 0
         self._name = b""
         self._first = True
+        self._cr = False
+        self.signs = 0
 
     def feed(self, data: bytes) -> list[SseEvent]:
-        """The events that `data` completes.
+        """Return the events that `data` completes.
 
-        :raises TooLargeError: a line or an event is longer than the limit.
+        :raises LineTooLongError: a line or an event is longer than the limit.
         """
+        if self._cr and data:
+            data = data.removeprefix(b"\n")
+            self._cr = False
+        if b"\r" in data:
+            self._cr = data.endswith(b"\r")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         events: list[SseEvent] = []
         for line in self._lines.feed(data):
-            if self._first:
-                self._first = False
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            line = line.removesuffix(b"\r")
-            if not line:
-                if self._data:
-                    events.append(SseEvent(self._name, b"\n".join(self._data)))
-                self._data, self._size, self._name = [], 0, b""
-                continue
-            field, _, value = line.partition(b":")
-            value = value.removeprefix(b" ")
-            if field == b"data":
-                self._size += len(value)
-                if self._size > self._limit:
-                    raise LineTooLongError
-                self._data.append(value)
-            elif field == b"event":
-                self._name = value
+            if line:
+                self._read(line)
+            else:
+                self._dispatch(events)
         return events
+
+    def end(self) -> list[SseEvent]:
+        """Return the event that the stream left unfinished, if there is one. Call this once, at the end of the bytes."""
+        events: list[SseEvent] = []
+        rest = self._lines.rest()
+        if rest:
+            self._read(rest)
+        self._dispatch(events)
+        return events
+
+    def _read(self, line: bytes) -> None:
+        if self._first:
+            self._first = False
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            self._size += len(value)
+            if self._size > self._limit:
+                raise LineTooLongError
+            self._data.append(value)
+        elif field == b"event":
+            self._name = value
+        else:
+            self.signs += 1
+
+    def _dispatch(self, events: list[SseEvent]) -> None:
+        if self._data:
+            events.append(SseEvent(self._name, b"\n".join(self._data)))
+        self._data, self._size, self._name = [], 0, b""

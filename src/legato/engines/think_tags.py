@@ -1,32 +1,62 @@
-"""What a model thinks in tags at the beginning of its text, told apart from what it says.
+"""Thinking that a model writes into its text, in tags or channels, told apart from the answer.
 
-Servers do that for models whose template says so, and where they were not asked to switch thinking off: Ollama with
+Servers do that for models whose template says so, and if they were not asked to switch thinking off: Ollama with
 `think = false`, and servers without a parser for the model, let the tags through as text.
 """
 
 from typing import Literal
 
 from legato.engines.base import ReplyWriter, ToolCall
+from legato.engines.harmony import START, HarmonyParser, HarmonyPiece
 from legato.stream import State
 
-OPEN, CLOSE = "<think>", "</think>"
+TAGS = {
+    "<think>": "</think>",
+    "<thinking>": "</thinking>",
+    "<thought>": "</thought>",
+    "<reasoning>": "</reasoning>",
+    "[think]": "[/think]",
+    "<seed:think>": "</seed:think>",
+    "◁think▷": "◁/think▷",
+    "<|start_thinking|>": "<|end_thinking|>",
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<|channel>thought": "<channel|>",
+}
+"""What opens thinking, and what closes it. Their case does not matter."""
+
+CLOSING = ("</think>", "</thinking>", "[/think]", "</seed:think>", "◁/think▷", "<|end_thinking|>")
+"""What closes thinking also if nothing opened it: a template may have written the opening tag into the prompt."""
+
+_WATCHED = 1024 * 1024
+_MENTIONS = 8
 
 
 class ThinkTagParser:
-    """An `Out` in front of another. A text that begins with `<think>` is reasoning up to `</think>`; all else goes through.
+    """A `ReplyWriter` in front of another. A text that begins with `<think>` is reasoning up to `</think>`; so it is with the
+    other `TAGS`, and with the channels of gpt-oss.
 
-    Nothing is held back but what may still turn out to be a tag. Call `finish` when the reply has ended. A reply that goes
-    on behind a text (`goes_on`) has its beginning behind it.
+    A text without an opening tag is written as the answer at once. If a closing tag follows, the text is taken back and
+    becomes reasoning. If `out` cannot take it back, the tag is written as it is, for a parser behind it. A tag in quotes
+    or in code is text.
+
+    Nothing is held back but what may still turn out to be a tag. Call `finish` when the reply has ended, also if it broke.
+    A reply that goes on behind a text (`goes_on`) has its beginning behind it.
     """
 
-    __slots__ = ("_held", "_out", "_phase")
+    __slots__ = ("_calls", "_close", "_harmony", "_held", "_mentions", "_out", "_phase", "_size", "_spoken")
 
     def __init__(self, out: ReplyWriter, *, goes_on: bool = False) -> None:
         self._out = out
         self._held: list[str] = []
-        self._phase: Literal["beginning", "thinking", "thought", "speaking"] = (
-            "speaking" if goes_on else "beginning"
-        )
+        self._close = ""
+        self._spoken: list[str] = []
+        self._size = 0
+        self._mentions = 0
+        self._calls = 0
+        self._harmony = HarmonyParser()
+        self._phase: Literal[
+            "beginning", "thinking", "thought", "told", "watching", "channels", "speaking"
+        ] = "speaking" if goes_on else "beginning"
 
     def text(self, text: str) -> None:
         if not text:
@@ -41,10 +71,18 @@ class ThinkTagParser:
                 self._think(text)
             case "thought":
                 self._speak(text)
+            case "told":
+                self._go_on(text)
+            case "watching":
+                self._watch(text)
+            case "channels":
+                self._write(self._harmony.feed(text))
 
     def reasoning(self, text: str) -> None:
         """The server tells it apart itself."""
-        self.finish()
+        if self._phase != "told":
+            self.finish()
+            self._phase = "told"
         self._out.reasoning(text)
 
     def tool_call(self, call: ToolCall) -> None:
@@ -64,29 +102,47 @@ class ThinkTagParser:
         """No more text comes: what was held back is what it looks like."""
         held, self._held = self._held, []
         write = self._out.reasoning if self._phase == "thinking" else self._out.text
+        if self._phase == "channels":
+            self._write(self._harmony.end())
         self._phase = "speaking"
+        self._spoken.clear()
         for piece in held:
             write(piece)
 
     def _begin(self, text: str) -> None:
         self._held.append(text)
         said = "".join(self._held).lstrip()
-        if said.startswith(OPEN):
+        low = said[: max(map(len, TAGS))].lower()
+        opened = max((tag for tag in TAGS if low.startswith(tag)), key=len, default="")
+        if opened:
             self._held.clear()
-            self._phase = "thinking"
-            self._think(said[len(OPEN) :])
-        elif not OPEN.startswith(said):
-            self.finish()
+            self._phase, self._close = "thinking", TAGS[opened]
+            self._think(said[len(opened) :])
+        elif closed := _closing(low):
+            self._held.clear()
+            self._phase = "thought"
+            self._speak(said[len(closed) :])
+        elif said.startswith(START):
+            self._held.clear()
+            self._phase = "channels"
+            self._write(self._harmony.feed(said))
+        elif not any(tag.startswith(low) for tag in (*TAGS, *CLOSING, *START)):
+            held, self._held = self._held, []
+            self._phase = "watching"
+            for piece in held:
+                self._watch(piece)
 
     def _think(self, text: str) -> None:
-        thought, closed, said = ("".join(self._held) + text).partition(CLOSE)
+        text = "".join(self._held) + text
         self._held.clear()
-        if not closed and (tail := _start_of_a_tag(thought)):
+        at = _find(text, self._close)
+        thought, said = (text, "") if at < 0 else (text[:at], text[at + len(self._close) :])
+        if at < 0 and (tail := _start_of_a_tag(thought, (self._close,))):
             self._held.append(tail)
             thought = thought.removesuffix(tail)
         if thought:
             self._out.reasoning(thought)
-        if closed:
+        if at >= 0:
             self._phase = "thought"
             self._speak(said)
 
@@ -96,10 +152,99 @@ class ThinkTagParser:
             self._phase = "speaking"
             self._out.text(said)
 
+    def _go_on(self, text: str) -> None:
+        """A server that tells thinking apart may leave the closing tag in front of the answer."""
+        self._held.append(text)
+        said = "".join(self._held)
+        low = said.lstrip()[: max(map(len, CLOSING))].lower()
+        if closed := _closing(low):
+            self._held.clear()
+            self._phase = "thought"
+            self._speak(said.lstrip()[len(closed) :])
+        elif not any(tag.startswith(low) for tag in CLOSING):
+            self.finish()
 
-def _start_of_a_tag(text: str) -> str:
-    """The longest end of the text with which `</think>` may begin."""
-    for length in range(min(len(CLOSE) - 1, len(text)), 0, -1):
-        if text.endswith(CLOSE[:length]):
+    def _watch(self, text: str) -> None:
+        """Write text through, and look for a tag that closes thinking which nothing opened."""
+        held = "".join(self._held)
+        self._held.clear()
+        text = held + text
+        found = [(at, tag) for tag in CLOSING if (at := _find(text, tag)) >= 0]
+        if not found:
+            tail = _start_of_a_tag(text, CLOSING)
+            if tail:
+                self._held.append(tail)
+            self._show(text.removesuffix(tail))
+            return
+        at, tag = min(found)
+        thought = "".join(self._spoken) + text[:at]
+        if not _is_mention(thought) and self._out.rewind():
+            self._spoken.clear()
+            self._phase = "thought"
+            self._out.reasoning(thought)
+            self._speak(text[at + len(tag) :])
+            return
+        self._mentions += 1
+        self._show(text[: at + len(tag)])
+        if rest := text[at + len(tag) :]:
+            self.text(rest)
+
+    def _show(self, text: str) -> None:
+        if not text:
+            return
+        self._spoken.append(text)
+        self._size += len(text)
+        if self._size > _WATCHED or self._mentions >= _MENTIONS:
+            self._phase = "speaking"
+            self._spoken.clear()
+        self._out.text(text)
+
+    def _write(self, pieces: list[HarmonyPiece]) -> None:
+        for piece in pieces:
+            match piece.kind:
+                case "text":
+                    self._out.text(piece.text)
+                case "thinking":
+                    self._out.reasoning(piece.text)
+                case "call":
+                    self._calls += 1
+                    self._out.tool_call(ToolCall(f"call_{self._calls}", piece.name, piece.text or "{}"))
+
+
+def _closing(text: str) -> str:
+    return next((tag for tag in CLOSING if text.startswith(tag)), "")
+
+
+def _is_mention(before: str) -> bool:
+    """Whether a closing tag behind this text is spoken of: in quotes, in code, or behind its own opening tag."""
+    if before.endswith(("`", '"', "'", "“", "‘", "«")) or before.count("```") % 2:
+        return True
+    if before.rpartition("\n")[2].count("`") % 2:
+        return True
+    low = before.lower()
+    return any(tag in low for tag in TAGS)
+
+
+def _find(text: str, tag: str) -> int:
+    """Return where a tag is in the text, whatever its case; -1 if it is not there."""
+    at = text.find(tag)
+    if at >= 0 or tag[0] not in text:
+        return at
+    at = text.find(tag[0])
+    while at >= 0:
+        if text[at : at + len(tag)].lower() == tag:
+            return at
+        at = text.find(tag[0], at + 1)
+    return -1
+
+
+def _start_of_a_tag(text: str, tags: tuple[str, ...]) -> str:
+    """Return the longest end of the text with which one of the tags may begin."""
+    longest = max(map(len, tags)) - 1
+    if not any(tag[0] in text[-longest:] for tag in tags):
+        return ""
+    for length in range(min(longest, len(text)), 0, -1):
+        end = text[-length:].lower()
+        if any(len(tag) > length and tag.startswith(end) for tag in tags):
             return text[-length:]
     return ""

@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from legato.engines.http import HttpClient, HttpResponse
-from legato.engines.openai.codec import failure
 from legato.engines.openai.engine import base_url
+from legato.engines.openai.errors import failure
 from legato.errors import EngineBrokeError, EngineError, EngineRefusedError, ModelNotFoundError
 
 SUFFIXES: Final = {

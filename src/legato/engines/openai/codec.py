@@ -1,198 +1,53 @@
-"""What OpenAI-compatible servers read and write, without I/O: a request as JSON, and the events of a streamed
-chat completion as words. With it the two extras of llama.cpp's server: `prompt_progress` and `timings`.
+"""The events of a streamed chat completion as words, without I/O. With it the two extras of llama.cpp's server:
+`prompt_progress` and `timings`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
-import msgspec
-from msgspec import Struct
-
-from legato.domain.surrogates import decode_keeping_surrogates, join_surrogates
-from legato.engines.base import Outcome, ReplyWriter, Request, ToolCall
-from legato.engines.line_buffer import LineTooLongError
-from legato.engines.message_format import (
-    FlatMessage,
-    base64_of,
-    error_text,
-    flatten_turns,
-    functions,
-    inside,
-    object_text,
-)
-from legato.engines.sse import SseParser
+from legato.domain.surrogates import join_surrogates
+from legato.engines.base import Outcome, ReplyWriter
+from legato.engines.lenient_json import count, decode_values, is_heartbeat, number
+from legato.engines.line_buffer import LARGEST, LineTooLongError
+from legato.engines.message_format import inside
+from legato.engines.openai.chunks import Ending, UnreadableError, choices_in, ending, reasoning_in, texts
+from legato.engines.openai.tool_calls import ToolCallCollector, TooManyCallsError
+from legato.engines.retold_text import RetoldText
+from legato.engines.sse import SseEvent, SseParser
+from legato.engines.stream_errors import StreamError, error_in, error_of
 from legato.engines.text_joiner import ReplyTextJoiner
 from legato.errors import EngineBrokeError, EngineRefusedError
 from legato.stream import State, Timings, Usage
 
-_OF_OLLAMA = frozenset(
-    {"num_ctx", "num_predict", "num_thread", "num_gpu", "num_batch", "num_keep", "main_gpu", "use_mmap"}
-)
-"""Options of an assistant that an OpenAI-compatible server has no field for, and may refuse."""
-
-
-class _FunctionDelta(Struct):
-    name: str | None = None
-    arguments: str | dict[str, Any] | None = None
-
-
-class _CallDelta(Struct):
-    index: int | None = None
-    id: str | None = None
-    function: _FunctionDelta | None = None
-
-
-class _TextPart(Struct):
-    text: str | None = None
-
-
-class _Delta(Struct):
-    content: str | list[_TextPart] | None = None
-    refusal: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    tool_calls: list[_CallDelta] | None = None
-
-
-class _Choice(Struct):
-    index: int = 0
-    delta: _Delta | None = None
-    finish_reason: str | None = None
-
-
-class _Usage(Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-
-
-class _Progress(Struct):
-    """llama.cpp: `processed` of `total` tokens of the prompt are read, those from the cache included."""
-
-    total: int = 0
-    processed: int = 0
-
-
-class _Timings(Struct):
-    """llama.cpp: milliseconds, and tokens a second."""
-
-    prompt_ms: float | None = None
-    predicted_ms: float | None = None
-    predicted_per_second: float | None = None
-
-
-class _Chunk(Struct):
-    choices: list[_Choice] | None = None
-    model: str | None = None
-    usage: _Usage | None = None
-    error: Any = None
-    prompt_progress: _Progress | None = None
-    timings: _Timings | None = None
-
-
-_decode = msgspec.json.Decoder(_Chunk).decode
-
-
-class _PartialCall:
-    __slots__ = ("arguments", "id", "name")
-
-    def __init__(self, call_id: str) -> None:
-        self.id = call_id
-        self.name = ""
-        self.arguments: list[str] = []
-
-
-def completion(request: Request, extra: Mapping[str, Any]) -> bytes:
-    """The body of `POST /chat/completions`. A field that `extra` or the options set to None is left out."""
-    body: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
-    if isinstance(request.think, str):
-        body["reasoning_effort"] = request.think
-    elif request.think is False:
-        body["reasoning_effort"] = "none"
-    limit = request.options.get("num_predict")
-    if isinstance(limit, int) and limit >= 0:
-        body["max_tokens"] = limit
-    body |= extra
-    body |= {name: value for name, value in request.options.items() if name not in _OF_OLLAMA}
-    body["model"] = request.model
-    body["messages"] = _messages(request)
-    if request.tools:
-        body["tools"] = functions(request.tools)
-    return msgspec.json.encode({name: value for name, value in body.items() if value is not None})
-
-
-def _messages(request: Request) -> list[dict[str, Any]]:
-    messages: list[dict[str, Any]] = []
-    for item in flatten_turns(request.turns):
-        if isinstance(item, FlatMessage):
-            message: dict[str, Any] = {"role": item.role, "content": item.text}
-            beside = [*map(_image, item.images), *map(_recording, item.recordings)]
-            if beside:
-                message["content"] = [{"type": "text", "text": item.text}, *beside] if item.text else beside
-            if item.calls:
-                message["content"] = item.text or None
-                message["tool_calls"] = [
-                    {
-                        "id": call.call,
-                        "type": "function",
-                        "function": {"name": call.name, "arguments": object_text(call.arguments)},
-                    }
-                    for call in item.calls
-                ]
-        else:
-            message = {"role": "tool", "tool_call_id": item.call, "content": item.output}
-        messages.append(message)
-    if request.prefix:
-        messages.append({"role": "assistant", "content": request.prefix})
-    return messages
-
-
-def _image(url: str) -> dict[str, Any]:
-    return {"type": "image_url", "image_url": {"url": url}}
-
-
-def _recording(url: str) -> dict[str, Any]:
-    form = "mp3" if url.startswith("data:audio/mpeg") else "wav"
-    return {"type": "input_audio", "input_audio": {"data": base64_of(url), "format": form}}
-
 
 class OpenAIReplyParser:
-    """The answer to one streamed completion, from its bytes, in whatever pieces they come. What it says goes to `out`
-    at once; calls of tools are collected and given whole when the reply ends.
+    """Reads the answer to one streamed completion, from its bytes, in whatever pieces they come. Text goes to `out` at once;
+    tool calls are collected, and given whole when the reply ends.
 
-    `who` names the server in sentences; `new_id` names calls that have no id.
+    `who` names the server in sentences; `new_id` names calls that have no id; `tools` are the names that were offered.
+
+    Text that came is never dropped, and a reply without an ending of its own is never called complete.
     """
 
-    __slots__ = (
-        "_calls",
-        "_events",
-        "_head",
-        "_index",
-        "_model",
-        "_new_id",
-        "_opened",
-        "_out",
-        "_reason",
-        "_said",
-        "_timings",
-        "_usage",
-        "_who",
-        "done",
-    )
-
-    def __init__(self, out: ReplyWriter, new_id: Callable[[], str], who: str) -> None:
+    def __init__(
+        self, out: ReplyWriter, new_id: Callable[[], str], who: str, tools: Collection[str] = ()
+    ) -> None:
         self._out = out
-        self._new_id = new_id
         self._who = who
         self._events = SseParser()
-        self._calls: list[_PartialCall] = []
-        self._index: dict[int, _PartialCall] = {}
-        self._model = ""
-        self._head = b""
-        self._opened = False
-        self._reason: str | None = None
+        self._calls = ToolCallCollector(new_id, tools)
+        self._text = RetoldText()
+        self._thought = RetoldText()
         self._said = ReplyTextJoiner(out)
-        self._usage: _Usage | None = None
-        self._timings: _Timings | None = None
+        self._body: bytearray | None = None
+        self._head = b""
+        self._model = ""
+        self._note = ""
+        self._opened = self._spoke = self._answered = False
+        self._reason: Ending | None = None
+        self._certain = self._premature = self._torn = False
+        self._usage: dict[str, Any] | None = None
+        self._timings: dict[str, Any] | None = None
         self.done = False
         """Whether `[DONE]` was read: nothing more is to come."""
 
@@ -202,192 +57,320 @@ class OpenAIReplyParser:
         :raises EngineBrokeError: it tells of an error, or this is not the protocol.
         :raises EngineRefusedError: it tells that the request is at fault, or its filter stopped the reply.
         """
-        self._head = self._head or data.lstrip()[:1]
+        if not self._head:
+            self._head = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+            if self._head in (b"{", b"[", b"<"):
+                self._body = bytearray()
+        if self._body is not None:
+            self._feed_body(data)
+            return
+        signs = self._events.signs
         try:
             events = self._events.feed(data)
         except LineTooLongError:
-            raise EngineBrokeError(
-                f"{self._who} sent an event that is larger than it may be, so the reply was given up."
-            ) from None
+            raise self._too_large() from None
         for event in events:
-            if self.done:
-                return
-            if event.data.strip() == b"[DONE]":
-                self.done = True
-            elif event.name == b"error":
-                raise self._failure(_error_of(event.data))
-            elif event.data.strip():
-                self._read(event.data)
+            self._dispatch(event)
+        if self._events.signs > signs:
+            self._sign()
 
     @property
     def ended(self) -> bool:
         """Whether the reply has an ending of its own, though more (what it cost) may follow."""
         return self.done or self._reason is not None
 
+    @property
+    def certain(self) -> bool:
+        """Whether no more text can follow: the ending came behind the text, not with it."""
+        return self.done or (self.ended and self._certain and not self._premature)
+
+    @property
+    def premature(self) -> bool:
+        """Whether text followed an ending, so that only the end of the bytes is one."""
+        return self._premature and not self.done
+
+    def flush(self) -> None:
+        """Write what was read and still waits, at the end of the bytes, also if the connection broke.
+
+        :raises EngineError: as `feed` does.
+        """
+        body, self._body = self._body, None
+        if body is not None:
+            self._read_body(bytes(body))
+        else:
+            for event in self._events.end():
+                if self._readable(event):
+                    self._dispatch(event)
+        self._out_text(self._text.end())
+        self._out_thought(self._thought.end())
+        self._said.end()
+
     def end(self) -> Outcome:
         """The bytes are at their end: `[DONE]`, or at least a `finish_reason`, must have come.
 
         :raises EngineBrokeError: there was no ending. Ollama's `/v1` and others hide a broken reply so.
         """
-        reason = self._reason
-        if not self.ended and self._head in (b"{", b"[", b"<"):
+        self.flush()
+        if not self.ended and self._head in (b"{", b"[", b"<") and not self._spoke:
             raise EngineBrokeError(
                 f"{self._who} sent no stream of a chat completion, but something else. Check the URL."
             )
-        if not self.ended:
-            raise EngineBrokeError(f"{self._who} broke off in the middle of the reply. Try again.")
-        self._said.end()
-        calls = [call for call in self._calls if call.name] if reason != "length" else []
+        if not self.ended or (self._torn and not self.certain) or (self._note and self._reason is None):
+            raise self._broke()
+        reason = self._reason
+        calls = self._calls.finish() if reason != "length" else []
         for call in calls:
-            arguments = join_surrogates("".join(call.arguments)).strip()
-            self._out.tool_call(
-                ToolCall(join_surrogates(call.id), join_surrogates(call.name), arguments or "{}")
-            )
+            if not call.name:
+                raise EngineBrokeError(f"{self._who} asked for a tool without naming it. Try again.")
+            self._out.tool_call(call)
         usage, timings = self._usage, self._timings
         return Outcome(
             reason="tool_calls" if calls else "length" if reason == "length" else "stop",
             model=self._model,
-            usage=None if usage is None else Usage(usage.prompt_tokens, usage.completion_tokens),
+            usage=None
+            if usage is None
+            else Usage(count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))),
             timings=None if timings is None else _as_timings(timings),
         )
 
+    def _feed_body(self, data: bytes) -> None:
+        """The server sends JSON without events: one whole reply, or a line for each chunk."""
+        body = self._body
+        if body is None:
+            raise AssertionError
+        body += data
+        if len(body) > LARGEST:
+            raise self._too_large()
+        while b"\n" in data and (at := body.find(b"\n")) >= 0:
+            line = bytes(body[:at]).strip()
+            if not (line.startswith(b"{") and line.endswith(b"}")):
+                if line:
+                    return
+            else:
+                self._read(line)
+            del body[: at + 1]
+
+    def _read_body(self, body: bytes) -> None:
+        if not body.strip() or self._head == b"<":
+            return
+        try:
+            values = decode_values(body)
+        except ValueError:
+            self._torn = True
+            return
+        for value in values:
+            self._value(value)
+        if self._spoke and self._reason is None and not self._torn:
+            self._reason = "stop"
+
+    def _dispatch(self, event: SseEvent) -> None:
+        data = event.data.strip()
+        if self.done or not data:
+            return
+        if data.strip(b'"').upper() == b"[DONE]":
+            self.done = True
+        elif event.name == b"error":
+            raise self._failure(_error_of(data))
+        else:
+            self._read(data)
+
+    def _readable(self, event: SseEvent) -> bool:
+        """Whether the last event, which the end of the bytes has cut, is whole."""
+        data = event.data.strip()
+        if data != b"[DONE]" and b"[DONE]".startswith(data):
+            return False
+        if data.startswith((b"{", b"[{")):
+            try:
+                decode_values(data)
+            except ValueError:
+                self._torn = True
+                return False
+        return True
+
     def _read(self, data: bytes) -> None:
         try:
-            chunk = decode_keeping_surrogates(_decode, data, _Chunk)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise EngineBrokeError(
-                f"{self._who} sent something that the OpenAI protocol does not have. Check the URL."
-            ) from None
-        if chunk.error:
-            raise self._failure(chunk.error)
-        if chunk.model and not self._model:
-            self._model = join_surrogates(chunk.model)
-        if chunk.usage is not None:
-            self._usage = chunk.usage
-        if chunk.timings is not None:
-            self._timings = chunk.timings
-        progress = chunk.prompt_progress
-        if progress is not None and progress.total > 0:
-            self._out.state(
-                State("reading", progress=min(1.0, max(0.0, progress.processed / progress.total)))
-            )
-        for choice in chunk.choices or ():
-            if choice.index == 0:
+            values = decode_values(data)
+        except ValueError:
+            text = data.decode("utf-8", "replace").strip()
+            if text.startswith(("{", "[", "<")):
+                raise self._foreign() from None
+            self._remark(text)
+            return
+        for value in values:
+            self._value(value)
+
+    def _value(self, value: object) -> None:
+        if isinstance(value, dict):
+            try:
+                self._chunk(value)
+            except UnreadableError:
+                raise self._foreign() from None
+            except TooManyCallsError:
+                raise EngineBrokeError(
+                    f"{self._who} asked for more tools than it may, or with longer arguments, so the reply was given up."
+                ) from None
+        elif isinstance(value, list):
+            for each in value:
+                self._value(each)
+            if not value:
+                self._sign()
+        else:
+            self._remark(value)
+
+    def _remark(self, value: object) -> None:
+        """An event that is no object: a sign of life, or a sentence that matters if the reply has no ending."""
+        if isinstance(value, str) and value.lower().lstrip().startswith(("error", "internal server error")):
+            raise self._failure(error_of(value))
+        if is_heartbeat(value):
+            self._sign()
+        elif isinstance(value, str):
+            self._note = value
+
+    def _chunk(self, chunk: dict[str, Any]) -> None:
+        choices = choices_in(chunk)
+        own = choices == [chunk]
+        error = error_in(chunk, bare=own or not choices)
+        model = chunk.get("model")
+        if isinstance(model, str) and not self._model:
+            self._model = join_surrogates(model)
+        if isinstance(usage := chunk.get("usage"), dict):
+            self._usage = usage
+        if isinstance(timings := chunk.get("timings"), dict):
+            self._timings = timings
+        self._progress(chunk.get("prompt_progress"))
+        if not (own and error is not None and error.text == str(chunk.get("text") or chunk.get("content"))):
+            for choice in choices:
                 self._choose(choice)
+        if error is not None:
+            raise self._failure(error)
+        if not choices and isinstance(note := chunk.get("message", chunk.get("msg")), str):
+            self._note = note
 
-    def _choose(self, choice: _Choice) -> None:
-        delta = choice.delta
-        if delta is not None:
-            reasoning = delta.reasoning_content or delta.reasoning
-            if reasoning:
-                self._said.reasoning(reasoning)
-            text = delta.content or delta.refusal
-            if isinstance(text, list):
-                text = "".join(part.text or "" for part in text)
-            # What opens the reply some servers send before they have begun to read the prompt.
-            if text or delta.tool_calls or (self._opened and not reasoning):
-                self._said.text(text or "")
-            for call in delta.tool_calls or ():
-                self._collect(call)
-            self._opened = True
-        match choice.finish_reason:
-            case None | "":
-                pass
-            case "content_filter":
-                raise EngineRefusedError(f"The content filter of {inside(self._who)} stopped the reply.")
-            case "error" | "abort":
-                raise EngineBrokeError(f"{self._who} broke off in the middle of the reply. Try again.")
-            case reason:
-                self._reason = reason
+    def _progress(self, progress: object) -> None:
+        if not isinstance(progress, dict):
+            return
+        total, processed = number(progress.get("total")), number(progress.get("processed"))
+        if total and total > 0:
+            self._out.state(State("reading", progress=min(1.0, max(0.0, (processed or 0) / total))))
 
-    def _collect(self, delta: _CallDelta) -> None:
-        known = (
-            self._index.get(delta.index)
-            if delta.index is not None
-            else self._calls[-1]
-            if self._calls
-            else None
+    def _choose(self, choice: dict[str, Any]) -> None:
+        delta, message = choice.get("delta"), choice.get("message")
+        how = ending(choice.get("finish_reason"))
+        spoke = self._delta(delta if isinstance(delta, dict) else {"content": delta} if delta else None)
+        if isinstance(message, dict):
+            spoke |= self._message(message, how is not None)
+        for name in ("text", "content", "response"):
+            if isinstance(text := choice.get(name), str) and text:
+                spoke |= self._out_text(self._text.retold(text, how is not None))
+        if spoke:
+            self._premature = self._premature or self._reason is not None
+            self._reason = None
+        for each in (choice, delta, message):
+            if isinstance(each, dict) and (error := error_in(each, bare=False)) is not None:
+                raise self._failure(error)
+        if how == "filtered":
+            raise EngineRefusedError(f"The content filter of {inside(self._who)} stopped the reply.")
+        if how == "broken":
+            raise self._broke()
+        if how is not None:
+            self._reason = how
+            self._certain = not spoke and self._answered
+
+    def _delta(self, delta: dict[str, Any] | None) -> bool:
+        """Write what a delta says. Returns whether it says anything."""
+        if delta is None:
+            return False
+        thought = self._out_thought(self._thought.piece(reasoning_in(delta)))
+        spoke = False
+        for content in (delta.get("content"), delta.get("refusal"), _transcript(delta)):
+            for kind, text in texts(content):
+                if kind == "thinking":
+                    thought |= self._out_thought(self._thought.piece(text))
+                else:
+                    spoke |= self._out_text(self._text.piece(text))
+        called = self._calls.add(delta.get("tool_calls")) if delta.get("tool_calls") else False
+        if function := delta.get("function_call"):
+            called |= self._calls.add(function)
+        # What opens the reply some servers send before they have begun to read the prompt.
+        if not spoke and (called or (self._opened and not thought)):
+            self._said.text("")
+        self._opened = True
+        self._answered |= called
+        self._spoke |= called
+        return spoke or thought or called
+
+    def _message(self, message: dict[str, Any], last: bool) -> bool:
+        """Write what is new in a whole message, or in a piece under its name."""
+        spoke = self._out_thought(self._thought.retold(reasoning_in(message), last))
+        parts = [*texts(message.get("content")), *texts(message.get("refusal"))]
+        thinking = "".join(text for kind, text in parts if kind == "thinking")
+        spoke |= self._out_thought(self._thought.retold(thinking, last))
+        spoke |= self._out_text(
+            self._text.retold("".join(text for kind, text in parts if kind == "text"), last)
         )
-        # Servers that number every call 0, or none, tell a new one by its id.
-        if known is None or (delta.id and delta.id != known.id and delta.function and delta.function.name):
-            known = _PartialCall(delta.id or self._new_id())
-            self._calls.append(known)
-            if delta.index is not None:
-                self._index[delta.index] = known
-        if delta.function is not None:
-            known.name = delta.function.name or known.name
-            arguments = delta.function.arguments
-            if isinstance(arguments, dict):
-                arguments = msgspec.json.encode(arguments).decode()
-            if arguments:
-                known.arguments.append(arguments)
+        called = self._calls.add_whole(message.get("tool_calls") or message.get("function_call"))
+        self._answered |= called
+        self._spoke |= called
+        self._opened = True
+        return spoke or called
 
-    def _failure(self, error: object) -> EngineBrokeError | EngineRefusedError:
-        said = error_text(error)
-        status = error.get("code") if isinstance(error, dict) else None
-        if isinstance(status, int) and 400 <= status < 500 and status not in (408, 429):
-            return EngineRefusedError(f"{self._who} refuses the request: {said}.")
-        return EngineBrokeError(f"{self._who} broke off in the middle of the reply: {said}.")
+    def _out_text(self, text: str) -> bool:
+        if text:
+            self._spoke = self._answered = True
+            self._said.text(text)
+        return bool(text)
+
+    def _out_thought(self, text: str) -> bool:
+        if text:
+            self._spoke = True
+            self._said.reasoning(text)
+        return bool(text)
+
+    def _sign(self) -> None:
+        """A keep-alive: while the prompt is read it says that the server is at work."""
+        if not self._spoke and not self.ended:
+            self._out.state(State("reading"))
+
+    def _broke(self) -> EngineBrokeError:
+        why = error_of(self._note).text if self._note else ""
+        return EngineBrokeError(
+            f"{self._who} broke off in the middle of the reply{f': {why}' if why else ''}."
+            + ("" if why else " Try again.")
+        )
+
+    def _foreign(self) -> EngineBrokeError:
+        return EngineBrokeError(
+            f"{self._who} sent something that the OpenAI protocol does not have. Check the URL."
+        )
+
+    def _too_large(self) -> EngineBrokeError:
+        return EngineBrokeError(
+            f"{self._who} sent an event that is larger than it may be, so the reply was given up."
+        )
+
+    def _failure(self, error: StreamError) -> EngineBrokeError | EngineRefusedError:
+        if error.refusal:
+            return EngineRefusedError(f"{self._who} refuses the request: {error.text}.")
+        return EngineBrokeError(f"{self._who} broke off in the middle of the reply: {error.text}.")
 
 
-def _error_of(data: bytes) -> object:
-    """What an event tells that calls itself an error."""
+def _error_of(data: bytes) -> StreamError:
+    """Return what an event tells that calls itself an error."""
     try:
-        value = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return data.decode(errors="replace")
-    return (value.get("error") or value) if isinstance(value, dict) else value
+        return error_of(decode_values(data)[0])
+    except ValueError:
+        return error_of(data.decode(errors="replace"))
 
 
-def _as_timings(timings: _Timings) -> Timings:
-    prompt, predicted = timings.prompt_ms, timings.predicted_ms
+def _transcript(delta: dict[str, Any]) -> object:
+    audio = delta.get("audio")
+    return audio.get("transcript") if isinstance(audio, dict) else None
+
+
+def _as_timings(timings: dict[str, Any]) -> Timings:
+    prompt, predicted = number(timings.get("prompt_ms")), number(timings.get("predicted_ms"))
     return Timings(
         first_token_ms=prompt,
         total_ms=None if prompt is None or predicted is None else prompt + predicted,
-        tokens_per_second=timings.predicted_per_second,
+        tokens_per_second=number(timings.get("predicted_per_second")),
     )
-
-
-class OpenAIError(Struct, frozen=True):
-    """What the body of an answer that is not 200 says."""
-
-    message: str
-    code: str = ""
-
-
-def failure(body: bytes) -> OpenAIError | None:
-    """The error of an OpenAI-compatible server, in the shapes they have; None where the body is none."""
-    try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    if not isinstance(value, dict):
-        return None
-    error = value.get("error") or (value if value.get("object") == "error" else None)
-    if not error:
-        return None
-    code = (error.get("code") or error.get("type")) if isinstance(error, dict) else None
-    return OpenAIError(error_text(error), str(code or ""))
-
-
-def means_model(failure: OpenAIError) -> bool:
-    """Whether a 404 is about the model, not about the address."""
-    return failure.code == "model_not_found" or "model" in failure.message.lower()
-
-
-class OpenAIModel(Struct):
-    """A model in `/models`. How many tokens it takes is told, if at all, under a name of the server's own."""
-
-    id: str
-    context_length: int | None = None
-    max_model_len: int | None = None
-    meta: dict[str, Any] | None = None
-
-    @property
-    def context(self) -> int | None:
-        trained = (self.meta or {}).get("n_ctx") or (self.meta or {}).get("n_ctx_train")
-        return self.context_length or self.max_model_len or (trained if isinstance(trained, int) else None)
-
-
-class OpenAIModelList(Struct):
-    data: list[OpenAIModel]

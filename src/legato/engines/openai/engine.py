@@ -4,7 +4,6 @@ import asyncio
 import re
 import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,10 @@ from yarl import URL
 from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request
 from legato.engines.http import ConnectionBrokeError, HttpClient, HttpResponse
 from legato.engines.model_kind import is_chat_model
-from legato.engines.openai import codec
+from legato.engines.openai import errors
+from legato.engines.openai.codec import OpenAIReplyParser
+from legato.engines.openai.models import OpenAIModel, models_in
+from legato.engines.openai.request import completion
 from legato.engines.think_tags import ThinkTagParser
 from legato.errors import (
     EngineError,
@@ -25,6 +27,9 @@ from legato.errors import (
 
 _COST_SECONDS = 2.0
 """How long what follows the end of a reply is waited for."""
+
+_DOUBT = 15
+"""How many times as long, if the ending came with text: some servers say `stop` with every piece."""
 
 _HEALTH_SECONDS = 4.5
 _KNOWN_SECONDS = 300.0
@@ -92,20 +97,17 @@ class OpenAIEngine:
         if request.prefix and not self._continues:
             raise EngineRefusedError(f"{self._server.who} cannot go on behind a text.")
         aloud = ThinkTagParser(out, goes_on=bool(request.prefix))
-        reply = codec.OpenAIReplyParser(aloud, _new_id, self._server.who)
-        body = codec.completion(request, self._extra)
-        async with self._server.request("POST", "chat/completions", body) as answer:
-            if answer.status != 200:
-                raise await self._refusal(answer, request.model)
-            try:
-                while not reply.ended and (data := await answer.more()):
-                    reply.feed(data)
-                await _read_cost(answer, reply)
-            except ConnectionBrokeError:
-                if not reply.ended:
-                    raise
-        outcome = reply.end()
-        aloud.finish()
+        names = [tool.name for tool in request.tools]
+        reply = OpenAIReplyParser(aloud, _new_id, self._server.who, names)
+        body = completion(request, self._extra)
+        try:
+            async with self._server.request("POST", "chat/completions", body) as answer:
+                if not answer.ok:
+                    raise await self._refusal(answer, request.model)
+                await _read(answer, reply)
+            outcome = reply.end()
+        finally:
+            aloud.finish()
         return outcome if outcome.model else msgspec.structs.replace(outcome, model=request.model)
 
     async def capabilities(self, model: str) -> Capabilities:
@@ -160,27 +162,28 @@ class OpenAIEngine:
     def _silent(self) -> str:
         return f"{self._server.who} does not answer. Check that it runs."
 
-    async def _models(self) -> list[codec.OpenAIModel]:
+    async def _models(self) -> list[OpenAIModel]:
         async with self._server.request("GET", "models") as answer:
-            if answer.status != 200:
+            if not answer.ok:
                 raise await self._refusal(answer, "")
             data = await answer.read()
         try:
-            return msgspec.json.decode(data, type=codec.OpenAIModelList).data
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return models_in(data)
+        except ValueError as error:
             raise EngineUnavailableError(
                 f"{self._server.who} does not speak the OpenAI protocol. Check the URL."
             ) from error
 
     async def _refusal(self, answer: HttpResponse, model: str) -> EngineError:
         status, who = answer.status, self._server.who
-        failure = codec.failure(await answer.complaint())
-        said = failure.message if failure else ""
+        body = await answer.complaint()
+        failure = errors.failure(body)
+        said = failure.message if failure else errors.explanation(body)
         if status == 401:
             return EngineRefusedError(f"{who} does not accept the key: set `api_key` of this engine.")
         if status == 403:
             return EngineRefusedError(f"{who} does not let this key do that{f' ({said})' if said else ''}.")
-        if status == 404 and model and failure and codec.means_model(failure):
+        if status == 404 and model and failure and errors.means_model(failure):
             return ModelNotFoundError(f"{who} has no model {model}: choose one that it offers.")
         if status == 404:
             return EngineUnavailableError(f"{who} does not know this address. Check the URL.")
@@ -191,12 +194,29 @@ class OpenAIEngine:
         return self._server.unexpected(status, answer.headers, said)
 
 
-async def _read_cost(answer: HttpResponse, reply: codec.OpenAIReplyParser) -> None:
-    """The reply has ended. What it cost may follow, and `[DONE]`, or nothing on a connection that stays open."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_COST_SECONDS):
-            while not reply.done and (data := await answer.more()):
-                reply.feed(data)
+async def _read(answer: HttpResponse, reply: OpenAIReplyParser) -> None:
+    """Read to the end of the reply. Behind an ending, what it cost may follow, and `[DONE]`, or nothing on a connection that
+    stays open; more text may follow an ending that came with text.
+
+    :raises ConnectionBrokeError: the connection broke before the reply had ended.
+    """
+    try:
+        while not reply.done:
+            patience = _COST_SECONDS if reply.certain else _COST_SECONDS * _DOUBT
+            waits = reply.ended and not reply.premature
+            try:
+                async with asyncio.timeout(patience if waits else None):
+                    data = await answer.more()
+            except TimeoutError:
+                return
+            if not data:
+                break
+            reply.feed(data)
+    except ConnectionBrokeError:
+        reply.flush()
+        if not reply.ended or reply.premature:
+            raise
+        return
     if reply.done:
         await answer.drain()
 
