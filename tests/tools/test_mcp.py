@@ -100,6 +100,29 @@ async def test_a_server_that_does_not_come_up_stops_nobody(caplog: pytest.LogCap
     await tools.close()
 
 
+NOISY = (
+    "import runpy, sys; sys.stderr.write('\\x1b[2J token=abcdefghijkl\\n' * 500 + 'x' * 5_000_000); "
+    f"sys.stderr.flush(); runpy.run_path({SERVER!r}, run_name='__main__')"
+)
+
+
+async def test_what_its_program_prints_is_logged_within_bounds_and_never_raw(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level("INFO", "legato.tools.mcp.stdio")
+    tools = McpTools("noisy", command=[sys.executable, "-c", NOISY])
+    await tools.open()
+    try:
+        assert await run(tools, "add", a=1, b=2) == "3"
+    finally:
+        await tools.close()
+    printed = [each.getMessage() for each in caplog.records if each.name == "legato.tools.mcp.stdio"]
+    assert any("token=" in line for line in printed)
+    assert len(printed) <= 120
+    assert max(map(len, printed)) < 1200
+    assert "\x1b" not in capfd.readouterr().err
+
+
 async def offers(tools: McpTools, name: str) -> None:
     """Return once the tool is offered."""
     async with asyncio.timeout(30):

@@ -19,6 +19,7 @@ from mcp.client.stdio import get_default_environment
 from mcp.shared.message import SessionMessage
 from mcp_types import jsonrpc_message_adapter
 
+from legato.broker.rate_limit import RateLimiter
 from legato.engines.line_buffer import LineBuffer, LineTooLongError
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,14 @@ LARGEST = 4 * 1024 * 1024
 
 GRACE_SECONDS = 2.0
 """How long a program may take to end once its input ended, and once more when it was told to; then it is killed."""
+
+STDERR_LINE = 1000
+"""Bytes of a line on stderr that go into the log."""
+
+STDERR_LINES = 5.0
+"""Lines a second of stderr that go into the log for long."""
+
+STDERR_BURST_SECONDS = 20.0
 
 _FLUSH_SECONDS = 0.5
 _PIECE = 64 * 1024
@@ -55,11 +64,12 @@ class StdioTransport:
         :raises OSError: it cannot be started.
         """
         process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=PIPE, stdout=PIPE, env=self._env, start_new_session=True
+            *self._command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=self._env, start_new_session=True
         )
         told, heard = anyio.create_memory_object_stream[SessionMessage | Exception](0)
         said, to_say = anyio.create_memory_object_stream[SessionMessage](0)
         reading = asyncio.create_task(self._read(process, told))
+        logging_errors = asyncio.create_task(self._log_errors(process))
         writing = asyncio.create_task(_write(process, to_say, told))
         try:
             yield heard, said
@@ -71,9 +81,10 @@ class StdioTransport:
                 await _end(process)
             finally:
                 _signal(process, kill=True)
-                for task in (reading, writing):
+                tasks = (reading, writing, logging_errors)
+                for task in tasks:
                     task.cancel()
-                await asyncio.gather(reading, writing, return_exceptions=True)
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _read(self, process: Process, told: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
         if (stdout := process.stdout) is None:
@@ -92,6 +103,26 @@ class StdioTransport:
         # One that is stuck in writing can neither read that it is to end nor end.
         while await stdout.read(_PIECE):
             pass
+
+    async def _log_errors(self, process: Process) -> None:
+        """Write what the program prints to stderr into the log, line by line: never raw, and not without a bound."""
+        if (stderr := process.stderr) is None:
+            return
+        allowed = RateLimiter(STDERR_LINES, STDERR_BURST_SECONDS)
+        now = asyncio.get_running_loop().time
+        kept, dropped = b"", 0
+        while data := await stderr.read(_PIECE):
+            *lines, kept = (kept + data).split(b"\n")
+            if len(kept) > STDERR_LINE:
+                lines, kept = [*lines, kept[:STDERR_LINE]], b""
+            for line in filter(None, map(bytes.strip, lines)):
+                if not allowed.allows(now()):
+                    dropped += 1
+                    continue
+                if dropped:
+                    logger.warning("%s printed %d more lines", self._command[0], dropped)
+                    dropped = 0
+                logger.info("%s: %s", self._command[0], line[:STDERR_LINE].decode("utf-8", "replace"))
 
 
 async def _write(
