@@ -19,7 +19,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from legato.dialects.base import Endpoint, Handshake, Session, Socket
-from legato.gateway.websocket import open_doors
+from legato.gateway.websocket import open_endpoints
 
 SUITE = "autobahntestsuite==0.8.2"
 EXCLUDED = ["9.*", "12.*", "13.*"]
@@ -96,7 +96,7 @@ def installed(python: str) -> Path:
 
 async def results(python: str, suite: Path, cases: list[str], transport: str) -> dict[str, dict[str, str]]:
     app = FastAPI()
-    options = open_doors(
+    options = open_endpoints(
         app, [Endpoint("/{path:path}", Echo)], transport="asgi" if transport == "asgi" else "direct"
     )
     listener = sockets.create_server(("127.0.0.1", 0))

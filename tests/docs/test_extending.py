@@ -28,7 +28,7 @@ from legato.testing.engine import Recorder
 
 async def main():
     async with wire(load_settings()) as wired:
-        assistant = wired.parts.speakers["default"]
+        assistant = wired.context.assistants["default"]
         out = Recorder()
         turns = (Turn("user", (TextPart("hello parrot"),)),)
         outcome = await assistant.engine.generate(Request(model=assistant.model, turns=turns), out)

@@ -55,7 +55,7 @@ def published(*names: str) -> KeySet:
 class TestOpen:
     async def test_everyone_is_the_local_person(self) -> None:
         authenticator = Authenticator.from_settings(Settings())
-        assert authenticator.open_to_all == LOCAL
+        assert authenticator.anonymous_user == LOCAL
         assert await authenticator() == await authenticator(token="whatever") == LOCAL
 
     @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "chat.example.org"])

@@ -8,7 +8,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
 from legato.errors import BusyError
-from legato.gateway.jwks import FRESH, KEPT, LIMIT, PAUSE, KeySet, fetch
+from legato.gateway.jwks import (
+    MAX_AGE_SECONDS,
+    MAX_BYTES,
+    MIN_INTERVAL_SECONDS,
+    REFRESH_SECONDS,
+    KeySet,
+    fetch,
+)
 
 
 def public(name: str) -> dict[str, Any]:
@@ -65,7 +72,7 @@ async def test_a_new_key_is_found_and_invented_ones_cost_one_fetch_in_a_while() 
     issuer = Issuer("a")
     assert await issuer.has("a")
     issuer.publish("a", "b")
-    issuer.now += PAUSE
+    issuer.now += MIN_INTERVAL_SECONDS
     assert await issuer.has("b")
     for number in range(100):
         assert not await issuer.has(f"invented-{number}")
@@ -76,7 +83,7 @@ async def test_a_key_that_was_withdrawn_is_gone_after_the_next_fetch() -> None:
     issuer = Issuer("a")
     assert await issuer.has("a")
     issuer.publish("b")
-    issuer.now += PAUSE
+    issuer.now += MIN_INTERVAL_SECONDS
     assert await issuer.has("b")
     assert not await issuer.has("a")
 
@@ -84,7 +91,7 @@ async def test_a_key_that_was_withdrawn_is_gone_after_the_next_fetch() -> None:
 async def test_old_keys_are_used_while_new_ones_are_fetched_beside() -> None:
     issuer = Issuer("a")
     assert await issuer.has("a")
-    issuer.now += FRESH + 1
+    issuer.now += REFRESH_SECONDS + 1
     issuer.gate = asyncio.Event()
     assert await issuer.has("a")
     issuer.gate.set()
@@ -99,9 +106,9 @@ async def test_while_the_issuer_is_down_its_keys_are_used_but_not_for_ever(
     issuer = Issuer("a")
     assert await issuer.has("a")
     issuer.down = True
-    issuer.now += KEPT - 1
+    issuer.now += MAX_AGE_SECONDS - 1
     assert await issuer.has("a")
-    issuer.now += PAUSE
+    issuer.now += MIN_INTERVAL_SECONDS
     with pytest.raises(BusyError):
         await issuer.has("a")
     assert "no route" in caplog.text
@@ -115,7 +122,7 @@ async def test_without_any_keys_nobody_is_refused_for_good() -> None:
             await issuer.has("a")
     assert issuer.asked == 1
     issuer.down = False
-    issuer.now += PAUSE
+    issuer.now += MIN_INTERVAL_SECONDS
     assert await issuer.has("a")
 
 
@@ -160,7 +167,7 @@ async def test_fetch_speaks_http_and_reads_no_more_than_it_must() -> None:
             case "/jwks":
                 return web.Response(body=b'{"keys": []}')
             case "/long":
-                return web.Response(body=b"x" * (LIMIT + 1))
+                return web.Response(body=b"x" * (MAX_BYTES + 1))
         return web.Response(status=500)
 
     app = web.Application()

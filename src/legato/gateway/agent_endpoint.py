@@ -1,4 +1,4 @@
-"""The door of the agents: who may come in as one, and the socket that becomes a link of the fleet."""
+"""The endpoint of agents: their keys, and the socket that becomes a connection of the fleet."""
 
 import hashlib
 import hmac
@@ -20,9 +20,9 @@ NO_KEYS = "This server takes no agents: it has no keys for them. Set LEGATO_AGEN
 
 
 class AgentKeys:
-    """Keys and the models that each is good for; None: any.
+    """The keys of agents, and the models that each key permits; None: all models.
 
-    `needed`: without one nobody comes in. Where people need a token and there are no agent keys, nobody does: whoever is an
+    If `needed`, an agent needs a key. If people need a token and there are no agent keys, no agent is accepted, because an
     agent reads what people write.
     """
 
@@ -39,80 +39,80 @@ class AgentKeys:
             keys[each.key.get_secret_value()] = frozenset(each.models) or None
         return cls(keys, needed=bool(keys) or settings.auth.required)
 
-    def refusal(self, shown: str | None) -> str | None:
-        """Why whoever shows this does not come in; None if they do."""
+    def refusal(self, key: str | None) -> str | None:
+        """Return why this key is refused; None if it is accepted."""
         if not self.needed:
             return None
         if not self._keys:
             return NO_KEYS
-        if not shown:
+        if not key:
             return NO_KEY
-        return None if self._find(shown) is not None else WRONG_KEY
+        return None if self._find(key) is not None else WRONG_KEY
 
-    def models(self, shown: str | None) -> frozenset[str] | None:
-        """The models that this key is good for."""
-        found = self._find(shown or "")
+    def models(self, key: str | None) -> frozenset[str] | None:
+        """Return the models that this key permits; None: all."""
+        found = self._find(key or "")
         return found[1] if found is not None else None
 
-    def owner(self, shown: str | None) -> str:
-        """A name for whose key this is, the same whenever it is shown; empty where no key is needed."""
-        found = self._find(shown or "")
+    def owner(self, key: str | None) -> str:
+        """Return a stable name for the owner of this key; empty if no key is needed."""
+        found = self._find(key or "")
         return hashlib.sha256(found[0]).hexdigest() if found is not None else ""
 
-    def _find(self, shown: str) -> tuple[bytes, frozenset[str] | None] | None:
-        """Every key is looked at, so that the time it takes tells nothing."""
-        said = shown.encode("utf-8", "surrogateescape")
-        matching = [each for each in self._keys if hmac.compare_digest(each[0], said)]
+    def _find(self, key: str) -> tuple[bytes, frozenset[str] | None] | None:
+        """Compare all keys, so that the duration reveals nothing."""
+        encoded = key.encode("utf-8", "surrogateescape")
+        matching = [each for each in self._keys if hmac.compare_digest(each[0], encoded)]
         return matching[0] if matching else None
 
 
 class AgentSession:
-    """One agent's socket. What it says goes straight to its link."""
+    """The socket of one agent. Its frames go directly to the dispatcher."""
 
-    __slots__ = ("_fleet", "_link", "_socket")
+    __slots__ = ("_connection", "_fleet", "_socket")
 
-    def __init__(self, fleet: FleetEngine, link: AgentConnection, socket: Socket) -> None:
+    def __init__(self, fleet: FleetEngine, connection: AgentConnection, socket: Socket) -> None:
         self._fleet = fleet
-        self._link = link
+        self._connection = connection
         self._socket = socket
 
     def received(self, payload: bytes) -> None:
-        self._fleet.desk.received(self._link, payload)
+        self._fleet.desk.received(self._connection, payload)
 
     def resumed(self) -> None:
-        """Nothing waits: what an agent is told is little, and never joined."""
+        """Do nothing: an agent is sent little, and nothing waits for the socket."""
 
     def closed(self) -> None:
         if self._socket.at_fault:
-            self._fleet.desk.expelled(self._link)
-        self._fleet.desk.disconnected(self._link)
+            self._fleet.desk.expelled(self._connection)
+        self._fleet.desk.disconnected(self._connection)
 
 
 class _RefusedAgentSession:
-    """A socket that was told why, and is closing."""
+    """A socket that was refused and is closing."""
 
     def received(self, payload: bytes) -> None:
-        """It is not listened to."""
+        """Ignore the frame."""
 
     def resumed(self) -> None:
-        """There is nothing to go on with."""
+        """Do nothing: there is nothing to send."""
 
     def closed(self) -> None:
-        """That was what was wanted."""
+        """Do nothing: the socket was to be closed."""
 
 
 class AgentEndpoints:
-    """Where agents come in: `/ws/agents`, and, on a port of their own, any path."""
+    """Where agents connect: `/ws/agents`, and any path on a port of their own."""
 
     def __init__(self, fleet: FleetEngine, keys: AgentKeys) -> None:
         self._fleet = fleet
         self._keys = keys
 
-    def door(self, path: str = PATH) -> Endpoint:
+    def endpoint(self, path: str = PATH) -> Endpoint:
         return Endpoint(path, self.open, (), MAX_FRAME_BYTES, 0)
 
     def open(self, handshake: Handshake, socket: Socket) -> AgentSession | _RefusedAgentSession:
-        """A socket was accepted. Its key is in `Authorization: Bearer` or `?key=`."""
+        """Create the session of an accepted socket. Its key is in `Authorization: Bearer` or `?key=`."""
         token = bearer_token(handshake.headers.get("authorization", ""))
         key = token if token is not None else handshake.query.get("key")
         refusal = self._keys.refusal(key)
@@ -121,5 +121,5 @@ class AgentEndpoints:
             rejected.refuse(refusal, FORBIDDEN if refusal is NO_KEYS else UNAUTHENTICATED)
             return _RefusedAgentSession()
         keys = self._keys
-        link = self._fleet.desk.connect(socket.send, socket.close, keys.models(key), keys.owner(key))
-        return AgentSession(self._fleet, link, socket)
+        connection = self._fleet.desk.connect(socket.send, socket.close, keys.models(key), keys.owner(key))
+        return AgentSession(self._fleet, connection, socket)

@@ -1,4 +1,4 @@
-"""The HTTP side of the server: ordinary FastAPI. Tokens do not pass here, but for those who want them by SSE."""
+"""The HTTP side of the server: FastAPI. Tokens of replies pass through it only over SSE."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from legato.gateway.dependencies import ServerContext
 from legato.gateway.error_handlers import HANDLERS
 from legato.gateway.metrics import Metrics
 from legato.gateway.middleware import RequestMiddleware
-from legato.gateway.openapi import document
+from legato.gateway.openapi import use_openapi_types
 from legato.gateway.routes import (
     attachments,
     chat,
@@ -28,14 +28,16 @@ from legato.gateway.websocket.origins import Origins
 
 
 def make_app(
-    parts: ServerContext,
+    context: ServerContext,
     origins: Origins,
     sockets: Callable[[], int] = lambda: 0,
     *,
     upload_bytes: int = AttachmentLimits().file_bytes,
 ) -> FastAPI:
-    """The application. Its parts are started and stopped by whoever made them. `sockets` says how many are open,
-    `upload_bytes` how large a file may be."""
+    """Return the application. The caller starts and stops the components of `context`.
+
+    `sockets` returns the number of open sockets; `upload_bytes` is the largest file.
+    """
     app = FastAPI(
         title="Legato",
         version=__version__,
@@ -43,8 +45,8 @@ def make_app(
         docs_url=None,
         redoc_url=None,
     )
-    app.state.parts = parts
-    app.state.metrics = Metrics(parts, sockets)
+    app.state.context = context
+    app.state.metrics = Metrics(context, sockets)
     for routes in (participants, chat, conversations, attachments, commands, streams, server, metrics, fleet):
         app.include_router(routes.router)
     mount_page(app)
@@ -54,8 +56,8 @@ def make_app(
         RequestMiddleware,
         origins=origins,
         # A server without authentication must not serve a page of another site: it would act for whoever opened that page.
-        shared=() if origins.allowed or origins.hosts else fleet.SHARED,
-        larger={attachments.PATH: upload_bytes + attachments.ROOM},
+        shared_paths=() if origins.allowed or origins.hosts else fleet.SHARED,
+        body_bytes_by_path={attachments.PATH: upload_bytes + attachments.FORM_BYTES},
     )
     if origins.allowed:
         app.add_middleware(
@@ -65,5 +67,5 @@ def make_app(
             allow_headers=["*"],
             expose_headers=["location", "retry-after"],
         )
-    document(app)
+    use_openapi_types(app)
     return app

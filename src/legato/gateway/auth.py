@@ -1,4 +1,4 @@
-"""Who asks: tokens and tickets become a `User`."""
+"""Authentication: tokens and tickets become a `User`."""
 
 import json
 import logging
@@ -23,10 +23,10 @@ from legato.hosts import is_loopback
 logger = logging.getLogger(__name__)
 
 LOCAL = User("local")
-"""Everyone, on a server that only its own machine can reach and that was told of no secret."""
+"""The user of every request to a server that only its own machine can reach and that has no secret."""
 
 DEFAULT_SCOPES = frozenset({"chat"})
-"""What a token allows that does not say it. To administer must be said."""
+"""The scopes of a token without a scope claim. `admin` must be named."""
 
 SECRET_BYTES = 32
 """RFC 7518, 3.2: an HS256 key is at least as long as its hash."""
@@ -41,16 +41,16 @@ FOREIGN = "This token is not valid here. Sign in again, or get a new one."
 
 
 class _AnyLength(HMACAlgorithm):
-    """HS256 with a secret of any length: a short one is reported once, at the start, and not for every token."""
+    """HS256 with a secret of any length. A short secret is reported once, at the start, and not for every token."""
 
     def check_key_length(self, key: Any) -> str | None:
         return None
 
 
 class Authenticator:
-    """Finds out who asks. Called with a token, or a ticket that `ticket` gave.
+    """Authenticates requests. Call it with a token, or with a ticket that `ticket` returned.
 
-    `open_to_all` is who everyone is where nothing is asked for.
+    `anonymous_user` is the user of every request if no authentication is required, and None otherwise.
     """
 
     def __init__(
@@ -60,16 +60,22 @@ class Authenticator:
         keys: KeySet | None = None,
         tickets: Tickets | None = None,
     ) -> None:
-        """:raises SettingsError: the secret is no secret."""
+        """Read the secret.
+
+        :raises SettingsError: the secret cannot be used.
+        """
         self._settings = settings
         self._secret = _secret_key(settings)
         self._keys = keys or (KeySet(settings.jwks_url) if settings.jwks_url else None)
         self._tickets = tickets or Tickets(MemoryBroker(time.monotonic).once)
-        self.open_to_all = None if settings.required else LOCAL
+        self.anonymous_user = None if settings.required else LOCAL
 
     @classmethod
     def from_settings(cls, settings: Settings, tickets: Tickets | None = None) -> "Authenticator":
-        """:raises SettingsError: the server would be open to everyone who can reach it."""
+        """Create the authenticator of a server.
+
+        :raises SettingsError: everyone who can reach the server could use it.
+        """
         check_open(settings)
         secret = settings.auth.jwt_secret
         if secret is not None and len(secret.get_secret_value().encode()) < SECRET_BYTES:
@@ -77,28 +83,28 @@ class Authenticator:
         return cls(settings.auth, tickets=tickets)
 
     async def __call__(self, *, token: str | None = None, ticket: str | None = None) -> User:
-        """Who shows this.
+        """Return the user of a token or a ticket.
 
-        :raises UnauthenticatedError: with a sentence that says why it is not enough.
-        :raises BusyError: the issuer's keys cannot be had now.
+        :raises UnauthenticatedError: it is not valid; the sentence says why.
+        :raises BusyError: the issuer's keys cannot be fetched now.
         """
-        if self.open_to_all is not None:
-            return self.open_to_all
+        if self.anonymous_user is not None:
+            return self.anonymous_user
         if ticket is not None:
-            person = await self._tickets.take(ticket)
-            if person.expires is not None and person.expires <= time.time():
+            user = await self._tickets.take(ticket)
+            if user.expires is not None and user.expires <= time.time():
                 raise UnauthenticatedError(EXPIRED)
-            return person
+            return user
         if not token:
             raise UnauthenticatedError("This server wants to know who you are: send a token.")
-        return self._person(await self._claims(token.strip()))
+        return self._user_of(await self._claims(token.strip()))
 
-    async def ticket(self, person: User) -> str:
-        """A ticket with which `person` may come once, within `ticket_seconds`.
+    async def ticket(self, user: User) -> str:
+        """Return a ticket that authenticates `user` once, within `ticket_seconds`.
 
-        :raises BusyError: too many are asked for at once.
+        :raises BusyError: too many tickets are held at once.
         """
-        return await self._tickets.issue(person)
+        return await self._tickets.issue(user)
 
     @property
     def ticket_seconds(self) -> float:
@@ -120,7 +126,7 @@ class Authenticator:
             raise UnauthenticatedError(FOREIGN)
         settings = self._settings
         try:
-            # A PyJWK pins the algorithm: what the header says only ever chooses among the keys.
+            # A PyJWK pins the algorithm: the header only selects one of the keys.
             claims: dict[str, Any] = jwt.decode(
                 token,
                 key,
@@ -141,13 +147,13 @@ class Authenticator:
         except jwt.MissingRequiredClaimError as error:
             raise UnauthenticatedError(f"This token says nothing of {error.claim!r}, and must.") from None
         except (jwt.InvalidAudienceError, jwt.InvalidIssuerError) as error:
-            # RFC 7519, 4.1.3: who does not find itself in `aud` must refuse the token, also who has no name.
+            # RFC 7519, 4.1.3: a server that is not in `aud` must refuse the token, also if it has no name.
             unnamed = settings.audience is None and isinstance(error, jwt.InvalidAudienceError)
             raise UnauthenticatedError(UNNAMED if unnamed else ELSEWHERE) from None
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
             raise UnauthenticatedError(FOREIGN) from None
         if expired:
-            # `leeway` is for clocks that are ahead: the end of a token is an end, and its sockets close then.
+            # `leeway` is for clocks that are ahead. It does not prolong a token, whose sockets close at `exp`.
             raise UnauthenticatedError(EXPIRED)
         return claims
 
@@ -161,7 +167,7 @@ class Authenticator:
             return None
         return await self._keys.find(name, algorithm)
 
-    def _person(self, claims: Mapping[str, Any]) -> User:
+    def _user_of(self, claims: Mapping[str, Any]) -> User:
         settings = self._settings
         user, name, scope = (
             claims.get(settings.user_claim),
@@ -213,9 +219,9 @@ def check_open(settings: Settings) -> None:
 
 
 def known_hosts(settings: Settings) -> tuple[str, ...]:
-    """The names by which a server may be called that asks for no token; none, where it asks, means any.
+    """Return the host names that a server without authentication answers to; empty if authentication is required: any name.
 
-    A foreign page can point its own name at 127.0.0.1 and would then be of the same site as the server.
+    Otherwise a page of another site could point its own name at 127.0.0.1 and would count as the same site.
     """
     if settings.auth.required:
         return ()
@@ -231,10 +237,10 @@ def issue_token(
     name: str | None = None,
     scopes: str | None = None,
 ) -> str:
-    """A token that this server takes for `user`, for `ttl` seconds from `now` (since the epoch).
+    """Return a token that this server accepts for `user`, for `ttl` seconds from `now` (since the epoch).
 
     :raises SettingsError: there is no secret to sign it with.
-    :raises InvalidError: nobody can be called that.
+    :raises InvalidError: the name cannot be the name of a user.
     """
     secret = _secret_key(settings)
     if secret is None:
@@ -242,7 +248,7 @@ def issue_token(
             "There is no secret to sign a token with. Set LEGATO_JWT_SECRET, or [auth] jwt_secret in legato.toml, "
             "to the one the server has."
         )
-    said = {
+    values = {
         "name": name,
         settings.scope_claim: scopes,
         "aud": settings.audience,
@@ -251,7 +257,7 @@ def issue_token(
         "exp": int(now + ttl),
         settings.user_claim: _check_user(user),
     }
-    claims = {claim: value for claim, value in said.items() if value is not None}
+    claims = {claim: value for claim, value in values.items() if value is not None}
     signer = jwt.PyJWS(algorithms=[])
     signer.register_algorithm("HS256", secret.Algorithm)
     payload = json.dumps(claims, separators=(",", ":")).encode()

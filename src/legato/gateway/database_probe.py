@@ -1,40 +1,40 @@
-"""Whether the database answers, asked of it no more than once at a time."""
+"""Find out whether the database answers, with at most one query at a time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 from legato.errors import StorageError
 
-SECONDS = 2.0
-"""How long whoever asks waits. A load balancer gives up soon after."""
+TIMEOUT_SECONDS = 2.0
+"""How long a caller waits. A load balancer gives up shortly after."""
 
 
 class DatabaseProbe:
-    """All who ask while a `ping` is under way wait for that one: pings must not queue up before what people write."""
+    """Runs `ping` for its callers. Callers during a running `ping` wait for that one, so that pings do not queue up in front of messages."""
 
-    def __init__(self, ping: Callable[[], Awaitable[None]], seconds: float = SECONDS) -> None:
+    def __init__(self, ping: Callable[[], Awaitable[None]], seconds: float = TIMEOUT_SECONDS) -> None:
         self._ping = ping
         self._seconds = seconds
-        self._asking: asyncio.Task[StorageError | None] | None = None
+        self._task: asyncio.Task[StorageError | None] | None = None
 
     async def __call__(self) -> None:
-        """Return where it answers.
+        """Return if the database answers.
 
-        :raises StorageError: it cannot take a message, or did not answer in time.
+        :raises StorageError: it cannot store a message, or did not answer in time.
         """
-        asking = self._asking
-        if asking is None or asking.done():
-            asking = self._asking = asyncio.create_task(self._ask(), name="probe of the database")
-        done, _ = await asyncio.wait({asking}, timeout=self._seconds)
+        task = self._task
+        if task is None or task.done():
+            task = self._task = asyncio.create_task(self._query(), name="probe of the database")
+        done, _ = await asyncio.wait({task}, timeout=self._seconds)
         if not done:
             raise StorageError(
                 f"The database has not answered for {self._seconds:g} s. See whether another process holds it."
             )
-        failed = asking.result()
+        failed = task.result()
         if failed is not None:
             raise failed
 
-    async def _ask(self) -> StorageError | None:
+    async def _query(self) -> StorageError | None:
         try:
             await self._ping()
         except StorageError as error:

@@ -1,4 +1,4 @@
-"""What a route is given: the server it belongs to, and who asks it."""
+"""What a route receives: the server, and the authenticated user."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -25,106 +25,121 @@ ADMIN = "admin"
 
 
 class ServerContext(Struct, frozen=True):
-    """The parts of one running server. `fleet` is there whether an assistant speaks through it or not. `why` is a sentence that says why the default engine is what it is."""
+    """The components of one running server.
+
+    `health` is the health of the engines. `fleet` is always there, also if no assistant uses it. `why` is a sentence that
+    says why the default engine answers.
+    """
 
     service: ChatService
     database: DatabaseProbe
     engines: Mapping[str, Engine]
-    pulse: HealthCache
+    health: HealthCache
     fleet: FleetEngine
-    speakers: Mapping[str, ResolvedAssistant]
+    assistants: Mapping[str, ResolvedAssistant]
     authenticator: Authenticator
     flusher: Flusher
-    events: OpenSseResponses
+    sse_responses: OpenSseResponses
     why: str
     dialect_assistants: Mapping[str, str] = {}
 
     @property
     def auth_required(self) -> bool:
-        return self.authenticator.open_to_all is None
+        return self.authenticator.anonymous_user is None
 
-    async def issue_ticket(self, person: User) -> tuple[str, float]:
-        """A single-use ticket and for how many seconds it is good."""
-        return await self.authenticator.ticket(person), self.authenticator.ticket_seconds
+    async def issue_ticket(self, user: User) -> tuple[str, float]:
+        """Return a single-use ticket, and for how many seconds it is valid."""
+        return await self.authenticator.ticket(user), self.authenticator.ticket_seconds
 
 
 class AuthenticatedRequest(Struct, frozen=True):
-    """A request whose sender is known and may chat."""
+    """A request whose user is known and may chat."""
 
-    here: ServerContext
-    person: User
+    context: ServerContext
+    user: User
 
     @property
     def service(self) -> ChatService:
-        return self.here.service
+        return self.context.service
 
     @property
     def flusher(self) -> Flusher:
-        return self.here.flusher
+        return self.context.flusher
 
     @property
-    def events(self) -> OpenSseResponses:
-        return self.here.events
+    def sse_responses(self) -> OpenSseResponses:
+        return self.context.sse_responses
 
 
-def here(request: Request) -> ServerContext:
-    parts: ServerContext = request.app.state.parts
-    return parts
+def server_context(request: Request) -> ServerContext:
+    context: ServerContext = request.app.state.context
+    return context
 
 
-async def known(request: Request, parts: Annotated[ServerContext, Depends(here)]) -> User:
-    """Who asks: a token in `Authorization: Bearer`, or a single-use `?ticket=`.
+async def authenticated_user(
+    request: Request, context: Annotated[ServerContext, Depends(server_context)]
+) -> User:
+    """Return the user of a request: by a token in `Authorization: Bearer`, or by a single-use `?ticket=`.
 
-    :raises UnauthenticatedError: nobody, or somebody who cannot show it.
+    :raises UnauthenticatedError: there is no token or ticket, or it is not valid.
     """
     authorization = request.headers.get("authorization", "")
     token = bearer_token(authorization)
     ticket = request.query_params.get("ticket")
-    if authorization and token is None and parts.auth_required:
+    if authorization and token is None and context.auth_required:
         raise UnauthenticatedError("Send the token as `Authorization: Bearer …`.")
-    return await parts.authenticator(token=token or None, ticket=ticket if not token else None)
+    return await context.authenticator(token=token or None, ticket=ticket if not token else None)
 
 
-async def asker(
-    parts: Annotated[ServerContext, Depends(here)], person: Annotated[User, Depends(known)]
+async def authenticated_request(
+    context: Annotated[ServerContext, Depends(server_context)],
+    user: Annotated[User, Depends(authenticated_user)],
 ) -> AuthenticatedRequest:
-    """:raises ForbiddenError: somebody who may not chat."""
-    require_chat_scope(person)
-    return AuthenticatedRequest(parts, person)
+    """Return the request with its user.
+
+    :raises ForbiddenError: the user may not chat.
+    """
+    require_chat_scope(user)
+    return AuthenticatedRequest(context, user)
 
 
-async def administers(request: Request, parts: Annotated[ServerContext, Depends(here)]) -> bool:
-    """Whether who asks may look behind the scenes. Nobody is refused."""
+async def is_administrator(
+    request: Request, context: Annotated[ServerContext, Depends(server_context)]
+) -> bool:
+    """Return whether the user has the scope `admin`. It refuses no request."""
     try:
-        person = await known(request, parts)
+        user = await authenticated_user(request, context)
     except (UnauthenticatedError, BusyError):
         return False
-    return ADMIN in person.scopes
+    return ADMIN in user.scopes
 
 
-async def administrator(person: Annotated[User, Depends(known)]) -> User:
-    """:raises ForbiddenError: somebody who may not look behind the scenes."""
-    if ADMIN not in person.scopes:
+async def administrator(user: Annotated[User, Depends(authenticated_user)]) -> User:
+    """Return the user of a request.
+
+    :raises ForbiddenError: the user does not have the scope `admin`.
+    """
+    if ADMIN not in user.scopes:
         raise ForbiddenError("This needs a token whose scope says `admin`.")
-    return person
+    return user
 
 
 async def token_holder(
-    request: Request, asking: Annotated[AuthenticatedRequest, Depends(asker)]
+    request: Request, asking: Annotated[AuthenticatedRequest, Depends(authenticated_request)]
 ) -> AuthenticatedRequest:
     """Return the request if it was authenticated by a token, or if the server asks for none.
 
     :raises UnauthenticatedError: a ticket came instead of a token. A ticket must not prolong itself.
     """
-    if asking.here.auth_required and not request.headers.get("authorization"):
+    if asking.context.auth_required and not request.headers.get("authorization"):
         raise UnauthenticatedError(
             "A ticket does not get another ticket. Send the token as `Authorization: Bearer …`."
         )
     return asking
 
 
-Here = Annotated[ServerContext, Depends(here)]
-Asker = Annotated[AuthenticatedRequest, Depends(asker)]
+Context = Annotated[ServerContext, Depends(server_context)]
+Authenticated = Annotated[AuthenticatedRequest, Depends(authenticated_request)]
 TokenHolder = Annotated[AuthenticatedRequest, Depends(token_holder)]
-Administers = Annotated[bool, Depends(administers)]
+IsAdministrator = Annotated[bool, Depends(is_administrator)]
 Administrator = Annotated[User, Depends(administrator)]

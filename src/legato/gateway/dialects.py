@@ -13,13 +13,16 @@ from legato.gateway.settings import Settings
 class DialectEndpoints:
     """Every registered dialect, with its endpoints and its open sessions."""
 
-    def __init__(self, settings: Settings, parts: ServerContext) -> None:
-        """:raises SettingsError: a setting of a dialect cannot be used."""
+    def __init__(self, settings: Settings, server: ServerContext) -> None:
+        """Make every registered dialect.
+
+        :raises SettingsError: a setting of a dialect cannot be used.
+        """
         context = DialectContext(
-            service=parts.service,
-            flusher=parts.flusher,
-            authenticate=parts.authenticator,
-            anyone=parts.authenticator.open_to_all,
+            service=server.service,
+            flusher=server.flusher,
+            authenticate=server.authenticator,
+            anyone=server.authenticator.anonymous_user,
             max_frame_bytes=settings.server.max_frame_bytes,
         )
         assistants = settings.dialect_assistants()

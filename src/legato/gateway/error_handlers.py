@@ -1,4 +1,4 @@
-"""Errors as HTTP answers: one shape, a status by the class of the error, a sentence for the person."""
+"""Errors as HTTP responses: one format, a status by the class of the error, and a sentence for people."""
 
 from collections.abc import Awaitable, Callable
 
@@ -80,7 +80,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 
 async def _on_gone(request: Request, error: Exception) -> Response:
-    """The client left in the middle of its body: nobody reads the answer."""
+    """Answer a client that left in the middle of its body. It does not read the answer."""
     return _problem(400, InvalidError.code, "The request was not sent to its end.")
 
 

@@ -1,4 +1,4 @@
-"""Server-sent events of the fleet: a reply token by token for browsers of the first generation, and the fleet's own state."""
+"""Server-sent events of the fleet: the tokens of a reply for browsers that speak version 1, and the state of the fleet."""
 
 import asyncio
 import logging
@@ -24,78 +24,78 @@ DONE = b"data: [DONE]\n\n"
 NO_AGENT = "No available agents"
 RESTARTING = "The server is about to restart. Send it again in a moment."
 
-OWED = 1024 * 1024
-"""Bytes that a reader may leave unread; an agent cannot be told to wait."""
+MAX_UNSENT_BYTES = 1024 * 1024
+"""Bytes that may wait for a client. An agent cannot be told to wait."""
 
-PAUSE = 0.25
-"""Seconds between two states of the fleet, at least: many changes are told as one."""
+MIN_INTERVAL_SECONDS = 0.25
+"""Minimum seconds between two states of the fleet. Changes in between are sent as one."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 class FleetTokenStream(SseResponse):
-    """A reply of the fleet, a token an event; the `Out` of its generation. A reader who leaves has it cancelled.
+    """A reply of the fleet, one event for each token; the `ReplyWriter` of its generation. If the client leaves, the generation is cancelled.
 
-    An agent that says nothing for too long is given up: before the first word another one is asked. Where the line is full,
-    the answer is 429 with `Retry-After`; its body is as of any other failure.
+    An agent that is silent for too long is given up; if it has written nothing, another one is asked. If the queue is full, the
+    response is 429 with `Retry-After`, and its body is that of any other failure.
 
-    `disclaimer` follows as a token of its own whatever was said, also where it broke off.
+    `disclaimer` follows as a token of its own if there was any text, also if the reply failed.
     """
 
     cache = b"no-cache"
 
     def __init__(
         self,
-        open_events: OpenSseResponses,
+        open_responses: OpenSseResponses,
         fleet: FleetEngine,
         request: Request,
         parameters: dict[str, Any],
-        patience: Timeouts,
+        timeouts: Timeouts,
         disclaimer: str | None = None,
     ) -> None:
-        super().__init__(open_events)
+        super().__init__(open_responses)
         self._disclaimer = disclaimer
-        self._voice = DisclaimerFilter(self, disclaimer)
-        self._spoke = False
+        self._filter = DisclaimerFilter(self, disclaimer)
+        self._has_text = False
         self._tail = ""
         self._fleet = fleet
         self._request = request
-        self._ask = partial(fleet.generate, parameters=parameters)
-        self._patience = patience
+        self._call = partial(fleet.generate, parameters=parameters)
+        self._timeouts = timeouts
         self._opened = False
 
-    def begin(self) -> Callable[[], Any]:
-        self.work = asyncio.create_task(self._generate(), name="completion")
-        return self.work.cancel
+    def start(self) -> Callable[[], Any]:
+        self.task = asyncio.create_task(self._generate(), name="completion")
+        return self.task.cancel
 
-    async def opening(self) -> None:
-        """The work's first step is all it takes to be refused."""
+    async def before_start(self) -> None:
+        """Let the generation take its first step, which is enough to be refused."""
         await asyncio.sleep(0)
         self._opened = True
 
-    def cut(self) -> None:
-        """These browsers cannot come back for the rest, so they are told."""
-        if not self.over:
-            self._failed(RESTARTING)
+    def abort(self) -> None:
+        """Report the end: these browsers cannot resume."""
+        if not self.ended:
+            self._write_error(RESTARTING)
             self.end()
-            if self.work is not None:
-                self.work.cancel()
+            if self.task is not None:
+                self.task.cancel()
 
     def text(self, text: str) -> None:
         if text:
             self.write(b'data: {"token":%b,"done":false}\n\n' % _encode(text))
             if self._disclaimer:
-                self._spoke = self._spoke or not text.isspace()
+                self._has_text = self._has_text or not text.isspace()
                 self._tail = (self._tail + text)[-2:]
 
     def reasoning(self, text: str) -> None:
-        """These browsers know only answers."""
+        """Ignore it: these browsers know only answers."""
 
     def tool_call(self, call: ToolCall) -> None:
-        """None are offered."""
+        """Ignore it: no tools are offered."""
 
     def state(self, state: State) -> None:
-        """These browsers are told of nothing but words."""
+        """Ignore it: these browsers know only text."""
 
     def mark(self) -> int:
         return 0
@@ -105,93 +105,93 @@ class FleetTokenStream(SseResponse):
 
     def write(self, data: bytes) -> None:
         super().write(data)
-        if self.owed > OWED and self.work is not None:
-            self.work.cancel()
+        if self.unsent_bytes > MAX_UNSENT_BYTES and self.task is not None:
+            self.task.cancel()
 
     async def _generate(self) -> None:
         try:
-            await self._patiently()
-            self._disclaim()
+            await self._generate_with_retries()
+            self._append_disclaimer()
             self.write(DONE)
         except ModelNotFoundError:
-            self._failed(NO_AGENT)
+            self._write_error(NO_AGENT)
         except EngineBusyError as error:
             if not self._opened and self._fleet.queues:
                 self.status_code = 429
                 seconds = max(1, math.ceil(error.retry_after or 1))
                 self.raw_headers.append((b"retry-after", str(seconds).encode()))
-            self._failed(NO_AGENT)
+            self._write_error(NO_AGENT)
         except LegatoError as error:
-            self._failed(error.message)
+            self._write_error(error.message)
         except Exception:
             logger.exception("A completion failed in a way it should not")
-            self._failed("The server failed in a way it should not.")
+            self._write_error("The server failed in a way it should not.")
         finally:
             self.end()
 
-    async def _patiently(self) -> None:
-        """As an assistant's reply: again where nothing was shown, as long as there is time for it."""
-        clock, patience = asyncio.get_running_loop().time, self._patience
-        first = patience.timeout if patience.first_token_timeout is None else patience.first_token_timeout
-        begun = clock()
+    async def _generate_with_retries(self) -> None:
+        """Generate like an assistant: again if nothing was shown, as long as there is time."""
+        clock, timeouts = asyncio.get_running_loop().time, self._timeouts
+        first = timeouts.timeout if timeouts.first_token_timeout is None else timeouts.first_token_timeout
+        started = clock()
         for attempt in range(1, ATTEMPTS + 1):
-            watch = WatchdogWriter(
-                self._voice if self._disclaimer else self,
+            watchdog = WatchdogWriter(
+                self._filter if self._disclaimer else self,
                 self._request.model or "The model",
-                timeout=patience.timeout,
+                timeout=timeouts.timeout,
                 first_token_timeout=first,
                 spoke=lambda: None,
             )
             try:
-                await watch.attempt(self._ask, self._request)
+                await watchdog.attempt(self._call, self._request)
                 return
             except EngineTimeoutError:
-                if watch.shown or attempt == ATTEMPTS or clock() - begun >= patience.timeout:
+                if watchdog.shown or attempt == ATTEMPTS or clock() - started >= timeouts.timeout:
                     raise
 
-    def _disclaim(self) -> None:
-        self._voice.flush()
-        if self._disclaimer and (self._spoke or self._voice.withheld):
+    def _append_disclaimer(self) -> None:
+        self._filter.flush()
+        if self._disclaimer and (self._has_text or self._filter.withheld):
             self.text(paragraph(self._tail, self._disclaimer))
 
-    def _failed(self, message: str) -> None:
-        self._disclaim()
+    def _write_error(self, message: str) -> None:
+        self._append_disclaimer()
         self.write(b"data: %b\n\n" % _encode({"error": message}))
 
 
 class FleetStream(SseResponse):
-    """The fleet's state, once at the start and then whenever it has changed."""
+    """The state of the fleet, once at the start and again after every change."""
 
-    def __init__(self, open_events: OpenSseResponses, fleet: FleetEngine, expires: float | None) -> None:
-        super().__init__(open_events, expires)
+    def __init__(self, open_responses: OpenSseResponses, fleet: FleetEngine, expires: float | None) -> None:
+        super().__init__(open_responses, expires)
         self._fleet = fleet
-        self._told = b""
-        self._missed = False
+        self._sent = b""
+        self._pending = False
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self) -> Callable[[], Any]:
-        stop = self._fleet.listen(self._soon)
-        self._tell()
+    def start(self) -> Callable[[], Any]:
+        stop = self._fleet.listen(self._schedule)
+        self._send_state()
 
-        def leave() -> None:
+        def stop_listening() -> None:
             stop()
             if self._timer is not None:
                 self._timer.cancel()
 
-        return leave
+        return stop_listening
 
-    def _soon(self) -> None:
+    def _schedule(self) -> None:
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(PAUSE, self._tell)
+            self._timer = asyncio.get_running_loop().call_later(MIN_INTERVAL_SECONDS, self._send_state)
 
-    def _tell(self) -> None:
+    def _send_state(self) -> None:
         self._timer = None
         state = _encode(self._fleet.view())
-        self._missed = self.owed > 0
-        if state != self._told and not self._missed:
-            self._told = state
+        self._pending = self.unsent_bytes > 0
+        if state != self._sent and not self._pending:
+            self._sent = state
             self.write(b"data: %b\n\n" % state)
 
-    def emptied(self) -> None:
-        if self._missed:
-            self._soon()
+    def on_drained(self) -> None:
+        if self._pending:
+            self._schedule()

@@ -1,4 +1,4 @@
-"""JSON in and out of the HTTP routes, and what the OpenAPI document says of it. All of it is msgspec's, as on the sockets."""
+"""JSON bodies of the HTTP routes, and their types in the OpenAPI document. msgspec encodes and decodes them, as on the sockets."""
 
 from typing import Any, TypeVar, get_args
 
@@ -14,10 +14,10 @@ T = TypeVar("T")
 REF = "#/components/schemas/{name}"
 
 
-async def read(request: Request, shape: type[T]) -> T:
-    """The body as a `shape`; an empty one counts as `{}`.
+async def read_body(request: Request, shape: type[T]) -> T:
+    """Return the body of a request as a `shape`. An empty body counts as `{}`.
 
-    :raises InvalidError: with a sentence that says what is wrong with it.
+    :raises InvalidError: the body does not fit; the sentence says why.
     """
     raw = await request.body() or b"{}"
     try:
@@ -34,8 +34,8 @@ def answer(value: object, status: int = 200, headers: dict[str, str] | None = No
     return Response(msgspec.json.encode(value), status, headers, "application/json")
 
 
-class Documented:
-    """Collects the shapes that routes name, so that the OpenAPI document has each of them once."""
+class OpenApiTypes:
+    """Collects the types that routes name, so that the OpenAPI document contains each of them once."""
 
     def __init__(self) -> None:
         self._shapes: dict[str, Any] = {}
@@ -47,14 +47,14 @@ class Documented:
             refs.append({"$ref": REF.format(name=each.__name__)})
         return {"application/json": {"schema": {"anyOf": refs} if len(refs) > 1 else refs[0]}}
 
-    def takes(self, shape: Any) -> dict[str, Any]:
-        """For a route's `openapi_extra`."""
+    def body(self, shape: Any) -> dict[str, Any]:
+        """Return the `openapi_extra` of a route whose body has this type."""
         return {"requestBody": {"required": True, "content": self._content(shape)}}
 
-    def gives(
+    def response(
         self, shape: Any, status: int = 200, what: str = "Success", text: str | None = None
     ) -> dict[int | str, dict[str, Any]]:
-        """For a route's `responses`. `shape` may be one or another (`A | B`), `text` a media type that can be had instead."""
+        """Return the `responses` of a route. `shape` may be a union (`A | B`); `text` is a media type that the route can return instead."""
         content = self._content(shape)
         if text is not None:
             content[text] = {"schema": {"type": "string"}}
@@ -65,4 +65,4 @@ class Documented:
         return components
 
 
-documented = Documented()
+openapi_types = OpenApiTypes()

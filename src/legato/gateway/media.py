@@ -1,4 +1,4 @@
-"""What keeps attachments and what listens to them, made from the settings."""
+"""Make the attachments and the transcriber from the settings."""
 
 from pathlib import Path
 from uuid import uuid4
@@ -20,14 +20,17 @@ def attachments_dir(settings: Settings) -> Path:
 
 
 def make_attachments(settings: Settings, storage: Storage) -> Attachments:
-    """Their directory is made when the first of them comes."""
+    """Return the attachments of a server. Their directory is created with the first one."""
     directory = attachments_dir(settings)
     rules = AttachmentLimits(settings.attachments.max_bytes, settings.attachments.quota_bytes)
     return Attachments(storage, BlobStore(directory), rules, now=utc, new_id=lambda: str(uuid4()))
 
 
 def make_transcriber(settings: Settings) -> Transcriber | None:
-    """:raises SettingsError: the engine in `[audio]` cannot be had."""
+    """Return the transcriber that `[audio]` names; None if it names none.
+
+    :raises SettingsError: its engine cannot be used.
+    """
     audio = settings.audio
     match audio.engine:
         case "openai":

@@ -1,4 +1,4 @@
-"""`[attachments]` and `[audio]`: what people may send beside text, and who puts recordings into words."""
+"""`[attachments]` and `[audio]`: what people may send beside text, and how recordings are transcribed."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,8 +9,9 @@ from legato.settings_types import Key, SettingsSection
 
 
 class AttachmentsSettings(SettingsSection):
-    """`[attachments]`. One file may have `max_bytes`, all of a person's `quota_bytes` together. `directory` None means
-    `attachments` in the data directory."""
+    """`[attachments]`. `max_bytes` limits one file, `quota_bytes` all files of one user. If `directory` is None, it is
+    `attachments` in the data directory.
+    """
 
     max_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = 20 * 1024 * 1024
     quota_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024 * 1024
@@ -18,10 +19,10 @@ class AttachmentsSettings(SettingsSection):
 
 
 class AudioSettings(SettingsSection):
-    """`[audio]`. Without an `engine` recordings go only to models that hear. `openai` is any server that has
-    `/v1/audio/transcriptions`; `whisper` runs in the server, with the extra `legato[audio]`.
+    """`[audio]`. Without an `engine`, recordings go only to models with audio input. `openai` is any server with
+    `/v1/audio/transcriptions`; `whisper` runs in this process and needs the extra `legato[audio]`.
 
-    `model` None means `whisper-1`, or `base`. `language` (such as `de`) helps, where everybody speaks the same.
+    If `model` is None, it is `whisper-1` or `base`. `language` (such as `de`) helps if it is always the same.
     """
 
     engine: Literal["openai", "whisper"] | None = None

@@ -1,6 +1,6 @@
-"""Numbers for Prometheus, taken from what is counted anyway when somebody asks for them: they cost a token nothing.
+"""Metrics for Prometheus, read from existing counters on request: they cost nothing for each token.
 
-Labels have few values, none of which a client chooses: names of assistants, ends of replies, states of agents.
+Labels have few values, and no client chooses them: names of assistants, ends of replies, states of agents.
 """
 
 from collections import Counter
@@ -20,33 +20,33 @@ from legato.gateway.dependencies import ServerContext
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 STATES = ("idle", "working", "busy", "draining", "lost")
-"""Of agents, as `FleetView` has them."""
+"""The states of agents in `FleetView`."""
 
 
 ENDS: tuple[End, ...] = get_args(End)
-"""Each is there from the start, at 0: a rate can only be told of what was there before."""
+"""Each one exists from the start, at 0: a rate needs a previous value."""
 
 
 class Metrics:
-    """The numbers of one server. `sockets` says how many sockets of people are open."""
+    """The metrics of one server. `sockets` returns the number of open sockets of people."""
 
-    def __init__(self, parts: ServerContext, sockets: Callable[[], int]) -> None:
+    def __init__(self, context: ServerContext, sockets: Callable[[], int]) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._registry)
-        self._registry.register(_Server(parts, sockets))
+        self._registry.register(_Server(context, sockets))
 
     def text(self) -> bytes:
-        """All of them as they are now, in the format that `CONTENT_TYPE` names."""
+        """Return all metrics in the format that `CONTENT_TYPE` names."""
         return generate_latest(self._registry)
 
 
 class _Server(Collector):
-    def __init__(self, parts: ServerContext, sockets: Callable[[], int]) -> None:
-        self._parts = parts
+    def __init__(self, context: ServerContext, sockets: Callable[[], int]) -> None:
+        self._context = context
         self._sockets = sockets
 
     def describe(self) -> list[Metric]:
-        """Nothing before it is asked for."""
+        """Return nothing: metrics are collected on request."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -54,34 +54,34 @@ class _Server(Collector):
         yield from self._chat()
         yield GaugeMetricFamily("legato_sockets", "Open WebSockets of people", self._sockets())
         yield GaugeMetricFamily(
-            "legato_event_streams", "Open streams of server-sent events", len(self._parts.events)
+            "legato_event_streams", "Open streams of server-sent events", len(self._context.sse_responses)
         )
         yield from self._fleet()
 
     def _chat(self) -> Iterator[Metric]:
-        service = self._parts.service
-        tally = service.counters
+        service = self._context.service
+        counters = service.counters
         running = "Replies that are being written or wait in the line of their conversation"
         yield GaugeMetricFamily("legato_replies_running", running, service.replies.running)
         replies = CounterMetricFamily(
             "legato_replies", "Replies that ended, by how", labels=("assistant", "end")
         )
-        for assistant in self._parts.speakers:
+        for assistant in self._context.assistants:
             for end in ENDS:
-                replies.add_metric((assistant, end), tally.replies[assistant, end])
+                replies.add_metric((assistant, end), counters.replies[assistant, end])
         yield replies
         tokens = CounterMetricFamily(
             "legato_tokens",
             "Tokens of replies that ended, as the engine counts them, else the pieces in which they came",
             labels=("assistant",),
         )
-        for assistant in self._parts.speakers:
-            tokens.add_metric((assistant,), tally.tokens[assistant])
+        for assistant in self._context.assistants:
+            tokens.add_metric((assistant,), counters.tokens[assistant])
         yield tokens
-        yield CounterMetricFamily("legato_messages", "Messages of people that were taken", tally.messages)
+        yield CounterMetricFamily("legato_messages", "Messages of people that were taken", counters.messages)
 
     def _fleet(self) -> Iterator[Metric]:
-        view = self._parts.fleet.view()
+        view = self._context.fleet.view()
         states = Counter(agent.status for agent in view.agents)
         agents = GaugeMetricFamily("legato_fleet_agents", "Agents, by their state", labels=("state",))
         for state in STATES:

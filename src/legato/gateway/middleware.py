@@ -1,4 +1,4 @@
-"""What every HTTP request passes before a route sees it: whose page it comes from, how large it is; and the headers of every answer."""
+"""Checks before each route: the origin of the page and the size of the body. It also adds the headers of every response."""
 
 from collections.abc import Collection, Mapping
 
@@ -42,14 +42,14 @@ TWO_HOSTS = "This request names two hosts. Send one `Host` header."
 
 
 class BodyTooLargeError(Exception):
-    """The body went past the limit while it was read."""
+    """The body exceeded the limit while it was read."""
 
 
 class RequestMiddleware:
-    """Pure ASGI, so that it costs a stream nothing.
+    """Pure ASGI, so that it costs nothing for each event of a stream.
 
-    A page of another site may not change anything here: browsers send such requests without asking, with `Origin`. The
-    paths in `shared` are open to pages of every site. `larger` are the paths whose bodies may have more than `body_bytes`.
+    A page of another site may not change anything: browsers send such requests without asking, with `Origin`. The paths in
+    `shared_paths` are open to pages of every site. `body_bytes_by_path` are paths with a limit other than `body_bytes`.
     """
 
     def __init__(
@@ -57,14 +57,14 @@ class RequestMiddleware:
         app: ASGIApp,
         origins: Origins,
         body_bytes: int = BODY_BYTES,
-        shared: Collection[str] = (),
-        larger: Mapping[str, int] | None = None,
+        shared_paths: Collection[str] = (),
+        body_bytes_by_path: Mapping[str, int] | None = None,
     ) -> None:
         self._app = app
-        self._shared = shared
+        self._shared_paths = shared_paths
         self._origins = origins
         self._body_bytes = body_bytes
-        self._larger = larger or {}
+        self._body_bytes_by_path = body_bytes_by_path or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -74,39 +74,39 @@ class RequestMiddleware:
         if sum(name == b"host" for name, _ in scope["headers"]) > 1:
             await _refuse(send, 400, "invalid", TWO_HOSTS)
             return
-        shared = scope["path"] in self._shared
-        origin = headers.get(b"origin") if scope["method"] not in SAFE and not shared else None
+        is_shared = scope["path"] in self._shared_paths
+        origin = headers.get(b"origin") if scope["method"] not in SAFE and not is_shared else None
         refusal = self._origins.refusal(origin, headers.get(b"host"))
         if refusal is not None:
             await _refuse(send, 403, "forbidden", refusal)
             return
-        if shared and scope["method"] == "OPTIONS":
+        if is_shared and scope["method"] == "OPTIONS":
             await send({"type": "http.response.start", "status": 204, "headers": [*HEADERS, *PREFLIGHT]})
             await send({"type": "http.response.body"})
             return
         length = headers.get(b"content-length", "0")
-        most = self._larger.get(scope["path"], self._body_bytes)
-        too_large = f"A request can have {_size(most)} at most."
-        if not length.isdigit() or int(length) > most:
+        limit = self._body_bytes_by_path.get(scope["path"], self._body_bytes)
+        too_large = f"A request can have {_size(limit)} at most."
+        if not length.isdigit() or int(length) > limit:
             await _refuse(send, 413, "too_large", too_large)
             return
-        seen = 0
+        received = 0
         started = False
         private = scope["path"].startswith("/api/")
 
-        async def counted() -> Message:
-            nonlocal seen
+        async def receive_counted() -> Message:
+            nonlocal received
             message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > most:
+            received += len(message.get("body", b""))
+            if received > limit:
                 raise BodyTooLargeError
             return message
 
-        async def dressed(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                open_to = ANYONE if shared else ()
+                open_to = ANYONE if is_shared else ()
                 own = list(message.get("headers", ()))
                 names = {name for name, _ in own}
                 every = (*HEADERS, NOT_STORED) if private else HEADERS
@@ -114,7 +114,7 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            await self._app(scope, counted, dressed)
+            await self._app(scope, receive_counted, send_with_headers)
         except BodyTooLargeError:
             if not started:
                 await _refuse(send, 413, "too_large", too_large)

@@ -1,4 +1,4 @@
-"""The file in a form: `multipart/form-data`, as browsers and `curl -F` upload one (RFC 7578). Bytes in, bytes out."""
+"""The file of a form: `multipart/form-data`, as browsers and `curl -F` upload it (RFC 7578). It does no I/O."""
 
 from collections.abc import AsyncIterable, AsyncIterator
 
@@ -9,13 +9,16 @@ from legato.errors import InvalidError
 
 
 class FormFile:
-    """Finds the first file of a form, in whatever pieces the form comes. What stands around it is passed over.
+    """Finds the first file of a form that arrives in pieces of any size. Other parts of the form are ignored.
 
-    `name` is what the sender calls the file, known with its first byte. `done` says whether all of it was seen.
+    `name` is the file name that the sender gave, known with the first byte. `done` says whether the whole file was read.
     """
 
     def __init__(self, content_type: str) -> None:
-        """:raises InvalidError: it names no boundary."""
+        """Read the boundary.
+
+        :raises InvalidError: `content_type` names no boundary.
+        """
         _, options = parse_options_header(content_type.encode("latin-1", "replace"))
         boundary = options.get(b"boundary", b"")
         if not 1 <= len(boundary) <= 70 or not boundary.isascii():
@@ -32,15 +35,15 @@ class FormFile:
             },
         )
         self._field = self._value = b""
-        self._inside = False
+        self._in_file = False
         self._found: list[bytes] = []
         self.done = False
         self.name: str | None = None
 
     def feed(self, data: bytes) -> bytes:
-        """Bytes of the file that `data` brings; none before its first and behind its last.
+        """Return the bytes of the file that `data` contains; none before its start and after its end.
 
-        :raises InvalidError: this is no form, or there is no file in it.
+        :raises InvalidError: the data is not a form, or the form contains no file.
         """
         if self.done:
             return b""
@@ -62,26 +65,28 @@ class FormFile:
         if self._field.lower() == b"content-disposition" and not self.done:
             _, options = parse_options_header(self._value)
             if (name := options.get(b"filename")) is not None:
-                self._inside = True
+                self._in_file = True
                 self.name = name.decode(errors="replace") or None
         self._field = self._value = b""
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
-        if self._inside:
+        if self._in_file:
             self._found.append(data[start:end])
 
     def _on_part(self) -> None:
-        self.done, self._inside = self.done or self._inside, False
+        self.done, self._in_file = self.done or self._in_file, False
 
     def _on_end(self) -> None:
         if not self.done:
             raise InvalidError("There is no file in this form.")
 
 
-async def file_in(content_type: str, body: AsyncIterable[bytes]) -> tuple[str | None, AsyncIterator[bytes]]:
-    """What the first file of a form is called, and its bytes as they come with `body`; all of that is read.
+async def first_file(
+    content_type: str, body: AsyncIterable[bytes]
+) -> tuple[str | None, AsyncIterator[bytes]]:
+    """Return the name of the first file of a form, and its bytes as they arrive. The whole `body` is read.
 
-    :raises InvalidError: there is none; also while it is read: not all of it came.
+    :raises InvalidError: there is no file; also while the bytes are read: the form is incomplete.
     """
     form = FormFile(content_type)
     pieces = _pieces(form, body)

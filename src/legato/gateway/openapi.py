@@ -1,43 +1,43 @@
-"""The OpenAPI document: what FastAPI knows of the routes, with the shapes, the errors and the tokens as they really are."""
+"""The OpenAPI document: FastAPI's, with the real types, errors and authentication."""
 
 from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
 
-from legato.gateway.json_body import documented
+from legato.gateway.json_body import openapi_types
 from legato.gateway.schemas import ProblemAnswer
 
-OPEN_TO_ALL = frozenset({"/health", "/ready", "/api/info"})
+PUBLIC_PATHS = frozenset({"/health", "/ready", "/api/info"})
 
-OWN_CHECK = "422"
-"""What FastAPI says it answers to a request that does not fit; here that is a 400 like every other."""
+VALIDATION_STATUS = "422"
+"""The status that FastAPI documents for an invalid request; here it is 400 like every other."""
 
 
-def document(app: FastAPI) -> None:
-    """Let `app` serve this document. It is made once, when it is first asked for."""
-    plain = app.openapi
+def use_openapi_types(app: FastAPI) -> None:
+    """Make `app` serve this document. It is generated at the first request."""
+    generate = app.openapi
 
-    def whole() -> dict[str, Any]:
+    def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _completed(plain)
+            app.openapi_schema = _completed(generate)
         return app.openapi_schema
 
-    app.openapi = whole  # type: ignore[method-assign]
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _completed(plain: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    schema = plain()
-    problem = documented.gives(ProblemAnswer, what="What is wrong, in a sentence")[200]
+def _completed(generate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    schema = generate()
+    problem = openapi_types.response(ProblemAnswer, what="What is wrong, in a sentence")[200]
     for path, operations in schema["paths"].items():
         for operation in operations.values():
             answers = operation["responses"]
-            answers.pop(OWN_CHECK, None)
+            answers.pop(VALIDATION_STATUS, None)
             answers["default"] = problem
-            if path not in OPEN_TO_ALL:
+            if path not in PUBLIC_PATHS:
                 operation["security"] = [{"token": []}, {}]
     components = schema.setdefault("components", {})
-    components["schemas"] = documented.components()
+    components["schemas"] = openapi_types.components()
     components["securitySchemes"] = {
         "token": {
             "type": "http",

@@ -1,4 +1,4 @@
-"""Server-sent events: a viewer whose socket is an HTTP response."""
+"""Server-sent events of a reply: a subscriber whose socket is an HTTP response."""
 
 from collections.abc import Callable
 
@@ -11,93 +11,95 @@ from legato.gateway.sse_response import OpenSseResponses, SseResponse
 from legato.protocol.messages import ResetStream
 from legato.stream import Batch, Flusher, Log, Position, ResetReason, Subscriber
 
-OWED = 64 * 1024
-"""Bytes that may wait for the client; beyond, the viewer waits and its next event is longer."""
+MAX_UNSENT_BYTES = 64 * 1024
+"""Bytes that may wait for the client. Beyond them the subscriber waits, and its next event is longer."""
 
 
-def event(log: Log, batch: Batch) -> bytes:
-    """The `Encoding`: JSON has no bare newline, so nothing in a text can end the event or begin another."""
+def encode_event(log: Log, batch: Batch) -> bytes:
+    """Encode a batch as an event. JSON contains no bare newline, so no text can end the event or begin another one."""
     return b"id: %s:%d\ndata: %s\n\n" % (log.epoch.encode(), batch.next, delta(log, batch))
 
 
-def position_of(stream: str, shown: str) -> Position:
-    """What a `Last-Event-ID` says; one that was never ours is of an unknown epoch."""
-    epoch, _, offset = shown.rpartition(":")
+def position_of(stream: str, event_id: str) -> Position:
+    """Return the position of a `Last-Event-ID`. An id that is not ours has an unknown epoch."""
+    epoch, _, offset = event_id.rpartition(":")
     if not epoch or not offset.isascii() or not offset.isdigit() or len(offset) > 18:
         return Position(stream, "", 0)
     return Position(stream, epoch, int(offset))
 
 
 class _PresenceWatcher:
-    """A watcher that only counts: a reply that is followed by SSE is not unwatched. `gone` ends what its person no longer may see."""
+    """A watcher that only counts as a subscriber. `ended` is called if the user may no longer see the conversation."""
 
-    def __init__(self, gone: Callable[[], None]) -> None:
-        self._gone = gone
+    def __init__(self, ended: Callable[[], None]) -> None:
+        self._gone = ended
 
     def on_message(self, message: Message) -> None:
-        """The stream itself tells."""
+        """Ignore it: the stream contains it."""
 
     def on_conversation(self, conversation: Conversation) -> None:
-        """The stream itself tells."""
+        """Ignore it: the stream contains it."""
 
     def on_deleted(self, conversation: str) -> None:
         self._gone()
 
     def on_stream(self, log: Log) -> None:
-        """Another reply is another request."""
+        """Ignore it: another reply is another request."""
 
     def on_people(self, conversation: str) -> None:
-        """A stream has no word for it."""
+        """Ignore it: the stream has no event for it."""
 
     def on_typing(self, conversation: str, user: str, name: str | None, typing: bool) -> None:
-        """A stream has no word for it."""
+        """Ignore it: the stream has no event for it."""
 
 
 class ReplySseStream(SseResponse):
-    """The `Sink` of one viewer."""
+    """The `Sink` of one subscriber."""
 
     def __init__(
         self,
-        open_events: OpenSseResponses,
+        open_responses: OpenSseResponses,
         service: ChatService,
         flusher: Flusher,
-        person: User,
+        user: User,
         conversation: str,
         log: Log,
         offset: int,
         reset: ResetReason | None,
     ) -> None:
-        super().__init__(open_events, person.expires)
+        super().__init__(open_responses, user.expires)
         self._service = service
         self._flusher = flusher
-        self._person = person
+        self._user = user
         self._conversation = conversation
         self._log = log
         self._offset = offset
-        self._viewer: Subscriber | None = None
+        self._subscriber: Subscriber | None = None
         if reset is not None:
             message = encode(ResetStream(log.stream, reset, log.epoch))
             self.write(b"data: %s\n\n" % message)
 
     @property
     def writable(self) -> bool:
-        return self.owed < OWED
+        return self.unsent_bytes < MAX_UNSENT_BYTES
 
     def flush(self) -> None:
-        """The task of the request sends when this turn of the loop is over."""
+        """Do nothing: the task of the request sends at the end of this turn of the loop."""
 
-    def begin(self) -> Callable[[], None]:
-        present = _PresenceWatcher(self.end)
-        self._service.subscriptions.subscribe(self._person, self._conversation, present)
-        viewer = Subscriber(self._log, self._offset, event, self, self._flusher, lambda _: self.end())
-        self._viewer = viewer
+    def start(self) -> Callable[[], None]:
+        watcher = _PresenceWatcher(self.end)
+        self._service.subscriptions.subscribe(self._user, self._conversation, watcher)
+        subscriber = Subscriber(
+            self._log, self._offset, encode_event, self, self._flusher, lambda _: self.end()
+        )
+        self._subscriber = subscriber
 
-        def leave() -> None:
-            viewer.detach()
-            self._service.subscriptions.unfollow(self._conversation, present)
+        def stop() -> None:
+            subscriber.detach()
+            self._service.subscriptions.unfollow(self._conversation, watcher)
 
-        return leave
+        return stop
 
-    def emptied(self) -> None:
-        if self._viewer is not None:
-            self._viewer.mark()
+    def on_drained(self) -> None:
+        if self._subscriber is not None:
+            self._subscriber.mark()

@@ -1,4 +1,4 @@
-"""What the HTTP routes take and give, beside the views that they share with the native protocol."""
+"""The bodies of HTTP requests and responses, beside the views that the native protocol shares."""
 
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from legato.protocol.messages import ConversationView, MessageView, PersonView
 
 
 class Problem(Struct, frozen=True, omit_defaults=True):
-    """`message` is a sentence for a person, `code` a word for programs, `retry_after` in seconds."""
+    """`message` is a sentence for people, `code` a word for programs, `retry_after` is in seconds."""
 
     code: str
     message: str
@@ -36,7 +36,7 @@ class ConversationChange(Struct, frozen=True):
 
 
 class ConversationHit(Struct, frozen=True, omit_defaults=True):
-    """A conversation in a list; `snippet` and `message` where it was searched for."""
+    """A conversation in a list. `snippet` and `message` are set by a search."""
 
     id: str
     title: str
@@ -51,14 +51,14 @@ class ConversationHit(Struct, frozen=True, omit_defaults=True):
 
 
 class ConversationList(Struct, frozen=True):
-    """`next` is what to give as `before` for the page behind this one; null on the last."""
+    """`next` is the `before` of the next page; null on the last page."""
 
     conversations: list[ConversationHit]
     next: str | None = None
 
 
 class ConversationWhole(Struct, frozen=True):
-    """A conversation and the messages of the branch that is shown, in order (or, with `branches=all`, every message)."""
+    """A conversation and the messages of the branch that is shown, in order; with `branches=all`, every message."""
 
     id: str
     title: str
@@ -77,7 +77,7 @@ class MessageList(Struct, frozen=True):
 
 
 class NewMessage(Struct, frozen=True):
-    """As the `send` of the native protocol."""
+    """The fields of `send` of the native protocol."""
 
     text: str = ""
     parts: list[TextPart | ImagePart | AudioPart] = field(default_factory=list)
@@ -86,7 +86,7 @@ class NewMessage(Struct, frozen=True):
 
 
 class MessageTaken(Struct, frozen=True):
-    """It is stored. `reply` names the stream of the answer: `GET /api/streams/{reply}`."""
+    """The message is stored. `reply` names the stream of the answer: `GET /api/streams/{reply}`."""
 
     conversation: str
     message: str | None
@@ -95,7 +95,7 @@ class MessageTaken(Struct, frozen=True):
 
 
 class AttachmentView(Struct, frozen=True, omit_defaults=True):
-    """A file that was uploaded. A message names it as `{"type": type, "attachment": id}`; `url` gives its bytes back."""
+    """An uploaded file. A message names it as `{"type": type, "attachment": id}`; `url` returns its bytes."""
 
     id: str
     type: Literal["image", "audio"]
@@ -106,7 +106,7 @@ class AttachmentView(Struct, frozen=True, omit_defaults=True):
 
 
 class CommandDone(Struct, frozen=True):
-    """What a command says, in Markdown. `failed`: it did nothing. `conversation` is another one to be shown now, `reply` the stream that it began."""
+    """The result of a command, in Markdown. `failed`: it did nothing. `conversation` is another one to show now, `reply` the stream that it started."""
 
     name: str
     text: str
@@ -128,21 +128,20 @@ class ParticipantList(Struct, frozen=True):
 
 
 class NewStanding(Struct, frozen=True):
-    """`owner` hands the conversation over: who owned it stays as a member."""
+    """`owner` transfers the conversation: the former owner stays as a member."""
 
     standing: ParticipantRole
 
 
 class NewInvitation(Struct, frozen=True, forbid_unknown_fields=True):
-    """`expires_in` is in seconds: a week, where nothing is said. A field that is not known is refused: passed over, it would
-    let somebody do more than was meant."""
+    """`expires_in` is in seconds, by default a week. An unknown field is refused: an ignored one could permit more than intended."""
 
     standing: ParticipantRole = "member"
     expires_in: float = WEEK
 
 
 class InvitationView(Struct, frozen=True, omit_defaults=True):
-    """`secret` and `link` (the page's address behind this server's own) are there when it is made, and never again."""
+    """`secret` and `link` (the path of the page) are returned only when the invitation is created."""
 
     id: str
     standing: ParticipantRole
@@ -157,14 +156,14 @@ class InvitationList(Struct, frozen=True):
 
 
 class ModelList(Struct, frozen=True):
-    """The models of every engine in use; `problems` has a sentence for each engine that could not be asked."""
+    """The models of every engine in use. `problems` has a sentence for each engine that failed."""
 
     models: list[Model]
     problems: dict[str, str]
 
 
 class AssistantView(Struct, frozen=True, omit_defaults=True):
-    """`images`: its model takes pictures. `tools` are those that it may use."""
+    """`images`: its model accepts pictures. `tools` are the tools that it may use."""
 
     name: str
     engine: str
@@ -175,8 +174,7 @@ class AssistantView(Struct, frozen=True, omit_defaults=True):
 
 
 class EngineView(Struct, frozen=True):
-    """The engine that the default assistant speaks through; `why` is a sentence; empty where auth is on, since it may
-    name files and addresses."""
+    """The engine of the default assistant. `why` is a sentence, empty with authentication, because it may name files and addresses."""
 
     name: str
     model: str
@@ -184,7 +182,7 @@ class EngineView(Struct, frozen=True):
 
 
 class ServerInfo(Struct, frozen=True):
-    """`upload_bytes` is the most that one attachment may have."""
+    """`upload_bytes` is the largest attachment."""
 
     server: str
     auth: bool
@@ -198,8 +196,9 @@ class Alive(Struct, frozen=True):
 
 
 class Readiness(Struct, frozen=True):
-    """`ready`: messages are taken. `engines` tells whether each of them is `ok`, and to those who may know it what it says of
-    itself, a second ago at most."""
+    """`ready`: messages are accepted. `engines` says whether each of them is `ok`, with details for administrators; it is at most
+    a second old.
+    """
 
     ready: bool
     storage: str
@@ -208,7 +207,7 @@ class Readiness(Struct, frozen=True):
 
 
 class Ticket(Struct, frozen=True):
-    """Good for one handshake, for `expires_in` seconds."""
+    """Valid for one handshake, for `expires_in` seconds."""
 
     ticket: str
     expires_in: float

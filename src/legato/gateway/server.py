@@ -1,4 +1,4 @@
-"""One server process: its parts made and started, one port opened, and everything ended in order."""
+"""One server process: create and start its components, open the ports, and stop everything in order."""
 
 import asyncio
 import gc
@@ -25,34 +25,34 @@ from legato.gateway.dependencies import ServerContext
 from legato.gateway.dialects import DialectEndpoints
 from legato.gateway.settings import Settings, http_address
 from legato.gateway.sockets import listen
-from legato.gateway.websocket import Limits, Origins, open_doors
+from legato.gateway.websocket import Limits, Origins, open_endpoints
 from legato.gateway.wiring import Wired, wire
 from legato.logs import set_up_logs
 
 logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 5.0
-"""How long running replies may go on once the server was told to stop. What remains is taken up by the next start."""
+"""How long running replies may continue after the request to stop. The next start continues the others."""
 
 GRACE_SECONDS = 2
-"""How long requests may go on behind that. Streams of events do not: they are cut, and go on with the next server."""
+"""How long requests may continue after that. Event streams do not: they are ended, and resume with the next server."""
 
-HANG_UP_SECONDS = 1.5
-"""How long, of those, a client may take to read the end of what it was told, and to answer a close."""
+ABORT_SECONDS = 1.5
+"""How much of that time a client has to read the rest and to answer a close."""
 
-LEFT_SECONDS = 2.0
-"""How long what then still runs is waited for: all that is to be kept is stored."""
+EXIT_SECONDS = 2.0
+"""How long to wait for what still runs then. All data is stored by then."""
 
 EXPIRY_SECONDS = 2.0
-"""How often sockets and streams of events are held against the end of their tokens."""
+"""How often expired tokens of sockets and event streams are looked for."""
 
 BACKLOG = 4096
 
 
 def serve(settings: Settings) -> int:
-    """Run the server until it is told to stop; the exit status.
+    """Run the server until it is told to stop. Return the exit status.
 
-    :raises LegatoError: it cannot start, with a sentence that says why and what to do.
+    :raises LegatoError: it cannot start; the sentence says why and what to do.
     """
     set_up_logs()
     for name, meant in misspelt(os.environ):
@@ -61,12 +61,12 @@ def serve(settings: Settings) -> int:
         logger.warning("LEGATO_REDIS_URL does nothing yet: this server keeps its running replies to itself.")
     with asyncio.Runner(loop_factory=new_loop) as runner:
         status = runner.run(Server(settings).run())
-        _end_soon(status)
+        _exit_soon(status)
     return status
 
 
-def _end_soon(status: int) -> None:
-    """End the process, also where something in it does not: a tool's thread cannot be cancelled, and Python waits for it."""
+def _exit_soon(status: int) -> None:
+    """End the process even if something in it does not end: a tool's thread cannot be cancelled, and Python waits for it."""
 
     def end() -> None:
         logger.warning("Something in a tool or an engine does not end; the server ends without it")
@@ -74,35 +74,36 @@ def _end_soon(status: int) -> None:
         sys.stdout.flush()
         os._exit(status)
 
-    watch = threading.Timer(LEFT_SECONDS, end)
+    watch = threading.Timer(EXIT_SECONDS, end)
     watch.daemon = True
     watch.start()
 
 
 class Server:
-    """`run` is the whole life of it. `address` is there once `started` is set, and so is `agents_address`, where agents
-    have a port of their own."""
+    """One server. `run` is its whole life. `address` is set with `started`, and so is `agents_address` if agents have a port of
+    their own.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.started = asyncio.Event()
         self.address = ""
         self.agents_address = ""
-        self._second: _Uvicorn | None = None
+        self._agents_uvicorn: _Uvicorn | None = None
         self._starting: asyncio.Task[None] | None = None
-        self._given_up = False
+        self._start_cancelled = False
         self._stopping: asyncio.Task[None] | None = None
         self._uvicorn: _Uvicorn | None = None
-        self._parts: ServerContext | None = None
+        self._context: ServerContext | None = None
 
     async def run(self) -> int:
-        """The exit status, once `stop` was called. A server that is stopped while it starts ends there."""
+        """Run until `stop` is called, and return the exit status. A server that is stopped while it starts ends there."""
         starting = self._starting = asyncio.create_task(self._run(), name="server")
         call_when_told_to_stop(self.stop)
         try:
             await starting
         except asyncio.CancelledError:
-            if not self._given_up:
+            if not self._start_cancelled:
                 raise
         return 0
 
@@ -114,71 +115,75 @@ class Server:
             if settings.agents_port is not None:
                 second = sockets.enter_context(listen(self.settings, settings.agents_port, "--agents-port"))
             async with wire(self.settings) as wired:
-                self._parts = wired.parts
+                self._context = wired.context
                 await self._serve(wired, listening, second)
 
     def stop(self) -> None:
-        """Take no more, let running replies end for a while, then end. The second call ends at once."""
+        """Accept nothing new, give running replies time to end, then end. A second call ends at once."""
         if self._uvicorn is None:
-            if self._starting is not None and not self._given_up:
-                self._given_up = True
+            if self._starting is not None and not self._start_cancelled:
+                self._start_cancelled = True
                 self._starting.cancel()
             return
         if self._stopping is not None:
-            for server in (self._uvicorn, self._second):
+            for server in (self._uvicorn, self._agents_uvicorn):
                 if server is not None:
                     server.should_exit = server.force_exit = True
             return
         self._stopping = asyncio.get_running_loop().create_task(self._drain(self._uvicorn))
 
     async def _drain(self, server: "_Uvicorn") -> None:
-        if self._parts is not None:
+        if self._context is not None:
             await asyncio.gather(
-                self._parts.service.drain(DRAIN_SECONDS), self._parts.events.drain(DRAIN_SECONDS)
+                self._context.service.drain(DRAIN_SECONDS), self._context.sse_responses.drain(DRAIN_SECONDS)
             )
         server.should_exit = True
 
     async def _serve(self, wired: Wired, listening: socket.socket, second: socket.socket | None) -> None:
         settings = self.settings.server
         origins = Origins(settings.cors_origins, known_hosts(self.settings))
-        dialects = DialectEndpoints(self.settings, wired.parts)
+        dialects = DialectEndpoints(self.settings, wired.context)
         app = make_app(
-            wired.parts,
+            wired.context,
             origins,
             lambda: dialects.sockets,
             upload_bytes=self.settings.attachments.max_bytes,
         )
-        agents = AgentEndpoints(wired.parts.fleet, AgentKeys.from_settings(self.settings))
-        doors = open_doors(
+        agents = AgentEndpoints(wired.context.fleet, AgentKeys.from_settings(self.settings))
+        options = open_endpoints(
             app,
-            [*dialects.endpoints(), agents.door()],
+            [*dialects.endpoints(), agents.endpoint()],
             transport=settings.websocket,
             limits=Limits(frame_bytes=settings.max_frame_bytes),
             origins=origins,
         )
-        server = self._uvicorn = _uvicorn(app, doors, ready=self._ready, ending=wired.parts.events.close)
+        server = self._uvicorn = _uvicorn(
+            app, options, ready=self._ready, ending=wired.context.sse_responses.close
+        )
         self.address = http_address(settings.host, listening.getsockname()[1])
         expiring = asyncio.create_task(
-            _expire(dialects.expire, wired.parts.events.expire), name="token expiry"
+            _expire(dialects.expire, wired.context.sse_responses.expire), name="token expiry"
         )
-        beside: asyncio.Task[None] | None = None
+        agents_task: asyncio.Task[None] | None = None
         if second is not None:
             self.agents_address = http_address(settings.host, second.getsockname()[1]).replace(
                 "http", "ws", 1
             )
-            self._second = _second(agents, settings.websocket, origins)
-            beside = asyncio.create_task(self._second.serve(sockets=[second]), name="agents' port")
+            self._agents_uvicorn = _agents_server(agents, settings.websocket, origins)
+            agents_task = asyncio.create_task(
+                self._agents_uvicorn.serve(sockets=[second]), name="agents' port"
+            )
         try:
             await server.serve(sockets=[listening])
         finally:
             expiring.cancel()
-            if self._second is not None and beside is not None:
-                self._second.should_exit = True
-                await beside
+            if self._agents_uvicorn is not None and agents_task is not None:
+                self._agents_uvicorn.should_exit = True
+                await agents_task
 
     def _ready(self) -> None:
-        # With 10,000 running replies a full collection takes 400 ms. Each tick of the journal makes thousands of objects
-        # that are gone when it ends: collected too early they count as old, and bring the next full collection near.
+        # With 10,000 running replies a full collection takes 400 ms. Each tick of the journal creates thousands of objects
+        # that are freed when it ends. If they were collected earlier, they would count as old and cause a full collection.
         gc.set_threshold(20_000, 5, 100)
         gc.collect()
         gc.freeze()
@@ -190,9 +195,9 @@ class Server:
 
 
 class _Uvicorn(uvicorn.Server):
-    """Uvicorn, whose signals are ours: it would end with a signal's exit status, and close sockets before replies end.
+    """Uvicorn without its signal handlers: it would exit with the status of a signal, and close sockets before replies end.
 
-    `ready` is called when it takes requests, `ending` before it asks for the end of those it has.
+    `ready` is called when it accepts requests, `ending` before it asks running requests to end.
     """
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None], ending: Callable[[], None]) -> None:
@@ -211,23 +216,25 @@ class _Uvicorn(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._ending()
-        late = asyncio.get_running_loop().call_later(HANG_UP_SECONDS, self._hang_up)
+        abort = asyncio.get_running_loop().call_later(ABORT_SECONDS, self._abort_connections)
         try:
             await super().shutdown(sockets)
         finally:
-            late.cancel()
+            abort.cancel()
 
-    def _hang_up(self) -> None:
-        """A request whose client reads nothing would else wait for it until it is cancelled."""
+    def _abort_connections(self) -> None:
+        """Abort requests whose client reads nothing; otherwise the shutdown would wait for them until they are cancelled."""
         for connection in list(self.server_state.connections):
             connection.transport.abort()
 
 
-def _second(agents: AgentEndpoints, transport: Literal["direct", "asgi"], origins: Origins) -> _Uvicorn:
-    """A server for agents only, who find it at any path."""
+def _agents_server(
+    agents: AgentEndpoints, transport: Literal["direct", "asgi"], origins: Origins
+) -> _Uvicorn:
+    """Return a server for agents only, which accepts any path."""
     app = Starlette()
-    doors = open_doors(app, [agents.door(ANY_PATH)], transport=transport, origins=origins)
-    return _uvicorn(app, doors)
+    options = open_endpoints(app, [agents.endpoint(ANY_PATH)], transport=transport, origins=origins)
+    return _uvicorn(app, options)
 
 
 def _nothing() -> None:
@@ -236,12 +243,12 @@ def _nothing() -> None:
 
 def _uvicorn(
     app: ASGIApp,
-    doors: Mapping[str, Any],
+    options: Mapping[str, Any],
     *,
     ready: Callable[[], None] = _nothing,
     ending: Callable[[], None] = _nothing,
 ) -> _Uvicorn:
-    """Uvicorn for one port, with what `open_doors` made."""
+    """Return Uvicorn for one port, with the options that `open_endpoints` returned."""
     config = uvicorn.Config(
         app,
         lifespan="off",
@@ -250,7 +257,7 @@ def _uvicorn(
         server_header=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        **doors,
+        **options,
     )
     return _Uvicorn(config, ready, ending)
 
@@ -263,5 +270,5 @@ async def _expire(*expire: Callable[[float], None]) -> None:
                 each(time.time())
             except Exception:
                 logger.exception(
-                    "Not all whose token has expired could be cut off; the next look tries it again"
+                    "Some connections with an expired token could not be closed; the next check tries again"
                 )

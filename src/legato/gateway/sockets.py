@@ -1,4 +1,4 @@
-"""The ports of a server, taken before anything else is made."""
+"""The listening sockets of a server, opened before anything else."""
 
 import errno
 import socket
@@ -8,9 +8,9 @@ from legato.gateway.settings import Settings
 
 
 def listen(settings: Settings, port: int, flag: str = "--port") -> socket.socket:
-    """A socket at `port` (0: a free one) of the host that is set; `flag` is what chooses another port.
+    """Return a listening socket at `port` (0: a free one) of the configured host. `flag` is the option for another port.
 
-    :raises SettingsError: the address is none of this machine's, or the port is taken.
+    :raises SettingsError: the address does not belong to this machine, or the port is in use.
     """
     host = settings.server.host
     with settings.blaming("server", "host"):

@@ -1,4 +1,4 @@
-"""A response of server-sent events: written to from outside, emptied by one task; and all that a server has open."""
+"""A response of server-sent events, and the open ones of a server."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,21 +8,21 @@ from fastapi import Response
 from starlette.types import Receive, Scope, Send
 
 KEEP_ALIVE = 15.0
-"""Seconds of silence after which a comment is sent, so that proxies and the client know that someone is there."""
+"""Seconds of silence after which a comment is sent, so that proxies and the client keep the connection."""
 
 
 class SseResponse(Response):
-    """It is over when `end` was called, and what was written before it is sent; when the client is gone; or when the server
-    stops (`cut`). `owed` are the bytes that wait for the client.
+    """A response that other code writes to and one task sends. It ends when `end` was called and everything written before is
+    sent, when the client disconnects, or when the server stops (`abort`). `unsent_bytes` wait for the client.
 
-    `work` is what it tells, where a client that was cut off could not come back for the rest. `expires` is when the client's
-    proof of identity runs out, in seconds since the epoch; None: never, or it is one answer, which is given to its end.
+    `task` is the work behind a response that a client cannot resume. `expires` is when the client's token expires, in seconds
+    since the epoch; None: never, or the response is completed in any case.
     """
 
     cache: ClassVar[bytes] = b"no-cache, no-transform"
-    work: asyncio.Task[None] | None = None
+    task: asyncio.Task[None] | None = None
 
-    def __init__(self, open_events: "OpenSseResponses", expires: float | None = None) -> None:
+    def __init__(self, open_responses: "OpenSseResponses", expires: float | None = None) -> None:
         self.status_code = 200
         self.background = None
         self.body = b""
@@ -31,66 +31,65 @@ class SseResponse(Response):
             (b"cache-control", self.cache),
             (b"x-accel-buffering", b"no"),
         ]
-        self.owed = 0
-        self.over = False
+        self.unsent_bytes = 0
+        self.ended = False
         self.expires = expires
-        self._open = open_events
+        self._open = open_responses
         self._chunks: list[bytes] = []
         self._wake = asyncio.Event()
 
-    def begin(self) -> Callable[[], Any]:
-        """Called when the response begins; what it returns is called when it is over."""
+    def start(self) -> Callable[[], Any]:
+        """Start writing. The returned function is called at the end."""
         raise NotImplementedError
 
-    async def opening(self) -> None:
-        """Awaited once behind `begin`, before anything is sent: the last moment to set another status. Nobody is kept
-        waiting here."""
+    async def before_start(self) -> None:
+        """Wait after `start`, before anything is sent: the last moment to set another status. It must return soon."""
 
-    def emptied(self) -> None:
-        """What was written is on its way, and there is room again."""
+    def on_drained(self) -> None:
+        """Handle that everything written was sent and there is room again."""
 
-    def cut(self) -> None:
-        """The server stops. The client sees an end without a last event, and comes back with the id of the last it had."""
+    def abort(self) -> None:
+        """End the response because the server stops. The client gets no last event, and resumes with the id of the last one it received."""
         self.end()
 
     def write(self, data: bytes) -> None:
-        """Nothing can be written behind the end."""
-        if not self.over:
+        """Append data. After the end nothing is written."""
+        if not self.ended:
             self._chunks.append(data)
-            self.owed += len(data)
+            self.unsent_bytes += len(data)
             self._wake.set()
 
     def end(self) -> None:
-        self.over = True
+        self.ended = True
         self._wake.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        leave = self.begin()
-        gone = asyncio.ensure_future(disconnected(receive))
-        gone.add_done_callback(lambda _: self._wake.set())
+        stop = self.start()
+        disconnect = asyncio.ensure_future(disconnected(receive))
+        disconnect.add_done_callback(lambda _: self._wake.set())
         try:
-            await self.opening()
+            await self.before_start()
             status = self.status_code
             await send({"type": "http.response.start", "status": status, "headers": self.raw_headers})
-            self._open.enter(self)
-            while not gone.done():
-                if not self._chunks and not self.over:
-                    await self._news()
-                over, body = self.over, b"".join(self._chunks)
+            self._open.add(self)
+            while not disconnect.done():
+                if not self._chunks and not self.ended:
+                    await self._wait_for_data()
+                ended, body = self.ended, b"".join(self._chunks)
                 self._chunks.clear()
-                self.owed = 0
-                if body or over:
-                    await send({"type": "http.response.body", "body": body, "more_body": not over})
-                if over:
+                self.unsent_bytes = 0
+                if body or ended:
+                    await send({"type": "http.response.body", "body": body, "more_body": not ended})
+                if ended:
                     break
-                self.emptied()
+                self.on_drained()
         finally:
-            gone.cancel()
-            self._open.leave(self)
-            leave()
+            disconnect.cancel()
+            self._open.discard(self)
+            stop()
 
-    async def _news(self) -> None:
-        """Return when there may be something to send, or the client is gone."""
+    async def _wait_for_data(self) -> None:
+        """Return when there may be something to send, or the client disconnected."""
         self._wake.clear()
         try:
             async with asyncio.timeout(KEEP_ALIVE):
@@ -100,7 +99,7 @@ class SseResponse(Response):
 
 
 class OpenSseResponses:
-    """The event streams of a server that are open, so that it ends them before it stops: some of them never would."""
+    """The open event streams of a server, which end before it stops."""
 
     def __init__(self) -> None:
         self._open: set[SseResponse] = set()
@@ -110,37 +109,37 @@ class OpenSseResponses:
     def __len__(self) -> int:
         return len(self._open)
 
-    def enter(self, events: SseResponse) -> None:
-        """It has begun. One that comes too late is cut at once."""
-        self._open.add(events)
-        if self._closed or (self._draining and events.work is not None):
-            events.cut()
+    def add(self, response: SseResponse) -> None:
+        """Add a response that started. If the server stops, it is aborted at once."""
+        self._open.add(response)
+        if self._closed or (self._draining and response.task is not None):
+            response.abort()
 
-    def leave(self, events: SseResponse) -> None:
-        """It is over."""
-        self._open.discard(events)
+    def discard(self, response: SseResponse) -> None:
+        """Remove a response that ended."""
+        self._open.discard(response)
 
     def expire(self, now: float) -> None:
-        """End those whose client's proof of identity ran out. `now` is in seconds since the epoch."""
-        for events in list(self._open):
-            if events.expires is not None and events.expires <= now:
-                events.end()
+        """End the responses whose client's token has expired. `now` is in seconds since the epoch."""
+        for response in list(self._open):
+            if response.expires is not None and response.expires <= now:
+                response.end()
 
     async def drain(self, seconds: float) -> None:
-        """Let those that cannot be gone on with come to their end, for so long. No more of them are begun."""
+        """Wait at most `seconds` for the responses that cannot be resumed. No further ones are started."""
         self._draining = True
-        working = [events.work for events in self._open if events.work is not None]
-        if working:
-            await asyncio.wait(working, timeout=seconds)
+        tasks = [response.task for response in self._open if response.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
 
     def close(self) -> None:
-        """Cut all that are open, and all that come."""
+        """Abort all open and all future responses."""
         self._closed = True
-        for events in list(self._open):
-            events.cut()
+        for response in list(self._open):
+            response.abort()
 
 
 async def disconnected(receive: Receive) -> None:
-    """Return when the client of a request is gone."""
+    """Return when the client of a request has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""Tickets: what a browser shows instead of its token when it opens a socket. Each is good once, for a short time."""
+"""Tickets: a browser sends one instead of its token to open a socket. Each is valid once, for a short time."""
 
 import secrets
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from legato.domain.user import User
 from legato.errors import UnauthenticatedError
 
 TTL = 30.0
-"""Seconds for which a ticket is good."""
+"""Seconds for which a ticket is valid."""
 
 PER_USER = 16
 """Tickets that one user can hold at once."""
@@ -45,7 +45,7 @@ class Tickets:
         self._make = make
 
     async def issue(self, user: User) -> str:
-        """Return a new ticket of `user`, good once within `ttl` seconds.
+        """Return a new ticket of `user`, valid once within `ttl` seconds.
 
         :raises BusyError: too many tickets are held at once.
         """
@@ -56,7 +56,7 @@ class Tickets:
         return ticket
 
     async def take(self, ticket: str) -> User:
-        """Return the user of a ticket, and end the ticket.
+        """Return the user of a ticket, and invalidate it.
 
         :raises UnauthenticatedError: it was used before, is too old, or was never issued.
         """

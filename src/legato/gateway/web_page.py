@@ -1,4 +1,4 @@
-"""The web page, as it was built into the package."""
+"""The web page that is built into the package."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ HASHED = re.compile(r"-[\w-]{8}\.\w+$")
 
 
 class Assets(StaticFiles):
-    """Files whose names hold a hash of what is in them may be kept for ever; of the others a browser asks each time."""
+    """Static files. A file with a content hash in its name may be cached for ever; others are revalidated every time."""
 
     def file_response(self, full_path: Any, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(full_path, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""Settings become parts: the one place where everything is put together, and taken apart again."""
+"""Create the components of a server from the settings: the one place where they are connected."""
 
 import asyncio
 import logging
@@ -37,16 +37,16 @@ DATABASE = "legato.db"
 
 
 class Wired(Struct, frozen=True):
-    """What `wire` made. It is running, and ends with the context."""
+    """What `wire` created. It runs until the context ends."""
 
-    parts: ServerContext
+    context: ServerContext
 
 
 @asynccontextmanager
 async def wire(settings: Settings) -> AsyncIterator[Wired]:
-    """Make the parts of a server, start them, and end them in the opposite order.
+    """Create the components of a server, start them, and stop them in the reverse order.
 
-    :raises SettingsError: something cannot be as it is set, or another server has the same data.
+    :raises SettingsError: a setting cannot be used, or another server uses the same data.
     :raises StorageError: the database cannot be used.
     """
     async with AsyncExitStack() as stack:
@@ -64,12 +64,12 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
         stack.push_async_callback(fleet.close)
         engines = EngineFactory(settings, fleet)
         stack.push_async_callback(engines.close)
-        toolbox = ToolFactory(settings, stack)
-        speakers = {
-            name: await _speaker(engines, toolbox, assistant)
+        tools = ToolFactory(settings, stack)
+        assistants = {
+            name: await _resolve(engines, tools, assistant)
             for name, assistant in settings.make_assistants().items()
         }
-        why = _why(engines, speakers["default"])
+        why = _why(engines, assistants["default"])
         logger.info("%s", why)
         attachments = make_attachments(settings, storage)
         stack.push_async_callback(attachments.close)
@@ -78,7 +78,7 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
             stack.push_async_callback(transcriber.close)
         service = ChatService(
             storage,
-            speakers,
+            assistants,
             commands=make_commands,
             clock=loop.time,
             attachments=attachments,
@@ -92,12 +92,12 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
                 service=service,
                 database=DatabaseProbe(storage.ping),
                 engines=engines.made,
-                pulse=HealthCache(engines.made, loop.time),
+                health=HealthCache(engines.made, loop.time),
                 fleet=fleet,
-                speakers=speakers,
+                assistants=assistants,
                 authenticator=authenticator,
                 flusher=Flusher(loop.call_soon),
-                events=OpenSseResponses(),
+                sse_responses=OpenSseResponses(),
                 why=why,
                 dialect_assistants=settings.dialect_assistants(),
             )
@@ -105,9 +105,9 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
 
 
 def open_database(settings: Settings) -> SqlStorage:
-    """The database that is set, or a file in the data directory.
+    """Return the configured database, or a file in the data directory.
 
-    :raises SettingsError: there is no such kind of database, or no place for the file.
+    :raises SettingsError: there is no such kind of database, or the file cannot be created.
     """
     url = settings.server.database_url
     if url is not None:
@@ -117,8 +117,8 @@ def open_database(settings: Settings) -> SqlStorage:
     return open_storage(f"sqlite:///{path}", durable=settings.storage.durable)
 
 
-async def _speaker(engines: EngineFactory, toolbox: ToolFactory, assistant: Assistant) -> ResolvedAssistant:
-    """The assistant with its tools and its engine: the primary, then the backup where there is one."""
+async def _resolve(engines: EngineFactory, tools: ToolFactory, assistant: Assistant) -> ResolvedAssistant:
+    """Return the assistant with its tools and its engine: the primary one, then the backup if there is one."""
     engine, model = await engines.for_model(assistant.engine, assistant.model)
     candidates = [Candidate(engine, model)]
     if assistant.backup_model is not None or assistant.backup_engine is not None:
@@ -127,18 +127,18 @@ async def _speaker(engines: EngineFactory, toolbox: ToolFactory, assistant: Assi
                 *await engines.for_model(assistant.backup_engine or engine.name, assistant.backup_model)
             )
         )
-    patience = Timeouts(assistant.timeout, assistant.first_token_timeout)
-    engine_of_all = FallbackEngine(candidates, patience=patience, breakers=engines.breakers)
-    return ResolvedAssistant(assistant, engine_of_all, model, await toolbox.of(assistant.tools))
+    timeouts = Timeouts(assistant.timeout, assistant.first_token_timeout)
+    fallback = FallbackEngine(candidates, patience=timeouts, breakers=engines.breakers)
+    return ResolvedAssistant(assistant, fallback, model, await tools.of(assistant.tools))
 
 
 def _why(engines: EngineFactory, default: ResolvedAssistant) -> str:
     """Say which engine and model answer and why, and how to get a better model if the packaged one answers."""
-    why = engines.why or _as_told(default)
+    why = engines.why or _as_configured(default)
     unnamed = default.assistant.model is None
     return f"{why} {HINT}" if unnamed and default.model == NAME else why
 
 
-def _as_told(default: ResolvedAssistant) -> str:
+def _as_configured(default: ResolvedAssistant) -> str:
     which = f" with {default.model}" if default.model else ""
     return f"The {default.engine.name} engine answers{which}, as it was told."

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import uvicorn
-from tests.gateway.websocket.house import masked, request
+from tests.gateway.websocket.harness import masked, request
 from uvicorn.server import ServerState
 
 from legato.dialects.base import Endpoint, Handshake, Session, Socket
@@ -201,7 +201,7 @@ def test_what_a_client_owes_has_a_bound() -> None:
     scene.transport.stuck = True
     while not scene.socket.closing:
         scene.socket.write(b"x" * 100_000)
-        assert scene.socket.owed <= 512 * 1024 + 100_000
+        assert scene.socket.unsent_bytes <= 512 * 1024 + 100_000
     assert scene.said.rpartition(b"x")[2][2:4] == close_frame(CloseCode.SLOW)
     assert not scene.socket.writable
     scene.socket.write(b"more")

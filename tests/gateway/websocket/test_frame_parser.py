@@ -3,16 +3,16 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.gateway.websocket.house import masked
+from tests.gateway.websocket.harness import masked
 from websockets.frames import Close, Frame, Opcode
 
 from legato.broker.rate_limit import RateLimiter
-from legato.gateway.websocket.frame_parser import FrameParser, short, text_frame
+from legato.gateway.websocket.frame_parser import FrameParser, text_frame, truncate_reason
 
 
 class Listener(FrameParser):
-    def __init__(self, frame_bytes: int = 65536, pace: RateLimiter | None = None) -> None:
-        super().__init__(frame_bytes, pace)
+    def __init__(self, frame_bytes: int = 65536, rate_limiter: RateLimiter | None = None) -> None:
+        super().__init__(frame_bytes, rate_limiter)
         self.heard: list[bytes] = []
         self.replies = b""
         self.ends: list[int] = []
@@ -184,7 +184,7 @@ def test_a_message_without_end_does_not_grow() -> None:
 
 
 def test_frames_of_every_kind_count() -> None:
-    listener = Listener(pace=RateLimiter(10, 1.0))
+    listener = Listener(rate_limiter=RateLimiter(10, 1.0))
     kinds = [masked(0x81, b"x"), masked(0x8A, b""), masked(0x89, b""), masked(0x01, b""), masked(0x80, b"")]
     listener.feed(b"".join(kinds) * 2, 0.0)
     assert not listener.ends
@@ -194,7 +194,7 @@ def test_frames_of_every_kind_count() -> None:
 
 @given(st.text(max_size=200))
 def test_a_reason_fits(reason: str) -> None:
-    cut = short(reason)
+    cut = truncate_reason(reason)
     assert reason.startswith(cut)
     assert len(cut.encode()) <= 123
     assert cut == reason or len(cut.encode()) >= 120

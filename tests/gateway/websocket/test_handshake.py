@@ -6,7 +6,7 @@ import socket
 from typing import Literal
 
 import pytest
-from tests.gateway.websocket.house import QUICK, House, farewell, frames, house, masked, request, until
+from tests.gateway.websocket.harness import QUICK, House, farewell, frames, house, masked, request, until
 from websockets.exceptions import InvalidStatus
 
 from legato.gateway.websocket import Limits, Origins

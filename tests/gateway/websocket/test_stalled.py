@@ -5,7 +5,7 @@ import json
 from typing import Literal
 
 import pytest
-from tests.gateway.websocket.house import farewell, frames, house, until
+from tests.gateway.websocket.harness import farewell, frames, house, until
 
 from legato.dialects.base import Endpoint, Handshake, Session, Socket
 from legato.dialects.reply_encoder import ReplyEncoder
@@ -66,7 +66,7 @@ class Stage:
 
 def owed(socket: Socket) -> int:
     assert isinstance(socket, DirectSocket)
-    return socket.owed
+    return socket.unsent_bytes
 
 
 async def test_a_stalled_viewer_is_bounded_while_another_gets_everything(transport: Transport) -> None:

@@ -1,4 +1,4 @@
-"""`/api/attachments`: pictures and recordings, to be named in messages."""
+"""`/api/attachments`: pictures and recordings for messages."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,15 +10,15 @@ from fastapi.responses import FileResponse
 from legato.chat.media.sniff import suffix_of
 from legato.domain.attachment import Attachment
 from legato.errors import StorageError
-from legato.gateway.dependencies import Asker
-from legato.gateway.json_body import answer, documented
-from legato.gateway.multipart import file_in
+from legato.gateway.dependencies import Authenticated
+from legato.gateway.json_body import answer, openapi_types
+from legato.gateway.multipart import first_file
 from legato.gateway.schemas import AttachmentView
 
 PATH = "/api/attachments"
 
-ROOM = 64 * 1024
-"""What a body may have beyond the largest file, so that one that is a little too large is told so in words."""
+FORM_BYTES = 64 * 1024
+"""How much longer than the largest file a body may be, so that a file that is slightly too large gets a proper error."""
 
 router = APIRouter(prefix=PATH, tags=["attachments"])
 
@@ -42,22 +42,22 @@ _FORM = {"schema": {"type": "object", "properties": {"file": _BINARY}, "required
             "content": {"image/*": _BYTES, "audio/*": _BYTES, "multipart/form-data": _FORM},
         }
     },
-    responses=documented.gives(AttachmentView, 201, "It is kept"),
+    responses=openapi_types.response(AttachmentView, 201, "It is stored"),
 )
 async def upload(
-    request: Request, asker: Asker, name: Annotated[str | None, Query(max_length=1000)] = None
+    request: Request, authenticated: Authenticated, name: Annotated[str | None, Query(max_length=1000)] = None
 ) -> Response:
-    """Upload a picture or a recording: the body is the file itself, or a form with it. What it is, is found in its content.
+    """Upload a picture or a recording. The body is the file itself, or a form with it. The content decides what it is.
 
-    It is dropped where no message has used it after a day.
+    The file is deleted if no message uses it within a day.
     """
     content: AsyncIterator[bytes] = request.stream()
     declared = request.headers.get("content-type", "")
     if declared.lower().startswith("multipart/form-data"):
-        called, content = await file_in(declared, content)
-        name = name or called
-    kept = await asker.service.attachments.upload(asker.person, content, name)
-    view = _view(kept)
+        file_name, content = await first_file(declared, content)
+        name = name or file_name
+    attachment = await authenticated.service.attachments.upload(authenticated.user, content, name)
+    view = _view(attachment)
     return answer(view, 201, {"location": view.url})
 
 
@@ -66,10 +66,10 @@ async def upload(
     response_class=Response,
     responses={200: {"description": "The file", "content": {"image/*": _BYTES, "audio/*": _BYTES}}},
 )
-async def one(attachment: str, asker: Asker) -> Response:
-    """The bytes of a picture or a recording, for whoever uploaded it or may read a message with it."""
-    attachments = asker.service.attachments
-    found = await attachments.get(asker.person, attachment)
+async def one(attachment: str, authenticated: Authenticated) -> Response:
+    """Return the bytes of a picture or a recording, if the user uploaded it or may read a message with it."""
+    attachments = authenticated.service.attachments
+    found = await attachments.get(authenticated.user, attachment)
     path = attachments.path(found)
     try:
         status = await asyncio.to_thread(path.stat)
@@ -97,6 +97,6 @@ def _view(attachment: Attachment) -> AttachmentView:
 
 
 def _file_name(attachment: Attachment) -> str:
-    """What it was called, with the ending of what it is: `cat.html` would be opened as something else."""
+    """Return the uploaded name with the extension of the content: `cat.html` would be opened as something else."""
     stem = (attachment.name or attachment.id).rpartition(".")
     return f"{stem[0] or stem[2]}.{suffix_of(attachment.media_type)}"

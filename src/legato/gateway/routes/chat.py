@@ -20,8 +20,8 @@ from legato.domain.message import AudioPart, ImagePart, Message, TextPart
 from legato.domain.submission import Submission
 from legato.domain.user import User
 from legato.errors import BusyError, EngineError, NotFoundError
-from legato.gateway.dependencies import Asker
-from legato.gateway.json_body import answer, documented, read
+from legato.gateway.dependencies import Authenticated
+from legato.gateway.json_body import answer, openapi_types, read_body
 from legato.gateway.schemas import Problem
 from legato.gateway.sse_response import disconnected
 from legato.protocol.messages import MessageView
@@ -30,7 +30,7 @@ router = APIRouter(prefix="/api/conversations", tags=["conversations"])
 
 
 class ChatMessage(Struct, frozen=True):
-    """As the `message` of the dialect."""
+    """The fields of `message` of the dialect."""
 
     text: str = ""
     parts: list[TextPart | ImagePart | AudioPart] = field(default_factory=list)
@@ -39,39 +39,43 @@ class ChatMessage(Struct, frozen=True):
 
 @router.post(
     "/{conversation:id}/messages/chat",
-    openapi_extra=documented.takes(ChatMessage),
-    responses=documented.gives(MessageView, 200, "The reply, as it is stored")
-    | documented.gives(
-        MessageView, 502, "It broke off before it said a word: as it is stored, with `error` as in a problem"
+    openapi_extra=openapi_types.body(ChatMessage),
+    responses=openapi_types.response(MessageView, 200, "The reply, as it is stored")
+    | openapi_types.response(
+        MessageView, 502, "It failed before any text: as it is stored, with `error` as in a problem"
     ),
 )
-async def chat(conversation: str, request: Request, asker: Asker, assistant: str | None = None) -> Response:
+async def chat(
+    conversation: str, request: Request, authenticated: Authenticated, assistant: str | None = None
+) -> Response:
     """Send a message and wait for the reply. The same `client_message_id` is answered with the same reply."""
-    wish = await read(request, ChatMessage)
-    person, service = asker.person, asker.service
-    assistant = assistant or asker.here.dialect_assistants["chunks"]
+    body = await read_body(request, ChatMessage)
+    user, service = authenticated.user, authenticated.service
+    assistant = assistant or authenticated.context.dialect_assistants["chunks"]
     await service.conversations.get_or_create(
-        person, conversation, assistant=assistant, create=not asker.here.auth_required
+        user, conversation, assistant=assistant, create=not authenticated.context.auth_required
     )
-    submission = Submission(wish.client_message_id, conversation, wish.text, tuple(wish.parts))
-    ending = Ending(service, person, conversation)
+    submission = Submission(body.client_message_id, conversation, body.text, tuple(body.parts))
+    watcher = ReplyEndWatcher(service, user, conversation)
     try:
-        if (text := typed(wish.text, wish.parts)) is not None:
-            asked = CommandRequest(person, text, conversation, assistant, wish.client_message_id)
-            answered = await service.commands.run(asked)
-            begun = answered.started
-            if begun is None:
+        if (text := typed(body.text, body.parts)) is not None:
+            command = CommandRequest(user, text, conversation, assistant, body.client_message_id)
+            result = await service.commands.run(command)
+            started = result.started
+            if started is None:
                 now = timestamp(datetime.now(UTC))
-                return answer(command_message(str(uuid4()), conversation, answered, now))
+                return answer(command_message(str(uuid4()), conversation, result, now))
         else:
-            begun = await service.replies.send(person, submission)
-        return told(await ending.of(begun.reply.id, request.receive))
+            started = await service.replies.send(user, submission)
+        return reply_answer(await watcher.wait_for(started.reply.id, request.receive))
     finally:
-        ending.leave()
+        watcher.close()
 
 
-def told(reply: Message) -> Response:
-    """A reply that ended. Where the engine failed it before its first word, there is nothing that a program could take for an answer."""
+def reply_answer(reply: Message) -> Response:
+    """Return the response for a reply that ended. If the engine failed before any text, the response is an error, so that no
+    program takes it for an answer.
+    """
     view = message_view(reply)
     if reply.status != "interrupted" or view.text:
         return answer(view)
@@ -79,26 +83,29 @@ def told(reply: Message) -> Response:
     return answer({**msgspec.to_builtins(view), "error": error}, 502)
 
 
-class Ending(NullWatcher):
-    """Waits for the end of a reply. Its client watches by it, and what becomes of the reply where that goes, the assistant says."""
+class ReplyEndWatcher(NullWatcher):
+    """Waits for the end of a reply. It counts as a subscriber of the conversation; if the client leaves, the assistant's
+    `on_unwatched` decides what happens to the reply.
+    """
 
-    def __init__(self, service: ChatService, person: User, conversation: str) -> None:
+    def __init__(self, service: ChatService, user: User, conversation: str) -> None:
         self._service = service
-        self._person = person
+        self._user = user
         self._conversation = conversation
-        self._wanted: str | None = None
+        self._reply: str | None = None
         self._ended: dict[str, Message] = {}
         self._end: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        service.subscriptions.subscribe(person, conversation, self)
+        service.subscriptions.subscribe(user, conversation, self)
 
-    async def of(self, reply: str, receive: Receive) -> Message:
-        """The reply as it was stored in the end.
+    async def wait_for(self, reply: str, receive: Receive) -> Message:
+        """Return the reply as it was stored at its end.
 
-        :raises NotFoundError: its conversation was deleted, or the person was removed from it; or it is of another one.
-        :raises BusyError: the server stops. :raises ClientDisconnect: the client is gone.
+        :raises NotFoundError: the conversation was deleted, the user was removed from it, or the reply is of another one.
+        :raises BusyError: the server stops.
+        :raises ClientDisconnect: the client disconnected.
         """
-        self._wanted = reply
-        tree = await self._service.conversations.get(self._person, self._conversation)
+        self._reply = reply
+        tree = await self._service.conversations.get(self._user, self._conversation)
         if reply not in tree.messages:
             raise NotFoundError("There is no such reply in this conversation.")
         for message in (tree.messages.get(reply), self._ended.get(reply)):
@@ -120,21 +127,21 @@ class Ending(NullWatcher):
             2.0,
         )
 
-    def leave(self) -> None:
+    def close(self) -> None:
         self._service.subscriptions.unfollow(self._conversation, self)
 
     def on_message(self, message: Message) -> None:
         if message.role != "assistant" or message.status == "streaming":
             return
-        if self._wanted is None:
+        if self._reply is None:
             self._ended[message.id] = message
-        elif message.id == self._wanted:
-            self.leave()
+        elif message.id == self._reply:
+            self.close()
             if not self._end.done():
                 self._end.set_result(message)
 
     def on_deleted(self, conversation: str) -> None:
-        self.leave()
+        self.close()
         if not self._end.done():
             self._end.set_exception(
                 NotFoundError("This conversation was deleted, or you are no longer in it.")

@@ -1,16 +1,16 @@
-"""`/api/commands`: what one can type behind a `/`."""
+"""`/api/commands`: what a user can type behind a `/`."""
 
 from fastapi import APIRouter, Response
 from msgspec import Struct
 
-from legato.gateway.dependencies import Asker
-from legato.gateway.json_body import answer, documented
+from legato.gateway.dependencies import Authenticated
+from legato.gateway.json_body import answer, openapi_types
 
 router = APIRouter(tags=["conversations"])
 
 
 class CommandView(Struct, frozen=True):
-    """`usage` is how it is written, with its arguments; what stands in brackets may be left out. `help` is Markdown."""
+    """`usage` is the syntax; arguments in brackets are optional. `help` is Markdown."""
 
     name: str
     usage: str
@@ -22,8 +22,8 @@ class CommandList(Struct, frozen=True):
     commands: list[CommandView]
 
 
-@router.get("/api/commands", responses=documented.gives(CommandList))
-async def commands(asker: Asker) -> Response:
-    """The commands, in the order of their names."""
-    each = asker.service.commands.all()
+@router.get("/api/commands", responses=openapi_types.response(CommandList))
+async def commands(authenticated: Authenticated) -> Response:
+    """Return the commands, in the order of their names."""
+    each = authenticated.service.commands.all()
     return answer(CommandList([CommandView(one.name, one.written, one.help, one.aliases) for one in each]))

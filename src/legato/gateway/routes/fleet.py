@@ -1,4 +1,4 @@
-"""The fleet over HTTP: what it does now, and the door of browsers of the first generation."""
+"""The fleet over HTTP: its state, and the endpoint of browsers that speak version 1."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from legato.engines.base import Request, Turn
 from legato.engines.fallback import Timeouts
 from legato.errors import InvalidError
 from legato.fleet.agent_record import AgentCount, FleetView
-from legato.gateway.dependencies import Asker
+from legato.gateway.dependencies import Authenticated
 from legato.gateway.fleet_sse import FleetStream, FleetTokenStream
-from legato.gateway.json_body import answer, documented, read
+from legato.gateway.json_body import answer, openapi_types, read_body
 
 router = APIRouter(tags=["fleet"])
 
@@ -21,7 +21,7 @@ COMPLETIONS = "/api/chat/completions"
 STATUS = "/api/agents/status"
 
 SHARED = frozenset({COMPLETIONS, STATUS})
-"""Paths that pages of any site may call with a token, unless `cors_origins` names the sites that may."""
+"""Paths that pages of any site may call, unless `cors_origins` names the sites."""
 
 
 class PromptMessage(Struct, frozen=True):
@@ -30,7 +30,7 @@ class PromptMessage(Struct, frozen=True):
 
 
 class Completion(Struct, frozen=True):
-    """`parameters` go into Ollama's request as they are."""
+    """`parameters` are passed to Ollama unchanged."""
 
     messages: list[PromptMessage] = field(default_factory=list)
     model: str = ""
@@ -39,52 +39,56 @@ class Completion(Struct, frozen=True):
 
 @router.post(
     COMPLETIONS,
-    openapi_extra=documented.takes(Completion),
+    openapi_extra=openapi_types.body(Completion),
     responses={
-        200: {"content": {"text/event-stream": {}}, "description": "A token an event, then `[DONE]`"},
+        200: {"content": {"text/event-stream": {}}, "description": "One event for each token, then `[DONE]`"},
         429: {
             "content": {"text/event-stream": {}},
-            "description": "The line is full: `Retry-After` says for how many seconds",
+            "description": "The queue is full: `Retry-After` is in seconds",
         },
     },
 )
-async def completions(request: HttpRequest, asker: Asker) -> Response:
-    """A reply of the fleet, as browsers of the first generation ask for it. The patience and the disclaimer are those of
-    the assistant `default`."""
-    wanted = await read(request, Completion)
-    if not wanted.messages:
+async def completions(request: HttpRequest, authenticated: Authenticated) -> Response:
+    """Return a reply of the fleet, in the format of browsers that speak version 1. The timeouts and the disclaimer are those of
+    the assistant `default`.
+    """
+    body = await read_body(request, Completion)
+    if not body.messages:
         raise InvalidError("A request needs `messages`.")
     roles = {"system", "assistant", "tool"}
     turns = tuple(
-        Turn(said.role if said.role in roles else "user", (TextPart(said.content),))  # type: ignore[arg-type]
-        for said in wanted.messages
+        Turn(message.role if message.role in roles else "user", (TextPart(message.content),))  # type: ignore[arg-type]
+        for message in body.messages
     )
     client = request.client.host if request.client is not None else ""
-    user = asker.person.id if asker.here.auth_required else client
-    default = asker.here.speakers["default"].assistant
+    user = authenticated.user.id if authenticated.context.auth_required else client
+    default = authenticated.context.assistants["default"].assistant
     return FleetTokenStream(
-        asker.events,
-        asker.here.fleet,
-        Request(model=wanted.model, turns=turns, user=user),
-        wanted.parameters or {},
+        authenticated.sse_responses,
+        authenticated.context.fleet,
+        Request(model=body.model, turns=turns, user=user),
+        body.parameters or {},
         Timeouts(default.timeout, default.first_token_timeout),
         default.disclaimer,
     )
 
 
-@router.get(STATUS, responses=documented.gives(AgentCount))
-async def status(asker: Asker) -> Response:
-    """How many agents there are; `busy` are those with no free slot."""
-    return answer(asker.here.fleet.counted(), headers={"cache-control": "no-store"})
+@router.get(STATUS, responses=openapi_types.response(AgentCount))
+async def status(authenticated: Authenticated) -> Response:
+    """Return the number of agents. `busy` counts those without a free slot."""
+    return answer(authenticated.context.fleet.counted(), headers={"cache-control": "no-store"})
 
 
-@router.get("/api/fleet", responses=documented.gives(FleetView))
-async def fleet(request: HttpRequest, asker: Asker) -> Response:
-    """The agents, their slots, models and jobs, the rate of their tokens, and who waits. With `Accept: text/event-stream`
-    it is `/api/fleet/stream`."""
+@router.get("/api/fleet", responses=openapi_types.response(FleetView))
+async def fleet(request: HttpRequest, authenticated: Authenticated) -> Response:
+    """Return the agents, their slots, models and jobs, the rate of their tokens, and the waiting requests. With `Accept: text/event-stream`
+    it is `/api/fleet/stream`.
+    """
     if "text/event-stream" in request.headers.get("accept", ""):
-        return FleetStream(asker.events, asker.here.fleet, asker.person.expires)
-    return answer(asker.here.fleet.view(), headers={"cache-control": "no-store"})
+        return FleetStream(
+            authenticated.sse_responses, authenticated.context.fleet, authenticated.user.expires
+        )
+    return answer(authenticated.context.fleet.view(), headers={"cache-control": "no-store"})
 
 
 @router.get(
@@ -93,6 +97,6 @@ async def fleet(request: HttpRequest, asker: Asker) -> Response:
         200: {"content": {"text/event-stream": {}}, "description": "`data:` is what `/api/fleet` gives"}
     },
 )
-async def stream(asker: Asker) -> Response:
-    """The same, again whenever it has changed."""
-    return FleetStream(asker.events, asker.here.fleet, asker.person.expires)
+async def stream(authenticated: Authenticated) -> Response:
+    """Stream the same, again after every change."""
+    return FleetStream(authenticated.sse_responses, authenticated.context.fleet, authenticated.user.expires)

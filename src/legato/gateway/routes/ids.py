@@ -1,4 +1,4 @@
-"""Ids in addresses: any that a client may choose, or that an issuer of tokens gives a user, with slashes written as `%2F`."""
+"""Ids in paths: any id that a client may choose or an issuer of tokens gives a user, with slashes written as `%2F`."""
 
 from urllib.parse import quote
 
@@ -6,9 +6,12 @@ from starlette.convertors import Convertor, register_url_convertor
 
 
 class Id(Convertor[str]):
-    """`{conversation:id}`. An address is taken apart when it is decoded already, so an id may look like several segments: routes
-    with more behind an id stand before those without, and one that ends like such a route (`a/messages`) is out of reach. Of two
-    ids in one address the second has the slashes that could be either's: users are often called by an address themselves."""
+    """Matches `{conversation:id}`.
+
+    A path is matched after decoding, so an id may look like several segments. Routes with more segments behind an id
+    therefore come before those without, and an id that ends like such a route (`a/messages`) cannot be reached. If a path has
+    two ids and a slash could belong to either, it belongs to the second: users often have an address as their id.
+    """
 
     regex = ".+?"
 

@@ -14,6 +14,6 @@ router = APIRouter(tags=["server"])
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format"}},
 )
 async def metrics(request: Request, person: Administrator) -> Response:
-    """What the server has done and does, in numbers. Where auth is on, the scope of the token must say `admin`."""
+    """Return the metrics of the server. With authentication, the scope of the token must contain `admin`."""
     numbers: Metrics = request.app.state.metrics
     return Response(numbers.text(), headers={"content-type": CONTENT_TYPE, "cache-control": "no-store"})

@@ -1,4 +1,4 @@
-"""Who takes part in a conversation, and the links by which one joins."""
+"""The participants of a conversation, and its invitations."""
 
 from fastapi import APIRouter, Request, Response
 
@@ -6,8 +6,8 @@ from legato.dialects.serializers import conversation_view, participants_view
 from legato.dialects.timestamps import timestamp
 from legato.domain.invitation import Invitation
 from legato.errors import InvalidError
-from legato.gateway.dependencies import Asker
-from legato.gateway.json_body import answer, documented, read
+from legato.gateway.dependencies import Authenticated
+from legato.gateway.json_body import answer, openapi_types, read_body
 from legato.gateway.schemas import (
     InvitationList,
     InvitationView,
@@ -20,73 +20,79 @@ from legato.protocol.messages import ConversationView
 router = APIRouter(prefix="/api", tags=["people"])
 
 
-@router.get("/conversations/{conversation:id}/participants", responses=documented.gives(ParticipantList))
-async def participants(conversation: str, asker: Asker) -> Response:
-    """The owner, then those who joined, each with whether they are here now."""
-    return await _everybody(asker, conversation)
+@router.get(
+    "/conversations/{conversation:id}/participants", responses=openapi_types.response(ParticipantList)
+)
+async def participants(conversation: str, authenticated: Authenticated) -> Response:
+    """Return the owner, then those who joined, each with whether they are online."""
+    return await _participant_list(authenticated, conversation)
 
 
 @router.patch(
     "/conversations/{conversation:id}/participants/{user:id}",
-    openapi_extra=documented.takes(NewStanding),
-    responses=documented.gives(ParticipantList),
+    openapi_extra=openapi_types.body(NewStanding),
+    responses=openapi_types.response(ParticipantList),
 )
-async def change(conversation: str, user: str, request: Request, asker: Asker) -> Response:
-    """Make a participant a member or a viewer, or hand the conversation over to them: `owner`. Only its owner may."""
-    wish = await read(request, NewStanding)
-    await asker.service.participants.change(asker.person, conversation, user, wish.standing)
-    return await _everybody(asker, conversation)
+async def change(conversation: str, user: str, request: Request, authenticated: Authenticated) -> Response:
+    """Make a participant a member or a viewer, or transfer the conversation to them: `owner`. Only the owner may."""
+    body = await read_body(request, NewStanding)
+    await authenticated.service.participants.change(authenticated.user, conversation, user, body.standing)
+    return await _participant_list(authenticated, conversation)
 
 
 @router.delete("/conversations/{conversation:id}/participants/{user:id}", status_code=204)
-async def remove(conversation: str, user: str, asker: Asker) -> Response:
-    """Remove a participant, who hears nothing more of it from then on; or oneself, which is leaving."""
-    await asker.service.participants.remove(asker.person, conversation, user)
+async def remove(conversation: str, user: str, authenticated: Authenticated) -> Response:
+    """Remove a participant, who receives nothing more of the conversation; or oneself: leave."""
+    await authenticated.service.participants.remove(authenticated.user, conversation, user)
     return Response(status_code=204)
 
 
 @router.post(
     "/conversations/{conversation:id}/invitations",
     status_code=201,
-    openapi_extra=documented.takes(NewInvitation),
-    responses=documented.gives(InvitationView, 201, "Its `secret` is told this once"),
+    openapi_extra=openapi_types.body(NewInvitation),
+    responses=openapi_types.response(InvitationView, 201, "Its `secret` is returned only now"),
 )
-async def invite(conversation: str, request: Request, asker: Asker) -> Response:
-    """Make a link by which whoever has it may join. Only the owner may."""
-    wish = await read(request, NewInvitation)
-    if wish.standing == "owner":
+async def invite(conversation: str, request: Request, authenticated: Authenticated) -> Response:
+    """Create a link by which anyone who has it may join. Only the owner may."""
+    body = await read_body(request, NewInvitation)
+    if body.standing == "owner":
         raise InvalidError("One can be invited as a member or as a viewer.")
-    made, secret = await asker.service.participants.invite(
-        asker.person, conversation, wish.standing, wish.expires_in
+    made, secret = await authenticated.service.participants.invite(
+        authenticated.user, conversation, body.standing, body.expires_in
     )
     return answer(_view(made, secret), 201, {"cache-control": "no-store"})
 
 
-@router.get("/conversations/{conversation:id}/invitations", responses=documented.gives(InvitationList))
-async def invitations(conversation: str, asker: Asker) -> Response:
-    """The invitations by which one can still join, without their secrets. Only for the owner."""
-    found = await asker.service.participants.invitations(asker.person, conversation)
+@router.get("/conversations/{conversation:id}/invitations", responses=openapi_types.response(InvitationList))
+async def invitations(conversation: str, authenticated: Authenticated) -> Response:
+    """Return the valid invitations, without their secrets. Only the owner may."""
+    found = await authenticated.service.participants.invitations(authenticated.user, conversation)
     return answer(InvitationList([_view(each) for each in found]))
 
 
 @router.delete("/conversations/{conversation:id}/invitations/{invitation}", status_code=204)
-async def take_back(conversation: str, invitation: str, asker: Asker) -> Response:
-    """Take an invitation back: nobody joins by it any more. Who has joined stays."""
-    await asker.service.participants.revoke_invitation(asker.person, conversation, invitation)
+async def take_back(conversation: str, invitation: str, authenticated: Authenticated) -> Response:
+    """Revoke an invitation. Those who have joined stay."""
+    await authenticated.service.participants.revoke_invitation(authenticated.user, conversation, invitation)
     return Response(status_code=204)
 
 
-@router.post("/invitations/{secret}", responses=documented.gives(ConversationView))
-async def join(secret: str, asker: Asker) -> Response:
-    """Join the conversation to which this secret invites. Doing it again changes nothing."""
-    participants = asker.service.participants
-    joined = await participants.join(asker.person, secret)
-    return answer(conversation_view(joined, await participants.role(asker.person, joined.id)))
+@router.post("/invitations/{secret}", responses=openapi_types.response(ConversationView))
+async def join(secret: str, authenticated: Authenticated) -> Response:
+    """Join the conversation of this secret. Joining again changes nothing."""
+    participants = authenticated.service.participants
+    joined = await participants.join(authenticated.user, secret)
+    return answer(conversation_view(joined, await participants.role(authenticated.user, joined.id)))
 
 
-async def _everybody(asker: Asker, conversation: str) -> Response:
+async def _participant_list(authenticated: Authenticated, conversation: str) -> Response:
     return answer(
-        ParticipantList(participants_view(await asker.service.presence.everybody(asker.person, conversation)))
+        ParticipantList(
+            participants_view(
+                await authenticated.service.presence.everybody(authenticated.user, conversation)
+            )
+        )
     )
 
 

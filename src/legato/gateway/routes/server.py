@@ -1,4 +1,4 @@
-"""What the server says of itself: `/health`, `/ready`, `/api/info`, `/api/models`, and tickets for browsers."""
+"""The state of the server: `/health`, `/ready`, `/api/info`, `/api/models`, and tickets for browsers."""
 
 import asyncio
 from contextlib import suppress
@@ -10,76 +10,85 @@ from legato import __version__
 from legato.chat.reply import ResolvedAssistant
 from legato.engines.base import Capabilities, Model
 from legato.errors import LegatoError, StorageError
-from legato.gateway.dependencies import Administers, Asker, Here, ServerContext, TokenHolder
-from legato.gateway.json_body import answer, documented
+from legato.gateway.dependencies import Authenticated, Context, IsAdministrator, ServerContext, TokenHolder
+from legato.gateway.json_body import answer, openapi_types
 from legato.gateway.schemas import Alive, AssistantView, EngineView, ModelList, Readiness, ServerInfo, Ticket
 
 router = APIRouter(tags=["server"])
 
 OK = "ok"
 UNWELL = "The database cannot be used. A token whose scope says `admin` is told why."
-"""Why it cannot names files and machines."""
+"""It names no reason, because the reason names files and machines."""
 
 INFO_SECONDS = 1.0
-"""How long an engine may take to say what its model can do."""
+"""How long an engine may take to return the capabilities of its model."""
 
 
-@router.get("/health", responses=documented.gives(Alive))
+@router.get("/health", responses=openapi_types.response(Alive))
 async def health() -> Response:
-    """The process lives and its event loop turns."""
+    """Return if the process lives and its event loop runs."""
     return answer(Alive())
 
 
-@router.get("/ready", responses=documented.gives(Readiness) | documented.gives(Readiness, 503, "Not ready"))
-async def ready(here: Here, trusted: Administers) -> Response:
-    """Whether messages are taken: the database answers, and the server is not about to stop. Where auth is on, what is wrong
-    and what engines say of themselves is told to those whose token's scope says `admin`; others hear who is well."""
-    storage, states = await asyncio.gather(_storage(here), here.pulse())
-    taken = storage == OK and not here.service.replies.draining
+@router.get(
+    "/ready",
+    responses=openapi_types.response(Readiness) | openapi_types.response(Readiness, 503, "Not ready"),
+)
+async def ready(context: Context, trusted: IsAdministrator) -> Response:
+    """Return whether messages are accepted: the database answers, and the server is not about to stop. With authentication, only a
+    token with the scope `admin` gets the reasons and the details of the engines; others get whether each is ok.
+    """
+    storage, states = await asyncio.gather(_storage(context), context.health())
+    taken = storage == OK and not context.service.replies.draining
     if trusted:
         engines = {name: msgspec.to_builtins(state) for name, state in states.items()}
     else:
         storage = storage if storage == OK else UNWELL
         engines = {name: {"ok": state.ok} for name, state in states.items()}
-    return answer(Readiness(taken, storage, engines, here.service.replies.running), 200 if taken else 503)
+    return answer(Readiness(taken, storage, engines, context.service.replies.running), 200 if taken else 503)
 
 
-async def _storage(here: ServerContext) -> str:
+async def _storage(context: ServerContext) -> str:
     try:
-        await here.database()
+        await context.database()
     except StorageError as error:
         return error.message
     return OK
 
 
-@router.get("/api/info", responses=documented.gives(ServerInfo))
-async def info(here: Here) -> Response:
-    """What this server is: needed before one can say who one is, so it is open to all."""
-    assistants = await asyncio.gather(*map(_assistant, here.speakers.values()))
-    default = here.speakers["default"]
-    engine = EngineView(default.engine.name, default.model, "" if here.auth_required else here.why)
-    upload_bytes = here.service.attachments.rules.file_bytes
-    return answer(ServerInfo(__version__, here.auth_required, list(assistants), engine, upload_bytes))
+@router.get("/api/info", responses=openapi_types.response(ServerInfo))
+async def info(context: Context) -> Response:
+    """Return what this server is. It needs no authentication, because a client needs it before it can authenticate."""
+    assistants = await asyncio.gather(*map(_assistant, context.assistants.values()))
+    default = context.assistants["default"]
+    engine = EngineView(default.engine.name, default.model, "" if context.auth_required else context.why)
+    upload_bytes = context.service.attachments.rules.file_bytes
+    return answer(ServerInfo(__version__, context.auth_required, list(assistants), engine, upload_bytes))
 
 
-async def _assistant(speaker: ResolvedAssistant) -> AssistantView:
-    assistant = speaker.assistant
-    can = Capabilities()
-    # Asked of the engine, which may be away; nobody waits for long for the page.
+async def _assistant(resolved: ResolvedAssistant) -> AssistantView:
+    assistant = resolved.assistant
+    capabilities = Capabilities()
+    # The engine may be away, and the page must not wait for it.
     with suppress(TimeoutError):
         async with asyncio.timeout(INFO_SECONDS):
-            can = await speaker.engine.capabilities(speaker.model)
+            capabilities = await resolved.engine.capabilities(resolved.model)
     return AssistantView(
-        assistant.name, speaker.engine.name, speaker.model, assistant.disclaimer, can.images, assistant.tools
+        assistant.name,
+        resolved.engine.name,
+        resolved.model,
+        assistant.disclaimer,
+        capabilities.images,
+        assistant.tools,
     )
 
 
-@router.get("/api/models", responses=documented.gives(ModelList))
-async def models(asker: Asker) -> Response:
-    """The models of the engines in use."""
+@router.get("/api/models", responses=openapi_types.response(ModelList))
+async def models(authenticated: Authenticated) -> Response:
+    """Return the models of the engines in use."""
     found: list[Model] = []
     problems: dict[str, str] = {}
-    for name, engine in asker.here.engines.items():
+    for name, engine in authenticated.context.engines.items():
         try:
             found += await engine.models()
         except LegatoError as error:
@@ -88,9 +97,9 @@ async def models(asker: Asker) -> Response:
 
 
 @router.post(
-    "/api/tickets", status_code=201, responses=documented.gives(Ticket, 201, "Good for one handshake")
+    "/api/tickets", status_code=201, responses=openapi_types.response(Ticket, 201, "Valid for one handshake")
 )
-async def ticket(asker: TokenHolder) -> Response:
-    """A single-use ticket, for a handshake in which a browser cannot send a header."""
-    text, seconds = await asker.here.issue_ticket(asker.person)
+async def ticket(authenticated: TokenHolder) -> Response:
+    """Issue a single-use ticket, for a handshake in which a browser cannot send a header."""
+    text, seconds = await authenticated.context.issue_ticket(authenticated.user)
     return answer(Ticket(text, seconds), 201, {"cache-control": "no-store"})

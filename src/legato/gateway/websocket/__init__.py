@@ -1,4 +1,4 @@
-"""The WebSocket transport: bytes on the wire here, meaning in the sessions of `legato.dialects`."""
+"""The WebSocket transport: frames and sockets. The sessions of `legato.dialects` interpret the messages."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -12,28 +12,31 @@ from legato.gateway.websocket.limits import Limits
 from legato.gateway.websocket.origins import Origins
 from legato.gateway.websocket.timer_wheel import TimerClock
 
-__all__ = ["Limits", "Origins", "open_doors"]
+__all__ = ["Limits", "Origins", "open_endpoints"]
 
 
-def open_doors(
+def open_endpoints(
     app: Starlette,
-    doors: Sequence[Endpoint],
+    endpoints: Sequence[Endpoint],
     *,
     transport: Literal["direct", "asgi"] = "direct",
     limits: Limits | None = None,
     origins: Origins | None = None,
 ) -> dict[str, Any]:
-    """Let `app` take WebSockets at `doors`; the answer is what `uvicorn.Config` needs besides.
+    """Make `app` accept WebSockets at `endpoints`. Return the further arguments of `uvicorn.Config`.
 
-    `uvicorn.Config(app, host=…, port=…, **open_doors(app, doors))`.
+    `uvicorn.Config(app, host=…, port=…, **open_endpoints(app, endpoints))`.
     """
     limits = limits or Limits()
     wheel = TimerClock(limits.tick_seconds)
     http = http_class(limits, wheel)
     if transport == "direct":
-        return {"http": http, "ws": direct.protocol_class(doors, limits=limits, origins=origins, wheel=wheel)}
-    asgi.mount(app, doors, limits=limits, origins=origins, wheel=wheel)
-    largest = max([limits.frame_bytes, *(door.max_frame_bytes or 0 for door in doors)])
+        return {
+            "http": http,
+            "ws": direct.protocol_class(endpoints, limits=limits, origins=origins, wheel=wheel),
+        }
+    asgi.mount(app, endpoints, limits=limits, origins=origins, wheel=wheel)
+    largest = max([limits.frame_bytes, *(endpoint.max_frame_bytes or 0 for endpoint in endpoints)])
     return {
         "http": http,
         "ws": "websockets-sansio",

@@ -1,4 +1,4 @@
-"""What a client is told when its connection is closed by this side: a code of the standard, and a sentence."""
+"""Why this side closes a connection: a code of the standard, and a sentence."""
 
 from typing import Final
 
@@ -10,9 +10,9 @@ TOO_BIG: Final = 1009
 INTERNAL_ERROR: Final = 1011
 
 FAULTS: Final = frozenset({PROTOCOL_ERROR, NOT_UTF8, TOO_BIG})
-"""What the asgi transport's library closes with because of what a client sent."""
+"""Codes with which the library of the asgi transport closes because of what a client sent."""
 
-BROKE: Final = "The server made a mistake with this connection."
+SERVER_ERROR: Final = "The server made a mistake with this connection."
 GOING_AWAY: Final = "The server is going away: connect again."
 NO_FRAME: Final = "That is not a frame as RFC 6455 has it."
 NO_TEXT: Final = "That text is not UTF-8."

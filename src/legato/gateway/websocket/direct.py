@@ -1,7 +1,7 @@
-"""The token path: an `asyncio.Protocol` that uvicorn takes as `ws=`, and that no task, queue or lock passes through.
+"""The token path: an `asyncio.Protocol` that uvicorn accepts as `ws=`, without a task, queue or lock.
 
-uvicorn hands over the transport and the request that asked for the upgrade. From then on a message goes from
-`data_received` into the session, and a frame from the session into `transport.write`, in the same turn of the loop.
+uvicorn hands over the transport and the upgrade request. From then on a message passes from `data_received` into the
+session, and a frame from the session into `transport.write`, in the same turn of the loop.
 """
 
 import asyncio
@@ -12,8 +12,6 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 
 from uvicorn.config import Config
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-from uvicorn.protocols.utils import get_remote_addr
 from uvicorn.server import ServerState
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
@@ -21,10 +19,11 @@ from websockets.server import ServerProtocol
 from legato.broker.rate_limit import RateLimiter
 from legato.dialects.base import BinarySession, Endpoint, Session
 from legato.gateway.websocket import close_reasons
-from legato.gateway.websocket.frame_parser import PING_FRAME, FrameParser, quiet, text_frame
-from legato.gateway.websocket.handshake import EndpointTable, RefusedError, admit
+from legato.gateway.websocket.frame_parser import PING_FRAME, FrameParser, quiet_logger, text_frame
+from legato.gateway.websocket.handshake import RefusedError, admit
 from legato.gateway.websocket.limits import Limits
 from legato.gateway.websocket.origins import Origins
+from legato.gateway.websocket.socket_server import SocketServer
 from legato.gateway.websocket.timer_wheel import TimerClock, TimerWheel
 from legato.protocol.close_codes import CloseCode
 
@@ -39,100 +38,48 @@ class Phase(IntEnum):
 
 
 OPENING, OPEN, CLOSING, GONE = Phase
-# Looking one up in the class costs a tenth of a microsecond, for each token.
-
-
-class SocketServer:
-    """What all sockets of a server share."""
-
-    __slots__ = ("_late", "_proxies", "doors", "limits", "origins", "wheel")
-
-    def __init__(
-        self, doors: Sequence[Endpoint], limits: Limits, origins: Origins, wheel: TimerWheel
-    ) -> None:
-        self.doors = EndpointTable(doors)
-        self.limits = limits
-        self.origins = origins
-        self.wheel = wheel
-        self._late: list[DirectSocket] = []
-        self._proxies: ProxyHeadersMiddleware | None = None
-
-    def flush_soon(self, late: "DirectSocket") -> None:
-        """`late` sends when this turn of the loop is over, with all others that do."""
-        if not self._late:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._late.append(late)
-
-    def _flush(self) -> None:
-        late, self._late = self._late, []
-        for each in late:
-            each.flush()
-
-    def client(self, config: Config, transport: asyncio.Transport, request: Request) -> str:
-        """Who called: the address that a trusted proxy names, or the other end of the connection."""
-        scope: Any = {"type": "websocket", "client": get_remote_addr(transport), "headers": []}
-        if config.proxy_headers and "X-Forwarded-For" in request.headers:
-            if self._proxies is None:
-                self._proxies = ProxyHeadersMiddleware(_nothing, config.forwarded_allow_ips)
-            forwarded = [value.encode("latin-1") for value in request.headers.get_all("X-Forwarded-For")]
-            scope["headers"] = [(b"x-forwarded-for", value) for value in forwarded]
-            # It awaits nothing but `_nothing`, so that one step is the whole of it.
-            step = self._proxies(scope, _unused, _unused)
-            try:
-                step.send(None)
-            except StopIteration:
-                step.close()
-        client = scope["client"]
-        return str(client[0]) if client else ""
-
-
-async def _nothing(*_: Any) -> None:
-    pass
-
-
-async def _unused(*_: Any) -> Any:
-    raise NotImplementedError
+# A lookup in the class costs a tenth of a microsecond, for each token.
 
 
 class DirectSocket(FrameParser, asyncio.Protocol):
-    """One connection; the `Socket` of its session. Made by `protocol_class`.
+    """One connection; the `Socket` of its session. Created by `protocol_class`.
 
-    Frames collect in a list during a turn of the loop and leave with one `transport.write`. The transport tells when it
-    holds too much; then the socket is not `writable`, and viewers wait.
+    Frames collect in a list during a turn of the loop and leave with one `transport.write`. If the transport holds too much,
+    the socket is not `writable`, and subscribers wait.
     """
 
     __slots__ = (
+        "_backlog",
+        "_backlog_since",
         "_config",
         "_connections",
-        "_heard",
-        "_long",
+        "_flush_scheduled",
+        "_last_received",
         "_out",
-        "_owed",
-        "_owed_since",
+        "_oversize",
         "_pending",
         "_phase",
         "_session",
-        "_soon",
         "_transport",
         "slot",
         "writable",
     )
 
-    hub: ClassVar[SocketServer]
+    server: ClassVar[SocketServer]
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
         super().__init__()
         self._config = config
         self._connections: set[Any] = server_state.connections
-        self._heard = self.hub.wheel.now
-        self._long = 0
+        self._last_received = self.server.wheel.now
+        self._oversize = 0
         self._out: list[bytes] = []
-        self._owed = 0
-        self._owed_since = 0.0
+        self._backlog = 0
+        self._backlog_since = 0.0
         self._pending = 0
         self._phase = OPENING
         self._session: Session | None = None
-        self._soon = False
+        self._flush_scheduled = False
         self._transport: asyncio.Transport
         self.slot = 0
         self.writable = False
@@ -147,80 +94,80 @@ class DirectSocket(FrameParser, asyncio.Protocol):
 
     @property
     def transport(self) -> asyncio.Transport:
-        """As uvicorn's own protocols have it."""
+        """The transport, under the name that uvicorn's own protocols use."""
         return self._transport
 
     @property
-    def owed(self) -> int:
-        """Bytes that were sent and that the kernel has not taken."""
+    def unsent_bytes(self) -> int:
+        """Bytes that were sent and that the kernel has not accepted yet."""
         return self._pending + self._transport.get_write_buffer_size()
 
-    # The transport speaks.
+    # Called by the transport.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
         self._connections.add(self)
-        # uvicorn does this after the handshake only, and `pause_writing` would be told to the wrong one until then.
+        # uvicorn does this only after the handshake; until then `pause_writing` would reach the wrong protocol.
         transport.set_protocol(self)
 
     def data_received(self, data: bytes) -> None:
-        now = self.hub.wheel.now
-        self._heard = now
+        now = self.server.wheel.now
+        self._last_received = now
         if self._phase is GONE:
             return
-        self._soon = True
+        self._flush_scheduled = True
         if self._phase is OPENING:
             self._open(data)
         else:
             self.feed(data, now)
-        self._soon = False
+        self._flush_scheduled = False
         if self._out:
             self.flush()
 
     def pause_writing(self) -> None:
         self.writable = False
-        self._owed = self._transport.get_write_buffer_size()
-        self._owed_since = self.hub.wheel.now
-        self._long = self._owed if self._owed > self.hub.limits.owed_bytes else 0
+        self._backlog = self._transport.get_write_buffer_size()
+        self._backlog_since = self.server.wheel.now
+        self._oversize = self._backlog if self._backlog > self.server.limits.backlog_bytes else 0
         if self._phase is OPEN:
-            self.hub.wheel.watch(self, self.hub.limits.tick_seconds)
+            self.server.wheel.watch(self, self.server.limits.tick_seconds)
 
     def resume_writing(self) -> None:
         if self._phase is OPEN:
             self.writable = True
-            self._heard = self.hub.wheel.now
+            self._last_received = self.server.wheel.now
             if self._session is not None:
                 try:
                     self._session.resumed()
                 except Exception:
                     logger.exception(close_reasons.SESSION_FAILED)
-                    self._broke()
+                    self._fail_session()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._phase = GONE
         self.writable = False
-        self.hub.wheel.forget(self)
+        self.server.wheel.forget(self)
         self._connections.discard(self)
         self._out.clear()
-        self._leave()
+        self._close_session()
 
     def shutdown(self) -> None:
-        """uvicorn drains: every client is told to come back."""
+        """Close the connection because uvicorn drains: the client is asked to reconnect."""
         if self._phase is OPENING:
             self._transport.close()
         self.close(CloseCode.GOING_AWAY, close_reasons.GOING_AWAY)
 
-    # The session speaks.
+    # Called by the session.
 
     def write(self, data: bytes) -> None:
         if self._phase is OPEN:
             self._out.append(data)
             self._pending += len(data)
-            if self._pending >= self.hub.limits.high_water:
+            if self._pending >= self.server.limits.high_water:
                 self.flush()
 
     def flush(self) -> None:
-        self._soon = False
+        self._flush_scheduled = False
         out = self._out
         if not out:
             return
@@ -228,20 +175,20 @@ class DirectSocket(FrameParser, asyncio.Protocol):
         out.clear()
         self._pending = 0
         if not self.writable:
-            limit = self.hub.limits.owed_bytes
-            if self._transport.get_write_buffer_size() - self._long > limit:
+            limit = self.server.limits.backlog_bytes
+            if self._transport.get_write_buffer_size() - self._oversize > limit:
                 self.close(CloseCode.SLOW, close_reasons.TOO_SLOW)
                 return
             if len(data) > limit:
-                self._long += len(data)
+                self._oversize += len(data)
         self._transport.write(data)
 
     def send(self, payload: bytes) -> None:
         if self._phase is OPEN:
             self.write(text_frame(payload))
-            if not self._soon:
-                self._soon = True
-                self.hub.flush_soon(self)
+            if not self._flush_scheduled:
+                self._flush_scheduled = True
+                self.server.flush_soon(self)
 
     def close(self, code: int, reason: str = "") -> None:
         if self._phase is OPEN:
@@ -250,9 +197,9 @@ class DirectSocket(FrameParser, asyncio.Protocol):
             self._phase = CLOSING
             self.writable = False
             self._transport.write(self.close_frame(code, reason))
-            self.hub.wheel.watch(self, self.hub.limits.close_seconds)
+            self.server.wheel.watch(self, self.server.limits.close_seconds)
 
-    # The reader speaks.
+    # Called by the parser.
 
     def on_text(self, payload: bytes) -> None:
         session = self._session
@@ -261,7 +208,7 @@ class DirectSocket(FrameParser, asyncio.Protocol):
                 session.received(payload)
             except Exception:
                 logger.exception(close_reasons.SESSION_FAILED)
-                self._broke()
+                self._fail_session()
 
     def on_binary(self) -> bool:
         session = self._session
@@ -271,7 +218,7 @@ class DirectSocket(FrameParser, asyncio.Protocol):
         self.write(data)
 
     def on_end(self, code: int) -> None:
-        """Goodbye is said: let the client read what is on its way, and hang up."""
+        """End after the close handshake: let the client read what is on its way, and close the connection."""
         self.flush()
         self._phase = CLOSING
         self.writable = False
@@ -280,26 +227,26 @@ class DirectSocket(FrameParser, asyncio.Protocol):
             transport.write_eof()
         else:
             transport.close()
-        self.hub.wheel.watch(self, self.hub.limits.close_seconds)
-        self._leave()
+        self.server.wheel.watch(self, self.server.limits.close_seconds)
+        self._close_session()
 
-    # The wheel looks.
+    # Called by the timer.
 
     def due(self) -> float:
-        limits, now = self.hub.limits, self.hub.wheel.now
+        limits, now = self.server.limits, self.server.wheel.now
         if self._phase is not OPEN:
             self._transport.abort()
             return 0
         if not self.writable:
-            owed = self._transport.get_write_buffer_size()
-            if owed < self._owed:
-                self._owed, self._owed_since = owed, now
-                self._heard = now
-            elif now - self._owed_since >= limits.stall_seconds:
+            backlog = self._transport.get_write_buffer_size()
+            if backlog < self._backlog:
+                self._backlog, self._backlog_since = backlog, now
+                self._last_received = now
+            elif now - self._backlog_since >= limits.stall_seconds:
                 self.close(CloseCode.SLOW, close_reasons.TOO_SLOW)
                 return 0
             return limits.tick_seconds
-        silence = now - self._heard
+        silence = now - self._last_received
         if silence >= limits.silent_seconds:
             self.close(CloseCode.SILENT, close_reasons.TOO_SILENT)
             self._transport.abort()
@@ -309,7 +256,7 @@ class DirectSocket(FrameParser, asyncio.Protocol):
             return limits.silent_seconds - silence
         return limits.ping_seconds - silence
 
-    def _leave(self) -> None:
+    def _close_session(self) -> None:
         session, self._session = self._session, None
         if session is not None:
             try:
@@ -317,70 +264,79 @@ class DirectSocket(FrameParser, asyncio.Protocol):
             except Exception:
                 logger.exception(close_reasons.SESSION_FAILED)
 
-    def _broke(self) -> None:
-        self.close(close_reasons.INTERNAL_ERROR, close_reasons.BROKE)
+    def _fail_session(self) -> None:
+        self.close(close_reasons.INTERNAL_ERROR, close_reasons.SERVER_ERROR)
 
     # The handshake.
 
     def _open(self, data: bytes) -> None:
-        protocol = ServerProtocol(logger=quiet)
+        protocol = ServerProtocol(logger=quiet_logger)
         protocol.receive_data(data)
         request = next(iter(protocol.events_received()), None)
         if not isinstance(request, Request):
             answer = b"".join(protocol.data_to_send())
-            self._turn_away(
+            self._reject(
                 answer or protocol.reject(HTTPStatus.BAD_REQUEST, "This is not a request.\n").serialize()
             )
             return
         response = protocol.accept(request)
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
-            self._turn_away(response.serialize())
+            self._reject(response.serialize())
             return
-        client = self.hub.client(self._config, self._transport, request)
+        client = self.server.client(self._config, self._transport, request)
         try:
-            door, handshake = admit(
-                self.hub.doors, self.hub.origins, request.path, request.headers.raw_items(), client
+            endpoint, handshake = admit(
+                self.server.endpoints, self.server.origins, request.path, request.headers.raw_items(), client
             )
         except RefusedError as refused:
-            self._turn_away(protocol.reject(refused.status, f"{refused.message}\n").serialize())
+            self._reject(protocol.reject(refused.status, f"{refused.message}\n").serialize())
             return
         if handshake.subprotocol is not None:
             response.headers["Sec-WebSocket-Protocol"] = handshake.subprotocol
-        self._welcome(door, response)
+        self._accept(endpoint, response)
         try:
-            self._session = door.open(handshake, self)
+            self._session = endpoint.open(handshake, self)
         except Exception:
             logger.exception(close_reasons.SESSION_FAILED)
-            self._broke()
+            self._fail_session()
 
-    def _welcome(self, door: Endpoint, response: Response) -> None:
-        limits, transport = self.hub.limits, self._transport
-        rate = limits.frames_per_second if door.max_frames_per_second is None else door.max_frames_per_second
-        self.frame_bytes = limits.frame_bytes if door.max_frame_bytes is None else door.max_frame_bytes
-        self.pace = RateLimiter(rate, limits.frames_burst_seconds) if rate else None
+    def _accept(self, endpoint: Endpoint, response: Response) -> None:
+        limits, transport = self.server.limits, self._transport
+        rate = (
+            limits.frames_per_second
+            if endpoint.max_frames_per_second is None
+            else endpoint.max_frames_per_second
+        )
+        self.frame_bytes = (
+            limits.frame_bytes if endpoint.max_frame_bytes is None else endpoint.max_frame_bytes
+        )
+        self.rate_limiter = RateLimiter(rate, limits.frames_burst_seconds) if rate else None
         transport.set_write_buffer_limits(limits.high_water, limits.low_water)
         self._phase = OPEN
         self.writable = True
-        self.hub.wheel.watch(self, limits.ping_seconds)
+        self.server.wheel.watch(self, limits.ping_seconds)
         transport.write(response.serialize())
 
-    def _turn_away(self, response: bytes) -> None:
+    def _reject(self, response: bytes) -> None:
         self._phase = GONE
         self._transport.write(response)
         self._transport.close()
-        self.hub.wheel.watch(self, self.hub.limits.close_seconds)
+        self.server.wheel.watch(self, self.server.limits.close_seconds)
 
 
 def protocol_class(
-    doors: Sequence[Endpoint],
+    endpoints: Sequence[Endpoint],
     *,
     limits: Limits | None = None,
     origins: Origins | None = None,
     wheel: TimerWheel | None = None,
 ) -> type[DirectSocket]:
-    """A class for uvicorn's `ws=`. Its sockets lead to `doors`, and share one timer, which may be given as `wheel`."""
+    """Return a class for uvicorn's `ws=`. Its sockets lead to `endpoints` and share one timer, `wheel` if it is given."""
     limits = limits or Limits()
-    hub = SocketServer(
-        doors, limits, origins or Origins(), wheel if wheel is not None else TimerClock(limits.tick_seconds)
+    server = SocketServer(
+        endpoints,
+        limits,
+        origins or Origins(),
+        wheel if wheel is not None else TimerClock(limits.tick_seconds),
     )
-    return type("DirectSocket", (DirectSocket,), {"__slots__": (), "hub": hub})
+    return type("DirectSocket", (DirectSocket,), {"__slots__": (), "server": server})

@@ -1,8 +1,8 @@
 """Frames in, messages out: the receiving half of RFC 6455, without I/O.
 
-A text message in one frame, which is what clients send, and a pong take a few lines here. Everything else (fragments,
-pings, the close, and all that is wrong) goes to the sans-I/O protocol of `websockets`, which is there only while it has
-something to remember: an idle connection costs no memory for it.
+A text message in one frame, which is what clients send, and a pong take a few lines. Everything else (fragments, pings,
+the close, and all errors) is passed to the sans-I/O protocol of `websockets`. It exists only while it has state: an idle
+connection needs no memory for it.
 """
 
 import codecs
@@ -30,9 +30,9 @@ PING_FRAME = b"\x89\x00"
 MAX_CONTROL = 125
 MAX_REASON = 123
 
-quiet = logging.getLogger("legato.gateway.websocket.library")
-quiet.setLevel(logging.WARNING)
-"""At DEBUG the library writes whole frames and headers: never, since tokens travel in them."""
+quiet_logger = logging.getLogger("legato.gateway.websocket.library")
+quiet_logger.setLevel(logging.WARNING)
+"""At DEBUG the library logs whole frames and headers. That must never happen, because they contain tokens."""
 
 OPCODES = frozenset(Opcode)
 _, OPEN, CLOSING, CLOSED = State
@@ -40,7 +40,7 @@ _utf8 = codecs.getincrementaldecoder("utf-8")
 
 
 def text_frame(payload: bytes) -> bytes:
-    """A whole text message as a server sends it: one frame, no mask, no compression (RFC 6455, 5.2)."""
+    """Return a text message as a server sends it: one frame, no mask, no compression (RFC 6455, 5.2)."""
     length = len(payload)
     if length < 126:
         return bytes((TEXT, length)) + payload
@@ -50,15 +50,15 @@ def text_frame(payload: bytes) -> bytes:
 
 
 @lru_cache(maxsize=256)
-def short(reason: str) -> str:
-    """A reason as it fits into a close frame: 123 bytes of UTF-8 at most (RFC 6455, 5.5)."""
+def truncate_reason(reason: str) -> str:
+    """Return a reason that fits into a close frame: at most 123 bytes of UTF-8 (RFC 6455, 5.5)."""
     return reason.encode()[:MAX_REASON].decode(errors="ignore")
 
 
 class FrameParser:
-    """Give it bytes with `feed`; it calls `on_text`, `on_reply` and `on_end`, which a subclass has.
+    """Parses the bytes that `feed` receives, and calls `on_text`, `on_reply` and `on_end`, which a subclass implements.
 
-    `frame_bytes` bounds a message, `pace` the frames of every kind. `at_fault`: it ended because the client was wrong.
+    `frame_bytes` limits a message, `rate_limiter` the frames of every kind. `at_fault`: it ended because of what the client sent.
     """
 
     __slots__ = (
@@ -70,12 +70,12 @@ class FrameParser:
         "_state",
         "at_fault",
         "frame_bytes",
-        "pace",
+        "rate_limiter",
     )
 
-    def __init__(self, frame_bytes: int = 65536, pace: RateLimiter | None = None) -> None:
+    def __init__(self, frame_bytes: int = 65536, rate_limiter: RateLimiter | None = None) -> None:
         self.frame_bytes = frame_bytes
-        self.pace = pace
+        self.rate_limiter = rate_limiter
         self.at_fault = False
         self._state = OPEN
         self._partial: bytearray | None = None
@@ -85,23 +85,23 @@ class FrameParser:
         self._library: ServerProtocol | None = None
 
     def on_text(self, payload: bytes) -> None:
-        """A whole text message, valid UTF-8."""
+        """Handle a whole text message, valid UTF-8."""
         raise NotImplementedError
 
     def on_binary(self) -> bool:
-        """A binary message begins. Whether it is passed over; else it is the end."""
+        """Return whether a binary message that begins is ignored; if not, the connection ends."""
         return False
 
     def on_reply(self, data: bytes) -> None:
-        """Bytes that the protocol answers with."""
+        """Send bytes with which the protocol answers."""
         raise NotImplementedError
 
     def on_end(self, code: int) -> None:
-        """Nothing more is read: a close was received, or `code` was sent because the client is wrong. Called once."""
+        """Handle the end: a close was received, or `code` was sent because of what the client sent. Called once; nothing more is read."""
         raise NotImplementedError
 
     def feed(self, data: bytes, now: float) -> None:
-        """Take bytes as they came from the network. `now` is in seconds, of a clock that never goes backwards."""
+        """Parse bytes from the network. `now` is in seconds, of a clock that never goes backwards."""
         if self._partial is not None:
             self._partial += data
             if len(self._partial) < self._need:
@@ -111,11 +111,11 @@ class FrameParser:
         while position < end:
             if self._state is not OPEN:
                 if self._state is CLOSING:
-                    self._ask(data[position:])
+                    self._feed_library(data[position:])
                 return
             left = end - position
             if left < 2:
-                self._keep(data, position, 2)
+                self._keep_partial(data, position, 2)
                 return
             first, second = data[position], data[position + 1]
             if second < 0x80 or first & 0x70 or first & 0x0F not in OPCODES:
@@ -124,24 +124,26 @@ class FrameParser:
             length = second & 0x7F
             header = 6 if length < 126 else 8 if length == 126 else 14
             if left < header:
-                self._keep(data, position, header)
+                self._keep_partial(data, position, header)
                 return
             if length >= 126:
                 length = int.from_bytes(data[position + 2 : position + header - 4], "big")
-            begun = self._message
-            room = MAX_CONTROL if first & 0x08 else self.frame_bytes - (0 if begun is None else len(begun))
+            message = self._message
+            room = (
+                MAX_CONTROL if first & 0x08 else self.frame_bytes - (0 if message is None else len(message))
+            )
             if length > room:
                 self._too_big(first)
                 return
             start = position + header
             stop = start + length
             if stop > end:
-                self._keep(data, position, stop - position)
+                self._keep_partial(data, position, stop - position)
                 return
-            if self.pace is not None and not self.pace.allows(now):
+            if self.rate_limiter is not None and not self.rate_limiter.allows(now):
                 self.fail(close_reasons.POLICY, close_reasons.TOO_MANY)
                 return
-            if first == TEXT and begun is None:
+            if first == TEXT and message is None:
                 payload = apply_mask(data[start:stop], data[start - 4 : start])
                 if payload.isascii() or _is_utf8(payload):
                     self.on_text(payload)
@@ -150,30 +152,32 @@ class FrameParser:
                     return
             elif first != PONG:
                 if first == CLOSE:
-                    # It may come between the fragments of a message (RFC 6455, 5.4), where the library takes it for an error.
+                    # A close may come between the fragments of a message (RFC 6455, 5.4); the library would report an error.
                     self._library = self._message = self._decoder = None
-                self._ask(data[position:stop])
+                self._feed_library(data[position:stop])
             position = stop
 
     def fail(self, code: int, reason: str) -> None:
-        """The client is wrong: say so, and read no more."""
+        """Close because of what the client sent, and read no more."""
         if self._state is OPEN:
             self.at_fault = True
             self.on_reply(self.close_frame(code, reason))
             self._end(code)
 
     def close_frame(self, code: int, reason: str) -> bytes:
-        """The frame that begins a close from this side; empty if there is no more to say. What comes until the client's own is dropped."""
+        """Return the frame that begins a close from this side; empty if the connection is closing already. Everything until the
+        client's own close frame is dropped.
+        """
         if self._state is not OPEN:
             return b""
-        library = self._remember()
-        library.send_close(code, short(reason))
+        library = self._open_library()
+        library.send_close(code, truncate_reason(reason))
         self._state = CLOSING
         self._message = self._decoder = None
         frame = b"".join(library.data_to_send())
         if self._partial is not None:
             rest, self._partial = bytes(self._partial), None
-            self._ask(rest)
+            self._feed_library(rest)
         return frame
 
     def _too_big(self, first: int) -> None:
@@ -182,13 +186,13 @@ class FrameParser:
         else:
             self.fail(close_reasons.TOO_BIG, close_reasons.too_big(self.frame_bytes))
 
-    def _keep(self, data: bytes, position: int, need: int) -> None:
+    def _keep_partial(self, data: bytes, position: int, need: int) -> None:
         self._partial = bytearray(data[position:] if position else data)
         self._need = need
 
-    def _remember(self) -> ServerProtocol:
+    def _open_library(self) -> ServerProtocol:
         if self._library is None:
-            self._library = ServerProtocol(state=OPEN, max_size=self.frame_bytes, logger=quiet)
+            self._library = ServerProtocol(state=OPEN, max_size=self.frame_bytes, logger=quiet_logger)
         return self._library
 
     def _end(self, code: int) -> None:
@@ -197,9 +201,9 @@ class FrameParser:
             self._partial = self._message = self._decoder = self._library = None
             self.on_end(code)
 
-    def _ask(self, data: bytes) -> None:
-        """Let the library read: one frame that is not plain, or, once the connection is closing, all that comes."""
-        library = self._remember()
+    def _feed_library(self, data: bytes) -> None:
+        """Let the library parse: one frame that is not plain or, if the connection is closing, everything."""
+        library = self._open_library()
         library.receive_data(data)
         for event in library.events_received():
             if self._state is CLOSED:
@@ -213,7 +217,7 @@ class FrameParser:
             if self._state is OPEN:
                 match event.opcode:
                     case Opcode.BINARY if self.on_binary():
-                        # A message without a decoder is one that is passed over.
+                        # A message without a decoder is ignored.
                         self._message = None if event.fin else bytearray()
                     case Opcode.BINARY:
                         self.fail(close_reasons.UNSUPPORTED, close_reasons.TEXT_ONLY)

@@ -1,4 +1,4 @@
-"""From the request that opens a WebSocket to a door, or to a sentence that says why not."""
+"""From the request that opens a WebSocket to an endpoint, or to a sentence that says why it is refused."""
 
 from collections.abc import Iterable, Sequence
 from re import Pattern
@@ -15,7 +15,7 @@ MAX_QUERY_FIELDS = 64
 
 
 class RefusedError(Exception):
-    """The socket is not opened. `status` is that of HTTP, `message` a sentence for a person."""
+    """The socket is not opened. `status` is an HTTP status, `message` a sentence for people."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -24,58 +24,58 @@ class RefusedError(Exception):
 
 
 class EndpointTable:
-    """The doors of a server, tried in order.
+    """The endpoints of a server, matched in order.
 
-    Paths are those of FastAPI: `{id}` is one segment, `{rest:path}` all that follows.
+    Paths are written as in FastAPI: `{id}` is one segment, `{rest:path}` everything that follows.
     """
 
-    __slots__ = ("_doors",)
+    __slots__ = ("_endpoints",)
 
-    def __init__(self, doors: Sequence[Endpoint]) -> None:
-        self._doors: list[tuple[Pattern[str], Endpoint]] = [
-            (compile_path(door.path)[0], door) for door in doors
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        self._endpoints: list[tuple[Pattern[str], Endpoint]] = [
+            (compile_path(endpoint.path)[0], endpoint) for endpoint in endpoints
         ]
 
     def find(self, path: str) -> tuple[Endpoint, dict[str, str]] | None:
-        for pattern, door in self._doors:
+        for pattern, endpoint in self._endpoints:
             if match := pattern.match(path):
-                return door, match.groupdict()
+                return endpoint, match.groupdict()
         return None
 
 
 def admit(
-    doors: EndpointTable, origins: Origins, target: str, headers: Iterable[tuple[str, str]], client: str
+    endpoints: EndpointTable, origins: Origins, target: str, headers: Iterable[tuple[str, str]], client: str
 ) -> tuple[Endpoint, Handshake]:
-    """The door that `target`, the path and query as the client wrote them, leads to.
+    """Return the endpoint for `target`, the path and query as the client sent them.
 
-    :raises RefusedError: no such door, a page of a foreign site, or a request that cannot be understood.
+    :raises RefusedError: there is no such endpoint, a page of another site asks, or the request is malformed.
     """
     raw_path, _, raw_query = target.partition("?")
     path = unquote(raw_path)
-    named: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for name, value in headers:
         name = name.lower()
-        if name == "host" and name in named:
+        if name == "host" and name in by_name:
             raise RefusedError(400, "This request names two hosts. Send one `Host` header.")
-        named[name] = f"{named[name]}, {value}" if name in named else value
-    refusal = origins.refusal(named.get("origin"), named.get("host"))
+        by_name[name] = f"{by_name[name]}, {value}" if name in by_name else value
+    refusal = origins.refusal(by_name.get("origin"), by_name.get("host"))
     if refusal is not None:
         raise RefusedError(403, refusal)
-    found = doors.find(path)
+    found = endpoints.find(path)
     if found is None:
         raise RefusedError(
             404, "There is no WebSocket at this path: the native protocol of Legato is spoken at /ws."
         )
-    door, params = found
+    endpoint, params = found
     query: dict[str, str] = {}
     try:
         for name, value in parse_qsl(raw_query, keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS):
             query.setdefault(name, value)
-        offered = named.get("sec-websocket-protocol")
+        offered = by_name.get("sec-websocket-protocol")
         subprotocols = parse_subprotocol(offered) if offered else []
     except (ValueError, InvalidHeader):
         raise RefusedError(
             400, "The query or the subprotocols of this request cannot be understood."
         ) from None
-    spoken = next((str(name) for name in subprotocols if name in door.subprotocols), None)
-    return door, Handshake(path, params, query, named, spoken, client)
+    subprotocol = next((str(name) for name in subprotocols if name in endpoint.subprotocols), None)
+    return endpoint, Handshake(path, params, query, by_name, subprotocol, client)

@@ -1,7 +1,7 @@
-"""HTTP as uvicorn reads it, with the deadlines it does not have.
+"""uvicorn's HTTP protocol with the timeouts that it lacks.
 
-uvicorn waits for ever for a request that never comes, or never ends, and keeps whatever head it is sent. Here the head
-has a deadline and a size, and a body may not fall silent. Bytes that follow the request of a WebSocket at once are handed on.
+uvicorn waits without limit for a request that never arrives or never ends, and keeps a head of any size. Here the head has
+a timeout and a maximum size, and a body must not pause too long. Bytes directly after a WebSocket request are passed on.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ TOO_LATE = (b"408 Request Timeout", b"The request took too long to arrive.\n")
 TOO_LARGE = (b"431 Request Header Fields Too Large", b"The head of the request is too large.\n")
 
 
-class PatientHttpProtocol(HttpToolsProtocol):
-    """What uvicorn takes as `http=`; made by `http_class`."""
+class TimeoutHttpProtocol(HttpToolsProtocol):
+    """The protocol for uvicorn's `http=`; created by `http_class`."""
 
     limits: ClassVar[Limits]
     wheel: ClassVar[TimerWheel]
@@ -36,9 +36,9 @@ class PatientHttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._head_since: float | None = self.wheel.now
         self._body_since: float | None = None
-        self._owed: int | None = None
+        self._backlog: int | None = None
         self._refused = False
-        self._owed_since = 0.0
+        self._backlog_since = 0.0
         self.wheel.watch(self, self.limits.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -46,14 +46,14 @@ class PatientHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def due(self) -> float:
-        """The wheel looks: is the client taking too long?"""
+        """Check whether the client takes too long."""
         now, limits = self.wheel.now, self.limits
         if self._refused:
             self.transport.abort()
             return 0
         if self.flow.write_paused or self.transport.is_closing():
-            return self._look_at_debt()
-        self._owed = None
+            return self._check_backlog()
+        self._backlog = None
         if self._head_since is not None:
             left = self._head_since + limits.head_seconds - now
             if left <= 0:
@@ -104,17 +104,17 @@ class PatientHttpProtocol(HttpToolsProtocol):
         super().handle_websocket_upgrade()
         rest = self._chunk[upgrade.args[0] :] if upgrade is not None and upgrade.args else b""
         protocol: Any = self.transport.get_protocol()
-        # A connection keeps nothing of how it began: parser and protocol refer to each other.
+        # Free the parser: it and the protocol refer to each other.
         self.parser = None  # type: ignore[assignment]
         if rest:
             protocol.data_received(rest)
 
-    def _look_at_debt(self) -> float:
-        """A client may read slowly, but not stop for `stall_seconds`."""
-        now, owed = self.wheel.now, self.transport.get_write_buffer_size()
-        if self._owed is None or owed < self._owed:
-            self._owed, self._owed_since = owed, now
-        elif now - self._owed_since >= self.limits.stall_seconds:
+    def _check_backlog(self) -> float:
+        """Abort a client that reads nothing for `stall_seconds`. A slow client is allowed."""
+        now, backlog = self.wheel.now, self.transport.get_write_buffer_size()
+        if self._backlog is None or backlog < self._backlog:
+            self._backlog, self._backlog_since = backlog, now
+        elif now - self._backlog_since >= self.limits.stall_seconds:
             self.transport.abort()
             return 0
         return self.limits.stall_seconds / 3
@@ -126,7 +126,7 @@ class PatientHttpProtocol(HttpToolsProtocol):
             self.transport.abort()
             return
         self.transport.write(REFUSAL % (status, len(sentence), sentence))
-        # A close with unread bytes would be a reset, and the client might never read why.
+        # A close with unread bytes would be a reset, and the client might not read the response.
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:
@@ -134,7 +134,7 @@ class PatientHttpProtocol(HttpToolsProtocol):
         self.wheel.watch(self, self.limits.close_seconds)
 
 
-def http_class(limits: Limits, wheel: TimerWheel | None = None) -> type[PatientHttpProtocol]:
-    """A class for uvicorn's `http=`."""
-    turned = wheel if wheel is not None else TimerClock(limits.tick_seconds)
-    return type("PatientHttpProtocol", (PatientHttpProtocol,), {"limits": limits, "wheel": turned})
+def http_class(limits: Limits, wheel: TimerWheel | None = None) -> type[TimeoutHttpProtocol]:
+    """Return a class for uvicorn's `http=`."""
+    clock = wheel if wheel is not None else TimerClock(limits.tick_seconds)
+    return type("TimeoutHttpProtocol", (TimeoutHttpProtocol,), {"limits": limits, "wheel": clock})

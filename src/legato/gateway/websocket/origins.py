@@ -1,7 +1,7 @@
-"""Which web pages may open a socket here.
+"""Which web pages may connect.
 
-A browser lets any page of any site open a WebSocket to any server, with the cookies of that server, and says in `Origin`
-which site it was. A program that is no browser sends no `Origin`.
+A browser lets any page of any site open a WebSocket to any server, with the cookies of that server, and names the site in
+`Origin`. A program that is not a browser sends no `Origin`.
 """
 
 from ipaddress import ip_address
@@ -13,30 +13,30 @@ DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 class Origins(Struct, frozen=True):
-    """No `Origin`, the site that the request was sent to itself, and those in `allowed`; `*` is every one.
+    """Permits requests without `Origin`, pages of the site that the request was sent to, and the sites in `allowed`; `*` means every site.
 
-    `hosts`, where it is not empty, are the names by which this server may be called. A server that is open to its own
-    machine needs them: a foreign page may point its own name at 127.0.0.1, and would then be of the same site. Addresses
-    need not be named, since nobody can point one elsewhere.
+    `hosts`, if not empty, are the names of this server. A server without authentication needs them: a page of another site may
+    point its own name at 127.0.0.1, and would then count as the same site. IP addresses need no entry, because no page can
+    redirect one.
     """
 
     allowed: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
 
     def refusal(self, origin: str | None, host: str | None) -> str | None:
-        """Why this page may not, in a sentence; None if it may."""
-        if self.hosts and not self._knows(host):
+        """Return a sentence that says why this page is refused; None if it is permitted."""
+        if self.hosts and not self._is_known(host):
             return "This server is not known by that name: use its address, or add the name to its settings."
         if origin is None or "*" in self.allowed or origin in self.allowed:
             return None
-        site, here = _site(origin), _authority(host, None)
-        if site is not None and here is not None and site[0] == here[0]:
+        site, target = _site(origin), _authority(host, None)
+        if site is not None and target is not None and site[0] == target[0]:
             default = DEFAULT_PORTS.get(site[2])
-            if (site[1] or default) == (here[1] or default):
+            if (site[1] or default) == (target[1] or default):
                 return None
         return "Pages of that site may not connect to this server: add it to cors_origins if they should."
 
-    def _knows(self, host: str | None) -> bool:
+    def _is_known(self, host: str | None) -> bool:
         authority = _authority(host, None)
         if authority is None:
             return False
@@ -58,7 +58,7 @@ def _site(origin: str) -> tuple[str, int | None, str] | None:
 
 
 def _authority(text: str | None, scheme: str | None) -> tuple[str, int | None, str] | None:
-    """The name in lower case without a final dot, and the port."""
+    """Return the lower-case name without a final dot, and the port."""
     if not text:
         return None
     try:

@@ -1,4 +1,4 @@
-"""One timer for all connections of a process: a wheel of slots, each connection in the one in which it is looked at next."""
+"""One timer for all connections of a process: a wheel of slots. Each connection is in the slot of its next check."""
 
 import asyncio
 import logging
@@ -9,20 +9,20 @@ logger = logging.getLogger(__name__)
 
 
 class TimerTarget(Protocol):
-    """What is looked at from time to time. `slot` belongs to the wheel; 0 means that nobody looks."""
+    """An object that is checked from time to time. `slot` belongs to the wheel; 0 means that it is not checked."""
 
     slot: int
 
     def due(self) -> float:
-        """Look, and say in how many seconds to look again; 0 for never."""
+        """Check, and return in how many seconds to check again; 0 for never."""
         ...
 
 
 class TimerWheel:
     """Slots of `tick` seconds. `now` is its clock: coarse, cheap to read, never backwards.
 
-    The clock counts served time: a tick that comes late moves it by two ticks at most. What a loop slept through, be it a
-    blocking call or a suspended laptop, is not the silence of a client.
+    The clock counts served time: a late tick advances it by two ticks at most. Time in which the loop did not run, because of
+    a blocking call or a suspended laptop, does not count as silence of a client.
     """
 
     __slots__ = ("_slots", "now", "tick")
@@ -36,13 +36,13 @@ class TimerWheel:
         return sum(map(len, self._slots.values()))
 
     def watch(self, item: TimerTarget, seconds: float) -> None:
-        """Look at `item` in `seconds`, or up to a tick later. It is in one slot only: the last call counts."""
+        """Check `item` in `seconds`, or up to a tick later. It is in one slot only: the last call counts."""
         self.forget(item)
         item.slot = max(ceil((self.now + seconds) / self.tick), int(self.now / self.tick) + 1)
         self._slots.setdefault(item.slot, set()).add(item)
 
     def forget(self, item: TimerTarget) -> None:
-        """Look no more. Safe to call twice."""
+        """Stop checking `item`. Safe to call twice."""
         if item.slot:
             slot = self._slots.get(item.slot)
             if slot is not None:
@@ -52,27 +52,27 @@ class TimerWheel:
             item.slot = 0
 
     def advance(self, elapsed: float) -> None:
-        """`elapsed` seconds went by: look at everything whose time has come."""
+        """Advance the clock by `elapsed` seconds, and check everything that is due."""
         self.now += min(elapsed, 2 * self.tick)
         current = int(self.now / self.tick)
         for slot in [slot for slot in self._slots if slot <= current]:
             for item in self._slots.pop(slot):
                 if item.slot == slot:
                     item.slot = 0
-                    self._look(item)
+                    self._call_due(item)
 
-    def _look(self, item: TimerTarget) -> None:
+    def _call_due(self, item: TimerTarget) -> None:
         try:
             seconds = item.due()
         except Exception:
-            logger.exception("Looking after a connection failed; it is left alone.")
+            logger.exception("The check of a connection failed; it is not checked again.")
             return
         if seconds > 0 and not item.slot:
             self.watch(item, seconds)
 
 
 class TimerClock(TimerWheel):
-    """A wheel that a running loop turns, while there is anything to look at."""
+    """A wheel that a running loop advances, while it has items."""
 
     __slots__ = ("_last", "_loop")
 

@@ -14,7 +14,7 @@ from fastapi.responses import PlainTextResponse
 from websockets.asyncio.client import ClientConnection, connect
 
 from legato.dialects.base import Endpoint, Handshake, Session, Socket
-from legato.gateway.websocket import Limits, Origins, open_doors
+from legato.gateway.websocket import Limits, Origins, open_endpoints
 
 QUICK = Limits(
     tick_seconds=0.05,
@@ -157,7 +157,7 @@ async def house(
         Endpoint("/forgiving", open_gentle),
         Endpoint("/large", open_talk, max_frame_bytes=1 << 20, max_frames_per_second=0),
     ]
-    options = open_doors(app, doors or standard, transport=transport, limits=limits, origins=origins)
+    options = open_endpoints(app, doors or standard, transport=transport, limits=limits, origins=origins)
     listener = sockets.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_config=None, lifespan="off", ssl_context_factory=tls, **options)
     config.load()

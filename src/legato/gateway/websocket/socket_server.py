@@ -1,0 +1,76 @@
+"""What all sockets of one server share."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from uvicorn.config import Config
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.utils import get_remote_addr
+from websockets.http11 import Request
+
+from legato.dialects.base import Endpoint
+from legato.gateway.websocket.handshake import EndpointTable
+from legato.gateway.websocket.limits import Limits
+from legato.gateway.websocket.origins import Origins
+from legato.gateway.websocket.timer_wheel import TimerWheel
+
+
+class Flushable(Protocol):
+    """A socket with frames that are not sent yet."""
+
+    def flush(self) -> None:
+        """Send them."""
+        ...
+
+
+class SocketServer:
+    """What all sockets of one server share: endpoints, limits and the timer."""
+
+    __slots__ = ("_proxies", "_to_flush", "endpoints", "limits", "origins", "wheel")
+
+    def __init__(
+        self, endpoints: Sequence[Endpoint], limits: Limits, origins: Origins, wheel: TimerWheel
+    ) -> None:
+        self.endpoints = EndpointTable(endpoints)
+        self.limits = limits
+        self.origins = origins
+        self.wheel = wheel
+        self._to_flush: list[Flushable] = []
+        self._proxies: ProxyHeadersMiddleware | None = None
+
+    def flush_soon(self, socket: Flushable) -> None:
+        """Flush `socket` at the end of this turn of the loop, together with all others."""
+        if not self._to_flush:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._to_flush.append(socket)
+
+    def _flush(self) -> None:
+        sockets, self._to_flush = self._to_flush, []
+        for each in sockets:
+            each.flush()
+
+    def client(self, config: Config, transport: asyncio.Transport, request: Request) -> str:
+        """Return the client's address: the one that a trusted proxy names, or the other end of the connection."""
+        scope: Any = {"type": "websocket", "client": get_remote_addr(transport), "headers": []}
+        if config.proxy_headers and "X-Forwarded-For" in request.headers:
+            if self._proxies is None:
+                self._proxies = ProxyHeadersMiddleware(_nothing, config.forwarded_allow_ips)
+            forwarded = [value.encode("latin-1") for value in request.headers.get_all("X-Forwarded-For")]
+            scope["headers"] = [(b"x-forwarded-for", value) for value in forwarded]
+            # It awaits only `_nothing`, so one step completes it.
+            step = self._proxies(scope, _not_called, _not_called)
+            try:
+                step.send(None)
+            except StopIteration:
+                step.close()
+        client = scope["client"]
+        return str(client[0]) if client else ""
+
+
+async def _nothing(*_: Any) -> None:
+    pass
+
+
+async def _not_called(*_: Any) -> Any:
+    raise NotImplementedError
