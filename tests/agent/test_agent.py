@@ -281,7 +281,7 @@ async def test_a_gateway_that_is_frozen_is_left(
 async def test_one_that_never_registers_it_is_left(
     door: Door, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shell, "PATIENCE", 0.05)
+    monkeypatch.setattr(shell, "HANDSHAKE_SECONDS", 0.05)
     door.greets = False
     told: list[Any] = []
     async with running(DemoEngine(), told=told.append):

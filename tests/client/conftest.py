@@ -115,7 +115,7 @@ def connected(served: Served) -> Callable[..., Any]:
     @asynccontextmanager
     async def connect(**more: Any) -> AsyncIterator[Client]:
         async with asyncio.timeout(DEADLINE):
-            async with Client(served.url, pauses=lambda: repeat(0.0), **more) as client:
+            async with Client(served.url, delays=lambda: repeat(0.0), **more) as client:
                 yield client
 
     return connect

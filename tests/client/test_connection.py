@@ -82,7 +82,7 @@ class TestReply:
         words = [f"word{number} " for number in range(60)]
         async with connected() as client:
             reply = await client.send("hi")
-            told = ReplySnapshot()
+            snapshot = ReplySnapshot()
             reader = aiter(reply)
             for word in words:
                 served.server.write(reply.id, Text(word))
@@ -95,8 +95,8 @@ class TestReply:
             end = await reply.wait()
             async for event in reader:
                 assert not isinstance(event, StreamRestarted)
-                told.apply(event)
-            assert reply.text == told.text == "".join(words)
+                snapshot.apply(event)
+            assert reply.text == snapshot.text == "".join(words)
             assert isinstance(end, Finished)
 
     async def test_after_a_crash_it_starts_over_and_says_so(self, served: Any, connected: Connect) -> None:
@@ -165,16 +165,16 @@ class TestSending:
             assert len(served.server.logs) == 1
 
     async def test_it_waits_for_a_server_that_is_away(self, served: Any, connected: Connect) -> None:
-        told: list[object] = []
-        async with connected(told=told.append) as client:
+        changes: list[object] = []
+        async with connected(on_connection_change=changes.append) as client:
             await served.stop()
-            await served.until(lambda: any(isinstance(each, Disconnected) for each in told))
+            await served.until(lambda: any(isinstance(each, Disconnected) for each in changes))
             sending = asyncio.create_task(client.send("hi"))
             await served.start()
             reply = await sending
             assert not reply.duplicate
-            assert told[0] == ClientConnected(False)
-            assert told[-1] == ClientConnected(True)
+            assert changes[0] == ClientConnected(False)
+            assert changes[-1] == ClientConnected(True)
 
     @pytest.mark.parametrize(
         ("code", "kind"),
@@ -321,10 +321,10 @@ class TestConnecting:
         async def ticket() -> str:
             return next(tickets)
 
-        told: list[object] = []
-        async with connected(ticket=ticket, told=told.append):
+        changes: list[object] = []
+        async with connected(ticket=ticket, on_connection_change=changes.append):
             served.cut()
-            await served.until(lambda: ClientConnected(True) in told)
+            await served.until(lambda: ClientConnected(True) in changes)
         assert served.server.commands == [Hello(ticket="t1"), Hello(ticket="t2")]
         assert "authorization" not in served.headers[0]
 
@@ -413,13 +413,13 @@ class TestConnecting:
         self, served: Any, connected: Connect
     ) -> None:
         served.server.heartbeat = 0.05
-        told: list[object] = []
-        async with connected(told=told.append) as client:
+        changes: list[object] = []
+        async with connected(on_connection_change=changes.append) as client:
             await served.until(lambda: sum(isinstance(each, Ping) for each in served.server.commands) >= 3)
-            assert told == [ClientConnected(False)]
+            assert changes == [ClientConnected(False)]
             hear, served.server.answer = served.server.answer, lambda line, command: None
-            await served.until(lambda: len(told) > 1)
-            assert told[1] == Disconnected("the server fell silent", 0.0)
+            await served.until(lambda: len(changes) > 1)
+            assert changes[1] == Disconnected("the server fell silent", 0.0)
             served.server.answer = hear
             assert (await client.send("hi")).id
 
@@ -441,4 +441,4 @@ class TestConnecting:
 
     async def test_before_it_is_entered_it_says_so(self, served: Any) -> None:
         with pytest.raises(LegatoError, match="async with"):
-            await Client(served.url, pauses=lambda: repeat(0.0)).send("hi")
+            await Client(served.url, delays=lambda: repeat(0.0)).send("hi")

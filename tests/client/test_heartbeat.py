@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from legato.client.heartbeat import HeartbeatTimer, backoff
 
 
-def test_the_pauses_double_up_to_half_a_minute() -> None:
+def test_the_delays_double_up_to_half_a_minute() -> None:
     assert list(islice(backoff(lambda: 0.0), 7)) == [1, 2, 4, 8, 16, 30, 30]
 
 
@@ -19,18 +19,18 @@ def test_chance_shortens_them_by_up_to_a_half() -> None:
 
 
 def test_silence_is_asked_about_once_and_then_given_up() -> None:
-    pulse = HeartbeatTimer(100.0, 20.0)
-    assert (pulse.beat(119.0), pulse.wait(119.0)) == (None, 1.0)
-    assert (pulse.beat(120.0), pulse.wait(120.0)) == ("ask", 10.0)
-    assert (pulse.beat(129.0), pulse.wait(129.0)) == (None, 1.0)
-    assert pulse.beat(130.0) == "dead"
+    timer = HeartbeatTimer(100.0, 20.0)
+    assert (timer.action(119.0), timer.seconds_until_action(119.0)) == (None, 1.0)
+    assert (timer.action(120.0), timer.seconds_until_action(120.0)) == ("ping", 10.0)
+    assert (timer.action(129.0), timer.seconds_until_action(129.0)) == (None, 1.0)
+    assert timer.action(130.0) == "dead"
 
 
 def test_whatever_is_heard_is_a_sign_of_life() -> None:
-    pulse = HeartbeatTimer(100.0, 20.0)
-    assert pulse.beat(120.0) == "ask"
-    pulse.heard(125.0)
-    assert (pulse.beat(144.0), pulse.beat(145.0)) == (None, "ask")
+    timer = HeartbeatTimer(100.0, 20.0)
+    assert timer.action(120.0) == "ping"
+    timer.received(125.0)
+    assert (timer.action(144.0), timer.action(145.0)) == (None, "ping")
 
 
 @given(st.floats(0.01, 1e3), st.lists(st.tuples(st.booleans(), st.floats(0, 1e3)), max_size=50))
@@ -38,11 +38,11 @@ def test_waiting_as_long_as_it_says_always_leads_to_something(
     quiet: float, steps: list[tuple[bool, float]]
 ) -> None:
     now = 0.0
-    pulse = HeartbeatTimer(now, quiet)
+    timer = HeartbeatTimer(now, quiet)
     for heard, passes in steps:
         now += passes
         if heard:
-            pulse.heard(now)
-        now += pulse.wait(now)
+            timer.received(now)
+        now += timer.seconds_until_action(now)
         # Adding seconds up rounds.
-        assert pulse.beat(now + 1e-6) in ("ask", "dead")
+        assert timer.action(now + 1e-6) in ("ping", "dead")

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from legato.agent.connect import dial as dial_as_agent
-from legato.client.connect import dial as dial_as_person
+from legato.client.connect import connect as connect_as_user
 from legato.errors import InvalidError, UnreachableError
 
 Dial = Callable[[str, str | None], Awaitable[Any]]
 
 
-@pytest.fixture(params=[dial_as_agent, dial_as_person], ids=["agent", "person"])
+@pytest.fixture(params=[dial_as_agent, connect_as_user], ids=["agent", "person"])
 def dial(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Dial:
     for name in ("ws", "socks", "http", "https", "all", "no"):
         monkeypatch.delenv(f"{name}_proxy", raising=False)

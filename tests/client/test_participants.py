@@ -27,9 +27,9 @@ async def test_it_hears_who_is_here_and_who_types_until_it_is_removed(tmp_path: 
             await bob.follow(conversation) as watch,
         ):
             happenings = aiter(watch)
-            while not watch.people or not all(each.present for each in watch.people):
+            while not watch.participants or not all(each.present for each in watch.participants):
                 await anext(happenings)
-            assert [each.user for each in watch.people] == ["ada", "bob"]
+            assert [each.user for each in watch.participants] == ["ada", "bob"]
             ada.typing(conversation)
             while not isinstance(told := await anext(happenings), TypingUpdated):
                 assert isinstance(told, ParticipantsUpdated)

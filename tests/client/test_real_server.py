@@ -103,7 +103,7 @@ async def test_through_a_network_that_breaks_again_and_again_every_reply_arrives
         serving(tmp_path, 400) as address,
         Cutting(address, random.Random(11), 9000).running() as network,
         Client(address) as steady,
-        Client(f"http://127.0.0.1:{network.port}", pauses=lambda: repeat(0.0)) as client,
+        Client(f"http://127.0.0.1:{network.port}", delays=lambda: repeat(0.0)) as client,
     ):
         said: list[str] = []
         conversation = None

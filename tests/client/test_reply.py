@@ -36,7 +36,7 @@ pieces = st.one_of(
 def test_one_who_reads_from_the_middle_is_told_all_that_was(said: list[list[Event]], ends: bool) -> None:
     stream = StreamState("s", "c")
     for event in [*(each for piece in said for each in piece), *([Finished("stop")] if ends else [])]:
-        stream.fold.apply(event)
+        stream.snapshot.apply(event)
 
     async def read() -> ReplySnapshot:
         reply = ClientReply(stream, "c")
@@ -46,7 +46,7 @@ def test_one_who_reads_from_the_middle_is_told_all_that_was(said: list[list[Even
 
     fold = asyncio.run(read())
     assert (fold.text, fold.reasoning, fold.tools) == (
-        stream.fold.text,
-        stream.fold.reasoning,
-        stream.fold.tools,
+        stream.snapshot.text,
+        stream.snapshot.reasoning,
+        stream.snapshot.tools,
     )

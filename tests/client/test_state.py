@@ -73,19 +73,19 @@ class Pair:
     def connect(self) -> None:
         self.cut()
         self.line = self.server.connect()
-        self.state.opened()
+        self.state.connected()
         self.line.say(self.server.welcome())
 
     def cut(self) -> None:
         if self.line is not None:
             self.server.disconnect(self.line)
             self.line = None
-            self.state.lost()
+            self.state.disconnected()
 
     def carry(self, frames: int | None = None) -> None:
         """Let commands through, and so many frames back."""
         while self.line is not None:
-            commands = self.state.outgoing()
+            commands = self.state.take_outgoing()
             for command in commands:
                 self.line.hear(command)
             taken = self.line.frames[:frames]
@@ -96,8 +96,8 @@ class Pair:
                 return
 
     def give(self, frame: object) -> None:
-        self.state.received(frame)  # type: ignore[arg-type]
-        self.consumer.hear(self.state.happened())
+        self.state.receive(frame)  # type: ignore[arg-type]
+        self.consumer.hear(self.state.take_events())
 
     def settle(self) -> None:
         """Everything arrives."""
@@ -127,7 +127,7 @@ def sent(pair: Pair, kind: type) -> list[object]:
 
 class TestAReply:
     def test_a_message_is_answered_and_its_reply_streams(self, pair: Pair) -> None:
-        command = pair.state.ask(Send(client_message_id="k", text="hi"))
+        command = pair.state.request(Send(client_message_id="k", text="hi"))
         pair.settle()
         reply = reply_of(pair, command)
         pair.server.write(reply, Text("one "))
@@ -136,10 +136,10 @@ class TestAReply:
         pair.server.finish(reply)
         pair.settle()
         assert pair.consumer.folds[reply] == pair.server.logs[reply].snapshot()
-        assert pair.state.streams[reply].fold.text == "one two"
+        assert pair.state.streams[reply].snapshot.text == "one two"
 
     def test_after_a_cut_it_goes_on_from_its_position(self, pair: Pair) -> None:
-        command = pair.state.ask(Send(client_message_id="k", text="hi"))
+        command = pair.state.request(Send(client_message_id="k", text="hi"))
         pair.settle()
         reply = reply_of(pair, command)
         for word in ("one ", "two "):
@@ -156,7 +156,7 @@ class TestAReply:
         assert not any(isinstance(each, StreamRestarted) for each in pair.consumer.all)
 
     def test_after_a_crash_it_starts_over(self, pair: Pair) -> None:
-        command = pair.state.ask(Send(client_message_id="k", text="hi"))
+        command = pair.state.request(Send(client_message_id="k", text="hi"))
         pair.settle()
         reply = reply_of(pair, command)
         pair.server.write(reply, Text("a first try"))
@@ -170,7 +170,7 @@ class TestAReply:
         assert pair.consumer.folds[reply].text == "a firanother one"
 
     def test_one_that_ended_while_nobody_looked_is_told_to_its_end(self, pair: Pair) -> None:
-        command = pair.state.ask(Send(client_message_id="k", text="hi"))
+        command = pair.state.request(Send(client_message_id="k", text="hi"))
         pair.settle()
         reply = reply_of(pair, command)
         pair.server.write(reply, Text("one "))
@@ -184,7 +184,7 @@ class TestAReply:
         assert isinstance(pair.consumer.folds[reply].end, Failed)
 
     def test_a_message_that_says_something_else_in_the_end_is_right(self, pair: Pair) -> None:
-        command = pair.state.ask(Send(client_message_id="k", text="hi"))
+        command = pair.state.request(Send(client_message_id="k", text="hi"))
         pair.settle()
         reply = reply_of(pair, command)
         pair.server.write(reply, Text("one"))
@@ -196,7 +196,7 @@ class TestAReply:
         assert isinstance(pair.consumer.folds[reply].end, Finished)
 
     def test_a_gap_is_asked_for_once_and_filled(self, pair: Pair) -> None:
-        command = pair.state.ask(Send(client_message_id="k", text="hi"))
+        command = pair.state.request(Send(client_message_id="k", text="hi"))
         pair.settle()
         reply = reply_of(pair, command)
         assert pair.line is not None
@@ -211,20 +211,20 @@ class TestAReply:
         assert len(sent(pair, Follow)) == 1
 
     def test_a_server_that_does_not_answer_to_the_position_is_asked_for_all(self, pair: Pair) -> None:
-        command = pair.state.ask(Send(client_message_id="k", text="hi"))
+        command = pair.state.request(Send(client_message_id="k", text="hi"))
         pair.settle()
         reply = reply_of(pair, command)
         pair.give(Delta(reply, "e1", 0, 2, [Text("ab")]))
         for _ in range(2):
             pair.give(Delta(reply, "e1", 5, 6, [Text("x")]))
-            (follow,) = [each for each in pair.state.outgoing() if isinstance(each, Follow)]
+            (follow,) = [each for each in pair.state.take_outgoing() if isinstance(each, Follow)]
             conversation = pair.server.conversations[follow.conversation]
             pair.give(Following(re=follow.id, conversation=conversation, messages=[]))
         assert follow.positions == []
         assert pair.consumer.folds[reply].text == ""
 
     def test_a_reply_the_server_no_longer_has_ends(self, pair: Pair) -> None:
-        command = pair.state.ask(Send(client_message_id="k", text="hi"))
+        command = pair.state.request(Send(client_message_id="k", text="hi"))
         pair.settle()
         reply = reply_of(pair, command)
         pair.server.write(reply, Text("one"))
@@ -235,7 +235,7 @@ class TestAReply:
         assert end.code == "gone"
 
     def test_a_deleted_conversation_ends_its_replies(self, pair: Pair) -> None:
-        command = pair.state.ask(Send(client_message_id="k", text="hi"))
+        command = pair.state.request(Send(client_message_id="k", text="hi"))
         pair.settle()
         reply = reply_of(pair, command)
         conversation = pair.server.messages.pop(reply).conversation
@@ -251,16 +251,16 @@ class TestAReply:
 class TestCommands:
     def test_they_wait_for_the_welcome(self) -> None:
         state = ClientState()
-        state.ask(Send(client_message_id="k", text="hi"))
-        assert state.outgoing() == []
-        state.opened(Hello(ticket="a-ticket"))
-        assert state.outgoing() == [Hello(ticket="a-ticket")]
-        state.received(FakeServer().welcome())
-        assert [type(each) for each in state.outgoing()] == [Send]
+        state.request(Send(client_message_id="k", text="hi"))
+        assert state.take_outgoing() == []
+        state.connected(Hello(ticket="a-ticket"))
+        assert state.take_outgoing() == [Hello(ticket="a-ticket")]
+        state.receive(FakeServer().welcome())
+        assert [type(each) for each in state.take_outgoing()] == [Send]
 
     def test_one_without_an_answer_is_sent_again_as_it_was(self, pair: Pair) -> None:
-        command = pair.state.ask(Send(client_message_id="k", text="hi"))
-        first = pair.state.outgoing()
+        command = pair.state.request(Send(client_message_id="k", text="hi"))
+        first = pair.state.take_outgoing()
         pair.line.hear(first[0])  # type: ignore[union-attr]
         pair.connect()
         pair.settle()
@@ -275,14 +275,14 @@ class TestCommands:
         assert pair.consumer.folds[ack.reply].text == "once"
 
     def test_one_that_was_answered_is_not(self, pair: Pair) -> None:
-        pair.state.ask(Send(client_message_id="k", text="hi"))
+        pair.state.request(Send(client_message_id="k", text="hi"))
         pair.settle()
         pair.connect()
         pair.settle()
         assert len(sent(pair, Send)) == 1
 
     def test_a_refusal_is_an_answer(self, pair: Pair) -> None:
-        command = pair.state.ask(Send(client_message_id="k", text="hi", conversation="nobody's"))
+        command = pair.state.request(Send(client_message_id="k", text="hi", conversation="nobody's"))
         pair.settle()
         answer = pair.consumer.answers[command]
         assert isinstance(answer, Error)
@@ -296,17 +296,17 @@ class TestCommands:
     def test_what_is_shown_is_answered_by_the_conversation(self, pair: Pair) -> None:
         conversation = pair.server.make("v")
         pair.state.follow(conversation)
-        command = pair.state.ask(Show(conversation=conversation, message="m1"))
+        command = pair.state.request(Show(conversation=conversation, message="m1"))
         pair.settle()
         assert command in pair.consumer.answers
 
     def test_stop_ends_the_reply(self, pair: Pair) -> None:
-        command = pair.state.ask(Send(client_message_id="k", text="hi"))
+        command = pair.state.request(Send(client_message_id="k", text="hi"))
         pair.settle()
         reply = reply_of(pair, command)
         pair.server.write(reply, Text("one"))
         conversation = pair.server.messages[reply].conversation
-        pair.state.ask(Stop(conversation=conversation, message=reply))
+        pair.state.request(Stop(conversation=conversation, message=reply))
         pair.settle()
         assert pair.consumer.folds[reply].end == Finished("stopped")
 
@@ -354,11 +354,11 @@ class TestFollowing:
         pair.server.refuse["Follow"] = Error(code="storage", message="The database is locked.")
         pair.connect()
         pair.settle()
-        assert pair.state.unwell == "The database is locked."
+        assert pair.state.failure == "The database is locked."
         pair.server.refuse.clear()
         pair.connect()
         pair.settle()
-        assert pair.state.unwell is None
+        assert pair.state.failure is None
         assert list(pair.state.conversations) == ["v"]
 
     def test_unfollow_forgets(self, pair: Pair) -> None:
@@ -392,7 +392,7 @@ class Story:
         known = list(self.pair.state.conversations)
         conversation = known[-1] if number % 2 and known else None
         command = Send(client_message_id=f"k{len(self.sends)}", text="hi", conversation=conversation)
-        self.sends.append(self.pair.state.ask(command))
+        self.sends.append(self.pair.state.request(command))
 
     def write(self, number: int) -> None:
         for stream in self.running():
@@ -463,7 +463,7 @@ def test_whatever_is_cut_lost_doubled_or_crashes_the_client_ends_up_with_what_th
     for step, number in steps:
         getattr(story, step)(number)
         for stream, told in pair.consumer.folds.items():
-            known = pair.state.streams[stream].fold
+            known = pair.state.streams[stream].snapshot
             assert (told.text, told.reasoning) == (known.text, known.reasoning)
     story.end()
     assert set(story.sends) <= pair.consumer.answers.keys()

@@ -1,6 +1,6 @@
 import pytest
 
-from legato.client.stream import DeltaFit, StreamState, ending
+from legato.client.stream import DeltaFit, StreamState, terminal_event
 from legato.protocol.messages import Delta, MessageView, Where
 from legato.stream import Event, Failed, Finished, Reasoning, Text, Timings, Usage
 
@@ -26,7 +26,7 @@ def whole(text: str, status: str = "complete", reasoning: str = "") -> MessageVi
 @pytest.fixture
 def stream() -> StreamState:
     stream = StreamState("s", "v")
-    stream.take(delta(0, 4, "abcd"))
+    stream.apply(delta(0, 4, "abcd"))
     return stream
 
 
@@ -40,17 +40,17 @@ def stream() -> StreamState:
         (delta(5, 6, "f"), DeltaFit.GAP),
         (delta(4, 5, "e", "other"), DeltaFit.GAP),
         (delta(2, 3, "c", "other"), DeltaFit.GAP),
-        (delta(0, 2, "ab"), DeltaFit.ANEW),
-        (delta(0, 9, "other", "other"), DeltaFit.ANEW),
+        (delta(0, 2, "ab"), DeltaFit.RESTART),
+        (delta(0, 9, "other", "other"), DeltaFit.RESTART),
     ],
 )
 def test_only_what_joins_on_is_added(stream: StreamState, told: Delta, fit: DeltaFit) -> None:
     assert stream.fit(told) is fit
-    taken = stream.take(told)
+    taken = stream.apply(told)
     if fit in (DeltaFit.KNOWN, DeltaFit.GAP):
         assert taken == []
         assert stream.position == Where("s", "e", 4)
-        assert stream.fold.text == "abcd"
+        assert stream.snapshot.text == "abcd"
     else:
         assert taken == told.events
         assert stream.position == Where("s", told.epoch, told.to)
@@ -64,7 +64,7 @@ def test_it_can_only_begin_at_the_beginning() -> None:
 
 
 def test_behind_its_end_nothing_counts(stream: StreamState) -> None:
-    stream.take(Delta("s", "e", 4, 5, [Finished("stop")]))
+    stream.apply(Delta("s", "e", 4, 5, [Finished("stop")]))
     assert stream.end == Finished("stop")
     assert stream.position is None
     assert stream.fit(delta(0, 3, "xyz")) is DeltaFit.KNOWN
@@ -83,12 +83,12 @@ def test_behind_its_end_nothing_counts(stream: StreamState) -> None:
 def test_a_message_told_whole_completes_it(
     stream: StreamState, message: MessageView, anew: bool, events: list[Event]
 ) -> None:
-    assert stream.complete(message) == (anew, [*events, ending(message)])
-    assert stream.fold.text == message.text
+    assert stream.complete(message) == (anew, [*events, terminal_event(message)])
+    assert stream.snapshot.text == message.text
     assert stream.end == Finished("stop", Usage(1, 2), Timings(total_ms=3.0))
 
 
 def test_how_it_ended_is_in_the_message() -> None:
-    assert isinstance(ending(whole("", "stopped")), Finished)
-    assert ending(whole("", "stopped")) == Finished("stopped", Usage(1, 2), Timings(total_ms=3.0))
-    assert isinstance(ending(whole("", "interrupted")), Failed)
+    assert isinstance(terminal_event(whole("", "stopped")), Finished)
+    assert terminal_event(whole("", "stopped")) == Finished("stopped", Usage(1, 2), Timings(total_ms=3.0))
+    assert isinstance(terminal_event(whole("", "interrupted")), Failed)

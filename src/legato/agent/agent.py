@@ -21,9 +21,9 @@ from legato.agent.engine_pool import EnginePool
 from legato.agent.job import AgentJob
 from legato.agent.protocol import AgentProtocol
 from legato.client.address import without_key
-from legato.client.connect import hang_up
+from legato.client.connect import close_socket
 from legato.client.heartbeat import backoff
-from legato.client.open_socket import PATIENCE
+from legato.client.open_socket import HANDSHAKE_SECONDS
 from legato.engines.base import ToolCall
 from legato.errors import EngineError, UnreachableError
 from legato.fleet.protocol import ModelInfo, ToolCalled
@@ -177,7 +177,7 @@ class Agent:
                     await self._look_now.wait()
             await self._look()
             if self.state.stale and not self.state.running and self._socket is not None:
-                await hang_up(self._socket)
+                await close_socket(self._socket)
 
     async def _look(self) -> None:
         self._facts = await self._roster.look()
@@ -219,7 +219,7 @@ class Agent:
         except ConnectionClosed as closed:
             return closing(closed, self.state.complaint, self._shown, self._key)
         finally:
-            await hang_up(socket)
+            await close_socket(socket)
         return "The connection ended.", False
 
     async def _say(self, socket: ClientConnection) -> None:
@@ -236,7 +236,7 @@ class Agent:
 
     async def _beat(self, socket: ClientConnection) -> None:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
                 await self._joined.wait()
         except TimeoutError:
             raise UnreachableError(f"What answers at {self._shown} takes no agents.") from None

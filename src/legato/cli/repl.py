@@ -38,7 +38,7 @@ def connected(server: str, token: str | None, console: Console) -> "Iterator[Cha
     logging.getLogger("legato").addHandler(logging.NullHandler())
     with BackgroundLoop() as backstage:
         talk = ChatRepl(backstage, console)
-        client = talk.client = Client(server, token=token, told=talk.hear)
+        client = talk.client = Client(server, token=token, on_connection_change=talk.hear)
         try:
             backstage.call(client.__aenter__())
         except UnreachableError as error:
@@ -210,7 +210,7 @@ class ChatRepl:
 
         async def look() -> MessageLayout:
             # On the loop's thread, where the reply grows.
-            return look_of(sending.result().fold, self._lost)
+            return look_of(sending.result().snapshot, self._lost)
 
         def now() -> MessageLayout:
             if not sending.done():

@@ -5,10 +5,11 @@
         async for event in reply:
             ...
 
-It needs no server's code, and may be used by programs of others.
+It imports nothing of the server, and is public: other programs may use it.
 """
 
-from legato.client.connection import Client, ClientConnected, Disconnected
+from legato.client.client import Client
+from legato.client.connection import ClientConnected, ConnectionChange, Disconnected
 from legato.client.events import (
     ClientEvent,
     ConversationRemoved,
@@ -19,13 +20,15 @@ from legato.client.events import (
     StreamRestarted,
     TypingUpdated,
 )
-from legato.client.reply import ClientReply, ConversationSubscription
+from legato.client.reply import ClientReply
+from legato.client.subscription import ConversationSubscription
 
 __all__ = [
     "Client",
     "ClientConnected",
     "ClientEvent",
     "ClientReply",
+    "ConnectionChange",
     "ConversationRemoved",
     "ConversationSubscription",
     "ConversationUpdated",

@@ -1,4 +1,4 @@
-"""Where a server is, however a person writes it."""
+"""The address of a server, in all the forms in which users write it."""
 
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
@@ -8,7 +8,7 @@ SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
 
 def parts_of(server: str) -> SplitResult | None:
-    """The parts of an address, with the scheme of a socket; None where it is no address."""
+    """Return the parts of an address, with the scheme of a socket; None if it is not an address."""
     text = server.strip()
     if "://" not in text:
         text = f"http://{text}"
@@ -22,9 +22,9 @@ def parts_of(server: str) -> SplitResult | None:
 
 
 def socket_url(server: str) -> str:
-    """The address of the socket: `localhost:8000`, `http://host`, `wss://host/below/ws` … all lead to one.
+    """Return the URL of the socket for `localhost:8000`, `http://host`, `wss://host/below/ws` …
 
-    :raises InvalidError: this is no address.
+    :raises InvalidError: this is not an address.
     """
     parts = parts_of(server)
     if parts is None:
@@ -36,8 +36,8 @@ def socket_url(server: str) -> str:
 
 
 def without_key(url: str) -> str:
-    """`url` as it may be shown: without its query and its user, where keys stand."""
+    """Return `url` without its query and its user, which may contain keys."""
     before, separator, rest = url.partition("://")
-    place = (rest if separator else before).partition("?")[0]
-    host, slash, path = place.partition("/")
+    address = (rest if separator else before).partition("?")[0]
+    host, slash, path = address.partition("/")
     return f"{before + separator if separator else ''}{host.rpartition('@')[2]}{slash}{path}"

@@ -1,4 +1,4 @@
-"""Making a connection, and what its refusal or its end means."""
+"""Connects to a server for a user, and translates a refusal or the end of a connection."""
 
 import asyncio
 
@@ -18,21 +18,21 @@ from legato.protocol.close_codes import CloseCode, reconnects
 from legato.protocol.messages import PROTOCOL, Error
 
 
-async def dial(url: str, token: str | None) -> ClientConnection:
-    """A connection to `url`, with a JWT in its handshake if there is one.
+async def connect(url: str, token: str | None) -> ClientConnection:
+    """Return a connection to `url`, with a JWT in its handshake unless `token` is None.
 
-    :raises UnreachableError: it may be there later.
-    :raises UnauthenticatedError: it does not take this token. :raises ForbiddenError: nor this person.
-    :raises InvalidError: there is something else.
+    :raises UnreachableError: the server cannot be reached now.
+    :raises UnauthenticatedError: it does not accept this token. :raises ForbiddenError: it refuses this user.
+    :raises InvalidError: the server is not a Legato.
     """
-    # Silence is watched in the protocol's own words, which pass every proxy.
+    # The protocol has pings of its own, which pass every proxy.
     return await open_socket(url, token, _refusal, subprotocols=[PROTOCOL])
 
 
-def closing(closed: ConnectionClosed, complaint: str | None) -> str:
-    """Why the connection ended, where one may come back. `complaint` is what the server said last.
+def close_reason(closed: ConnectionClosed, last_error: str | None) -> str:
+    """Return why the connection ended, if the client may reconnect. `last_error` is the last error of the server.
 
-    :raises LegatoError: where it is of no use to come back.
+    :raises LegatoError: reconnecting is of no use.
     """
     if closed.rcvd is None:
         return "the connection broke"
@@ -41,27 +41,27 @@ def closing(closed: ConnectionClosed, complaint: str | None) -> str:
         return reason or "the server closed the connection"
     if code in (CloseCode.UNAUTHENTICATED, CloseCode.REVOKED):
         raise UnauthenticatedError(
-            complaint or f"The server does not take this token: {reason or 'it is not valid'}."
+            last_error or f"The server does not take this token: {reason or 'it is not valid'}."
         )
     if code == CloseCode.FORBIDDEN:
         raise ForbiddenError(
-            complaint or f"The server does not allow this: {reason or 'no reason is given'}."
+            last_error or f"The server does not allow this: {reason or 'no reason is given'}."
         )
     raise InvalidError(
-        complaint or f"The server ended the connection for good: {reason or 'no reason'} ({code})."
+        last_error or f"The server ended the connection for good: {reason or 'no reason'} ({code})."
     )
 
 
 def error_of(answer: Error) -> LegatoError:
-    """The exception that the server's error stands for."""
+    """Return the exception for an error of the server."""
     if answer.code == BusyError.code:
         return BusyError(answer.message, answer.retry_after or 1.0)
     return _BY_CODE.get(answer.code, LegatoError)(answer.message)
 
 
-async def hang_up(socket: ClientConnection, dead: bool = False) -> None:
-    """Close; a peer that is gone is not waited for."""
-    if dead:
+async def close_socket(socket: ClientConnection, is_dead: bool = False) -> None:
+    """Close a connection. If it `is_dead`, do not wait for the peer."""
+    if is_dead:
         socket.transport.abort()
     try:
         await socket.close()

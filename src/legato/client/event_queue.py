@@ -1,4 +1,4 @@
-"""Where events wait for one who reads them at their own pace."""
+"""A queue of events that is read at the pace of its reader."""
 
 import asyncio
 from collections import deque
@@ -10,24 +10,24 @@ T = TypeVar("T")
 
 
 class EventQueue(Generic[T]):
-    """Values in the order they came, then an end: a plain one, or an error that is raised."""
+    """Values in the order of `put`. After `close` the iteration ends, or raises the error that `close` was given."""
 
     def __init__(self) -> None:
         self._values: deque[T] = deque()
-        self._there = asyncio.Event()
+        self._changed = asyncio.Event()
         self._closed = False
         self._error: LegatoError | None = None
 
     def put(self, value: T) -> None:
         if not self._closed:
             self._values.append(value)
-            self._there.set()
+            self._changed.set()
 
     def close(self, error: LegatoError | None = None) -> None:
-        """Nothing more will come."""
+        """End the iteration after the values that are queued."""
         if not self._closed:
             self._closed, self._error = True, error
-            self._there.set()
+            self._changed.set()
 
     def __aiter__(self) -> "EventQueue[T]":
         return self
@@ -38,6 +38,6 @@ class EventQueue(Generic[T]):
                 if self._error is not None:
                     raise self._error
                 raise StopAsyncIteration
-            self._there.clear()
-            await self._there.wait()
+            self._changed.clear()
+            await self._changed.wait()
         return self._values.popleft()

@@ -1,4 +1,4 @@
-"""What a client tells its user, in the order in which it happened."""
+"""The events of a client, in the order in which they happened."""
 
 from msgspec import Struct
 
@@ -7,39 +7,39 @@ from legato.stream import Event
 
 
 class StreamAdvanced(Struct, frozen=True):
-    """More of a reply. All of these since the last `StreamRestarted`, added up, are what it says."""
+    """A reply has new events. All events since the last `StreamRestarted`, added up, are the reply."""
 
     stream: str
     events: list[Event]
 
 
 class StreamRestarted(Struct, frozen=True):
-    """What was told of a reply does not count: it comes again from its beginning."""
+    """The events of a reply so far do not count: it starts again from its beginning."""
 
     stream: str
 
 
 class MessageUpdated(Struct, frozen=True):
-    """A message is new, or replaces the one with its id."""
+    """A message was added, or replaces the one with its id."""
 
     message: MessageView
 
 
 class ConversationUpdated(Struct, frozen=True):
-    """The conversation has another title, head or revision."""
+    """The title, head or revision of a conversation changed."""
 
     conversation: ConversationView
 
 
 class ParticipantsUpdated(Struct, frozen=True):
-    """Everybody who takes part in a conversation, and who of them is here."""
+    """The participants of a conversation, and who of them is present."""
 
     conversation: str
-    people: list[PersonView]
+    participants: list[PersonView]
 
 
 class TypingUpdated(Struct, frozen=True):
-    """Somebody else begins to type, or types no more."""
+    """Another participant types, or stopped typing."""
 
     conversation: str
     user: str
@@ -48,7 +48,7 @@ class TypingUpdated(Struct, frozen=True):
 
 
 class ConversationRemoved(Struct, frozen=True):
-    """It was deleted, or is no longer this person's to see. Nothing more comes of it."""
+    """A conversation was deleted, or the user is no longer a participant. It has no further events."""
 
     conversation: str
 
@@ -61,7 +61,7 @@ class RequestAnswered(Struct, frozen=True):
 
 
 class ErrorReceived(Struct, frozen=True):
-    """The server refused something that was no command."""
+    """The server sent an error that answers no command."""
 
     error: Error
 

@@ -1,4 +1,4 @@
-"""Those who wait for something of a client: for an answer, for a reply's words, for what happens in a conversation."""
+"""Hands events to those that wait for them: requests, replies that are read, and conversation subscriptions."""
 
 import asyncio
 import logging
@@ -17,8 +17,9 @@ from legato.client.events import (
     StreamRestarted,
     TypingUpdated,
 )
-from legato.client.reply import ClientReply, ConversationSubscription
+from legato.client.reply import ClientReply
 from legato.client.state import ClientState
+from legato.client.subscription import ConversationSubscription
 from legato.errors import LegatoError
 from legato.protocol.messages import Ack, ServerAnswer
 
@@ -26,74 +27,89 @@ logger = logging.getLogger(__name__)
 
 
 class Listeners:
-    """`complaint` is what the server said last that was no answer to anything. `wake` has the state's words sent."""
+    """`last_error` is the last error of the server that answered no request. `wake` is called if the state has messages to send."""
 
     def __init__(self, state: ClientState, wake: Callable[[], None]) -> None:
         self._state = state
         self._wake = wake
-        self._waiting: dict[str, asyncio.Future[ServerAnswer | ClientReply | LegatoError]] = {}
+        self._requests: dict[str, asyncio.Future[ServerAnswer | ClientReply | LegatoError]] = {}
         self._replies: dict[str, list[ClientReply]] = {}
-        self._watches: dict[str, list[ConversationSubscription]] = {}
-        self.complaint: str | None = None
+        self._subscriptions: dict[str, list[ConversationSubscription]] = {}
+        self.last_error: str | None = None
 
-    async def answer(self, name: str) -> ServerAnswer | ClientReply | LegatoError:
-        """What the command `name` is answered with: a reply, where it began one. Two may wait, and one of them give up."""
-        future = self._waiting.get(name)
+    async def answer(self, id_: str) -> ServerAnswer | ClientReply | LegatoError:
+        """Wait for the answer to a command, or for the reply that it started. Several tasks may wait for the same one."""
+        future = self._requests.get(id_)
         if future is None:
-            future = self._waiting[name] = asyncio.get_running_loop().create_future()
+            future = self._requests[id_] = asyncio.get_running_loop().create_future()
         return await asyncio.shield(future)
 
-    def watch(self, conversation: str) -> ConversationSubscription:
-        """A watch on a conversation that is followed."""
-        watch = ConversationSubscription(
+    def subscribe(self, conversation: str) -> ConversationSubscription:
+        """Subscribe to a conversation that is followed."""
+        subscription = ConversationSubscription(
             self._state.conversations[conversation],
             self._state.streams,
             lambda stream, of: self._open(ClientReply(stream, of)),
-            self._leave,
+            self._unsubscribe,
         )
-        self._watches.setdefault(conversation, []).append(watch)
-        return watch
+        self._subscriptions.setdefault(conversation, []).append(subscription)
+        return subscription
 
-    def tell(self, happening: ClientEvent) -> None:
-        """Hand on what happened to those whom it concerns."""
-        match happening:
-            case RequestAnswered(id=name, answer=answer):
-                result = self._begun(answer) if isinstance(answer, Ack) else answer
-                future = self._waiting.pop(name, None)
+    def dispatch(self, event: ClientEvent) -> None:
+        """Hand an event to all that wait for it."""
+        match event:
+            case RequestAnswered(id=id_, answer=answer):
+                result = self._started(answer) if isinstance(answer, Ack) else answer
+                future = self._requests.pop(id_, None)
                 if future is not None and not future.done():
                     future.set_result(result)
             case StreamAdvanced(stream=stream) | StreamRestarted(stream=stream):
                 for reply in self._replies.get(stream, ()):
-                    reply.told(happening)
+                    reply.put(event)
                 known = self._state.streams.get(stream)
                 if known is not None and known.conversation is not None:
-                    self._tell_watches(known.conversation, happening)
-                if isinstance(happening, StreamAdvanced) and any(
+                    self._put(known.conversation, event)
+                if isinstance(event, StreamAdvanced) and any(
                     reply.end for reply in self._replies.get(stream, ())
                 ):
                     (first, *_) = self._replies.pop(stream)
                     self._release(first.conversation)
             case MessageUpdated(message=message):
-                self._tell_watches(message.conversation, happening)
+                self._put(message.conversation, event)
             case ConversationUpdated(conversation=view):
-                self._tell_watches(view.id, happening)
+                self._put(view.id, event)
             case ParticipantsUpdated(conversation=conversation) | TypingUpdated(conversation=conversation):
-                self._tell_watches(conversation, happening)
-            case ConversationRemoved(conversation=gone):
-                self._tell_watches(gone, happening)
-                for watch in self._watches.pop(gone, []):
-                    watch.closed(None)
+                self._put(conversation, event)
+            case ConversationRemoved(conversation=removed):
+                self._put(removed, event)
+                for subscription in self._subscriptions.pop(removed, []):
+                    subscription.end(None)
             case ErrorReceived(error=error):
-                self.complaint = error.message
-                logger.warning("the server complains: %s", error.message)
+                self.last_error = error.message
+                logger.warning("the server sent an error: %s", error.message)
             case _:
-                assert_never(happening)
+                assert_never(event)
 
-    def _tell_watches(self, conversation: str, happening: ClientEvent) -> None:
-        for watch in self._watches.get(conversation, ()):
-            watch.told(happening)
+    def close(self, error: LegatoError) -> None:
+        """Give `error` to all that wait: nothing more will come."""
+        for future in self._requests.values():
+            if not future.done():
+                future.set_result(error)
+        self._requests.clear()
+        for replies in self._replies.values():
+            for reply in replies:
+                reply.close(error)
+        for subscriptions in self._subscriptions.values():
+            for subscription in subscriptions:
+                subscription.end(error)
+        self._replies.clear()
+        self._subscriptions.clear()
 
-    def _begun(self, ack: Ack) -> ClientReply:
+    def _put(self, conversation: str, event: ClientEvent) -> None:
+        for subscription in self._subscriptions.get(conversation, ()):
+            subscription.put(event)
+
+    def _started(self, ack: Ack) -> ClientReply:
         stream = self._state.streams[ack.reply]
         return self._open(ClientReply(stream, ack.conversation, ack.message, ack.duplicate))
 
@@ -102,34 +118,19 @@ class Listeners:
             self._replies.setdefault(reply.id, []).append(reply)
         return reply
 
-    def _leave(self, watch: ConversationSubscription) -> None:
-        watches = self._watches.get(watch.id, [])
-        if watch in watches:
-            watches.remove(watch)
-            if not watches:
-                del self._watches[watch.id]
-            self._release(watch.id)
+    def _unsubscribe(self, subscription: ConversationSubscription) -> None:
+        subscriptions = self._subscriptions.get(subscription.id, [])
+        if subscription in subscriptions:
+            subscriptions.remove(subscription)
+            if not subscriptions:
+                del self._subscriptions[subscription.id]
+            self._release(subscription.id)
 
     def _release(self, conversation: str) -> None:
-        """Follow a conversation no more in which nobody here takes an interest."""
+        """Unfollow a conversation that has no subscription and no open reply."""
         open_replies = (reply for replies in self._replies.values() for reply in replies)
-        if conversation not in self._watches and all(
+        if conversation not in self._subscriptions and all(
             each.conversation != conversation for each in open_replies
         ):
             self._state.unfollow(conversation)
             self._wake()
-
-    def close(self, error: LegatoError) -> None:
-        """Nothing more will happen."""
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_result(error)
-        self._waiting.clear()
-        for replies in self._replies.values():
-            for reply in replies:
-                reply.close(error)
-        for watches in self._watches.values():
-            for watch in watches:
-                watch.closed(error)
-        self._replies.clear()
-        self._watches.clear()

@@ -1,4 +1,4 @@
-"""Making a connection to a server's socket, and saying why there is none: the same for people and for agents."""
+"""Opens a socket to a server, for users and for agents, and says why that failed."""
 
 import errno
 import os
@@ -18,11 +18,11 @@ from legato.errors import InvalidError, LegatoError, UnreachableError
 from legato.hosts import is_loopback
 from legato.tls import client_context
 
-FRAME = 64 * 1024 * 1024
-"""Bytes of the longest frame that is taken from a server: a job may carry images."""
+MAX_FRAME_BYTES = 64 * 1024 * 1024
+"""The largest frame that is accepted from a server: a job may contain images."""
 
-PATIENCE = 10.0
-"""Seconds until a handshake is through, at most."""
+HANDSHAKE_SECONDS = 10.0
+"""Seconds that a handshake may take."""
 
 
 async def open_socket(
@@ -33,17 +33,17 @@ async def open_socket(
     subprotocols: Sequence[str] = (),
     pings: tuple[float, float] | None = None,
 ) -> ClientConnection:
-    """A connection to `url`, with `key` in its handshake if there is one.
+    """Return a connection to `url`, with `key` in its handshake unless it is None.
 
-    `refusal` says what an HTTP status means of the server that may be shown so; None is a server that cannot answer now.
-    `pings` are the seconds between two, and those without a pong after which nobody is there; None sends none.
+    `refusal` returns the error for an HTTP status of a server, given its URL without keys; None means that the server cannot
+    answer now. `pings` are the seconds between two pings and the seconds to wait for a pong; None sends no pings.
 
-    :raises UnreachableError: it may be there later.
-    :raises InvalidError: `url` is no address.
-    :raises LegatoError: what `refusal` says.
+    :raises UnreachableError: the server cannot be reached now.
+    :raises InvalidError: `url` is not an address.
+    :raises LegatoError: the error that `refusal` returned.
     """
     shown = without_key(url)
-    interval, patience = pings or (None, None)
+    interval, timeout = pings or (None, None)
     try:
         return await connect(
             url,
@@ -54,11 +54,11 @@ async def open_socket(
             compression=None,
             proxy=None if is_loopback(urlsplit(url).hostname or "") else True,
             ssl=client_context() if url.startswith("wss:") else None,
-            open_timeout=PATIENCE,
+            open_timeout=HANDSHAKE_SECONDS,
             close_timeout=1.0,
             ping_interval=interval,
-            ping_timeout=patience,
-            max_size=FRAME,
+            ping_timeout=timeout,
+            max_size=MAX_FRAME_BYTES,
         )
     except InvalidStatus as error:
         status = error.response.status_code
@@ -73,14 +73,14 @@ async def open_socket(
             f"The server at {shown} sends us to {without_key(error.uri)}: if that is right, give it as --server."
         ) from None
     except InvalidProxy as error:
-        # Its own words quote the proxy with its password.
+        # The text of the error contains the proxy with its password.
         raise _bad_proxy(shown, error.msg) from None
     except (ProxyError, ImportError) as error:
         raise _bad_proxy(shown, str(error)) from None
     except InvalidHandshake as error:
         raise UnreachableError(f"What answers at {shown} is no Legato: {error}.") from None
     except TimeoutError:
-        raise UnreachableError(f"Nothing answers at {shown} within {PATIENCE:g} s.") from None
+        raise UnreachableError(f"Nothing answers at {shown} within {HANDSHAKE_SECONDS:g} s.") from None
     except ssl.SSLCertVerificationError as error:
         raise UnreachableError(
             f"The certificate of {shown} is not trusted ({error.verify_message}): install the authority that signed it "
@@ -101,9 +101,9 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and not isinstance(error, gaierror | ssl.SSLError) and error.errno:
         return os.strerror(error.errno).lower()
     # A name with several addresses gives one error that quotes all of them.
-    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return (
         "connection refused"
-        if said.startswith(f"Multiple exceptions: [Errno {errno.ECONNREFUSED}]")
-        else said
+        if text.startswith(f"Multiple exceptions: [Errno {errno.ECONNREFUSED}]")
+        else text
     )

@@ -1,4 +1,4 @@
-"""A WebSocket connection that can still be closed when it is lost."""
+"""A WebSocket connection that can be closed after it was lost."""
 
 import asyncio
 from typing import Any
@@ -7,10 +7,10 @@ from websockets.asyncio.client import ClientConnection
 
 
 class ClientSocket(ClientConnection):
-    """What `websockets` makes of a connection, with asyncio's transport kept from failing.
+    """A connection of `websockets` that works around a failure of asyncio's transport.
 
-    A peer that ends the connection while there is something to write leaves a transport of asyncio (not of uvloop) that
-    answers `abort()` with an `AttributeError`, and `websockets` aborts what it is about to close or to send on.
+    If the peer ends the connection while data is waiting to be written, `abort()` of an asyncio transport (not of uvloop's)
+    raises an `AttributeError`, and `websockets` calls it before it closes the connection or sends on it.
     """
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -19,7 +19,7 @@ class ClientSocket(ClientConnection):
 
 
 class _LostTransport(asyncio.Transport):
-    """The transport of a lost connection: it knows what it knew, and nothing that is asked of it does anything."""
+    """The transport of a lost connection: it still has its extra information, and every action does nothing."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__()
