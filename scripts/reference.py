@@ -20,9 +20,10 @@ from legato.data_dir import default_data_dir
 from legato.dialects.registry import DIALECT_TYPES
 from legato.engines.registry import ENGINE_TYPES
 from legato.gateway.app import make_app
-from legato.gateway.config import FLAGS, VARIABLES
 from legato.gateway.dependencies import ServerContext
+from legato.gateway.environment import VARIABLES
 from legato.gateway.error_handlers import STATUSES
+from legato.gateway.flags import FLAGS
 from legato.gateway.middleware import BODY_BYTES
 from legato.gateway.schemas import ProblemAnswer
 from legato.gateway.settings import Settings
@@ -133,8 +134,8 @@ def settings_page() -> str:
     fields = {f"{section}.{name}": field for section, name, field in _settings(schema)}
     described = {path: field["description"] for path, field in fields.items() if "description" in field}
     meanings = {**MEANINGS, **described, **TOOL_MEANINGS}
-    if astray := set(fields) ^ set(meanings):
-        raise LookupError(f"MEANINGS and the settings differ: {', '.join(sorted(astray))}")
+    if unknown := set(fields) ^ set(meanings):
+        raise LookupError(f"MEANINGS and the settings differ: {', '.join(sorted(unknown))}")
     out = [
         NOTICE.format(source="src/legato/gateway/settings.py"),
         "# Settings\n",

@@ -1,4 +1,4 @@
-"""What a section of the settings is made of."""
+"""Types for sections of the settings."""
 
 import json
 from typing import Annotated
@@ -11,7 +11,7 @@ from legato.api_keys import trimmed
 
 
 def _listed(value: object, info: ValidationInfo) -> object:
-    """In the environment, where only text can stand, a list is `a, b` (or JSON). In the file, which is read as JSON, it is a list."""
+    """Return a list. The environment contains only text, so a list there is `a, b` (or JSON). In the file it is a list."""
     if info.mode == "json" or not isinstance(value, str):
         return tuple(value) if isinstance(value, list) else value
     if value.startswith("["):
@@ -33,11 +33,11 @@ Secret = Annotated[SecretStr, Field(min_length=1)]
 Stripped = Annotated[
     Secret, BeforeValidator(lambda value: value.strip() if isinstance(value, str) else value)
 ]
-"""A secret of any number of lines, without what stands around it."""
+"""A secret of any number of lines, without surrounding whitespace."""
 
 Header = Annotated[SecretStr, BeforeValidator(_trimmed)]
 Key = Annotated[Header, Field(min_length=1)]
-"""A secret that goes into a header, or is held against what came in one."""
+"""A secret that is sent in a header, or compared with one."""
 
 Keys = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_listed)]
 

@@ -11,10 +11,14 @@ import pytest
 
 from legato.chat.assistant import Assistant
 from legato.errors import SettingsError
-from legato.gateway.config import FILES, FLAGS, VARIABLES, line_of, load_settings, misspelt
+from legato.gateway.config import load_settings
+from legato.gateway.config_file import line_of
 from legato.gateway.engine_factory import make_engine
+from legato.gateway.environment import VARIABLES, misspelled
+from legato.gateway.flags import FLAGS
 from legato.gateway.media import make_transcriber
 from legato.gateway.settings import AssistantSettings, Settings, http_address
+from legato.gateway.settings_tree import FILES
 from legato.gateway.sockets import listen
 from legato.gateway.wiring import open_database
 
@@ -219,7 +223,7 @@ class TestWhatIsNotWhatItSeems:
 
     def test_short_names_that_would_do_nothing_are_told(self) -> None:
         found = dict(
-            misspelt({"LEGATO_PORT": "80", "LEGATO_HOST": "x", "LEGATO_MODEL": "y", "LEGATO_DATA_DIR": "z"})
+            misspelled({"LEGATO_PORT": "80", "LEGATO_HOST": "x", "LEGATO_MODEL": "y", "LEGATO_DATA_DIR": "z"})
         )
         assert found == {
             "LEGATO_PORT": "LEGATO_SERVER__PORT",

@@ -20,7 +20,7 @@ from legato.cli.directories import nearest, unusable
 from legato.cli.engine_checks import engines
 from legato.errors import LegatoError, SettingsError
 from legato.gateway.auth import SECRET_BYTES, Authenticator, check_open
-from legato.gateway.config import misspelt
+from legato.gateway.environment import misspelled
 from legato.gateway.jwks import fetch
 from legato.gateway.settings import Settings, http_address
 from legato.gateway.sockets import listen
@@ -80,7 +80,7 @@ def config(settings: Settings) -> CheckResult:
 
 
 def variables(environ: Mapping[str, str]) -> Iterator[CheckResult]:
-    for name, meant in misspelt(environ):
+    for name, meant in misspelled(environ):
         yield note("Environment", f"{name} is no setting.", f"Did you mean {meant}?")
 
 

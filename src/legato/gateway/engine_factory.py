@@ -1,4 +1,4 @@
-"""The engines of a server: each is made once, when the first assistant needs it."""
+"""The engines of a server. Each is made once, when the first assistant needs it."""
 
 from legato.engines.autodetect import EngineChoice, pick_engine
 from legato.engines.base import Engine
@@ -11,7 +11,7 @@ from legato.gateway.settings import Settings
 
 
 class EngineFactory:
-    """Make engines by name. `made` holds the engines in use; `why` is a sentence that says why the default engine answers."""
+    """Make engines by name. `made` contains the engines in use; `why` is a sentence that says why the default engine answers."""
 
     def __init__(self, settings: Settings, fleet: Engine) -> None:
         self._settings = settings
@@ -27,10 +27,10 @@ class EngineFactory:
             await engine.close()
 
     async def for_model(self, engine: str, model: str | None) -> tuple[Engine, str]:
-        """Return the engine of this name and the model to ask it for. `auto` is decided by the model's name, or by what is there.
+        """Return the engine of this name, and the model to request. `auto` is resolved by the model's name, or by what is available.
 
-        :raises SettingsError: there is no such engine, or no way to know which model is meant.
-        :raises ModelNotFoundError: the file that was named is not there, or no such demo model is.
+        :raises SettingsError: there is no such engine, or the model cannot be determined.
+        :raises ModelNotFoundError: the named file or demo model does not exist.
         """
         if engine == "auto":
             owner = engine_of_model(model)
@@ -40,7 +40,7 @@ class EngineFactory:
             else:
                 engine = owner
         if engine == "fleet":
-            # An unnamed model is the one that an agent brings, whenever it comes.
+            # An unnamed model is any model that an agent offers later.
             self.made["fleet"] = self._fleet
             return self._fleet, model or ""
         if engine not in ENGINE_TYPES:
@@ -54,7 +54,7 @@ class EngineFactory:
             return await self._open("demo", DEFAULT_MODEL)
 
     async def _open(self, engine: str, model: str | None) -> tuple[Engine, str]:
-        """Return the engine and the model to ask for. An engine that serves one model only is opened once for each."""
+        """Return the engine and the model to request. An engine that serves one model only is opened once for each."""
         kind = ENGINE_TYPES[engine]
         if not kind.one_per_model:
             return (made := self._made(engine)), await kind.open_model(made, model)
@@ -76,7 +76,7 @@ class EngineFactory:
         return self.made[engine]
 
     async def _pick(self, model: str | None) -> EngineChoice:
-        """Decide what `auto` is, once for every model."""
+        """Resolve `auto`, once for every model."""
         if model not in self._picked:
             had = "ollama" in self.made
             ollama = self._made("ollama")
@@ -106,7 +106,7 @@ def engine_context(settings: Settings, engine: str, model: str | None = None) ->
 def make_engine(settings: Settings, engine: str, model: str | None = None) -> Engine:
     """Make an engine of the registry.
 
-    :raises SettingsError: a setting of it cannot be used.
+    :raises SettingsError: one of its settings cannot be used.
     """
     kind = ENGINE_TYPES[engine]
     return kind.make(settings.engine_section(engine), engine_context(settings, engine, model))

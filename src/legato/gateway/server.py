@@ -20,9 +20,9 @@ from legato.event_loop import call_when_told_to_stop, new_loop
 from legato.gateway.agent_endpoint import ANY_PATH, AgentEndpoints, AgentKeys
 from legato.gateway.app import make_app
 from legato.gateway.auth import known_hosts
-from legato.gateway.config import misspelt
 from legato.gateway.dependencies import ServerContext
 from legato.gateway.dialects import DialectEndpoints
+from legato.gateway.environment import misspelled
 from legato.gateway.settings import Settings, http_address
 from legato.gateway.sockets import listen
 from legato.gateway.websocket import Limits, Origins, open_endpoints
@@ -55,7 +55,7 @@ def serve(settings: Settings) -> int:
     :raises LegatoError: it cannot start; the sentence says why and what to do.
     """
     set_up_logs()
-    for name, meant in misspelt(os.environ):
+    for name, meant in misspelled(os.environ):
         logger.warning("%s is no setting. Did you mean %s?", name, meant)
     if os.environ.get("LEGATO_REDIS_URL"):
         logger.warning("LEGATO_REDIS_URL does nothing yet: this server keeps its running replies to itself.")

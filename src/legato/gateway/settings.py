@@ -1,6 +1,6 @@
-"""What can be set, and what it means. `legato.gateway.config` reads it from `legato.toml`, the environment and flags.
+"""All settings. `legato.gateway.config` reads them from `legato.toml`, the environment and flags.
 
-Only what does something is here. Secrets are `SecretStr`: they show in no repr, dump or error.
+Every setting has an effect. Secrets are `SecretStr`: no repr, dump or error shows them.
 """
 
 import os
@@ -31,7 +31,7 @@ else:
 
 
 def http_address(host: str, port: int) -> str:
-    """The address at which a person on this machine can open what listens on `host`, which may be all of its addresses."""
+    """Return the URL at which a person on this machine can open a server that listens on `host`, which may be all addresses."""
     name = host.strip("[]")
     try:
         found = ip_address(name)
@@ -43,10 +43,11 @@ def http_address(host: str, port: int) -> str:
 
 
 class ServerSettings(SettingsSection):
-    """`[server]`. `port` 0 takes a free one; `agents_port` is a second door for agents, closed where it is None. `cors_origins` are the foreign sites whose pages may call; `*` is every one.
+    """`[server]`. `port` 0 selects a free port. `agents_port` is a second port for agents, closed if it is None. `cors_origins`
+    are the origins of sites whose pages may call; `*` permits every site.
 
-    `websocket` is the token path: `direct` writes frames to the socket itself, `asgi` goes through the framework.
-    `database_url` None means SQLite in `data_dir`.
+    `websocket` is the token path: `direct` writes frames to the transport itself, `asgi` uses the framework. If
+    `database_url` is None, the database is SQLite in `data_dir`.
     """
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
@@ -62,9 +63,9 @@ class ServerSettings(SettingsSection):
 class AuthSettings(SettingsSection):
     """`[auth]`. With `jwt_secret` (HS256) or `jwks_url` (RS256, ES256 …) every request needs a token.
 
-    `user_claim` is the claim that names the user, `scope_claim` the one that says what they may do. `audience` is whom a token must be for, if it says so or
-    this is set; `issuer` is checked where it is set. `leeway` is the
-    seconds by which the clock of whoever makes tokens may be ahead (`iat`, `nbf`); `exp` is taken to the letter.
+    `user_claim` is the claim with the user, `scope_claim` the claim with the permissions. `audience` is compared with the
+    token's `aud`; if only one of the two is set, the token is refused. `issuer` is checked if it is set. `leeway` is the
+    number of seconds by which the clock of the issuer may be ahead (`iat`, `nbf`); `exp` has no tolerance.
     """
 
     jwt_secret: Stripped | None = None
@@ -77,7 +78,7 @@ class AuthSettings(SettingsSection):
 
     @property
     def required(self) -> bool:
-        """Whether a request must carry a token."""
+        """Whether a request needs a token."""
         return self.jwt_secret is not None or self.jwks_url is not None
 
 
@@ -99,7 +100,7 @@ else:
 
 
 def _paragraph(text: str | None) -> str | None:
-    """Without what is blank around it, which nobody sees and storage may not keep; None where nothing is left."""
+    """Strip surrounding whitespace, which is invisible and which storage may not keep. Return None if nothing is left."""
     if text is not None and "\0" in text:
         raise PydanticCustomError("nul", "hold no NUL character")
     return text.strip() or None if text is not None else None
@@ -170,23 +171,23 @@ else:
 
 
 class StorageSettings(SettingsSection):
-    """`[storage]`. `durable`: what was acknowledged survives a power cut too, at the price of a slower commit."""
+    """`[storage]`. If `durable`, acknowledged data survives a power failure too; commits are slower."""
 
     durable: bool = False
 
 
 class AgentKeySettings(SettingsSection):
-    """`[fleet.keys.NAME]`: a key that is good for some models only (`models` empty: for all)."""
+    """`[fleet.keys.NAME]`: a key that permits certain models only (`models` empty: all)."""
 
     key: Key
     models: Words = ()
 
 
 class FleetSettings(SettingsSection):
-    """`[fleet]`. A request waits for a free agent for `queue_seconds` at most (0: not at all), and `queue_size` wait at most.
+    """`[fleet]`. A request waits at most `queue_seconds` for a free agent (0: not at all), and at most `queue_size` requests wait.
 
-    With `agent_keys` or `keys` agents need one. An agent that was cut or fell silent has `lease_seconds` to go on with
-    its jobs. A job that nobody wants has `unwanted_seconds` to end before its agent's connection is closed.
+    With `agent_keys` or `keys`, agents need one. A disconnected or silent agent keeps its jobs for `lease_seconds`. If an
+    agent continues a stopped job for `unwanted_seconds`, its connection is closed.
     """
 
     queue_seconds: Annotated[float, Field(ge=0, le=86400)] = 60.0
@@ -197,7 +198,7 @@ class FleetSettings(SettingsSection):
     keys: dict[str, AgentKeySettings] = Field(default_factory=dict)
 
     def rules(self) -> SchedulerConfig:
-        """As the scheduler takes them."""
+        """Return the configuration of the scheduler."""
         return SchedulerConfig(
             queue_seconds=self.queue_seconds,
             queue_size=self.queue_size,
@@ -207,7 +208,7 @@ class FleetSettings(SettingsSection):
 
 
 class Settings(DialectSections):
-    """Everything that was set. `config_file` is the `legato.toml` that was read, None where there is none."""
+    """All settings. `config_file` is the `legato.toml` that was read, or None."""
 
     server: ServerSettings = Field(default_factory=ServerSettings)
     auth: AuthSettings = AuthSettings()
@@ -245,16 +246,16 @@ class Settings(DialectSections):
         return self._config_file
 
     def read_from(self, config_file: Path | None, place: Callable[[tuple[str, ...]], str]) -> "Settings":
-        """The same settings, and where they come from: `place` names who said the one at a path, in words."""
+        """Record where the settings come from, and return them. `place` describes the place of the setting at a path."""
         self._config_file = config_file
         self._place = place
         return self
 
     @contextmanager
     def blaming(self, *path: str) -> Iterator[None]:
-        """What turns out to be wrong in here is said with the place of this setting: its file and line, variable or flag.
+        """Add the place of this setting (file and line, variable or flag) to a `SettingsError` that is raised inside.
 
-        :raises SettingsError: what was raised in here, with that place.
+        :raises SettingsError: the error, with the place.
         """
         try:
             yield
@@ -263,16 +264,16 @@ class Settings(DialectSections):
             raise SettingsError(f"{place}: {error.message}" if place else error.message) from error.__cause__
 
     def make_assistants(self) -> dict[str, Assistant]:
-        """The assistants by name; `default` is always there."""
+        """Return the assistants by name. `default` always exists."""
         return {
             name: Assistant(name=name, **{key: getattr(each, key) for key in AssistantSettings.model_fields})
             for name, each in self.assistants.items()
         }
 
     def make_data_dir(self) -> Path:
-        """The data directory, made for its owner alone where it is missing.
+        """Return the data directory. If it does not exist, it is created so that only its owner can access it.
 
-        :raises SettingsError: where it cannot be made or written.
+        :raises SettingsError: it cannot be created or written.
         """
         path = self.server.data_dir
         try:

@@ -1,4 +1,4 @@
-"""What is wrong with a setting, said to a person: where it stands, what it must be, and what was probably meant."""
+"""Describe wrong settings to people: the place, what the value must be, and a suggestion."""
 
 import difflib
 import re
@@ -12,10 +12,10 @@ from pydantic_core import ErrorDetails
 from legato.gateway.settings import AssistantSettings, Settings
 
 Steps = tuple[int | str, ...]
-SHOWN = 10
+MAX_SENTENCES = 10
 
 ORIGIN = re.compile(r"[A-Za-z][\w+.-]*://[^\s/?#@]+")
-"""A site as browsers name it: no path, and so no slash at its end."""
+"""An origin as browsers write it: without a path, and so without a slash at its end."""
 
 OPTIONS = frozenset(
     [
@@ -36,11 +36,11 @@ OPTIONS = frozenset(
         "first_token_ms",
     ]
 )
-"""Options of engines that are often taken for settings of an assistant."""
+"""Engine options that are often mistaken for settings of an assistant."""
 
 
 class SettingPlace(NamedTuple):
-    """Who said it: a file, a variable or a flag; and the line, where it has lines."""
+    """Where a setting is set: a file, a variable or a flag; and the line, if it is in a file."""
 
     name: str
     line: int | None = None
@@ -49,25 +49,27 @@ class SettingPlace(NamedTuple):
         return self.name + (f", line {self.line}" if self.line else "")
 
 
-def complaints(error: ValidationError, data: dict[str, Any], place: Callable[[Steps], SettingPlace]) -> str:
-    """All that is wrong in `data`, a sentence a line, in the order in which it stands."""
+def describe_errors(
+    error: ValidationError, data: dict[str, Any], place: Callable[[Steps], SettingPlace]
+) -> str:
+    """Describe everything that is wrong in `data`, one sentence on each line, in the order of the places."""
     seen: dict[Steps, list[ErrorDetails]] = {}
     for each in error.errors(include_url=False, include_context=True):
         seen.setdefault(within(each["loc"], data), []).append(each)
-    said = sorted((place(path), path) for path in seen)
+    places = sorted((place(path), path) for path in seen)
     sentences = []
-    for where, path in said[:SHOWN]:
+    for where, path in places[:MAX_SENTENCES]:
         sentence = _sentence(path, seen[path], data)
         sentences.append(f"{where}: {sentence}" if where.name else sentence)
-    if len(said) > SHOWN:
-        sentences.append(f"And {len(said) - SHOWN} more.")
+    if len(places) > MAX_SENTENCES:
+        sentences.append(f"And {len(places) - MAX_SENTENCES} more.")
     return "\n".join(sentences)
 
 
-def astray(settings: Settings, tools: Collection[str]) -> list[tuple[Steps, str]]:
-    """Names that stand for nothing, and what the demo engine would refuse: each with its place, and the sentence that says so.
+def unknown_names(settings: Settings, tools: Collection[str]) -> list[tuple[Steps, str]]:
+    """Return names that refer to nothing, and what the demo engine would refuse: each with its path and a sentence.
 
-    `tools` are those that need no section of their own.
+    `tools` are the tools that need no section of their own.
     """
     found: list[tuple[Steps, str]] = []
     assistants = sorted(settings.assistants)
@@ -80,7 +82,7 @@ def astray(settings: Settings, tools: Collection[str]) -> list[tuple[Steps, str]
                     f"{dialect} names {_toml(name)}, and there is no [assistants.{name}].{hint}",
                 )
             )
-    found += _of_the_server(settings)
+    found += _wrong_server_settings(settings)
     known = sorted({*settings.tools, *tools})
     for assistant, each in settings.assistants.items():
         for name in each.tools:
@@ -96,7 +98,7 @@ def astray(settings: Settings, tools: Collection[str]) -> list[tuple[Steps, str]
     return [(path, f"[{'.'.join(map(str, path[:-1]))}] {sentence}") for path, sentence in found]
 
 
-def _of_the_server(settings: Settings) -> list[tuple[Steps, str]]:
+def _wrong_server_settings(settings: Settings) -> list[tuple[Steps, str]]:
     server = settings.server
     found: list[tuple[Steps, str]] = [
         (
@@ -114,7 +116,7 @@ def _of_the_server(settings: Settings) -> list[tuple[Steps, str]]:
 
 
 def _refused_by_demo(name: str, assistant: AssistantSettings) -> list[tuple[Steps, str]]:
-    """Of all engines it alone is known before it starts."""
+    """Return what the demo engine would refuse. Only this engine's models and options are known before it starts."""
     models = {
         "model": (assistant.engine, assistant.model),
         "backup_model": (assistant.backup_engine or assistant.engine, assistant.backup_model),
@@ -122,7 +124,7 @@ def _refused_by_demo(name: str, assistant: AssistantSettings) -> list[tuple[Step
     mine = {key: model for key, (engine, model) in models.items() if engine == "demo"}
     if not mine:
         return []
-    # Here, for most servers never need it.
+    # Imported late: most servers do not need it.
     from legato.engines.demo.engine import MODELS, NUMBERS, is_number
 
     short = [model.removeprefix("demo:") for model in MODELS]
@@ -146,13 +148,13 @@ def _refused_by_demo(name: str, assistant: AssistantSettings) -> list[tuple[Step
 
 
 def suggestion(word: str, known: list[str]) -> str:
-    """` Did you mean …?`, or nothing where nothing is near."""
+    """Return ` Did you mean …?`, or nothing if no word is similar."""
     near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def within(path: Steps, data: Any) -> Steps:
-    """`path` as far as it leads into the data; pydantic goes on with the name of a union's branch."""
+    """Return the part of `path` that exists in the data. pydantic appends the name of a union's branch."""
     found: list[int | str] = []
     for step in path:
         if not (
@@ -169,14 +171,14 @@ def _sentence(path: Steps, errors: list[ErrorDetails], data: Any) -> str:
     if errors[0]["type"] == "extra_forbidden":
         return _unknown(path, data)
     value = _value(data, path)
-    shown = (
+    value_text = (
         ""
         if value in ("", {}) or _secret(path) or isinstance(value, dict | list)
         else f", not {_toml(value)}"
     )
     meant = suggestion(value, _choices(path)) if isinstance(value, str) else ""
     must = " or ".join(dict.fromkeys(map(_must, errors))).replace(" or be ", " or ")
-    return f"{section}{name} must {must}{shown}.{meant}"
+    return f"{section}{name} must {must}{value_text}.{meant}"
 
 
 def _unknown(path: Steps, data: Any) -> str:
@@ -245,7 +247,7 @@ def _must(error: ErrorDetails) -> str:
 
 
 def _words(path: Steps) -> tuple[str, ...]:
-    """The path to the setting, without places in its list."""
+    """Return the path of the setting, without the indexes of lists."""
     return tuple(step for step in path if isinstance(step, str))
 
 
@@ -272,7 +274,7 @@ def _leaves(annotation: Any) -> list[Any]:
 
 
 def _annotation(path: tuple[str, ...]) -> Any:
-    """The type declared at `path`; None where there is no such setting."""
+    """Return the type that is declared at `path`; None if there is no such setting."""
     annotation: Any = Settings
     for step in path:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -288,7 +290,7 @@ def _annotation(path: tuple[str, ...]) -> Any:
 
 
 def _fields(path: tuple[str, ...]) -> list[str] | None:
-    """The names that stand in the section at `path`; None where that is no section."""
+    """Return the names in the section at `path`; None if it is not a section."""
     annotation = _annotation(path)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return list(annotation.model_fields)
@@ -296,7 +298,7 @@ def _fields(path: tuple[str, ...]) -> list[str] | None:
 
 
 def is_table(path: Steps) -> bool:
-    """Whether more stands below the setting at `path`."""
+    """Return whether the setting at `path` contains further settings."""
     annotation = _annotation(_words(path))
     return get_origin(annotation) is dict or _fields(_words(path)) is not None
 
