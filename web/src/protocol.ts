@@ -13,8 +13,8 @@ export const CloseCode = {
   REVOKED: 4004,
 } as const;
 
-/** Codes of the WebSocket standard with which a client does not come back by itself. */
-export const SPEAKS_WRONGLY: readonly number[] = [1002, 1003, 1007, 1008, 1009, 1010];
+/** Codes of the WebSocket standard after which a client does not reconnect automatically. */
+export const PROTOCOL_ERRORS: readonly number[] = [1002, 1003, 1007, 1008, 1009, 1010];
 
 export type ClientMessage =
   | Hello
@@ -51,7 +51,7 @@ export type ServerMessage =
 /**
  * The first message of a client that did not authenticate in the handshake: a JWT, or a single-use ticket.
  *
- * Answered by `welcome`. Not needed where auth is off, or a token came in the `Authorization` header.
+ * Answered by `welcome`. Not needed if auth is off, or if a token came in the `Authorization` header.
  */
 export interface Hello {
   type: "hello";
@@ -61,10 +61,10 @@ export interface Hello {
 }
 
 /**
- * Follow a conversation. Answered by `following`, then whatever happens in it.
+ * Follow a conversation. Answered by `following`; then every change of the conversation is sent.
  *
- * `since` is the last revision the client has seen (0: none; every message is told). `positions` are the streams it
- * has seen a part of. A second `follow` of the same conversation starts over with what it says.
+ * `since` is the last revision that the client has (0: none; every message is sent). `positions` are the streams that it
+ * has a part of. A second `follow` of the same conversation replaces the first one.
  */
 export interface Follow {
   type: "follow";
@@ -74,14 +74,14 @@ export interface Follow {
   id?: string | null;
 }
 
-/** A position: the next offset that is wanted of this incarnation of a stream. */
+/** A position: the next offset that the client needs of this epoch of a stream. */
 export interface Where {
   stream: string;
   epoch: string;
   offset: number;
 }
 
-/** Follow it no more. Answered by `unfollowed`. */
+/** Stop following a conversation. Answered by `unfollowed`. */
 export interface Unfollow {
   type: "unfollow";
   conversation: string;
@@ -89,13 +89,14 @@ export interface Unfollow {
 }
 
 /**
- * A message from the person. Answered by `ack` once it is stored; the reply follows as a stream.
+ * A message of the user. Answered by `ack` when it is stored; the reply follows as a stream.
  *
  * Text that begins with `/` is a command: it reaches no model and is not stored. It is answered by `command`.
  *
- * Without `conversation` a new one is made, of `assistant`. The conversation is followed, if it was not yet.
- * `client_message_id` (≤128, unique for this user) makes it safe to send again: the same body is answered with the same
- * `ack`, another one with an error. `parent` is the message it stands behind; without it, the last one that is shown.
+ * Without `conversation`, a new one with `assistant` is created. The socket follows the conversation from then on.
+ * `client_message_id` (≤128, unique for this user) makes it safe to send the message again: the same body is answered with
+ * the same `ack`, another body with an error. `parent` is the message before it; by default the last one of the branch
+ * that is shown.
  */
 export interface Send {
   type: "send";
@@ -136,7 +137,7 @@ export interface AudioPart {
   transcript?: string | null;
 }
 
-/** Another reply in place of `message` (an assistant's): a branch beside it. Answered by `ack`. */
+/** Generate another reply in place of the assistant's `message`, in a new branch. Answered by `ack`. */
 export interface Regenerate {
   type: "regenerate";
   conversation: string;
@@ -145,7 +146,7 @@ export interface Regenerate {
   id?: string | null;
 }
 
-/** Another wording in place of `message` (a person's): a branch beside it, with a reply of its own. Answered by `ack`. */
+/** Replace the text of the user's `message`, in a new branch with a reply of its own. Answered by `ack`. */
 export interface Edit {
   type: "edit";
   conversation: string;
@@ -155,7 +156,7 @@ export interface Edit {
   id?: string | null;
 }
 
-/** Show the branch that ends in `message`, to everyone in the conversation. Answered by `conversation`. */
+/** Show the branch that ends in `message`, to all participants. Answered by `conversation`. */
 export interface Show {
   type: "show";
   conversation: string;
@@ -163,7 +164,7 @@ export interface Show {
   id?: string | null;
 }
 
-/** Stop a reply, or every running one of the conversation. Answered by `stopped`; the text so far stays. */
+/** Stop a reply, or all running replies of the conversation. Answered by `stopped`; the text so far is kept. */
 export interface Stop {
   type: "stop";
   conversation: string;
@@ -171,7 +172,7 @@ export interface Stop {
   id?: string | null;
 }
 
-/** The person writes, or has stopped to. Not answered; lapses by itself after 6 s, so it is said again meanwhile. */
+/** The user types, or stopped typing. Not answered. It expires after 6 s, so send it again while the user types. */
 export interface Typing {
   type: "typing";
   conversation: string;
@@ -180,9 +181,9 @@ export interface Typing {
 }
 
 /**
- * The person's word on a tool that asked (`tool_asked`): it may run, or with `allow` false it may not. Answered by `approved`.
+ * Approve a tool call that waits for approval (`tool_asked`), or refuse it with `allow` false. Answered by `approved`.
  *
- * `message` is the reply, `call` the tool's.
+ * `message` is the reply, `call` the id of the tool call.
  */
 export interface Approve {
   type: "approve";
@@ -193,13 +194,13 @@ export interface Approve {
   id?: string | null;
 }
 
-/** Answered by `pong`. A client that hears nothing for 20 s pings, and after 10 more counts the socket as dead. */
+/** Answered by `pong`. A client that received nothing for 20 s pings; after 10 more it treats the socket as dead. */
 export interface Ping {
   type: "ping";
   id?: string | null;
 }
 
-/** The socket is open and authenticated. Sent once, first. */
+/** The socket is open and authenticated. Sent once, as the first message. */
 export interface Welcome {
   type: "welcome";
   user: string;
@@ -210,10 +211,10 @@ export interface Welcome {
 }
 
 /**
- * What was missed: the conversation, and its messages as they were written at revision `since` or later.
+ * The conversation, and its messages that changed at revision `since` or later, oldest first.
  *
- * Oldest first. Some of them the client may have: a message replaces the one with its `id`. Where `more` is true, the
- * rest comes in frames of type `messages`.
+ * The client may have some of them: a message replaces the one with its `id`. If `more` is true, the rest comes in
+ * frames of type `messages`.
  */
 export interface Following {
   type: "following";
@@ -223,7 +224,7 @@ export interface Following {
   re?: string | null;
 }
 
-/** A conversation as clients see it. `standing` is what the asker may do in it. Times are ISO-8601 UTC with `Z`. */
+/** A conversation as clients see it. `standing` is the role of the user who gets it. Times are ISO-8601 UTC with `Z`. */
 export interface ConversationView {
   id: string;
   title: string;
@@ -235,7 +236,7 @@ export interface ConversationView {
   standing?: "member" | "owner" | "viewer";
 }
 
-/** A message as clients see it; `text` is its text parts joined. Where `status` is `streaming` the text comes as the stream named `id`. */
+/** A message as clients see it; `text` is its text parts joined. While `status` is `streaming`, the text is the stream named `id`. */
 export interface MessageView {
   id: string;
   conversation: string;
@@ -294,7 +295,7 @@ export interface Span {
   agent?: string | null;
 }
 
-/** More of what was missed, behind `following`; the last such frame has no `more`. */
+/** More messages after `following`; the last such frame has no `more`. */
 export interface Messages {
   type: "messages";
   conversation: string;
@@ -309,7 +310,7 @@ export interface Unfollowed {
   re?: string | null;
 }
 
-/** It is stored, and the reply is under way (or, with `duplicate`, was already). `reply` names the stream. */
+/** The message is stored and its reply started; with `duplicate`, that happened before. `reply` names the stream. */
 export interface Ack {
   type: "ack";
   conversation: string;
@@ -320,7 +321,7 @@ export interface Ack {
   re?: string | null;
 }
 
-/** These replies were stopped; none, where nothing was running. */
+/** These replies were stopped; none if none was running. */
 export interface Stopped {
   type: "stopped";
   conversation: string;
@@ -328,21 +329,21 @@ export interface Stopped {
   re?: string | null;
 }
 
-/** The conversation has another title, head or revision. */
+/** The title, head or revision of the conversation changed. */
 export interface ConversationChanged {
   type: "conversation";
   conversation: ConversationView;
   re?: string | null;
 }
 
-/** The conversation is gone for you: it was deleted, you left, or you were removed. You follow it no more. */
+/** The conversation was deleted, or the user left it or was removed from it. The socket no longer follows it. */
 export interface ConversationDeleted {
   type: "deleted";
   conversation: string;
   re?: string | null;
 }
 
-/** A message is new, or was written again because its reply ended. It replaces the one with its `id`. */
+/** A message was added, or changed because its reply ended. It replaces the one with its `id`. */
 export interface MessageChanged {
   type: "message";
   message: MessageView;
@@ -350,10 +351,10 @@ export interface MessageChanged {
 }
 
 /**
- * The events of the offsets `from` ≤ offset < `to` of a stream, neighbours of text joined.
+ * The events at the offsets `from` ≤ offset < `to` of a stream, with consecutive texts joined.
  *
- * `from` is the `to` of the delta before it, or the position that was asked for. Where it is 0 the stream is told from
- * its beginning: what a client has of it is replaced.
+ * `from` is the `to` of the delta before it, or the requested position. If it is 0, the stream is sent from its beginning
+ * and replaces what the client has of it.
  */
 export interface Delta {
   type: "delta";
@@ -448,7 +449,7 @@ export interface Failed {
   message: string;
 }
 
-/** The position cannot be continued: forget what you have of this stream. The next delta of it begins at 0; with the reason `gone` there is none. */
+/** The stream cannot resume at the position: drop what you have of it. Its next delta begins at 0; with the reason `gone` there is none. */
 export interface ResetStream {
   type: "reset";
   stream: string;
@@ -457,9 +458,9 @@ export interface ResetStream {
 }
 
 /**
- * Everybody who takes part in a conversation, and who of them is here: behind `following`, and whenever it changes.
+ * The participants of a conversation, and who of them is present: sent after `following`, and at every change.
  *
- * Changes that come close together are told as one.
+ * Changes within a short time are sent as one.
  */
 export interface People {
   type: "people";
@@ -468,7 +469,7 @@ export interface People {
   re?: string | null;
 }
 
-/** A participant as clients see them. `present`: they have this conversation open somewhere, through so many `connections`. */
+/** A participant as clients see them. `present`: they follow this conversation now, with so many `connections`. */
 export interface PersonView {
   user: string;
   standing: "member" | "owner" | "viewer";
@@ -478,7 +479,7 @@ export interface PersonView {
   connections?: number;
 }
 
-/** Somebody else writes, or no longer does. */
+/** Another participant types, or stopped typing. */
 export interface TypingNow {
   type: "typing";
   conversation: string;
@@ -488,7 +489,7 @@ export interface TypingNow {
   re?: string | null;
 }
 
-/** What a command says, in Markdown, for the person who gave it. With `conversation`, that one is to be shown now. */
+/** The result of a command, in Markdown, for the user who ran it. With `conversation`, show that one now. */
 export interface CommandAnswer {
   type: "command";
   name: string;
@@ -498,7 +499,7 @@ export interface CommandAnswer {
   re?: string | null;
 }
 
-/** The word was taken. Another person's may have come first: the stream tells what became of the tool. */
+/** The decision was received. Another user's may have come first: the stream shows what happened to the tool call. */
 export interface Approved {
   type: "approved";
   conversation: string;
@@ -507,7 +508,7 @@ export interface Approved {
   re?: string | null;
 }
 
-/** A command was refused, and changed nothing. `message` is a sentence for a person; `code` is a word for programs. */
+/** A command was refused and changed nothing. `message` is a sentence for the user; `code` is a word for programs. */
 export interface Error {
   type: "error";
   code: string;

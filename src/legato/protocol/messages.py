@@ -15,7 +15,7 @@ PROTOCOL = "legato.v1"
 
 
 class ClientRequest(Struct, frozen=True, tag_field="type", omit_defaults=True, kw_only=True):
-    """What every client message may carry: `id`, any string (≤128), which the answer to it repeats as `re`."""
+    """The base of all client messages. `id` is any string (≤128), which the answer repeats as `re`."""
 
     id: str | None = None
 
@@ -23,7 +23,7 @@ class ClientRequest(Struct, frozen=True, tag_field="type", omit_defaults=True, k
 class Hello(ClientRequest, frozen=True, tag="hello"):
     """The first message of a client that did not authenticate in the handshake: a JWT, or a single-use ticket.
 
-    Answered by `welcome`. Not needed where auth is off, or a token came in the `Authorization` header.
+    Answered by `welcome`. Not needed if auth is off, or if a token came in the `Authorization` header.
     """
 
     token: str | None = None
@@ -31,7 +31,7 @@ class Hello(ClientRequest, frozen=True, tag="hello"):
 
 
 class Where(Struct, frozen=True):
-    """A position: the next offset that is wanted of this incarnation of a stream."""
+    """A position: the next offset that the client needs of this epoch of a stream."""
 
     stream: str
     epoch: str
@@ -39,10 +39,10 @@ class Where(Struct, frozen=True):
 
 
 class Follow(ClientRequest, frozen=True, tag="follow"):
-    """Follow a conversation. Answered by `following`, then whatever happens in it.
+    """Follow a conversation. Answered by `following`; then every change of the conversation is sent.
 
-    `since` is the last revision the client has seen (0: none; every message is told). `positions` are the streams it
-    has seen a part of. A second `follow` of the same conversation starts over with what it says.
+    `since` is the last revision that the client has (0: none; every message is sent). `positions` are the streams that it
+    has a part of. A second `follow` of the same conversation replaces the first one.
     """
 
     conversation: str
@@ -51,19 +51,20 @@ class Follow(ClientRequest, frozen=True, tag="follow"):
 
 
 class Unfollow(ClientRequest, frozen=True, tag="unfollow"):
-    """Follow it no more. Answered by `unfollowed`."""
+    """Stop following a conversation. Answered by `unfollowed`."""
 
     conversation: str
 
 
 class Send(ClientRequest, frozen=True, tag="send"):
-    """A message from the person. Answered by `ack` once it is stored; the reply follows as a stream.
+    """A message of the user. Answered by `ack` when it is stored; the reply follows as a stream.
 
     Text that begins with `/` is a command: it reaches no model and is not stored. It is answered by `command`.
 
-    Without `conversation` a new one is made, of `assistant`. The conversation is followed, if it was not yet.
-    `client_message_id` (≤128, unique for this user) makes it safe to send again: the same body is answered with the same
-    `ack`, another one with an error. `parent` is the message it stands behind; without it, the last one that is shown.
+    Without `conversation`, a new one with `assistant` is created. The socket follows the conversation from then on.
+    `client_message_id` (≤128, unique for this user) makes it safe to send the message again: the same body is answered with
+    the same `ack`, another body with an error. `parent` is the message before it; by default the last one of the branch
+    that is shown.
     """
 
     client_message_id: str
@@ -75,7 +76,7 @@ class Send(ClientRequest, frozen=True, tag="send"):
 
 
 class Regenerate(ClientRequest, frozen=True, tag="regenerate"):
-    """Another reply in place of `message` (an assistant's): a branch beside it. Answered by `ack`."""
+    """Generate another reply in place of the assistant's `message`, in a new branch. Answered by `ack`."""
 
     conversation: str
     message: str
@@ -83,7 +84,7 @@ class Regenerate(ClientRequest, frozen=True, tag="regenerate"):
 
 
 class Edit(ClientRequest, frozen=True, tag="edit"):
-    """Another wording in place of `message` (a person's): a branch beside it, with a reply of its own. Answered by `ack`."""
+    """Replace the text of the user's `message`, in a new branch with a reply of its own. Answered by `ack`."""
 
     conversation: str
     message: str
@@ -92,30 +93,30 @@ class Edit(ClientRequest, frozen=True, tag="edit"):
 
 
 class Show(ClientRequest, frozen=True, tag="show"):
-    """Show the branch that ends in `message`, to everyone in the conversation. Answered by `conversation`."""
+    """Show the branch that ends in `message`, to all participants. Answered by `conversation`."""
 
     conversation: str
     message: str
 
 
 class Stop(ClientRequest, frozen=True, tag="stop"):
-    """Stop a reply, or every running one of the conversation. Answered by `stopped`; the text so far stays."""
+    """Stop a reply, or all running replies of the conversation. Answered by `stopped`; the text so far is kept."""
 
     conversation: str
     message: str | None = None
 
 
 class Typing(ClientRequest, frozen=True, tag="typing"):
-    """The person writes, or has stopped to. Not answered; lapses by itself after 6 s, so it is said again meanwhile."""
+    """The user types, or stopped typing. Not answered. It expires after 6 s, so send it again while the user types."""
 
     conversation: str
     typing: bool = True
 
 
 class Approve(ClientRequest, frozen=True, tag="approve"):
-    """The person's word on a tool that asked (`tool_asked`): it may run, or with `allow` false it may not. Answered by `approved`.
+    """Approve a tool call that waits for approval (`tool_asked`), or refuse it with `allow` false. Answered by `approved`.
 
-    `message` is the reply, `call` the tool's.
+    `message` is the reply, `call` the id of the tool call.
     """
 
     conversation: str
@@ -125,20 +126,20 @@ class Approve(ClientRequest, frozen=True, tag="approve"):
 
 
 class Ping(ClientRequest, frozen=True, tag="ping"):
-    """Answered by `pong`. A client that hears nothing for 20 s pings, and after 10 more counts the socket as dead."""
+    """Answered by `pong`. A client that received nothing for 20 s pings; after 10 more it treats the socket as dead."""
 
 
 ClientMessage = Hello | Follow | Unfollow | Send | Regenerate | Edit | Show | Stop | Typing | Approve | Ping
 
 
 class ServerAnswer(Struct, frozen=True, tag_field="type", omit_defaults=True, kw_only=True):
-    """What every server message may carry: `re`, the `id` of the command that it answers."""
+    """The base of all server messages. `re` is the `id` of the command that it answers."""
 
     re: str | None = None
 
 
 class Welcome(ServerAnswer, frozen=True, tag="welcome"):
-    """The socket is open and authenticated. Sent once, first."""
+    """The socket is open and authenticated. Sent once, as the first message."""
 
     user: str
     server: str
@@ -147,7 +148,7 @@ class Welcome(ServerAnswer, frozen=True, tag="welcome"):
 
 
 class ConversationView(Struct, frozen=True):
-    """A conversation as clients see it. `standing` is what the asker may do in it. Times are ISO-8601 UTC with `Z`."""
+    """A conversation as clients see it. `standing` is the role of the user who gets it. Times are ISO-8601 UTC with `Z`."""
 
     id: str
     title: str
@@ -160,7 +161,7 @@ class ConversationView(Struct, frozen=True):
 
 
 class MessageView(Struct, frozen=True):
-    """A message as clients see it; `text` is its text parts joined. Where `status` is `streaming` the text comes as the stream named `id`."""
+    """A message as clients see it; `text` is its text parts joined. While `status` is `streaming`, the text is the stream named `id`."""
 
     id: str
     conversation: str
@@ -181,10 +182,10 @@ class MessageView(Struct, frozen=True):
 
 
 class Following(ServerAnswer, frozen=True, tag="following"):
-    """What was missed: the conversation, and its messages as they were written at revision `since` or later.
+    """The conversation, and its messages that changed at revision `since` or later, oldest first.
 
-    Oldest first. Some of them the client may have: a message replaces the one with its `id`. Where `more` is true, the
-    rest comes in frames of type `messages`.
+    The client may have some of them: a message replaces the one with its `id`. If `more` is true, the rest comes in
+    frames of type `messages`.
     """
 
     conversation: ConversationView
@@ -193,7 +194,7 @@ class Following(ServerAnswer, frozen=True, tag="following"):
 
 
 class Messages(ServerAnswer, frozen=True, tag="messages"):
-    """More of what was missed, behind `following`; the last such frame has no `more`."""
+    """More messages after `following`; the last such frame has no `more`."""
 
     conversation: str
     messages: list[MessageView]
@@ -205,7 +206,7 @@ class Unfollowed(ServerAnswer, frozen=True, tag="unfollowed"):
 
 
 class Ack(ServerAnswer, frozen=True, tag="ack"):
-    """It is stored, and the reply is under way (or, with `duplicate`, was already). `reply` names the stream."""
+    """The message is stored and its reply started; with `duplicate`, that happened before. `reply` names the stream."""
 
     conversation: str
     reply: str
@@ -215,35 +216,35 @@ class Ack(ServerAnswer, frozen=True, tag="ack"):
 
 
 class Stopped(ServerAnswer, frozen=True, tag="stopped"):
-    """These replies were stopped; none, where nothing was running."""
+    """These replies were stopped; none if none was running."""
 
     conversation: str
     messages: list[str]
 
 
 class ConversationChanged(ServerAnswer, frozen=True, tag="conversation"):
-    """The conversation has another title, head or revision."""
+    """The title, head or revision of the conversation changed."""
 
     conversation: ConversationView
 
 
 class ConversationDeleted(ServerAnswer, frozen=True, tag="deleted"):
-    """The conversation is gone for you: it was deleted, you left, or you were removed. You follow it no more."""
+    """The conversation was deleted, or the user left it or was removed from it. The socket no longer follows it."""
 
     conversation: str
 
 
 class MessageChanged(ServerAnswer, frozen=True, tag="message"):
-    """A message is new, or was written again because its reply ended. It replaces the one with its `id`."""
+    """A message was added, or changed because its reply ended. It replaces the one with its `id`."""
 
     message: MessageView
 
 
 class Delta(Struct, frozen=True, tag_field="type", tag="delta", rename={"from_": "from"}):
-    """The events of the offsets `from` ≤ offset < `to` of a stream, neighbours of text joined.
+    """The events at the offsets `from` ≤ offset < `to` of a stream, with consecutive texts joined.
 
-    `from` is the `to` of the delta before it, or the position that was asked for. Where it is 0 the stream is told from
-    its beginning: what a client has of it is replaced.
+    `from` is the `to` of the delta before it, or the requested position. If it is 0, the stream is sent from its beginning
+    and replaces what the client has of it.
     """
 
     stream: str
@@ -254,7 +255,7 @@ class Delta(Struct, frozen=True, tag_field="type", tag="delta", rename={"from_":
 
 
 class ResetStream(Struct, frozen=True, tag_field="type", tag="reset"):
-    """The position cannot be continued: forget what you have of this stream. The next delta of it begins at 0; with the reason `gone` there is none."""
+    """The stream cannot resume at the position: drop what you have of it. Its next delta begins at 0; with the reason `gone` there is none."""
 
     stream: str
     reason: ResetReason | Literal["gone"]
@@ -262,7 +263,7 @@ class ResetStream(Struct, frozen=True, tag_field="type", tag="reset"):
 
 
 class PersonView(Struct, frozen=True, omit_defaults=True):
-    """A participant as clients see them. `present`: they have this conversation open somewhere, through so many `connections`."""
+    """A participant as clients see them. `present`: they follow this conversation now, with so many `connections`."""
 
     user: str
     standing: ParticipantRole
@@ -273,9 +274,9 @@ class PersonView(Struct, frozen=True, omit_defaults=True):
 
 
 class People(ServerAnswer, frozen=True, tag="people"):
-    """Everybody who takes part in a conversation, and who of them is here: behind `following`, and whenever it changes.
+    """The participants of a conversation, and who of them is present: sent after `following`, and at every change.
 
-    Changes that come close together are told as one.
+    Changes within a short time are sent as one.
     """
 
     conversation: str
@@ -283,7 +284,7 @@ class People(ServerAnswer, frozen=True, tag="people"):
 
 
 class TypingNow(ServerAnswer, frozen=True, tag="typing"):
-    """Somebody else writes, or no longer does."""
+    """Another participant types, or stopped typing."""
 
     conversation: str
     user: str
@@ -292,7 +293,7 @@ class TypingNow(ServerAnswer, frozen=True, tag="typing"):
 
 
 class CommandAnswer(ServerAnswer, frozen=True, tag="command"):
-    """What a command says, in Markdown, for the person who gave it. With `conversation`, that one is to be shown now."""
+    """The result of a command, in Markdown, for the user who ran it. With `conversation`, show that one now."""
 
     name: str
     text: str
@@ -301,7 +302,7 @@ class CommandAnswer(ServerAnswer, frozen=True, tag="command"):
 
 
 class Approved(ServerAnswer, frozen=True, tag="approved"):
-    """The word was taken. Another person's may have come first: the stream tells what became of the tool."""
+    """The decision was received. Another user's may have come first: the stream shows what happened to the tool call."""
 
     conversation: str
     message: str
@@ -309,7 +310,7 @@ class Approved(ServerAnswer, frozen=True, tag="approved"):
 
 
 class Error(ServerAnswer, frozen=True, tag="error"):
-    """A command was refused, and changed nothing. `message` is a sentence for a person; `code` is a word for programs."""
+    """A command was refused and changed nothing. `message` is a sentence for the user; `code` is a word for programs."""
 
     code: str
     message: str

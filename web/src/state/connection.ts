@@ -1,7 +1,7 @@
 // The state machine of the WebSocket connection: when to open a socket, when to regard it as dead, when to reconnect. It
 // does no I/O and reads no clock. `now` is in milliseconds, from any monotonic clock.
 
-import { SPEAKS_WRONGLY } from "../protocol";
+import { PROTOCOL_ERRORS } from "../protocol";
 import { backoffDelay } from "./backoff";
 
 export type ConnectionEffect = { type: "connect" } | { type: "close" } | { type: "ping" };
@@ -21,7 +21,7 @@ const ATTEMPTS_BEFORE_OFFLINE = 3;
 
 /** Whether a client reconnects after this close code. */
 export function shouldReconnect(code: number): boolean {
-  return !((code >= 4000 && code <= 4099) || SPEAKS_WRONGLY.includes(code));
+  return !((code >= 4000 && code <= 4099) || PROTOCOL_ERRORS.includes(code));
 }
 
 export class Connection {
