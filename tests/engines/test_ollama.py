@@ -11,8 +11,8 @@ from tests.doubles.ollama import CLOSED_TEMPLATE, TEMPLATE
 
 from legato.domain.message import ImagePart, TextPart, ToolCallPart, ToolResultPart
 from legato.engines.base import Capabilities, Request, ToolSpec, Turn
-from legato.engines.ollama.codec import leaves_open
 from legato.engines.ollama.engine import OllamaEngine
+from legato.engines.ollama.models import leaves_open
 from legato.errors import EngineRefusedError, ModelNotFoundError
 
 from .ollamas import begun, doubled, real, served, wrote

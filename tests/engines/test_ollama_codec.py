@@ -12,16 +12,8 @@ from tests.doubles.recordings import exchange
 from legato.domain.message import ImagePart, TextPart, ToolCallPart, ToolResultPart
 from legato.engines.base import Capabilities, Request, ToolSpec, Turn
 from legato.engines.line_buffer import LARGEST
-from legato.engines.ollama.codec import (
-    OllamaReplyParser,
-    ShowResponse,
-    capabilities,
-    chat,
-    failure,
-    full_name,
-    leaves_open,
-    refuses,
-)
+from legato.engines.ollama.codec import OllamaReplyParser, chat, failure, refuses
+from legato.engines.ollama.models import ShowResponse, capabilities, full_name, leaves_open
 from legato.errors import EngineBrokeError
 from legato.testing.engine import Recorder
 

@@ -13,8 +13,10 @@ import aiohttp
 from yarl import URL
 
 from legato import __version__
+from legato.engines.decompress import DecompressError, Decompressor
 from legato.engines.line_buffer import LARGEST
 from legato.engines.message_format import inside
+from legato.engines.response_head import LenientTCPConnector, LenientUnixConnector
 from legato.errors import EngineBrokeError, EngineUnavailableError, SettingsError
 from legato.hosts import is_loopback
 from legato.tls import client_context
@@ -36,6 +38,9 @@ class HttpResponse:
         self._who = who
         self.status = response.status
         self.headers = response.headers
+        encoding = response.headers.get("Content-Encoding", "").strip()
+        self._encoding = encoding if encoding.lower() not in ("", "identity") else None
+        self._decompressor: Decompressor | None = None
 
     @property
     def ok(self) -> bool:
@@ -48,11 +53,30 @@ class HttpResponse:
         :raises ConnectionBrokeError: the connection ended before the body did.
         """
         try:
-            return await self._response.content.readany()
+            if self._encoding is None:
+                return await self._response.content.readany()
+            return await self._decompressed(self._encoding)
         except (aiohttp.ClientError, OSError) as error:
             raise ConnectionBrokeError(
                 f"The connection to {inside(self._who)} broke in the middle of the reply. Try again."
             ) from error
+        except DecompressError as error:
+            raise EngineBrokeError(
+                f"{self._who} sent an answer that cannot be read: it is compressed, although it was asked not to ({error})."
+            ) from error
+
+    async def _decompressed(self, encoding: str) -> bytes:
+        """Decompress in a thread, a bounded piece at a time; what it expands to is not known before."""
+        if self._decompressor is None:
+            self._decompressor = Decompressor(encoding)
+        while True:
+            if piece := await asyncio.to_thread(self._decompressor.feed, b""):
+                return piece
+            data = await self._response.content.readany()
+            if not data:
+                return b""
+            if piece := await asyncio.to_thread(self._decompressor.feed, data):
+                return piece
 
     async def read(self, limit: int = LARGEST) -> bytes:
         """The body whole, but no more of it than about `limit` bytes.
@@ -179,11 +203,12 @@ class HttpClient:
         if self._session is None:
             tls: ssl.SSLContext | bool = self._tls or True
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ssl=tls)
+                connector=LenientTCPConnector(limit=0, ssl=tls)
                 if self._unix_socket is None
-                else aiohttp.UnixConnector(str(self._unix_socket), limit=0),
+                else LenientUnixConnector(str(self._unix_socket), limit=0),
                 timeout=aiohttp.ClientTimeout(connect=self._connect_timeout),
                 headers=self._headers,
+                auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 proxy=self._proxy and self._proxy.with_user(None),
                 proxy_auth=_credentials(self._proxy),
@@ -228,6 +253,11 @@ class HttpClient:
                 number = error.os_error.errno
                 # asyncio's own words are a call and a tuple.
                 why = os.strerror(number).lower() if number else "no connection"
+            case aiohttp.ClientResponseError():
+                return EngineUnavailableError(
+                    f"{self.who} sent an answer that is not HTTP as it should be ({_first_line(error.message)}). "
+                    "Check the URL."
+                )
             case _:
                 why = "it closed the connection before it answered"
         return EngineUnavailableError(f"{self.who} cannot be reached ({why}). {self._remedy}")
@@ -236,6 +266,10 @@ class HttpClient:
 def _in_pieces(body: bytes | None) -> bytes | io.BytesIO | None:
     """A large body (a picture is in it) is written piece by piece, so that nothing else waits for it."""
     return body if body is None or len(body) < _LARGE else io.BytesIO(body)
+
+
+def _first_line(message: str) -> str:
+    return message.strip().partition("\n")[0].rstrip(".:") or "its head cannot be read"
 
 
 def _parsed(url: str) -> URL:

@@ -3,16 +3,15 @@
 The wire is that of Ollama 0.17 (its `docs/api.md`, and recordings in `tests/data/ollama`).
 """
 
-import json
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
-from legato.domain.surrogates import decode_keeping_surrogates, join_surrogates
-from legato.engines.base import Capabilities, Outcome, ReplyWriter, Request, ToolCall
+from legato.engines.base import Outcome, ReplyWriter, Request, ToolCall
+from legato.engines.chunks import UnreadableError, ending, reasoning_in, texts
+from legato.engines.lenient_json import count, decode_values, is_heartbeat, number, string
 from legato.engines.line_buffer import LineBuffer, LineTooLongError
 from legato.engines.message_format import (
     FlatMessage,
@@ -22,46 +21,14 @@ from legato.engines.message_format import (
     functions,
     object_of,
 )
-from legato.engines.model_kind import is_chat_model
+from legato.engines.stream_errors import StreamError, error_in, error_of
 from legato.engines.text_joiner import ReplyTextJoiner
+from legato.engines.tool_call_parts import ToolCallCollector, TooManyCallsError
 from legato.errors import EngineBrokeError
-from legato.stream import Timings, Usage
+from legato.stream import State, Timings, Usage
 
 _NANOSECONDS = 1e6
 """In a millisecond."""
-
-
-class _Function(Struct):
-    name: str
-    arguments: Any = None
-
-
-class _OllamaCall(Struct):
-    function: _Function
-    id: str | None = None
-
-
-class _OllamaMessage(Struct):
-    content: str | None = None
-    thinking: str | None = None
-    tool_calls: list[_OllamaCall] | None = None
-
-
-class _Line(Struct):
-    message: _OllamaMessage | None = None
-    model: str | None = None
-    done: bool = False
-    done_reason: str | None = None
-    error: Any = None
-    total_duration: float | None = None
-    load_duration: float | None = None
-    prompt_eval_count: int | None = None
-    prompt_eval_duration: float | None = None
-    eval_count: int | None = None
-    eval_duration: float | None = None
-
-
-_decode = msgspec.json.Decoder(_Line).decode
 
 
 def chat(request: Request) -> bytes:
@@ -107,28 +74,42 @@ def _messages(request: Request) -> list[dict[str, Any]]:
 
 
 class OllamaReplyParser:
-    """The answer to one `/api/chat`, from its bytes, in whatever pieces they come. What it says goes to `out` at once.
+    """Reads the answer to one `/api/chat`, from its bytes, in whatever pieces they come. Text goes to `out` at once; tool
+    calls are collected, and given whole when the reply ends.
 
-    `new_id` names tool calls of versions that do not name them.
+    `new_id` names tool calls of versions that do not name them; `tools` are the names that were offered.
     """
 
-    __slots__ = ("_calls", "_last", "_lines", "_new_id", "_out", "_said", "done")
+    __slots__ = (
+        "_calls", "_last", "_lines", "_out", "_said", "_spoke", "_told",
+        "_torn", "done", "premature"
+    )  # fmt: skip
 
-    def __init__(self, out: ReplyWriter, new_id: Callable[[], str]) -> None:
+    def __init__(self, out: ReplyWriter, new_id: Callable[[], str], tools: Collection[str] = ()) -> None:
         self._out = out
-        self._new_id = new_id
         self._lines = LineBuffer()
-        self._calls = False
+        self._calls = ToolCallCollector(new_id, tools)
         self._said = ReplyTextJoiner(out)
-        self._last: _Line | None = None
+        self._last: dict[str, Any] | None = None
+        self._told: list[ToolCall] | None = None
+        self._spoke = self._torn = False
         self.done = False
         """Whether the ending was read: nothing more is to come."""
+        self.premature = False
+        """Whether text followed an ending, so that only one without text is an ending."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is an ending, though text may follow one that came with text."""
+        return self._last is not None
 
     def feed(self, data: bytes) -> None:
         """Read on.
 
         :raises EngineBrokeError: it tells of an error, or this is not Ollama's protocol.
         """
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         try:
             lines = self._lines.feed(data)
         except LineTooLongError:
@@ -138,83 +119,149 @@ class OllamaReplyParser:
         for line in lines:
             self._read(line)
 
+    def flush(self) -> None:
+        """Write what was read and still waits, at the end of the bytes, also if the connection broke.
+
+        :raises EngineBrokeError: as `feed` does.
+        """
+        if not self.done:
+            rest = self._lines.rest().strip()
+            try:
+                decode_values(rest.removeprefix(b"data:"))
+            except ValueError:
+                self._torn = rest.removeprefix(b"data:").lstrip().startswith(b"{")
+            if rest and not self._torn:
+                self._read(rest)
+        self._said.end()
+
     def end(self) -> Outcome:
         """The bytes are at their end.
 
         :raises EngineBrokeError: there was no ending.
         """
-        if not self.done:
-            self._rest()
+        self.flush()
         last = self._last
-        if last is None:
+        if last is None or (self._torn and not self.done):
             raise EngineBrokeError("Ollama broke off in the middle of the reply. Try again.")
-        reason = last.done_reason
+        self._tell_calls()
+        length = ending(last.get("done_reason")) == "length"
         return Outcome(
-            reason="tool_calls" if self._calls else "length" if reason == "length" else "stop",
-            model=join_surrogates(last.model or ""),
-            usage=Usage(last.prompt_eval_count, last.eval_count),
+            reason="tool_calls" if self._told else "length" if length else "stop",
+            model=string(last.get("model")),
+            usage=Usage(count(last.get("prompt_eval_count")), count(last.get("eval_count"))),
             timings=_timings(last),
         )
 
-    def _rest(self) -> None:
-        rest = self._lines.rest()
-        if rest.strip():
-            try:
-                decode_keeping_surrogates(_decode, rest, _Line)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                if rest.lstrip().startswith(b"{"):
-                    return
-            self._read(rest)
-
     def _read(self, data: bytes) -> None:
-        if self.done or not data.strip():
+        data = data.strip()
+        if self.done:
+            return
+        if not data or data.startswith((b":", b"event:", b"id:", b"retry:")):
+            self._sign()
+            return
+        # A proxy may have made events of the lines.
+        data = data.removeprefix(b"data:").lstrip()
+        if data == b"[DONE]":
             return
         try:
-            line = decode_keeping_surrogates(_decode, data, _Line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise EngineBrokeError(
-                "What answers is not Ollama: it sent a line that Ollama's protocol does not have. Check the URL."
-            ) from None
-        if line.error:
-            raise EngineBrokeError(f"Ollama broke off in the middle of the reply: {error_text(line.error)}.")
-        message = line.message
-        if message is not None:
-            if message.thinking:
-                self._said.reasoning(message.thinking)
-            if message.content or not message.thinking:
-                self._said.text(message.content or "")
-            for call in message.tool_calls or ():
-                self._calls = True
-                self._out.tool_call(
-                    ToolCall(
-                        join_surrogates(call.id) if call.id else self._new_id(),
-                        join_surrogates(call.function.name),
-                        _written(call.function.arguments),
-                    )
-                )
-        if line.done:
-            self._said.end()
+            values = decode_values(data)
+        except ValueError:
+            values = [data.decode("utf-8", "replace")]
+        for value in values:
+            self._value(value)
+
+    def _value(self, value: object) -> None:
+        if isinstance(value, str) and value.lower().startswith("error"):
+            raise _failure(error_of(value))
+        if not isinstance(value, dict):
+            if not is_heartbeat(value):
+                raise _foreign()
+            self._sign()
+        elif not self.done:
+            try:
+                self._line(value)
+            except UnreadableError:
+                raise _foreign() from None
+            except TooManyCallsError:
+                raise EngineBrokeError(
+                    "Ollama asked for more tools than it may, or with longer arguments, so the reply was given up."
+                ) from None
+
+    def _line(self, line: dict[str, Any]) -> None:
+        message = line.get("message")
+        bare = not isinstance(message, dict) and not isinstance(line.get("response"), str)
+        error = error_in(line, bare=bare)
+        spoke = False
+        if isinstance(message, dict):
+            spoke = self._message(message)
+        elif error is None or not bare:
+            spoke = self._message(
+                {"content": next(filter(None, map(line.get, ("response", "content", "text"))), None), **line}
+                if bare
+                else {"content": line["response"], "thinking": line.get("thinking")}
+            )
+        if error is not None:
+            raise _failure(error)
+        if spoke:
+            self.premature = self.premature or self._last is not None
+            self._last = None
+        if line.get("done") in (True, "true", "True"):
+            if ending(line.get("done_reason")) == "broken":
+                raise EngineBrokeError("Ollama broke off in the middle of the reply. Try again.")
             self._last = line
-            self.done = True
+            self.done = not spoke
+            if self.done:
+                self._said.end()
+                self._tell_calls()
+
+    def _tell_calls(self) -> None:
+        if self._told is None:
+            self._told = self._calls.finish()
+            for call in self._told:
+                if not call.name:
+                    raise EngineBrokeError("Ollama asked for a tool without naming it. Try again.")
+                self._out.tool_call(call)
+
+    def _message(self, message: dict[str, Any]) -> bool:
+        """Write what a message says. Returns whether it says anything."""
+        thought = reasoning_in(message)
+        parts = list(texts(message.get("content")))
+        thought += "".join(text for kind, text in parts if kind == "thinking")
+        said = "".join(text for kind, text in parts if kind == "text")
+        if thought:
+            self._said.reasoning(thought)
+        if said or not thought:
+            self._said.text(said)
+        called = self._calls.add(message.get("tool_calls")) if message.get("tool_calls") else False
+        self._spoke |= bool(said or thought or called)
+        return bool(said or thought or called)
+
+    def _sign(self) -> None:
+        """A keep-alive: while the prompt is read it says that the server is at work."""
+        if not self._spoke and self._last is None:
+            self._out.state(State("reading"))
 
 
-def _written(arguments: Any) -> str:
-    try:
-        return msgspec.json.encode({} if arguments is None else arguments).decode()
-    except UnicodeEncodeError:
-        return join_surrogates(json.dumps(arguments, ensure_ascii=False))
+def _failure(error: StreamError) -> EngineBrokeError:
+    return EngineBrokeError(f"Ollama broke off in the middle of the reply: {error.text}.")
 
 
-def _timings(last: _Line) -> Timings:
-    load, prompt = last.load_duration, last.prompt_eval_duration
-    rate = None
-    if last.eval_count and last.eval_duration:
-        rate = last.eval_count / last.eval_duration * 1e9
+def _foreign() -> EngineBrokeError:
+    return EngineBrokeError(
+        "What answers is not Ollama: it sent a line that Ollama's protocol does not have. Check the URL."
+    )
+
+
+def _timings(last: dict[str, Any]) -> Timings:
+    load, prompt = number(last.get("load_duration")), number(last.get("prompt_eval_duration"))
+    total, tokens, took = (
+        number(last.get(name)) for name in ("total_duration", "eval_count", "eval_duration")
+    )
     return Timings(
         load_ms=None if load is None else load / _NANOSECONDS,
         first_token_ms=None if load is None or prompt is None else (load + prompt) / _NANOSECONDS,
-        total_ms=None if last.total_duration is None else last.total_duration / _NANOSECONDS,
-        tokens_per_second=rate,
+        total_ms=None if total is None else total / _NANOSECONDS,
+        tokens_per_second=tokens / took * 1e9 if tokens and took else None,
     )
 
 
@@ -234,91 +281,3 @@ def failure(body: bytes) -> str:
 def refuses(status: int, said: str) -> bool:
     """Whether Ollama finds fault with the request, so that sending it again is of no use. A bad option is a 500."""
     return status in (400, 413, 422) or (status == 500 and said.startswith('option "'))
-
-
-class ShowResponse(Struct):
-    """What is wanted of `/api/show`."""
-
-    template: str = ""
-    renderer: str = ""
-    remote_host: str = ""
-    capabilities: list[str] | None = None
-    model_info: dict[str, Any] | None = None
-
-
-class ModelDescription(Struct):
-    """`details` of a model in `/api/tags` and `/api/ps`."""
-
-    family: str = ""
-    parameter_size: str = ""
-    quantization_level: str = ""
-
-    @property
-    def sentence(self) -> str | None:
-        return f"{self.parameter_size} {self.quantization_level}".strip() or None
-
-
-class OllamaModel(Struct):
-    """A model in `/api/tags` and `/api/ps`."""
-
-    name: str
-    size: int | None = None
-    details: ModelDescription | None = None
-    context_length: int | None = None
-
-    @property
-    def chats(self) -> bool:
-        return is_chat_model(self.name, self.details.family if self.details else "")
-
-
-class OllamaModelList(Struct):
-    models: list[OllamaModel] | None = field(default=None)
-
-
-class Version(Struct):
-    version: str
-
-
-def full_name(model: str) -> str:
-    """`plain` is the same model as `plain:latest`, and is listed so."""
-    return model if ":" in model.rpartition("/")[2] else f"{model}:latest"
-
-
-def capabilities(shown: ShowResponse) -> Capabilities:
-    """What a model can do, by what `/api/show` says of it."""
-    can = shown.capabilities or ()
-    info = shown.model_info or {}
-    length = info.get(f"{info.get('general.architecture')}.context_length")
-    return Capabilities(
-        supports_prefill=not shown.renderer and not shown.remote_host and leaves_open(shown.template),
-        tools="tools" in can,
-        images="vision" in can,
-        thinks="thinking" in can,
-        context=length if isinstance(length, int) else None,
-    )
-
-
-_MESSAGES = re.compile(r"\{\{[^}]*\.Messages\b")
-_LAST = re.compile(
-    r"\{\{-?\s*\$last\s*:=\s*eq\s*\(\s*len\s*\(\s*slice\s+\$\.Messages\s+\$\w+\s*\)\s*\)\s*1\s*-?\}\}"
-)
-_ASSISTANT = re.compile(
-    r"""\{\{-?\s*(?:else\s+)?if\s+eq\s+\.Role\s+"assistant"\s*-?\}\}
-    (?:(?!\.Role\b).)* \{\{-?\s*\.Content\s*-?\}\} (?:\s*(?=\{\{-)|(?=\{\{)) (?:(?!\.Role\b|\.Content\b).)*
-    \{\{-?\s*if\s+\(?\s*not\s+\$last\s*\)?\s*-?\}\}[^{]*\{\{-?\s*end\s*-?\}\}
-    (?:\s*(?=\{\{-)|(?=\{\{))""",
-    re.DOTALL | re.VERBOSE,
-)
-_NEXT_TURN = re.compile(r"\{\{-?\s*if\s+and\s+\(\s*ne\s+\.Role\s+\"assistant\"\s*\)\s+\$last\s*-?\}\}")
-
-
-def leaves_open(template: str) -> bool:
-    """Whether a prompt that ends in an assistant's message ends in its very text, so that the model goes on behind it.
-
-    Two kinds of templates do. Those without `.Messages` are cut by Ollama itself behind the last `.Response` (its
-    `template.Execute`). Those with it must say so: nothing is written behind the assistant's text where the message is
-    `$last`, and no new turn is opened behind an assistant. Of any other template nothing is promised.
-    """
-    if not _MESSAGES.search(template):
-        return ".Prompt" in template
-    return all(pattern.search(template) for pattern in (_LAST, _ASSISTANT, _NEXT_TURN))

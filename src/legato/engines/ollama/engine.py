@@ -10,8 +10,8 @@ from typing import TypeVar
 import msgspec
 
 from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request
-from legato.engines.http import HttpClient, HttpResponse
-from legato.engines.ollama import codec
+from legato.engines.http import ConnectionBrokeError, HttpClient, HttpResponse
+from legato.engines.ollama import codec, models
 from legato.engines.ollama.address import address
 from legato.engines.think_tags import ThinkTagParser
 from legato.errors import (
@@ -22,11 +22,14 @@ from legato.errors import (
 )
 from legato.stream import State
 
+_DOUBT_SECONDS = 30.0
+"""How long text is waited for behind an ending that came with text."""
+
 _HEALTH_SECONDS = 4.5
 _KNOWN_SECONDS = 300.0
 """How long what a model can do is believed: it may be pulled again, or made anew with another template."""
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class OllamaEngine:
@@ -64,30 +67,26 @@ class OllamaEngine:
                 f"The model {request.model} cannot go on behind a text: its template does not leave the reply open."
             )
         aloud = ThinkTagParser(out, goes_on=bool(request.prefix))
-        reply = codec.OllamaReplyParser(aloud, _new_id)
+        reply = codec.OllamaReplyParser(aloud, _new_id, [tool.name for tool in request.tools])
         look = asyncio.create_task(self._tell_loading(request.model, out))
         try:
             async with self._server.request("POST", "api/chat", codec.chat(request)) as answer:
                 look.cancel()
-                if answer.status != 200:
+                if not answer.ok:
                     raise await self._refusal(answer, request.model)
-                while data := await answer.more():
-                    reply.feed(data)
-                    if reply.done:
-                        await answer.drain()
-                        break
+                await _read(answer, reply)
+            outcome = reply.end()
         finally:
+            aloud.finish()
             look.cancel()
             await asyncio.wait([look])
-        outcome = reply.end()
-        aloud.finish()
         return outcome if outcome.model else msgspec.structs.replace(outcome, model=request.model)
 
     async def _tell_loading(self, model: str, out: ReplyWriter) -> None:
         """Ollama says nothing while it loads a model, so look whether it must; the request itself does not wait for it."""
         with suppress(EngineError):
-            running = await self._ask("api/ps", codec.OllamaModelList)
-            if codec.full_name(model) not in {codec.full_name(one.name) for one in running.models or ()}:
+            running = await self._ask("api/ps", models.OllamaModelList)
+            if models.full_name(model) not in {models.full_name(one.name) for one in running.models or ()}:
                 out.state(State("loading", model=model))
 
     async def capabilities(self, model: str) -> Capabilities:
@@ -103,20 +102,20 @@ class OllamaEngine:
         if known is not None and now < known[0]:
             return known[1]
         async with self._server.request("POST", "api/show", msgspec.json.encode({"model": model})) as answer:
-            if answer.status != 200:
+            if not answer.ok:
                 raise await self._refusal(answer, model)
-            found = codec.capabilities(self._understood(await answer.read(), codec.ShowResponse))
+            found = models.capabilities(self._understood(await answer.read(), models.ShowResponse))
         self._known[model] = (now + _KNOWN_SECONDS, found)
         return found
 
     async def models(self) -> tuple[Model, ...]:
         try:
             async with asyncio.timeout(_HEALTH_SECONDS):
-                there = await self._ask("api/tags", codec.OllamaModelList)
-                running = await self._ask("api/ps", codec.OllamaModelList)
+                there = await self._ask("api/tags", models.OllamaModelList)
+                running = await self._ask("api/ps", models.OllamaModelList)
         except TimeoutError:
             raise EngineUnavailableError(self._silent) from None
-        loaded = {codec.full_name(one.name): one for one in running.models or ()}
+        loaded = {models.full_name(one.name): one for one in running.models or ()}
         return tuple(
             Model(
                 name=one.name,
@@ -133,8 +132,8 @@ class OllamaEngine:
     async def health(self) -> Health:
         try:
             async with asyncio.timeout(_HEALTH_SECONDS):
-                version = await self._ask("api/version", codec.Version)
-                running = await self._ask("api/ps", codec.OllamaModelList)
+                version = await self._ask("api/version", models.Version)
+                running = await self._ask("api/ps", models.OllamaModelList)
         except EngineError as error:
             return Health(ok=False, detail=error.message)
         except TimeoutError:
@@ -156,14 +155,14 @@ class OllamaEngine:
 
     async def _ask(self, path: str, kind: type[T]) -> T:
         status, data = await self._server.fetch("GET", path)
-        if status != 200:
+        if not 200 <= status < 300:
             raise self._server.unexpected(status, {}, codec.failure(data))
         return self._understood(data, kind)
 
     def _understood(self, data: bytes, kind: type[T]) -> T:
         try:
-            return msgspec.json.decode(data, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return models.read(data, kind)
+        except ValueError as error:
             raise EngineUnavailableError(
                 f"What answers is not Ollama, but something else ({self._server.who}). Check the URL."
             ) from error
@@ -185,6 +184,30 @@ class OllamaEngine:
         if codec.refuses(status, said):
             return EngineRefusedError(f"{who} refuses the request: {said or status}.")
         return self._server.unexpected(status, answer.headers, said)
+
+
+async def _read(answer: HttpResponse, reply: codec.OllamaReplyParser) -> None:
+    """Read to the end of the reply. More text may follow an ending that came with text.
+
+    :raises ConnectionBrokeError: the connection broke before the reply had ended.
+    """
+    try:
+        while not reply.done:
+            waits = reply.ended and not reply.premature
+            try:
+                async with asyncio.timeout(_DOUBT_SECONDS if waits else None):
+                    data = await answer.more()
+            except TimeoutError:
+                return
+            if not data:
+                return
+            reply.feed(data)
+    except ConnectionBrokeError:
+        reply.flush()
+        if not reply.ended or reply.premature:
+            raise
+        return
+    await answer.drain()
 
 
 def _new_id() -> str:

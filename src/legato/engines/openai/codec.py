@@ -7,15 +7,15 @@ from typing import Any
 
 from legato.domain.surrogates import join_surrogates
 from legato.engines.base import Outcome, ReplyWriter
+from legato.engines.chunks import Ending, UnreadableError, choices_in, ending, reasoning_in, texts
 from legato.engines.lenient_json import count, decode_values, is_heartbeat, number
 from legato.engines.line_buffer import LARGEST, LineTooLongError
 from legato.engines.message_format import inside
-from legato.engines.openai.chunks import Ending, UnreadableError, choices_in, ending, reasoning_in, texts
-from legato.engines.openai.tool_calls import ToolCallCollector, TooManyCallsError
 from legato.engines.retold_text import RetoldText
 from legato.engines.sse import SseEvent, SseParser
 from legato.engines.stream_errors import StreamError, error_in, error_of
 from legato.engines.text_joiner import ReplyTextJoiner
+from legato.engines.tool_call_parts import ToolCallCollector, TooManyCallsError
 from legato.errors import EngineBrokeError, EngineRefusedError
 from legato.stream import State, Timings, Usage
 

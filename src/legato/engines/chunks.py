@@ -1,4 +1,4 @@
-"""The chunks of a streamed chat completion as plain values, in the many shapes that servers have for them. Pure."""
+"""The pieces of a streamed reply as plain values, in the many shapes that servers have for them. Pure."""
 
 from collections.abc import Iterator
 from typing import Any, Literal

@@ -287,7 +287,7 @@ def _piece(item: dict[str, Any]) -> _Piece:
     arguments = next(
         (found for key in ("arguments", "parameters", "input") if (found := inner.get(key)) is not None), ""
     )
-    index = string(item.get("index"))
+    index = string(item.get("index", inner.get("index")))
     index = index.removesuffix(".0") if index else index
     return _Piece(
         index or None,
