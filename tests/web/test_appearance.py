@@ -1,132 +1,19 @@
 """The appearance of the page: it fits the screen, it is accessible, and it shows its state in words."""
 
-import json
-import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, Page, WebSocketRoute, expect
+from playwright.async_api import Page, expect
 
+from .checks import assert_accessible, assert_fits, take_screenshot
 from .conftest import Server, open_page, open_with_assistant, send_message, wait_for_reply
+from .scripted import REPLY, ScriptedServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 LONG = (Path(__file__).parent / "long.md").read_text(encoding="utf-8")
-
-VIEW = {
-    "id": "c",
-    "title": "A talk",
-    "assistant": "default",
-    "revision": 2,
-    "created_at": "2026-01-01T00:00:00Z",
-    "updated_at": "2026-01-01T00:00:00Z",
-    "head": "r",
-}
-QUESTION = {
-    "id": "q",
-    "conversation": "c",
-    "role": "user",
-    "status": "complete",
-    "created_at": VIEW["created_at"],
-}
-REPLY = QUESTION | {"id": "r", "role": "assistant", "status": "streaming", "parent": "q"}
-
-
-class ScriptedServer:
-    """A server whose frames are sent by the test."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.socket: WebSocketRoute | None = None
-        self.offset = 0
-        self.received: list[dict[str, Any]] = []
-
-    async def open(self, path: str = "/c/c") -> None:
-        await self.page.route_web_socket("**/ws", self._open)
-        await open_page(self.page, path)
-
-    def send(self, **message: Any) -> None:
-        assert self.socket is not None
-        self.socket.send(json.dumps(message))
-
-    def send_event(self, **event: Any) -> None:
-        """Send the next event of the reply's stream."""
-        self.send(
-            type="delta", stream="r", epoch="e", **{"from": self.offset}, to=self.offset + 1, events=[event]
-        )
-        self.offset += 1
-
-    def _open(self, socket: WebSocketRoute) -> None:
-        self.socket = socket
-        socket.on_message(self._answer)
-        self.send(type="welcome", user="local", server="0")
-
-    def _answer(self, raw: str | bytes) -> None:
-        message = json.loads(raw)
-        self.received.append(message)
-        if message["type"] == "follow":
-            messages = [QUESTION | {"text": "Hello"}, REPLY]
-            self.send(type="following", re=message["id"], conversation=VIEW, messages=messages)
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def scripted(page: Page) -> ScriptedServer:
-    return ScriptedServer(page)
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def new_page(browser: Browser, server: Server) -> AsyncIterator[Callable[..., Any]]:
-    """A function that opens a page of a given width and colour scheme."""
-    contexts = []
-
-    async def create(width: int, scheme: str = "light") -> Page:
-        phone = width < 800
-        context = await browser.new_context(
-            viewport={"width": width, "height": 740 if phone else 900},
-            color_scheme="dark" if scheme == "dark" else "light",
-            has_touch=phone,
-            is_mobile=phone,
-            base_url=server.address,
-            reduced_motion="reduce",
-        )
-        contexts.append(context)
-        return await context.new_page()
-
-    yield create
-    for context in contexts:
-        await context.close()
-
-
-async def take_screenshot(page: Page, name: str) -> None:
-    """Save a screenshot if `LEGATO_TEST_PICTURES` names a directory."""
-    folder = os.environ.get("LEGATO_TEST_PICTURES")
-    if folder:
-        await page.screenshot(path=Path(folder) / f"{name}.png")
-
-
-async def assert_fits(page: Page) -> None:
-    too_wide = await page.evaluate(
-        """() => {
-            const wide = [document.documentElement, ...document.querySelectorAll('.scroll, .column, .main-panel, .composer')];
-            return wide.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.className || e.tagName);
-        }"""
-    )
-    assert too_wide == []
-    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-
-
-async def assert_accessible(page: Page, node_modules: Path) -> None:
-    await page.evaluate((node_modules / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
-    found = await page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
-    serious = [
-        (each["id"], [node["html"][:160] for node in each["nodes"]])
-        for each in found["violations"]
-        if each["impact"] in {"serious", "critical"}
-    ]
-    assert serious == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

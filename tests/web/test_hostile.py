@@ -3,7 +3,7 @@
 import pytest
 from playwright.async_api import Page, Route
 
-from .conftest import open_page, send_message
+from .conftest import open_page, send_message, wait_for_reply
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
@@ -85,11 +85,11 @@ async def test_hostile_markdown_does_nothing(page: Page) -> None:
     await open_page(page)
     for count, (name, text) in enumerate(CORPUS.items()):
         await send_message(page, text)
-        await page.locator(".reply").nth(count).locator(".reply-stats").wait_for(state="attached")
+        await wait_for_reply(page, count + 1)
         await assert_harmless(page, name)
         assert violations == [], name
     await page.reload()
-    await page.locator(".reply").nth(len(CORPUS) - 1).locator(".reply-stats").wait_for(state="attached")
+    await wait_for_reply(page, len(CORPUS))
     await assert_harmless(page, "all of it, after a reload")
     assert violations == []
 
@@ -111,11 +111,9 @@ async def test_text_that_overloads_the_parser_is_shown_and_the_page_keeps_workin
 ) -> None:
     await open_page(page)
     await send_message(page, text)
-    await page.locator(".reply .reply-stats").wait_for(state="attached")
-    assert (await page.locator(".reply .prose").inner_text()).strip()
+    assert (await wait_for_reply(page)).strip()
     await send_message(page, "still there")
-    await page.locator(".reply").nth(1).locator(".reply-stats").wait_for(state="attached")
-    assert await page.locator(".reply .prose").last.inner_text() == "still there"
+    assert await wait_for_reply(page, 2) == "still there"
 
 
 async def test_a_link_opens_in_a_new_tab_without_access_to_the_page(page: Page) -> None:

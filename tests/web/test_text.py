@@ -1,4 +1,4 @@
-"""How the page shows text: right-to-left, footnotes, formulas, long messages."""
+"""How the page shows text: right-to-left, long messages."""
 
 import pytest
 from playwright.async_api import Page, expect
@@ -37,12 +37,6 @@ async def test_right_to_left_text_is_shown_right_to_left_everywhere(page: Page) 
         assert await direction(page, selector) == "rtl", selector
     assert await direction(page, ".prose pre") == "ltr"
     assert await page.locator(".prose p").last.evaluate("e => getComputedStyle(e).direction") == "ltr"
-
-
-async def test_footnotes_and_formulas_of_a_reply_are_shown(page: Page) -> None:
-    await open_page(page)
-    await send_message(page, "As \\(a_1^2\\) shows[^1].\n\n[^1]: https://example.org")
-    assert await wait_for_reply(page) == "As \\(a_1^2\\) shows[^1].\n\n[^1]: https://example.org"
 
 
 async def test_a_message_of_many_lines_is_collapsed(page: Page) -> None:

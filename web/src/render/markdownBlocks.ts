@@ -1,19 +1,27 @@
-// The top-level Markdown blocks of a growing text, as HTML. Final blocks are parsed once; only the tail is parsed again.
+// The top-level Markdown blocks of a growing text. Final blocks are parsed once; only the tail is parsed again.
 
 import type { Tokens } from "marked";
-import { closeMarkdown } from "./closeMarkdown";
-import { type LinkDefinitions, renderToken, tokenize } from "./markdown";
+import { closeMarkdown, openFormulaStart } from "./closeMarkdown";
+import { type LinkDefinitions, type MarkdownBlock, parseBlocks } from "./markdown";
 
 /** The number of blocks at the end that may still change: a list or a setext heading can change the block before it. */
 const UNSTABLE_BLOCKS = 2;
 
+/** Whether a block shows something. Blank lines and link definitions do not. */
+const isShown = ({ token }: MarkdownBlock) => token.type !== "space" && token.type !== "def";
+
 export class MarkdownBlocks {
-  /** One HTML string per block. The first `finalCount` do not change while the text only grows. */
-  html: string[] = [];
+  /** The blocks that are shown. The first `finalCount` stay the same objects while the text only grows. */
+  shown: MarkdownBlock[] = [];
   finalCount = 0;
   private text = "";
   private consumed = 0;
   private links: LinkDefinitions = {};
+
+  /** The HTML of each block. */
+  get html(): string[] {
+    return this.shown.map((block) => block.html);
+  }
 
   /** Set the text so far. If it does not continue the last text, everything is parsed again. */
   update(text: string): void {
@@ -21,30 +29,30 @@ export class MarkdownBlocks {
     if (!now.startsWith(this.text)) this.clear();
     this.text = now;
     const tail = now.slice(this.consumed);
-    const tokens = tokenize(tail, this.links).filter((token) => token.raw !== "");
-    const contentIndexes = tokens.flatMap((token, index) => (token.type === "space" || token.type === "def" ? [] : [index]));
-    const cut = contentIndexes.length > UNSTABLE_BLOCKS ? contentIndexes.at(-UNSTABLE_BLOCKS)! : 0;
-    const done = tokens.slice(0, cut);
-    const length = done.reduce((sum, token) => sum + token.raw.length, 0);
+    const blocks = parseBlocks(tail, this.links).filter(({ token }) => token.raw !== "");
+    const shownIndexes = blocks.flatMap((block, index) => (isShown(block) ? [index] : []));
+    const cut = shownIndexes.length > UNSTABLE_BLOCKS ? shownIndexes.at(-UNSTABLE_BLOCKS)! : 0;
+    const done = blocks.slice(0, cut);
+    let raw = done.map(({ token }) => token.raw).join("");
+    // A block in a formula that is not complete is no block.
+    for (const limit = openFormulaStart(tail); raw.length > limit; ) raw = raw.slice(0, -done.pop()!.token.raw.length);
+    this.shown.length = this.finalCount;
     // Cut the text only if the raw texts of the tokens are exactly the text.
-    const matches = tail.startsWith(done.map((token) => token.raw).join(""));
-    this.html.length = this.finalCount;
-    if (matches) {
-      this.html.push(...done.map(renderToken).filter(Boolean));
-      for (const token of done) if (token.type === "def") this.addLinkDefinition(token as Tokens.Def);
-      this.finalCount = this.html.length;
-      this.consumed += length;
+    if (tail.startsWith(raw)) {
+      this.shown.push(...done.filter(isShown));
+      for (const { token } of done) if (token.type === "def") this.addLinkDefinition(token as Tokens.Def);
+      this.finalCount = this.shown.length;
+      this.consumed += raw.length;
     }
-    const rest = tokenize(closeMarkdown(now.slice(this.consumed)), this.links);
-    this.html.push(...rest.map(renderToken).filter(Boolean));
+    this.shown.push(...parseBlocks(closeMarkdown(now.slice(this.consumed)), this.links).filter(isShown));
   }
 
   /** Set the complete text, and parse all of it once more. */
   finish(text: string): void {
     this.clear();
     this.text = normalizeLineEndings(text);
-    this.html = tokenize(this.text, {}).map(renderToken).filter(Boolean);
-    this.finalCount = this.html.length;
+    this.shown = parseBlocks(this.text, {}).filter(isShown);
+    this.finalCount = this.shown.length;
   }
 
   /** If a name is defined twice, the first definition counts. */
@@ -53,7 +61,7 @@ export class MarkdownBlocks {
   }
 
   private clear(): void {
-    this.html = [];
+    this.shown = [];
     this.finalCount = 0;
     this.text = "";
     this.consumed = 0;

@@ -2,9 +2,9 @@
 
 /**
  * Make the children of `from` equal to those of `to`, and change only what differs. A selection, the scroll position of
- * code and the focus are kept.
+ * code and the focus are kept. An element for which `isUnchanged` returns true is left as it is.
  */
-export function morph(from: Node, to: Node): void {
+export function morph(from: Node, to: Node, isUnchanged: (current: Element, target: Element) => boolean): void {
   let current = from.firstChild;
   let target = to.firstChild;
   while (target) {
@@ -16,8 +16,10 @@ export function morph(from: Node, to: Node): void {
       if (!sameType(current, target)) {
         from.replaceChild(target, current);
       } else if (current instanceof Element) {
-        updateAttributes(current, target as Element);
-        morph(current, target);
+        if (!isUnchanged(current, target as Element)) {
+          updateAttributes(current, target as Element);
+          morph(current, target, isUnchanged);
+        }
       } else if (current.nodeValue !== target.nodeValue) {
         updateText(current as CharacterData, target.nodeValue ?? "");
       }
