@@ -75,6 +75,12 @@ class StorageError(LegatoError):
     code = "storage"
 
 
+class StaleError(LegatoError):
+    """Another gateway owns the reply, or it has ended. Nothing was written; the caller must not go on with it."""
+
+    code = "stale"
+
+
 class SettingsError(LegatoError):
     """A setting is wrong. The sentence names the file, the line and what was probably meant."""
 

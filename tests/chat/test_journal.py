@@ -22,7 +22,7 @@ class Rows:
         self.fate: Callable[[], str] = lambda: "good"
         self._number = 0
 
-    async def journal(self, entries: list[JournalEntry]) -> int:
+    async def append_journal(self, gateway: str, entries: list[JournalEntry]) -> int:
         fate = self.fate()
         if fate != "lost":
             self._number += 1
@@ -34,11 +34,11 @@ class Rows:
             raise ZeroDivisionError
         raise StorageError("The connection broke.")
 
-    async def trim_journal(self, before: int) -> None:
+    async def trim_journal(self, gateway: str, before: int) -> None:
         self.rows = {number: row for number, row in self.rows.items() if number >= before}
 
     def text(self, stream: str) -> str:
-        """What a server that starts now would find, by the rules of `Storage.unfinished`."""
+        """What a server that starts now would find, by the rules of `Storage.adopt`."""
         events: list[object] = []
         for row in self.rows.values():
             for entry in row:

@@ -14,6 +14,7 @@ from legato.chat.service import utc
 from legato.domain.conversation import Conversation
 from legato.domain.message import Message, TextPart
 from legato.domain.participant import Participant
+from legato.storage.base import ReplyOwner
 from legato.stream import Finished, Log, Text
 from legato.testing.engine import ScriptedEngine
 
@@ -41,7 +42,7 @@ async def ended(
 ) -> None:
     log = Log(name, "e")
     speaker = ResolvedAssistant(Assistant(name="default"), ScriptedEngine(), "m")
-    reply = Reply(message(name, conversation, text), log, speaker, "ada", clock)
+    reply = Reply(message(name, conversation, text), log, speaker, "ada", clock, ReplyOwner())
     replies.enter(reply)
     log.append(Text(text))
     log.append(Finished("stop"))

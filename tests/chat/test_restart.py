@@ -122,16 +122,16 @@ async def test_an_assistant_that_is_gone_ends_its_replies_honestly(build: Build)
 async def test_a_tick_of_the_journal_holds_what_was_said(house: House) -> None:
     _, reply = await half_said(house, "One ", "two ")
     ticked = asyncio.Event()
-    journal = house.storage.journal
+    journal = house.storage.append_journal
 
-    async def watched(entries):  # type: ignore[no-untyped-def]
-        row = await journal(entries)
+    async def watched(gateway, entries):  # type: ignore[no-untyped-def]
+        row = await journal(gateway, entries)
         ticked.set()
         return row
 
-    house.storage.journal = watched  # type: ignore[method-assign]
+    house.storage.append_journal = watched  # type: ignore[method-assign]
     await ticked.wait()
-    (unfinished,) = await house.storage.unfinished()
+    (unfinished,) = await house.storage.adopt("local", ["local"])
     assert unfinished.message.id == reply
     assert ReplySnapshot(unfinished.events).text == "One two "
 
@@ -145,11 +145,11 @@ async def test_a_database_that_fails_for_a_while_loses_no_ending(
     await house.service.subscriptions.follow(ADA, begun.conversation.id, heard)
     finish, failures = house.storage.finish, []
 
-    async def failing(message, now):  # type: ignore[no-untyped-def]
+    async def failing(message, owner, now):  # type: ignore[no-untyped-def]
         if len(failures) < 2:
             failures.append(message)
             raise StorageError("The disk is full.")
-        return await finish(message, now)
+        return await finish(message, owner, now)
 
     monkeypatch.setattr(house.storage, "finish", failing)
     run.say("All of it.")

@@ -12,7 +12,7 @@ from legato.domain.message import Message, text_of
 from legato.domain.submission import Submission
 from legato.engines.base import Outcome, Request
 from legato.errors import EngineBrokeError, StorageError
-from legato.storage.base import TurnStarted
+from legato.storage.base import ReplyOwner, TurnStarted
 from legato.stream import Finished, Log, Reasoning, Span, State, Text
 
 from .conftest import ADA, Heard, House
@@ -187,10 +187,10 @@ async def test_what_ended_by_itself_was_not_stopped(house: House, monkeypatch: p
     _, begun, _ = await ask(house)
     finish, recording, may = house.storage.finish, asyncio.Event(), asyncio.Event()
 
-    async def slow(message: Message, now: object) -> Message | None:
+    async def slow(message: Message, owner: ReplyOwner, now: datetime) -> Message | None:
         recording.set()
         await may.wait()
-        return await finish(message, now)  # type: ignore[arg-type]
+        return await finish(message, owner, now)
 
     monkeypatch.setattr(house.storage, "finish", slow)
     run = await house.engine.asked()
@@ -263,10 +263,10 @@ async def test_a_reply_that_no_database_takes_is_stored_without_its_words(
     """Else it would be written for ever."""
     finish = house.storage.finish
 
-    async def picky(message: Message, now: datetime) -> Message | None:
+    async def picky(message: Message, owner: ReplyOwner, now: datetime) -> Message | None:
         if message.parts:
             raise ValueError("There is something odd in it.")
-        return await finish(message, now)
+        return await finish(message, owner, now)
 
     monkeypatch.setattr(house.storage, "finish", picky)
     _, begun, log = await ask(house)
@@ -315,7 +315,7 @@ async def test_a_server_ends_though_a_stopped_reply_cannot_be_stored(
     (await house.engine.asked()).say("So far")
     trying = asyncio.Event()
 
-    async def locked(message: Message, now: object) -> Message | None:
+    async def locked(message: Message, owner: ReplyOwner, now: object) -> Message | None:
         trying.set()
         raise StorageError("Locked.")
 
@@ -339,7 +339,7 @@ async def test_who_stops_a_reply_is_told_where_it_cannot_be_stored_yet(
     run = await house.engine.asked()
     run.say("So far")
 
-    async def locked(message: Message, now: object) -> Message | None:
+    async def locked(message: Message, owner: ReplyOwner, now: object) -> Message | None:
         raise StorageError("Locked.")
 
     with monkeypatch.context() as patched:

@@ -534,7 +534,7 @@ class TestRestart:
             await asking(log)
             await shop.service.replies.approve(ADA, conversation, reply, "a", True)
         await bench.began.wait()
-        (kept,) = await shop.storage.unfinished()
+        (kept,) = await shop.storage.adopt("local", ["local"])
         assert ToolStarted("a", "look", "{}") in kept.events
 
     async def test_it_goes_on_behind_what_was_said_after_a_tool(self, open_workshop: Open) -> None:
@@ -603,7 +603,7 @@ class TestRestart:
         run.say("Gone.")
         run.finish()
 
-    async def test_a_reply_that_was_regenerated_runs_for_nobody_after_a_restart(
+    async def test_a_reply_that_was_regenerated_runs_for_the_same_user_after_a_restart(
         self, open_workshop: Open
     ) -> None:
         first = await open_workshop(Bench(approval=True))
@@ -622,5 +622,5 @@ class TestRestart:
         second = await open_workshop(bench)
         await second.service.replies.approve(ADA, conversation, again.reply.id, "a", True)
         await second.engine.asked()
-        assert bench.runs[0][1].user == ""
+        assert bench.runs[0][1].user == "ada"
         await second.service.replies.stop(ADA, conversation)

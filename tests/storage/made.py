@@ -6,10 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 from legato.domain.conversation import Conversation
 from legato.domain.message import Message, TextPart
-from legato.storage.base import NewTurn
+from legato.storage.base import LOCAL_GATEWAY, AdoptedReply, NewTurn, ReplyOwner
 from legato.storage.sql import SqlStorage
 
 NOW = datetime(2026, 3, 14, 15, 9, 26, 535897, tzinfo=UTC)
+
+OWNER = ReplyOwner()
+"""The owner of every reply that was not adopted."""
 
 
 def later(seconds: float) -> datetime:
@@ -55,6 +58,11 @@ def exchange(
         title,
         create,
     )
+
+
+async def adopted(storage: SqlStorage) -> list[AdoptedReply]:
+    """What a restart of the only gateway adopts."""
+    return await storage.adopt(LOCAL_GATEWAY, [LOCAL_GATEWAY])
 
 
 async def conversed(

@@ -1,5 +1,7 @@
 """What people attach, as both databases keep it."""
 
+import asyncio
+
 import pytest
 from msgspec.structs import replace
 from tests.storage.made import NOW, conversed, exchange, later
@@ -20,7 +22,10 @@ def attachment(
 
 
 async def enclosed(storage: SqlStorage, of: str = "c", number: int = 1, *names: str) -> None:
-    await storage.begin(replace(exchange(number, of=of), enclosed=names or ("a",)), NOW)
+    made = await storage.conversation(of)
+    assert made is not None
+    turn = replace(exchange(number, of=of), user=made.owner, enclosed=names or ("a",))
+    await storage.begin(turn, NOW)
 
 
 async def test_its_owner_reads_it_and_nobody_else(storage):
@@ -112,8 +117,17 @@ async def test_a_message_is_found_by_what_was_heard_in_it(storage):
         AudioPart(attachment="a", transcript="a nightingale"),
         ImagePart(attachment="b"),
     )
-    written = await storage.finish(replace(asked.question, parts=parts), NOW)
+    written = await storage.rewrite(replace(asked.question, parts=parts), NOW)
     assert written.parts == parts
     assert (written.role, written.author, written.revision) == ("user", "ada", 2)
     assert [hit.message for hit in await storage.search("ada", "nightingale")] == ["q1"]
     assert [hit.message for hit in await storage.search("ada", "listen")] == ["q1"]
+
+
+async def test_of_many_uploads_at_once_no_more_than_the_quota_is_kept(storage: SqlStorage) -> None:
+    uploads = [
+        storage.add_attachment(replace(attachment(f"a{i}"), name=f"{i}.png", size=10), 35) for i in range(12)
+    ]
+    results = await asyncio.gather(*uploads, return_exceptions=True)
+    assert sum(isinstance(each, TooLargeError) for each in results) == 9
+    assert sum(each.size for each in await storage.attachments([f"a{i}" for i in range(12)])) == 30

@@ -2,7 +2,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from tests.storage.made import NOW, conversation, conversed, ended, exchange, later
+from tests.storage.made import NOW, OWNER, adopted, conversation, conversed, ended, exchange, later
 
 from legato.domain.conversation import ConversationSettings
 from legato.errors import ConflictError, InvalidError
@@ -118,8 +118,8 @@ async def test_deleting_takes_all_that_belongs_to_it(storage: SqlStorage) -> Non
     assert await storage.conversation("c") is None
     assert await storage.messages("c") == []
     assert {hit.conversation.id for hit in await storage.search("ada", "whales")} == {"d"}
-    assert [each.message.id for each in await storage.unfinished()] == ["r2"]
-    assert await storage.finish(ended("r1", "gone"), NOW) is None
+    assert [each.message.id for each in await adopted(storage)] == ["r2"]
+    assert await storage.finish(ended("r1", "gone"), OWNER, NOW) is None
     await conversed(storage, "c")
     again = await storage.begin(exchange(1, "whales?", key="k"), NOW)
     assert not again.duplicate

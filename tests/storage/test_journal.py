@@ -2,9 +2,9 @@ import logging
 
 import pytest
 from sqlalchemy import Connection, text
-from tests.storage.made import NOW, conversed, ended, exchange
+from tests.storage.made import NOW, OWNER, adopted, conversed, ended, exchange
 
-from legato.storage.base import JournalEntry
+from legato.storage.base import LOCAL_GATEWAY, JournalEntry
 from legato.storage.sql import SqlStorage
 from legato.stream import Event, Finished, Reasoning, Rewound, State, Text, ToolFinished, ToolStarted, Usage
 
@@ -26,7 +26,7 @@ async def begun(storage: SqlStorage, count: int = 1) -> None:
 
 
 async def kept(storage: SqlStorage) -> dict[str, list[Event]]:
-    return {each.message.id: each.events for each in await storage.unfinished()}
+    return {each.message.id: each.events for each in await adopted(storage)}
 
 
 async def break_row(storage: SqlStorage, number: int, blob: bytes) -> None:
@@ -42,51 +42,59 @@ async def break_row(storage: SqlStorage, number: int, blob: bytes) -> None:
 async def test_every_event_comes_back_in_order(storage: SqlStorage) -> None:
     await begun(storage)
     for event in EVERY:
-        await storage.journal([JournalEntry("r1", [event])])
+        await storage.append_journal(LOCAL_GATEWAY, [JournalEntry("r1", [event])])
     assert await kept(storage) == {"r1": EVERY}
 
 
 async def test_rows_hold_all_replies_together(storage: SqlStorage) -> None:
     await begun(storage, 3)
-    await storage.journal([JournalEntry("r1", [Text("a")]), JournalEntry("r2", [Text("b"), Text("c")])])
-    await storage.journal([JournalEntry("r2", [Text("d")]), JournalEntry("gone", [Text("x")])])
+    await storage.append_journal(
+        LOCAL_GATEWAY, [JournalEntry("r1", [Text("a")]), JournalEntry("r2", [Text("b"), Text("c")])]
+    )
+    await storage.append_journal(
+        LOCAL_GATEWAY, [JournalEntry("r2", [Text("d")]), JournalEntry("gone", [Text("x")])]
+    )
     assert await kept(storage) == {"r1": [Text("a")], "r2": [Text("b"), Text("c"), Text("d")], "r3": []}
 
 
 async def test_what_is_whole_replaces_what_came_before(storage: SqlStorage) -> None:
     await begun(storage, 2)
-    await storage.journal([JournalEntry("r1", [Text("a")]), JournalEntry("r2", [Text("b")])])
-    await storage.journal([JournalEntry("r1", [Text("A")], whole=True)])
-    await storage.journal([JournalEntry("r1", [Text("c")])])
+    await storage.append_journal(
+        LOCAL_GATEWAY, [JournalEntry("r1", [Text("a")]), JournalEntry("r2", [Text("b")])]
+    )
+    await storage.append_journal(LOCAL_GATEWAY, [JournalEntry("r1", [Text("A")], whole=True)])
+    await storage.append_journal(LOCAL_GATEWAY, [JournalEntry("r1", [Text("c")])])
     assert await kept(storage) == {"r1": [Text("A"), Text("c")], "r2": [Text("b")]}
 
 
 async def test_a_reply_that_ended_is_not_unfinished(storage: SqlStorage) -> None:
     await begun(storage, 2)
-    await storage.journal([JournalEntry("r1", [Text("a")])])
-    await storage.finish(ended("r1", "a"), NOW)
+    await storage.append_journal(LOCAL_GATEWAY, [JournalEntry("r1", [Text("a")])])
+    await storage.finish(ended("r1", "a"), OWNER, NOW)
     assert await kept(storage) == {"r2": []}
 
 
 async def test_numbers_grow_also_when_all_rows_were_dropped(storage: SqlStorage) -> None:
-    first = await storage.journal([])
-    second = await storage.journal([])
-    await storage.trim_journal(second + 1)
-    third = await storage.journal([])
+    first = await storage.append_journal(LOCAL_GATEWAY, [])
+    second = await storage.append_journal(LOCAL_GATEWAY, [])
+    await storage.trim_journal(LOCAL_GATEWAY, second + 1)
+    third = await storage.append_journal(LOCAL_GATEWAY, [])
     assert first < second < third
 
 
 async def test_trimming_drops_only_what_lies_before(storage: SqlStorage) -> None:
     await begun(storage)
-    numbers = [await storage.journal([JournalEntry("r1", [Text(str(i))])]) for i in range(5)]
-    await storage.trim_journal(numbers[3])
+    numbers = [
+        await storage.append_journal(LOCAL_GATEWAY, [JournalEntry("r1", [Text(str(i))])]) for i in range(5)
+    ]
+    await storage.trim_journal(LOCAL_GATEWAY, numbers[3])
     assert await kept(storage) == {"r1": [Text("3"), Text("4")]}
 
 
 async def test_many_rows_are_read(storage: SqlStorage) -> None:
     await begun(storage)
     for i in range(203):
-        await storage.journal([JournalEntry("r1", [Text(f"{i} ")])])
+        await storage.append_journal(LOCAL_GATEWAY, [JournalEntry("r1", [Text(f"{i} ")])])
     assert await kept(storage) == {"r1": [Text(f"{i} ") for i in range(203)]}
 
 
@@ -97,11 +105,17 @@ async def test_a_row_that_cannot_be_read_leaves_no_hole(
     storage: SqlStorage, blob: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     await begun(storage, 2)
-    await storage.journal([JournalEntry("r1", [Text("a")]), JournalEntry("r2", [Text("x")])])
-    broken = await storage.journal([JournalEntry("r1", [Text("b")]), JournalEntry("r2", [Text("y")])])
-    await storage.journal([JournalEntry("r1", [Text("c")])])
-    await storage.journal([JournalEntry("r2", [Text("xyz")], whole=True)])
-    await storage.journal([JournalEntry("r1", [Text("d")]), JournalEntry("r2", [Text("!")])])
+    await storage.append_journal(
+        LOCAL_GATEWAY, [JournalEntry("r1", [Text("a")]), JournalEntry("r2", [Text("x")])]
+    )
+    broken = await storage.append_journal(
+        LOCAL_GATEWAY, [JournalEntry("r1", [Text("b")]), JournalEntry("r2", [Text("y")])]
+    )
+    await storage.append_journal(LOCAL_GATEWAY, [JournalEntry("r1", [Text("c")])])
+    await storage.append_journal(LOCAL_GATEWAY, [JournalEntry("r2", [Text("xyz")], whole=True)])
+    await storage.append_journal(
+        LOCAL_GATEWAY, [JournalEntry("r1", [Text("d")]), JournalEntry("r2", [Text("!")])]
+    )
     await break_row(storage, broken, blob)
     with caplog.at_level(logging.ERROR):
         assert await kept(storage) == {"r1": [Text("a")], "r2": [Text("xyz"), Text("!")]}
@@ -111,8 +125,9 @@ async def test_a_row_that_cannot_be_read_leaves_no_hole(
 @pytest.mark.parametrize("bad", ["\0", "\ud83d"])
 async def test_text_that_cannot_be_kept_harms_no_other_reply(storage: SqlStorage, bad: str) -> None:
     await begun(storage, 2)
-    await storage.journal(
-        [JournalEntry("r1", [Text(f"a{bad}b")]), JournalEntry("r2", [Text("c"), Finished("stop")])]
+    await storage.append_journal(
+        LOCAL_GATEWAY,
+        [JournalEntry("r1", [Text(f"a{bad}b")]), JournalEntry("r2", [Text("c"), Finished("stop")])],
     )
     assert await kept(storage) == {"r1": [Text("a\ufffdb")], "r2": [Text("c"), Finished("stop")]}
 

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from tests.storage.made import NOW, conversation, conversed, ended, exchange, later
+from tests.storage.made import NOW, OWNER, conversation, conversed, ended, exchange, later
 
 from legato.domain.invitation import Invitation
 from legato.domain.participant import Participant, ParticipantRole
@@ -50,7 +50,7 @@ async def test_a_conversation_takes_so_many_people_and_no_more(
 ) -> None:
     monkeypatch.setattr("legato.storage.sql.participants.MAX_PARTICIPANTS", 2)
     await conversed(storage)
-    await storage.invite(invitation())
+    await storage.invite(invitation(), 100)
     await storage.add_participant(bob("viewer"))
     assert await storage.join("digest of i", "eve", None, NOW) is not None
     with pytest.raises(ConflictError, match="2 people"):
@@ -74,7 +74,7 @@ async def test_nobody_takes_part_in_what_is_not_there(storage: SqlStorage) -> No
     with pytest.raises(NotFoundError):
         await storage.add_participant(bob())
     with pytest.raises(NotFoundError):
-        await storage.invite(invitation())
+        await storage.invite(invitation(), 100)
     with pytest.raises(InvalidError):
         await storage.add_participant(Participant("c", "bob\0", "member", NOW))
     assert await storage.change_role("c", "bob", "viewer") is None
@@ -123,8 +123,8 @@ async def test_a_conversation_is_handed_over_to_one_who_is_in_it(storage: SqlSto
 
 async def test_one_joins_by_a_digest_until_it_is_over_or_taken_back(storage: SqlStorage) -> None:
     await conversed(storage)
-    await storage.invite(invitation("short", "viewer", seconds=10))
-    await storage.invite(invitation("long", seconds=100))
+    await storage.invite(invitation("short", "viewer", seconds=10), 100)
+    await storage.invite(invitation("long", seconds=100), 100)
     assert [each.id for each in await storage.invitations("c", later(1))] == ["long", "short"]
     assert await storage.join("digest of nothing", "bob", None, later(1)) is None
     assert await storage.join("digest of short", "bob", "Bob", later(9)) == Participant(
@@ -141,15 +141,15 @@ async def test_one_joins_by_a_digest_until_it_is_over_or_taken_back(storage: Sql
 
 async def test_an_invitation_is_made_once(storage: SqlStorage) -> None:
     await conversed(storage)
-    await storage.invite(invitation())
+    await storage.invite(invitation(), 100)
     with pytest.raises(ConflictError):
-        await storage.invite(invitation())
+        await storage.invite(invitation(), 100)
 
 
 async def test_people_go_with_their_conversation(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.add_participant(bob())
-    await storage.invite(invitation())
+    await storage.invite(invitation(), 100)
     await storage.delete_conversation("c")
     await conversed(storage)
     assert await stands(storage) == [("ada", "owner")]
@@ -158,8 +158,8 @@ async def test_people_go_with_their_conversation(storage: SqlStorage) -> None:
 
 async def test_joining_at_once_is_joining_once(storage: SqlStorage) -> None:
     await conversed(storage)
-    await storage.invite(invitation("a", "viewer"))
-    await storage.invite(invitation("b", "member"))
+    await storage.invite(invitation("a", "viewer"), 100)
+    await storage.invite(invitation("b", "member"), 100)
     joins = [storage.join(f"digest of {name}", "bob", None, NOW) for name in "abab" * 5]
     assert None not in await asyncio.gather(*joins)
     assert await stands(storage) == [("ada", "owner"), ("bob", "member")]
@@ -171,6 +171,26 @@ async def test_a_reply_ends_whoever_owns_the_conversation_by_then(storage: SqlSt
     await storage.add_participant(bob())
     await storage.transfer_ownership("c", "bob", later(1))
     await storage.remove_participant("c", "ada")
-    assert await storage.finish(ended("r1", "Because.", parent="q1"), later(2)) is not None
+    assert await storage.finish(ended("r1", "Because.", parent="q1"), OWNER, later(2)) is not None
     assert [hit.message for hit in await storage.search("bob", "because")] == ["r1"]
     assert await storage.search("ada", "because") == []
+
+
+async def test_of_many_who_join_at_once_no_more_than_the_limit_get_in(
+    storage: SqlStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("legato.storage.sql.participants.MAX_PARTICIPANTS", 3)
+    await conversed(storage)
+    joins = [storage.add_participant(Participant("c", f"user{i}", "member", NOW)) for i in range(12)]
+    results = await asyncio.gather(*joins, return_exceptions=True)
+    assert sum(isinstance(each, ConflictError) for each in results) == 9
+    assert len(await storage.participants("c")) == 1 + 3
+
+
+async def test_of_many_invitations_at_once_no_more_than_the_limit_are_made(storage: SqlStorage) -> None:
+    await conversed(storage)
+    results = await asyncio.gather(
+        *(storage.invite(invitation(f"i{i}"), 3) for i in range(12)), return_exceptions=True
+    )
+    assert sum(isinstance(each, ConflictError) for each in results) == 9
+    assert len(await storage.invitations("c", NOW)) == 3

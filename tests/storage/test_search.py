@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.storage.made import NOW, conversation, conversed, ended, exchange
+from tests.storage.made import NOW, OWNER, conversation, conversed, ended, exchange, question
 
 from legato.errors import InvalidError
 from legato.storage.sql import SqlStorage, search
@@ -16,7 +16,7 @@ async def test_questions_replies_and_titles_are_found(storage: SqlStorage) -> No
     await storage.begin(exchange(1, "Why do whales sing?", title="On the sea"), NOW)
     assert await found(storage, "the sea") == [None]
     assert await found(storage, "whales") == ["q1"]
-    finished = await storage.finish(ended("r1", "Whales sing to be heard."), NOW)
+    finished = await storage.finish(ended("r1", "Whales sing to be heard."), OWNER, NOW)
     assert finished is not None
     assert await found(storage, "to be") == ["r1"]
     [hit] = await storage.search("ada", "heard")
@@ -28,11 +28,17 @@ async def test_a_reply_is_found_when_it_ended(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.begin(exchange(1, "Sing"), NOW)
     assert await found(storage, "heard") == []
-    await storage.finish(ended("r1", "heard"), NOW)
+    await storage.finish(ended("r1", "heard"), OWNER, NOW)
     assert await found(storage, "heard") == ["r1"]
-    await storage.finish(ended("r1", "seen"), NOW)
+
+
+async def test_a_question_is_found_by_what_it_says_now(storage: SqlStorage) -> None:
+    await conversed(storage)
+    await storage.begin(exchange(1, "heard"), NOW)
+    assert await found(storage, "heard") == ["q1"]
+    await storage.rewrite(question("q1", "seen"), NOW)
     assert await found(storage, "heard") == []
-    assert await found(storage, "seen") == ["r1"]
+    assert await found(storage, "seen") == ["q1"]
 
 
 async def test_only_the_owner_finds(storage: SqlStorage) -> None:
@@ -155,7 +161,7 @@ async def test_very_long_messages_are_stored_and_their_beginning_is_searched(
 ) -> None:
     await conversed(storage)
     await storage.begin(exchange(1), NOW)
-    stored = await storage.finish(ended("r1", f"whales {text}"), NOW)
+    stored = await storage.finish(ended("r1", f"whales {text}"), OWNER, NOW)
     assert stored == await storage.message("r1")
     assert await found(storage, "whales") == ["r1"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
-from tests.storage.made import NOW, conversation, conversed, ended, exchange, opened
+from tests.storage.made import NOW, OWNER, adopted, conversation, conversed, ended, exchange, opened, question
 
 from legato.errors import SettingsError, StorageError
 from legato.storage.sql import SqlStorage, open_storage, sqlite
@@ -91,13 +91,14 @@ async def test_a_full_database_is_told_and_works_again(path: Path) -> None:
         pages = await pragma(storage, "page_count")
         await pragma(storage, f"max_page_count = {pages}")
         with pytest.raises(StorageError, match="full"):
-            await storage.finish(ended("r1", "x" * 100_000), NOW)
+            await storage.finish(ended("r1", "x" * 100_000), OWNER, NOW)
         with pytest.raises(StorageError, match="full"):
             await storage.ping()
-        assert [each.message.id for each in await storage.unfinished()] == ["r1"]
+        [left] = await adopted(storage)
+        assert left.message.id == "r1"
         await pragma(storage, "max_page_count = 1000000")
         await storage.ping()
-        assert await storage.finish(ended("r1", "x" * 100_000), NOW) is not None
+        assert await storage.finish(ended("r1", "x" * 100_000), left.owner, NOW) is not None
 
 
 async def test_a_file_that_was_moved_is_told_and_works_again(path: Path) -> None:
@@ -156,8 +157,8 @@ async def test_the_index_for_searching_stays_true_to_the_table(path: Path) -> No
         await conversed(storage, title="whales")
         for i in range(20):
             await storage.begin(exchange(i, f"whales {i}"), NOW)
-            await storage.finish(ended(f"r{i}", f"dolphins {i}"), NOW)
-            await storage.finish(ended(f"r{i}", f"dolphins twice {i}"), NOW)
+            await storage.finish(ended(f"r{i}", f"dolphins {i}"), OWNER, NOW)
+            await storage.rewrite(question(f"q{i}", f"dolphins twice {i}"), NOW)
         await storage.rename_conversation("c", "seals", NOW)
         await conversed(storage, "d", title="otters")
         await storage.delete_conversation("c")

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.storage.made import NOW, conversed, exchange, opened
+from tests.storage.made import NOW, adopted, conversed, exchange, opened
 
 from legato.errors import SettingsError, StorageError
 from legato.storage.sql import SqlStorage, open_storage
@@ -49,7 +49,8 @@ async def test_what_begin_returned_survives_kill_9(url: str) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, url],
         stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])},
     )
     assert child.stdout is not None
     with child.stdout:
@@ -58,7 +59,7 @@ async def test_what_begin_returned_survives_kill_9(url: str) -> None:
         child.wait()
     async with opened(url) as storage:
         assert [each.id for each in await storage.messages("c")] == ["q1", "r1"]
-        assert [each.message.id for each in await storage.unfinished()] == ["r1"]
+        assert [each.message.id for each in await adopted(storage)] == ["r1"]
         assert len(await storage.search("ada", "whales")) == 1
         assert (await storage.begin(exchange(2, key="k"), NOW)).duplicate
 

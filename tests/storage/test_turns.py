@@ -3,9 +3,21 @@ from datetime import timedelta
 
 import pytest
 from msgspec.structs import replace
-from tests.storage.made import NOW, conversation, conversed, ended, exchange, later, question, reply
+from tests.storage.made import (
+    NOW,
+    OWNER,
+    adopted,
+    conversation,
+    conversed,
+    ended,
+    exchange,
+    later,
+    question,
+    reply,
+)
 
 from legato.domain.message import ImagePart, TextPart, ToolCallPart, ToolResultPart
+from legato.domain.participant import Participant
 from legato.errors import ConflictError, InvalidError, NotFoundError
 from legato.storage.base import NewTurn, TurnStarted
 from legato.storage.sql import SqlStorage
@@ -121,6 +133,7 @@ async def test_another_message_of_the_same_name_is_refused(storage: SqlStorage) 
 
 async def test_two_users_may_use_the_same_name(storage: SqlStorage) -> None:
     await conversed(storage)
+    await storage.add_participant(Participant("c", "bob", "member", NOW))
     await storage.begin(exchange(1, key="k"), NOW)
     begun = await storage.begin(replace(exchange(2, key="k", fingerprint="other"), user="bob"), NOW)
     assert not begun.duplicate
@@ -129,7 +142,7 @@ async def test_two_users_may_use_the_same_name(storage: SqlStorage) -> None:
 async def test_a_message_sent_again_later_is_answered_with_what_became_of_it(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.begin(exchange(1, key="k"), NOW)
-    finished = await storage.finish(ended("r1", "Because.", parent="q1"), NOW)
+    finished = await storage.finish(ended("r1", "Because.", parent="q1"), OWNER, NOW)
     again = await storage.begin(exchange(2, key="k"), NOW)
     assert again.duplicate
     assert again.reply == finished
@@ -173,10 +186,10 @@ async def test_a_reply_that_ended_is_written_whole(storage: SqlStorage) -> None:
         usage=Usage(3, 4),
         timings=Timings(first_token_ms=1.5),
     )
-    finished = await storage.finish(end, later(7))
+    finished = await storage.finish(end, OWNER, later(7))
     assert finished == replace(end, revision=2)
     assert await storage.message("r1") == finished
-    assert await storage.unfinished() == []
+    assert await adopted(storage) == []
     after = await storage.conversation("c")
     assert after is not None
     assert (after.revision, after.updated_at) == (2, later(7))
@@ -185,7 +198,7 @@ async def test_a_reply_that_ended_is_written_whole(storage: SqlStorage) -> None:
 async def test_finishing_keeps_where_a_reply_stands(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.begin(exchange(1), NOW)
-    finished = await storage.finish(replace(ended("r1", "x"), created_at=later(9)), NOW)
+    finished = await storage.finish(replace(ended("r1", "x"), created_at=later(9)), OWNER, NOW)
     assert finished is not None
     assert (finished.parent, finished.created_at) == ("q1", NOW)
     assert await storage.message("r1") == finished
@@ -194,8 +207,8 @@ async def test_finishing_keeps_where_a_reply_stands(storage: SqlStorage) -> None
 async def test_finishing_twice_changes_only_the_revision(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.begin(exchange(1), NOW)
-    first = await storage.finish(ended("r1", "whales", parent="q1"), NOW)
-    second = await storage.finish(ended("r1", "whales", parent="q1"), NOW)
+    first = await storage.finish(ended("r1", "whales", parent="q1"), OWNER, NOW)
+    second = await storage.finish(ended("r1", "whales", parent="q1"), OWNER, NOW)
     assert first is not None
     assert second == replace(first, revision=3)
     assert [hit.message for hit in await storage.search("ada", "whales")] == ["r1"]
@@ -205,7 +218,7 @@ async def test_only_what_was_written_after_a_revision_is_told(storage: SqlStorag
     await conversed(storage)
     await storage.begin(exchange(1), NOW)
     await storage.begin(exchange(2, parent="r1"), NOW)
-    await storage.finish(ended("r1", "x"), NOW)
+    await storage.finish(ended("r1", "x"), OWNER, NOW)
     assert [each.id for each in await storage.messages("c", after_revision=1)] == ["r1", "q2", "r2"]
     assert [each.id for each in await storage.messages("c", after_revision=2)] == ["r1"]
     assert await storage.messages("c", after_revision=3) == []
@@ -215,8 +228,8 @@ async def test_only_what_was_written_after_a_revision_is_told(storage: SqlStorag
 
 async def test_a_reply_of_nowhere_is_not_finished(storage: SqlStorage) -> None:
     made = await conversed(storage)
-    assert await storage.finish(ended("r1", "x"), NOW) is None
-    assert await storage.finish(ended("r1", "x", of="nothing"), NOW) is None
+    assert await storage.finish(ended("r1", "x"), OWNER, NOW) is None
+    assert await storage.finish(ended("r1", "x", of="nothing"), OWNER, NOW) is None
     assert await storage.conversation("c") == made
     assert await storage.search("ada", "x") == []
 
@@ -241,7 +254,7 @@ async def test_text_that_no_database_keeps_is_refused_before_it(storage: SqlStor
     assert await storage.conversation("c") == made
     await storage.begin(exchange(1, key="k"), NOW)
     with pytest.raises(InvalidError):
-        await storage.finish(ended("r1", bad), NOW)
+        await storage.finish(ended("r1", bad), OWNER, NOW)
     with pytest.raises(InvalidError):
-        await storage.finish(replace(ended("r1", "x"), reasoning=bad), NOW)
-    assert [each.message.id for each in await storage.unfinished()] == ["r1"]
+        await storage.finish(replace(ended("r1", "x"), reasoning=bad), OWNER, NOW)
+    assert [each.message.id for each in await adopted(storage)] == ["r1"]

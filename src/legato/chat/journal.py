@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from legato.errors import StorageError
-from legato.storage.base import JournalEntry, Storage
+from legato.storage.base import LOCAL_GATEWAY, JournalEntry, Storage
 from legato.stream import Log
 
 logger = logging.getLogger(__name__)
@@ -41,8 +41,9 @@ class _Cursor:
 class Journal:
     """Keeps what running replies said, in rows that each hold all of a tick; trims the rows that nobody needs."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, gateway: str = LOCAL_GATEWAY) -> None:
         self._storage = storage
+        self._gateway = gateway
         self._cursors: dict[str, _Cursor] = {}
         self._row = 0
         self._trimmed = 0
@@ -95,7 +96,7 @@ class Journal:
             cursor.doubtful = True
         try:
             if entries:
-                self._row = await self._storage.journal(entries)
+                self._row = await self._storage.append_journal(self._gateway, entries)
                 for cursor, offset, whole in ahead:
                     cursor.offset = offset
                     cursor.doubtful = False
@@ -119,5 +120,5 @@ class Journal:
         rows = [cursor.first_row for cursor in self._cursors.values() if cursor.first_row is not None]
         needed = min(rows, default=self._row + 1)
         if needed > self._trimmed:
-            await self._storage.trim_journal(needed)
+            await self._storage.trim_journal(self._gateway, needed)
             self._trimmed = needed

@@ -102,13 +102,11 @@ class Participants:
         if not 1 <= ttl <= YEAR:
             raise InvalidError("An invitation can be good for a second to a year.")
         now = self._now()
-        if len(await self._storage.invitations(conversation, now)) >= INVITATIONS:
-            raise ConflictError(f"There are {INVITATIONS} open invitations already. Take some back first.")
         secret = self._new_secret()
         invitation = Invitation(
             self._new_id(), digest_of(secret), conversation, role, now, now + timedelta(seconds=ttl)
         )
-        await self._storage.invite(invitation)
+        await self._storage.invite(invitation, INVITATIONS)
         if (name := display_name(user)) is not None:
             # From now on others may read what the owner wrote, and want to know the owner's name.
             await self._add(Participant(conversation, user.id, "owner", now, name))

@@ -32,6 +32,7 @@ class _TurnRequest(Struct, frozen=True):
     """What to begin a reply for. The reply stands behind `parent`, which is the `question` if there is a new one.
 
     `mark` tells whether the same was asked before under this `client_message_id`; `new`: the conversation is new too.
+    `after_head`: the question stands behind the head, whichever that is when it is stored.
     """
 
     tree: MessageTree
@@ -40,6 +41,7 @@ class _TurnRequest(Struct, frozen=True):
     client_message_id: str | None
     question: Message | None = None
     new: bool = False
+    after_head: bool = False
 
 
 class Replies:
@@ -128,7 +130,15 @@ class Replies:
         parent = submission.parent if submission.parent is not None else tree.conversation.head
         question = self._question(user, tree.conversation.id, parts, parent)
         mark = fingerprint("send", submission)
-        request = _TurnRequest(tree, question.id, mark, submission.client_message_id, question, new)
+        request = _TurnRequest(
+            tree,
+            question.id,
+            mark,
+            submission.client_message_id,
+            question,
+            new,
+            after_head=submission.parent is None,
+        )
         return await self._begin(user, request, acknowledged)
 
     async def regenerate(
@@ -246,6 +256,7 @@ class Replies:
             title,
             conversation if request.new else None,
             tuple(dict.fromkeys(part.attachment for part in attached if part.attachment)),
+            after_head=request.after_head,
         )
         started = await self._storage.begin(turn, self._now())
         if started.duplicate:
@@ -254,7 +265,9 @@ class Replies:
             if acknowledged is not None:
                 acknowledged(started)
             return started
-        running = self._runner.enter(started.reply, self._assistants.of(started.conversation), user.id)
+        running = self._runner.enter(
+            started.reply, self._assistants.of(started.conversation), user.id, started.owner
+        )
         self._counters.messages += question is not None
         self._cache.wrote(started.conversation, started.question, started.reply, new=request.new)
         self._presence.typed(conversation.id, user.id)

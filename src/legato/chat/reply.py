@@ -12,6 +12,7 @@ from legato.chat.tool_calls import MOST_CALLS, cleaned, parts_of
 from legato.domain.message import Message, Status, TextPart, ToolCallPart, ToolResultPart
 from legato.domain.validation import clean_text
 from legato.engines.base import Engine, ToolCall
+from legato.storage.base import ReplyOwner
 from legato.stream import (
     Failed,
     Finished,
@@ -71,6 +72,7 @@ class Reply:
         "log",
         "message",
         "notice",
+        "owner",
         "pieces",
         "recording",
         "running",
@@ -81,9 +83,16 @@ class Reply:
     )
 
     def __init__(
-        self, message: Message, log: Log, speaker: ResolvedAssistant, user: str, clock: Callable[[], float]
+        self,
+        message: Message,
+        log: Log,
+        speaker: ResolvedAssistant,
+        user: str,
+        clock: Callable[[], float],
+        owner: ReplyOwner,
     ) -> None:
         self.message = message
+        self.owner = owner
         self.user = user
         self.notice: str | None = None
         self.log = log

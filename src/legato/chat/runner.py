@@ -18,13 +18,13 @@ from legato.chat.journal import INTERVAL, Journal
 from legato.chat.media_input import MediaInput
 from legato.chat.reply import Reply, ResolvedAssistant, finished_message, pieces
 from legato.chat.running_replies import RunningReplies
-from legato.chat.tool_calls import asker, before_and_tail, kept, pending
+from legato.chat.tool_calls import before_and_tail, kept, pending
 from legato.chat.watchers import Watcher, Watchers
 from legato.domain.conversation import Conversation
 from legato.domain.message import Message
 from legato.engines.transcribe import Transcriber
-from legato.errors import StorageError
-from legato.storage.base import Storage, UnfinishedReply
+from legato.errors import StaleError, StorageError
+from legato.storage.base import LOCAL_GATEWAY, AdoptedReply, ReplyOwner, Storage
 from legato.stream import Failed, Finished, Log, Reasoning, ReplySnapshot, Terminal, Text
 
 logger = logging.getLogger(__name__)
@@ -54,13 +54,15 @@ class ReplyRunner:
         new_epoch: Callable[[], str],
         attachments: Attachments | None = None,
         transcriber: Transcriber | None = None,
+        gateway: str = LOCAL_GATEWAY,
     ) -> None:
         self.replies = replies
         self.tally = tally
         self._storage = storage
         self._trees = trees
         self._audience = audience
-        self._journal = Journal(storage)
+        self._gateway = gateway
+        self._journal = Journal(storage, gateway)
         self._clock = clock
         self._now = now
         self._new_epoch = new_epoch
@@ -69,7 +71,7 @@ class ReplyRunner:
 
     async def start(self, assistants: Assistants) -> None:
         """Take up what an earlier server left, and begin to keep the journal."""
-        for unfinished in await self._storage.unfinished():
+        for unfinished in await self._storage.adopt(self._gateway, [self._gateway]):
             await self._take_up(unfinished, assistants)
         self._ticker = asyncio.create_task(self._tick(), name="journal")
 
@@ -99,10 +101,18 @@ class ReplyRunner:
                 await asyncio.wait(late, timeout=LEAVE_SECONDS)
         await self._journal.tick()
 
-    def enter(self, message: Message, speaker: ResolvedAssistant, user: str, *, again: bool = False) -> Reply:
+    def enter(
+        self,
+        message: Message,
+        speaker: ResolvedAssistant,
+        user: str,
+        owner: ReplyOwner,
+        *,
+        again: bool = False,
+    ) -> Reply:
         """Give a stored reply its log and its place in line. It runs once `run` is called. `again`: it had a log before."""
         log = Log(message.id, self._new_epoch(), again=again)
-        reply = Reply(message, log, speaker, user, self._clock)
+        reply = Reply(message, log, speaker, user, self._clock, owner)
         self._journal.open(reply.log)
         self.replies.enter(reply)
         return reply
@@ -191,7 +201,7 @@ class ReplyRunner:
 
     async def _record(self, reply: Reply, message: Message, end: Terminal) -> None:
         """Store, then close the log, then tell. A database that fails is tried until it takes it."""
-        stored = await self._finish(message)
+        stored = await self._finish(reply, message)
         self.tally.ended(reply.speaker.assistant.name, end, reply.pieces)
         reply.log.append(end)
         if stored is None:
@@ -202,7 +212,7 @@ class ReplyRunner:
     async def _rewrite(self, message: Message) -> None:
         """Write a person's message again. Where that fails, it is as it was."""
         try:
-            stored = await self._storage.finish(message, self._now())
+            stored = await self._storage.rewrite(message, self._now())
         except StorageError as error:
             logger.warning("Message %s could not be written again: %s", message.id, error.message)
             return
@@ -228,23 +238,31 @@ class ReplyRunner:
 
         self._audience.tell_soon(stored.conversation, tell)
 
-    async def _finish(self, message: Message) -> Message | None:
+    async def _finish(self, reply: Reply, message: Message) -> Message | None:
         pauses = _pauses()
         while True:
             try:
-                return await self._storage.finish(message, self._now())
+                return await self._storage.finish(message, reply.owner, self._now())
+            except StaleError as error:
+                logger.warning("Reply %s is not stored: %s", message.id, error.message)
+                return None
             except StorageError as error:
                 logger.warning("Reply %s could not be stored yet: %s", message.id, error.message)
             await asyncio.sleep(next(pauses))
 
-    async def _take_up(self, unfinished: UnfinishedReply, assistants: Assistants) -> None:
+    async def _take_up(self, unfinished: AdoptedReply, assistants: Assistants) -> None:
         """Go on with a reply that was cut off by the end of a server: its log has what was kept, under a new epoch."""
         tree = await self._trees.get(unfinished.message.conversation)
         if tree is None:
             return
         speaker = assistants.configured(tree.conversation)
-        user = asker(tree, unfinished.message)
-        reply = self.enter(unfinished.message, speaker or assistants.named(None), user, again=True)
+        reply = self.enter(
+            unfinished.message,
+            speaker or assistants.named(None),
+            unfinished.user,
+            unfinished.owner,
+            again=True,
+        )
         for event in kept(unfinished.events):
             match event:
                 case Text() | Reasoning():

@@ -6,8 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from legato.chat.message_tree import MessageTree
-from legato.domain.message import Message, Part, TextPart, ToolCallPart, ToolResultPart
+from legato.domain.message import Part, TextPart, ToolCallPart, ToolResultPart
 from legato.domain.surrogates import decode_replacing_surrogates
 from legato.domain.validation import clean_text
 from legato.engines.base import ToolCall
@@ -131,15 +130,3 @@ def kept(events: Iterable[Event]) -> list[Event]:
         for event in events[: last + 1]
         if not (isinstance(event, State) and (event.phase != "answering" or not (event.model or event.agent)))
     ]
-
-
-def asker(tree: MessageTree, reply: Message) -> str:
-    """For whom a reply was being written, as far as the conversation tells: who asked the question.
-
-    One that was regenerated may be another member's wish, and tools read what their user may read: then it is nobody's.
-    """
-    question = tree.messages.get(reply.parent or "")
-    replies = [each for each in tree.messages.values() if each.parent == reply.parent]
-    if question is None or question.author is None or len(replies) > 1:
-        return ""
-    return question.author

@@ -8,6 +8,9 @@ from msgspec import Struct
 ParticipantRole = Literal["owner", "member", "viewer"]
 """What a participant may do: the owner everything, members write, viewers read."""
 
+READ_ONLY = "You can read this conversation, but not write in it. Its owner can change that."
+"""The sentence for a viewer who tries to write."""
+
 MAX_PARTICIPANTS = 500
 """Maximum participants of a conversation beside its owner. The limit exists because each is notified of all others."""
 

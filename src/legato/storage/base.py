@@ -15,6 +15,19 @@ from legato.domain.message import Message
 from legato.domain.participant import Participant, ParticipantRole
 from legato.stream import Event
 
+LOCAL_GATEWAY = "local"
+"""The id of a gateway that runs alone."""
+
+
+class ReplyOwner(Struct, frozen=True):
+    """The gateway that runs a reply, and its term.
+
+    Each adoption makes the term greater by one, so that a former owner, which may still be at work, is told apart.
+    """
+
+    gateway: str = LOCAL_GATEWAY
+    term: int = 1
+
 
 class NewTurn(Struct, frozen=True):
     """A turn that starts. It is written in one transaction.
@@ -24,6 +37,9 @@ class NewTurn(Struct, frozen=True):
     `title` is set if the conversation has none yet. The reply becomes the conversation's head. `create` is a new
     conversation with the id `conversation`, created in the same transaction unless the turn is a duplicate.
     `enclosed` are the ids of the question's attachments: from then on every reader of the conversation may read them.
+    `gateway` will run the reply. If `after_head`, the parent of the question (of the reply, if there is no question) is
+    the conversation's head at the moment of the transaction, whatever `parent` says: two users who send at once make
+    one branch.
     """
 
     conversation: str
@@ -35,15 +51,23 @@ class NewTurn(Struct, frozen=True):
     title: str | None = None
     create: Conversation | None = None
     enclosed: tuple[str, ...] = ()
+    gateway: str = LOCAL_GATEWAY
+    after_head: bool = False
 
 
 class TurnStarted(Struct, frozen=True):
-    """What `begin` wrote or, if `duplicate`, what was written when this `client_message_id` came first."""
+    """What `begin` wrote or, if `duplicate`, what was written when this `client_message_id` came first.
+
+    `owner` is what `finish` needs. `ahead` counts the replies of the conversation that run or wait before this one. Both
+    mean nothing for a duplicate.
+    """
 
     conversation: Conversation
     question: Message | None
     reply: Message
     duplicate: bool = False
+    owner: ReplyOwner = ReplyOwner()
+    ahead: int = 0
 
 
 class JournalEntry(Struct, frozen=True, array_like=True):
@@ -58,11 +82,19 @@ class JournalEntry(Struct, frozen=True, array_like=True):
     whole: bool = False
 
 
-class UnfinishedReply(Struct, frozen=True):
-    """A reply that was running when the server stopped, and all events that the journal has of it, in order."""
+class AdoptedReply(Struct, frozen=True):
+    """A running reply that a gateway took over from one that is gone.
+
+    `owner` is the new owner. `user` is the user for whom the reply runs, empty if that is not known. `events` is what the
+    journal has of it, in order. `decisions` says which tool calls were allowed. `stop_requested`: a user stopped it.
+    """
 
     message: Message
+    owner: ReplyOwner
+    user: str
     events: list[Event]
+    stop_requested: bool = False
+    decisions: dict[str, bool] = {}
 
 
 class SearchHit(Struct, frozen=True):
@@ -124,39 +156,76 @@ class ConversationStore(Protocol):
 
 
 class TurnStore(Protocol):
-    """How turns start and replies end, and the journal of running replies.
+    """How turns start and replies end, who runs a reply, and the journal of running replies.
 
-    The journal lets a restart continue a reply. While replies run, what their logs gained since the last tick (≤250 ms)
-    is appended as one row for all replies together: never a write per token, never the whole text again. When a reply
-    ends, its message is written once, and the rows of the journal that no running reply needs are dropped.
+    A reply runs on one gateway, its owner. Another gateway can adopt it, under a greater term; from then on `finish`
+    refuses the former owner. What users want of a reply (a stop, a decision on a tool call) is stored, so that it reaches
+    the owner on whichever gateway it was said.
+
+    The journal lets an adopter continue a reply. While replies run, what their logs gained since the last tick (≤250 ms)
+    is appended as one row for all replies of a gateway together: never a write per token, never the whole text again.
+    When a reply ends, its message is written once, and the rows of the journal that no running reply needs are dropped.
     """
 
     async def begin(self, turn: NewTurn, now: datetime) -> TurnStarted:
-        """Write a turn once.
+        """Write a turn once. Whether the user may write in the conversation is checked in the same transaction.
 
         :raises ConflictError: this `client_message_id` came before with another fingerprint.
-        :raises NotFoundError: the conversation does not exist, or the parent of the question (of the reply, if there is
-            no question) is not in it, or an attachment does not exist.
+        :raises NotFoundError: the conversation does not exist, the user takes no part in it, the parent is not in it, or
+            an attachment does not exist.
+        :raises ForbiddenError: the user may only read the conversation.
+        :raises StaleError: another gateway declared this one dead.
         """
         ...
 
-    async def finish(self, message: Message, now: datetime) -> Message | None:
-        """Write a reply that ended, or a user's message whose recordings were transcribed. Return it with the conversation's next revision, or None if the conversation was deleted meanwhile.
+    async def finish(self, reply: Message, owner: ReplyOwner, now: datetime) -> Message | None:
+        """Write a reply that ended. Return it with the conversation's next revision, or None if the conversation was deleted meanwhile.
 
-        A second call with the same content changes nothing but the revision.
+        A second call with the same content changes nothing but the revision: a caller that does not know whether its
+        call succeeded can repeat it.
+
+        :raises StaleError: `owner` does not run the reply any more. Nothing is written.
         """
         ...
 
-    async def journal(self, entries: list[JournalEntry]) -> int:
+    async def rewrite(self, question: Message, now: datetime) -> Message | None:
+        """Write a user's message again, with the transcripts of its recordings. Return it with the conversation's next revision, or None if it does not exist any more."""
+        ...
+
+    async def adopt(self, gateway: str, gone: list[str]) -> list[AdoptedReply]:
+        """Make `gateway` the owner of all replies that the gateways in `gone` ran, each under its next term. Return them in the order in which they started.
+
+        A reply that another gateway adopts at this moment is left to it. A gateway that has no replies left is removed,
+        with its journal, and cannot begin a turn any more. A gateway that restarts under its own id names itself in
+        `gone`.
+        """
+        ...
+
+    async def request_stop(self, conversation: str, reply: str | None = None) -> list[str]:
+        """Store that the running replies of a conversation, or one of them, are to be stopped. Return their ids in the order in which they run."""
+        ...
+
+    async def stop_requests(self, gateway: str) -> list[str]:
+        """Return the replies of a gateway that are to be stopped."""
+        ...
+
+    async def decide(self, reply: str, call: str, allow: bool) -> bool:
+        """Store a decision on a tool call of a running reply. Return the decision that counts: the first one.
+
+        :raises NotFoundError: the reply does not run.
+        """
+        ...
+
+    async def decisions(self, reply: str) -> dict[str, bool]:
+        """Return the decisions on tool calls of a running reply, by call."""
+        ...
+
+    async def append_journal(self, gateway: str, entries: list[JournalEntry]) -> int:
         """Append one row. Return its number; numbers grow."""
         ...
 
-    async def trim_journal(self, before: int) -> None:
-        """Drop the rows with a smaller number."""
-        ...
-
-    async def unfinished(self) -> list[UnfinishedReply]:
-        """Return every reply with status `streaming`, with its journal."""
+    async def trim_journal(self, gateway: str, before: int) -> None:
+        """Drop the rows of a gateway with a smaller number."""
         ...
 
 
@@ -198,11 +267,11 @@ class ParticipantStore(Protocol):
         """Return the roles of `user` in those of these conversations that the user joined."""
         ...
 
-    async def invite(self, invitation: Invitation) -> None:
-        """Create an invitation.
+    async def invite(self, invitation: Invitation, limit: int) -> None:
+        """Create an invitation if its conversation then has at most `limit` that have not expired.
 
         :raises NotFoundError: the conversation does not exist.
-        :raises ConflictError: an invitation with this id or digest exists.
+        :raises ConflictError: there are too many, or an invitation with this id or digest exists.
         """
         ...
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, inspect, text
 
 from legato.errors import StorageError
 
-HEAD = "0003"
+HEAD = "0004"
 
 
 def migrate(connection: Connection) -> None:

@@ -16,6 +16,9 @@ from legato.storage.sql.tables import attachments, conversations, enclosures, pa
 
 NO_ATTACHMENT = "There is no such attachment. Upload it again."
 
+_QUOTA_LOCK = 0x6C656761
+"""Any number, so that no other lock of the database has the same key."""
+
 _INSERT = insert(attachments)
 _SAME = select(attachments).where(
     attachments.c.owner == bindparam("of"),
@@ -24,6 +27,7 @@ _SAME = select(attachments).where(
 )
 _TOUCH = update(attachments).where(attachments.c.id == bindparam("which")).values(created_at=bindparam("now"))
 _USED = select(func.coalesce(func.sum(attachments.c.size), 0)).where(attachments.c.owner == bindparam("of"))
+_LOCK_OWNER = select(func.pg_advisory_xact_lock(_QUOTA_LOCK, func.hashtext(bindparam("of"))))
 _enclosed = exists().where(enclosures.c.attachment == attachments.c.id)
 _shared = (
     select(enclosures.c.attachment)
@@ -61,6 +65,8 @@ _ENCLOSE = {
 def add(connection: Connection, attachment: Attachment, quota: int) -> Attachment:
     """:raises TooLargeError: with it, its owner would have more than `quota` bytes."""
     row = _row(attachment)
+    if connection.dialect.name == "postgresql":
+        connection.execute(_LOCK_OWNER, {"of": attachment.owner})
     if attachment.name is None:
         key = {"of": attachment.owner, "with": attachment.digest}
         same = connection.execute(_SAME, key).mappings().first()

@@ -1,72 +1,85 @@
-"""The journal of replies that are being written, each function inside a transaction of its caller."""
+"""The journal of running replies, each function inside a transaction of its caller."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
-from legato.storage.base import UnfinishedReply
-from legato.storage.sql.codec import from_blob, message_of
-from legato.storage.sql.tables import journal, messages
+from legato.storage.base import LOCAL_GATEWAY, JournalEntry
+from legato.storage.sql.codec import from_blob, to_blob
+from legato.storage.sql.tables import journal
 from legato.stream import Event
 
 logger = logging.getLogger(__name__)
 
 _INSERT = insert(journal).returning(journal.c.number)
-_TRIM = delete(journal).where(journal.c.number < bindparam("before"))
-_STREAMING = select(messages).where(messages.c.status == "streaming").order_by(messages.c.number)
+_OF_GATEWAY = delete(journal).where(journal.c.gateway == bindparam("owner"))
+_TRIM = _OF_GATEWAY.where(journal.c.number < bindparam("before"))
 _AFTER = (
     select(journal.c.number, journal.c.entries)
-    .where(journal.c.number > bindparam("after"))
+    .where(journal.c.gateway.in_(bindparam("owners", expanding=True)), journal.c.number > bindparam("after"))
     .order_by(journal.c.number)
     .limit(100)
 )
 
 
-def append(connection: Connection, blob: bytes) -> int:
-    number: int = connection.execute(_INSERT, {"entries": blob}).scalar_one()
+def append(connection: Connection, gateway: str, blob: bytes) -> int:
+    number: int = connection.execute(_INSERT, {"gateway": gateway, "entries": blob}).scalar_one()
     return number
 
 
-def trim(connection: Connection, before: int) -> None:
-    connection.execute(_TRIM, {"before": before})
+def trim(connection: Connection, gateway: str, before: int) -> None:
+    connection.execute(_TRIM, {"owner": gateway, "before": before})
+
+
+def drop(connection: Connection, gateway: str) -> None:
+    connection.execute(_OF_GATEWAY, {"owner": gateway})
 
 
 def try_out(connection: Connection) -> None:
-    """Write a page and take it away again."""
-    number = append(connection, b"[]" + b" " * 4096)
+    """Write a page and delete it again."""
+    number = append(connection, LOCAL_GATEWAY, b"[]" + b" " * 4096)
     connection.execute(delete(journal).where(journal.c.number == bindparam("only")), {"only": number})
 
 
-def unfinished(connection: Connection) -> list[UnfinishedReply]:
-    """Every streaming reply with what the journal has of it.
+def read(connection: Connection, gateways: list[str], replies: Collection[str]) -> dict[str, list[Event]]:
+    """Return what the journals of these gateways have of each of these replies.
 
-    A row that cannot be read may have held a piece of any reply. What comes behind would be joined over a hole, so it
-    counts only from the next entry that is whole.
+    A row that cannot be read may have held events of any reply. The events behind it would follow a gap, so they count
+    only from the reply's next entry that is whole.
     """
-    replies = [message_of(row) for row in connection.execute(_STREAMING).mappings()]
-    events: dict[str, list[Event]] = {reply.id: [] for reply in replies}
+    events: dict[str, list[Event]] = {reply: [] for reply in replies}
     broken: set[str] = set()
-    for number, blob in _rows(connection):
+    for number, blob in _rows(connection, gateways):
         entries = from_blob(blob)
         if entries is None:
-            logger.error("Row %d of the journal cannot be read; what follows it is joined to nothing", number)
+            logger.error(
+                "Row %d of the journal cannot be read; the events behind it are dropped up to the next whole entry",
+                number,
+            )
             broken.update(events)
             continue
         for entry in entries:
-            gathered = events.get(entry.message)
-            if gathered is None:
+            known = events.get(entry.message)
+            if known is None:
                 continue
             if entry.whole:
-                gathered.clear()
+                known.clear()
                 broken.discard(entry.message)
             if entry.message not in broken:
-                gathered.extend(entry.events)
-    return [UnfinishedReply(reply, events[reply.id]) for reply in replies]
+                known.extend(entry.events)
+    return events
 
 
-def _rows(connection: Connection) -> Iterator[tuple[int, bytes]]:
+def carry_over(connection: Connection, gateway: str, events: dict[str, list[Event]]) -> None:
+    """Append what other gateways had of these replies to the journal of `gateway`, so that theirs can be dropped."""
+    entries = [JournalEntry(reply, those, whole=True) for reply, those in events.items() if those]
+    if entries:
+        append(connection, gateway, to_blob(entries))
+
+
+def _rows(connection: Connection, gateways: list[str]) -> Iterator[tuple[int, bytes]]:
     after = 0
-    while rows := connection.execute(_AFTER, {"after": after}).all():
+    while rows := connection.execute(_AFTER, {"owners": gateways, "after": after}).all():
         yield from ((row.number, row.entries) for row in rows)
         after = rows[-1].number

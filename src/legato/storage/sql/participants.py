@@ -1,5 +1,6 @@
 """Who takes part in a conversation, and the links by which one joins, each function inside a transaction of its caller."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from legato.domain.participant import MAX_PARTICIPANTS, Participant, Participant
 from legato.errors import ConflictError, NotFoundError
 from legato.storage.sql import conversations as of_conversations
 from legato.storage.sql.codec import (
+    Row,
     conversation_of,
     invitation_of,
     invitation_row,
@@ -56,9 +58,8 @@ _ADMIT = {
 }
 _CHANGE = update(participants).where(_THIS).values(standing=bindparam("becomes"))
 _EXPEL = delete(participants).where(_THIS)
-_OWNED_BY = (
-    select(conversations.c.owner).where(conversations.c.id == bindparam("conversation")).with_for_update()
-)
+_LOCK = _OWNER.with_for_update()
+"""Locks the conversation too, so that what is counted next stays true until the commit."""
 _HAND_OVER = of_conversations.changed(owner=bindparam("to")).where(
     select(participants.c.user)
     .where(participants.c.conversation == bindparam("in"), participants.c.user == bindparam("to"))
@@ -73,6 +74,9 @@ _INVITATIONS = (
     select(invitations)
     .where(invitations.c.conversation == bindparam("of"), invitations.c.expires_at > bindparam("now"))
     .order_by(invitations.c.created_at, invitations.c.id)
+)
+_COUNT_INVITATIONS = (
+    select(func.count()).select_from(invitations).where(invitations.c.conversation == bindparam("of"))
 )
 _STALE = delete(invitations).where(
     invitations.c.conversation == bindparam("of"), invitations.c.expires_at <= bindparam("now")
@@ -101,27 +105,27 @@ def admit(connection: Connection, participant: Participant) -> Participant:
     """:raises NotFoundError: there is no such conversation. :raises ConflictError: it has `MAX_PARTICIPANTS`, and this is one more."""
     made = participant_row(participant)
     of = participant.conversation
+    owner = connection.execute(_LOCK, {"conversation": of}).mappings().first()
+    if owner is None:
+        raise NotFoundError("There is no such conversation.")
     known = connection.execute(_ONE, {"of": of, "who": participant.user}).first()
     new = known is None and participant.role != "owner"
     if new and connection.execute(_COUNT, {"of": of}).scalar_one() >= MAX_PARTICIPANTS:
         raise ConflictError(
             f"{MAX_PARTICIPANTS} people take part in this conversation, and it takes no more."
         )
-    return _admit(connection, participant, made)
+    return _add(connection, participant, made, owner)
 
 
-def _admit(connection: Connection, participant: Participant, made: dict[str, Any]) -> Participant:
-    owned = connection.execute(_OWNER, {"conversation": participant.conversation}).mappings().first()
-    if owned is None:
-        raise NotFoundError("There is no such conversation.")
-    try:
-        connection.execute(_ADMIT[connection.dialect.name], made)
-    except IntegrityError as error:
-        raise NotFoundError("There is no such conversation.") from error
+def _add(
+    connection: Connection, participant: Participant, made: Row, owner: Mapping[Any, Any]
+) -> Participant:
+    """Write the row. `owner` has the conversation's `owner` and `created_at`."""
+    connection.execute(_ADMIT[connection.dialect.name], made)
     key = {"of": participant.conversation, "who": participant.user}
     row = dict(connection.execute(_ONE, key).mappings().one())
-    if owned["owner"] == participant.user:
-        return participant_of(row | {"standing": "owner", "joined_at": owned["created_at"]})
+    if owner["owner"] == participant.user:
+        return participant_of(row | {"standing": "owner", "joined_at": owner["created_at"]})
     return participant_of(row)
 
 
@@ -149,17 +153,17 @@ def expel(connection: Connection, conversation: str, user: str) -> bool:
 
 def hand_over(connection: Connection, conversation: str, user: str, now: datetime) -> Conversation | None:
     """Another owner: one who takes part already. The one before stays, as a member."""
-    before: str | None = connection.execute(_OWNED_BY, {"conversation": conversation}).scalar()
-    if before is None or before == user:
+    owned = connection.execute(_LOCK, {"conversation": conversation}).mappings().first()
+    if owned is None or owned["owner"] == user:
         return None
     parameters = {"in": conversation, "to": user, "now": micros(now)}
     row = connection.execute(_HAND_OVER, parameters).mappings().first()
     if row is None:
         return None
-    former = Participant(conversation, before, "member", now)
-    _admit(connection, former, participant_row(former))
-    # The rows of both say `member` or `owner` as it falls; who owns is what the conversation says.
-    connection.execute(_CHANGE, {"of": conversation, "who": before, "becomes": "member"})
+    former = Participant(conversation, owned["owner"], "member", now)
+    _add(connection, former, participant_row(former), row)
+    # The row of a former owner may hold any role; the conversation's `owner` decides who owns it.
+    connection.execute(_CHANGE, {"of": conversation, "who": former.user, "becomes": "member"})
     return conversation_of(row)
 
 
@@ -168,12 +172,14 @@ def standings(connection: Connection, user: str, these: list[str]) -> dict[str, 
     return {row["conversation"]: row["standing"] for row in rows}
 
 
-def invite(connection: Connection, invitation: Invitation) -> None:
-    """:raises NotFoundError: there is no such conversation. :raises ConflictError: there is such an invitation."""
+def invite(connection: Connection, invitation: Invitation, limit: int) -> None:
+    """:raises NotFoundError: there is no such conversation. :raises ConflictError: there are too many, or there is such an invitation."""
     made = invitation_row(invitation)
-    connection.execute(_STALE, {"of": invitation.conversation, "now": micros(invitation.created_at)})
-    if connection.execute(_OWNER, {"conversation": invitation.conversation}).first() is None:
+    if connection.execute(_LOCK, {"conversation": invitation.conversation}).first() is None:
         raise NotFoundError("There is no such conversation.")
+    connection.execute(_STALE, {"of": invitation.conversation, "now": made["created_at"]})
+    if connection.execute(_COUNT_INVITATIONS, {"of": invitation.conversation}).scalar_one() >= limit:
+        raise ConflictError(f"There are {limit} open invitations already. Take some back first.")
     try:
         connection.execute(_INVITE, made)
     except IntegrityError as error:

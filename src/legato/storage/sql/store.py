@@ -13,8 +13,8 @@ from legato.domain.message import Message
 from legato.domain.participant import Participant, ParticipantRole
 from legato.domain.validation import check_storable
 from legato.errors import SettingsError
-from legato.storage.base import JournalEntry, NewTurn, SearchHit, TurnStarted, UnfinishedReply
-from legato.storage.sql import attachments, conversations, journal, participants, search, turns
+from legato.storage.base import AdoptedReply, JournalEntry, NewTurn, ReplyOwner, SearchHit, TurnStarted
+from legato.storage.sql import attachments, conversations, journal, participants, running, search, turns
 from legato.storage.sql.codec import to_blob
 from legato.storage.sql.database import Database
 from legato.storage.sql.postgres import PostgresDatabase
@@ -99,17 +99,38 @@ class SqlStorage:
     async def begin(self, turn: NewTurn, now: datetime) -> TurnStarted:
         return await self.database.write(partial(turns.begin, turn=turn, now=now))
 
-    async def journal(self, entries: list[JournalEntry]) -> int:
-        return await self.database.write(partial(journal.append, blob=to_blob(entries)))
+    async def finish(self, reply: Message, owner: ReplyOwner, now: datetime) -> Message | None:
+        return await self.database.write(partial(turns.finish, reply=reply, owner=owner, now=now))
 
-    async def trim_journal(self, before: int) -> None:
-        await self.database.write(partial(journal.trim, before=before))
+    async def rewrite(self, question: Message, now: datetime) -> Message | None:
+        return await self.database.write(partial(turns.rewrite, question=question, now=now))
 
-    async def finish(self, message: Message, now: datetime) -> Message | None:
-        return await self.database.write(partial(turns.finish, reply=message, now=now))
+    async def adopt(self, gateway: str, gone: list[str]) -> list[AdoptedReply]:
+        check_storable(gateway, *gone)
+        return await self.database.write(partial(running.adopt, gateway=gateway, gone=gone))
 
-    async def unfinished(self) -> list[UnfinishedReply]:
-        return await self.database.read(journal.unfinished)
+    async def request_stop(self, conversation: str, reply: str | None = None) -> list[str]:
+        check_storable(conversation, reply)
+        return await self.database.write(
+            partial(running.request_stop, conversation=conversation, reply=reply)
+        )
+
+    async def stop_requests(self, gateway: str) -> list[str]:
+        return await self.database.read(partial(running.stop_requests, gateway=gateway))
+
+    async def decide(self, reply: str, call: str, allow: bool) -> bool:
+        check_storable(reply, call)
+        return await self.database.write(partial(running.decide, reply=reply, call=call, allow=allow))
+
+    async def decisions(self, reply: str) -> dict[str, bool]:
+        check_storable(reply)
+        return await self.database.read(partial(running.decisions, reply=reply))
+
+    async def append_journal(self, gateway: str, entries: list[JournalEntry]) -> int:
+        return await self.database.write(partial(journal.append, gateway=gateway, blob=to_blob(entries)))
+
+    async def trim_journal(self, gateway: str, before: int) -> None:
+        await self.database.write(partial(journal.trim, gateway=gateway, before=before))
 
     async def search(self, user: str, query: str, limit: int = 20) -> list[SearchHit]:
         """:raises InvalidError: `limit` is not between 1 and 200."""
@@ -149,8 +170,8 @@ class SqlStorage:
         check_storable(user, *conversations)
         return await self.database.read(partial(participants.standings, user=user, these=conversations))
 
-    async def invite(self, invitation: Invitation) -> None:
-        await self.database.write(partial(participants.invite, invitation=invitation))
+    async def invite(self, invitation: Invitation, limit: int) -> None:
+        await self.database.write(partial(participants.invite, invitation=invitation, limit=limit))
 
     async def invitations(self, conversation: str, now: datetime) -> list[Invitation]:
         check_storable(conversation)

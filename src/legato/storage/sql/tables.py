@@ -1,11 +1,11 @@
-"""The tables, the same in SQLite and PostgreSQL. What only one of them has (indexes for searching) is made by the migrations.
+"""The tables, the same in SQLite and PostgreSQL. The search indexes, which differ, are created by the migrations.
 
-Times are microseconds since 1970 in UTC: exact, and in order, in both. `number` counts insertions: it is the order of
-things, which no jump of a clock changes.
+Times are microseconds since 1970 in UTC. `number` counts insertions: it orders rows, and no jump of the clock changes it.
 """
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Index,
@@ -27,7 +27,7 @@ metadata = MetaData(
 )
 
 Number = BigInteger().with_variant(Integer, "sqlite")
-"""SQLite counts by itself only in a column that is called INTEGER."""
+"""SQLite assigns numbers by itself only in a column of the type INTEGER."""
 
 
 def _number() -> Column[int]:
@@ -100,7 +100,7 @@ exchanges = Table(
     Column("reply", Text, nullable=False),
     Index("exchanges_by_conversation", "conversation"),
 )
-"""What makes `begin` idempotent. It is written before the conversation, which the same transaction may make."""
+"""Idempotency keys of `begin`. The row is written before its conversation, which the same transaction may create."""
 
 passages = Table(
     "passages",
@@ -113,15 +113,50 @@ passages = Table(
     Index("passages_by_conversation", "conversation"),
     sqlite_autoincrement=True,
 )
-"""What can be found: the words of a message, or, where `message` is NULL, of the title."""
+"""The searchable words of a message or, if `message` is NULL, of the title."""
 
 journal = Table(
     "journal",
     metadata,
     _number(),
     Column("entries", LargeBinary, nullable=False),
+    Column("gateway", Text, nullable=False, server_default="local"),
+    Index("journal_by_gateway", "gateway", "number"),
     sqlite_autoincrement=True,
 )
+"""What the logs of a gateway's running replies gained, one row for all replies together."""
+
+gateways = Table("gateways", metadata, Column("id", Text, primary_key=True))
+"""The gateways that may run replies. Another one adopts the replies of a gateway that is gone. The migration adds `local`."""
+
+running = Table(
+    "running",
+    metadata,
+    _number(),
+    Column("reply", Text, ForeignKey("messages.id", ondelete="CASCADE"), nullable=False),
+    _conversation(),
+    Column("gateway", Text, ForeignKey("gateways.id"), nullable=False),
+    Column("term", BigInteger, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("wanted", Text),
+    UniqueConstraint("reply"),
+    Index("running_by_conversation", "conversation", "number"),
+    Index("running_by_gateway", "gateway", "number"),
+    sqlite_autoincrement=True,
+)
+"""One row for each reply that runs or waits: who runs it, and under which term. `wanted` is `stop` or NULL.
+
+In one conversation replies run in the order of `number`.
+"""
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("reply", Text, ForeignKey("running.reply", ondelete="CASCADE"), primary_key=True, nullable=False),
+    Column("call", Text, primary_key=True, nullable=False),
+    Column("allow", Boolean, nullable=False),
+)
+"""Decisions on the tool calls of running replies. The first decision on a call counts."""
 
 participants = Table(
     "participants",
@@ -139,7 +174,7 @@ participants = Table(
     Column("name", Text),
     Index("participants_by_user", "user"),
 )
-"""Those who joined. Who owns stands in the conversation itself: a row of the owner's says only how they are called."""
+"""Users who joined. The conversation itself names its owner; a row of the owner holds only the display name."""
 
 invitations = Table(
     "invitations",
@@ -183,4 +218,4 @@ enclosures = Table(
     ),
     Index("enclosures_by_attachment", "attachment"),
 )
-"""Which conversations hold an attachment: whoever may read one of them may read it."""
+"""Which conversations hold an attachment: every reader of one of them may read the attachment."""

@@ -9,14 +9,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from legato.domain.conversation import Conversation
-from legato.domain.message import Message, searchable_text
+from legato.domain.message import Message, MessageRole, searchable_text
+from legato.domain.participant import READ_ONLY
 from legato.domain.validation import check_storable
-from legato.errors import ConflictError, NotFoundError
-from legato.storage.base import NewTurn, TurnStarted
+from legato.errors import ConflictError, ForbiddenError, NotFoundError, StaleError
+from legato.storage.base import NewTurn, ReplyOwner, TurnStarted
 from legato.storage.sql import attachments as of_attachments
 from legato.storage.sql import conversations as of_conversations
-from legato.storage.sql.codec import conversation_of, message_of, message_row, micros
-from legato.storage.sql.tables import conversations, exchanges, messages, passages
+from legato.storage.sql import running
+from legato.storage.sql.codec import Row, conversation_of, message_of, message_row, micros
+from legato.storage.sql.tables import conversations, exchanges, messages, participants, passages
 from legato.storage.sql.tokenizer import words_of
 
 _KEY = [exchanges.c.sender, exchanges.c.client_message_id]
@@ -27,10 +29,16 @@ _CLAIM = {
 _CLAIMED = select(exchanges).where(
     exchanges.c.sender == bindparam("sender"), exchanges.c.client_message_id == bindparam("client_message_id")
 )
+_HEAD = select(conversations.c.head).where(conversations.c.id == bindparam("in")).with_for_update()
+_ROLE = (
+    select(participants.c.standing)
+    .where(participants.c.conversation == conversations.c.id, participants.c.user == bindparam("writer"))
+    .scalar_subquery()
+)
 _ADVANCE = of_conversations.changed(
     head=bindparam("shown"),
     title=case((conversations.c.title == "", bindparam("named")), else_=conversations.c.title),
-)
+).returning(_ROLE.label("role"))
 _ADVANCE_BEHIND = _ADVANCE.where(of_conversations.holds("behind"))
 _INSERT = insert(messages).inline()
 _INSERT_WORDS = insert(passages).inline()
@@ -48,20 +56,30 @@ _BY_CONVERSATION = (
     .order_by(messages.c.number)
 )
 _BY_ID = select(messages).where(messages.c.id == bindparam("message"))
-_ENDED = of_conversations.changed().where(of_conversations.holds("reply"))
-_WRITTEN = ("status", "parts", "reasoning", "model", "detail", "usage", "timings", "spans", "revision")
-_FINISH = (
+_REVISE = of_conversations.changed().where(
+    select(messages.c.id)
+    .where(
+        messages.c.id == bindparam("written"),
+        messages.c.conversation == bindparam("in"),
+        messages.c.role == bindparam("as"),
+    )
+    .exists()
+)
+_WRITTEN = ("status", "parts", "reasoning", "model", "detail", "usage", "timings", "spans")
+_UPDATE = (
     update(messages)
-    .where(messages.c.id == bindparam("reply"))
-    .values({name: bindparam(f"new_{name}") for name in _WRITTEN})
+    .where(messages.c.id == bindparam("written"))
+    .values({name: bindparam(f"new_{name}") for name in (*_WRITTEN, "revision")})
     .returning(messages.c.parent, messages.c.role, messages.c.author, messages.c.created_at)
 )
 
 
 def begin(connection: Connection, turn: NewTurn, now: datetime) -> TurnStarted:
-    """Write a turn once. The idempotency key comes first, so that of many that carry the same one only one goes on."""
+    """Write a turn once. The idempotency key comes first: of many turns with the same key only one continues."""
     if turn.client_message_id is not None and not _claim(connection, turn):
-        return _begun_before(connection, turn)
+        return _started_before(connection, turn)
+    if turn.after_head and turn.create is None:
+        turn = _placed_after_head(connection, turn)
     conversation = _advance(connection, turn, now)
     written = [
         replace(message, conversation=conversation.id, revision=conversation.revision)
@@ -80,7 +98,14 @@ def begin(connection: Connection, turn: NewTurn, now: datetime) -> TurnStarted:
         connection.execute(
             _INSERT_WORDS, {"conversation": conversation.id, "message": question.id, "words": words}
         )
-    return TurnStarted(conversation, written[0] if turn.question is not None else None, written[-1])
+    owner, ahead = running.start(connection, turn, conversation.id)
+    return TurnStarted(
+        conversation,
+        written[0] if turn.question is not None else None,
+        written[-1],
+        owner=owner,
+        ahead=ahead,
+    )
 
 
 def _claim(connection: Connection, turn: NewTurn) -> bool:
@@ -96,7 +121,7 @@ def _claim(connection: Connection, turn: NewTurn) -> bool:
     return connection.execute(_CLAIM[connection.dialect.name], row).rowcount > 0
 
 
-def _begun_before(connection: Connection, turn: NewTurn) -> TurnStarted:
+def _started_before(connection: Connection, turn: NewTurn) -> TurnStarted:
     key = {"sender": turn.user, "client_message_id": turn.client_message_id}
     claimed = connection.execute(_CLAIMED, key).mappings().first()
     if claimed is None:
@@ -113,8 +138,21 @@ def _begun_before(connection: Connection, turn: NewTurn) -> TurnStarted:
     return TurnStarted(conversation, question, reply, duplicate=True)
 
 
+def _placed_after_head(connection: Connection, turn: NewTurn) -> NewTurn:
+    """Return the turn with the conversation's head as the parent of its first message. This locks the conversation."""
+    check_storable(turn.conversation)
+    head: str | None = connection.execute(_HEAD, {"in": turn.conversation}).scalar()
+    if turn.question is None:
+        return replace(turn, reply=replace(turn.reply, parent=head))
+    return replace(turn, question=replace(turn.question, parent=head))
+
+
 def _advance(connection: Connection, turn: NewTurn, now: datetime) -> Conversation:
-    """The conversation with its next revision, its new head, and its title."""
+    """Return the conversation with its next revision, its new head, and its title.
+
+    :raises NotFoundError: it does not exist, the user takes no part in it, or the parent is not in it.
+    :raises ForbiddenError: the user may only read it.
+    """
     first = turn.question if turn.question is not None else turn.reply
     if turn.create is not None:
         if first.parent is not None:
@@ -129,11 +167,12 @@ def _advance(connection: Connection, turn: NewTurn, now: datetime) -> Conversati
         )
         of_conversations.create(connection, conversation)
         return conversation
-    check_storable(turn.conversation, turn.title, first.parent, turn.reply.id)
+    check_storable(turn.conversation, turn.user, turn.title, first.parent, turn.reply.id)
     parameters: dict[str, Any] = {
         "in": turn.conversation,
         "shown": turn.reply.id,
         "named": turn.title or "",
+        "writer": turn.user,
         "now": micros(now),
     }
     if first.parent is None:
@@ -142,6 +181,11 @@ def _advance(connection: Connection, turn: NewTurn, now: datetime) -> Conversati
         row = connection.execute(_ADVANCE_BEHIND, parameters | {"behind": first.parent}).mappings().first()
     if row is None:
         raise _nowhere()
+    if row["owner"] != turn.user:
+        if row["role"] is None:
+            raise _nowhere()
+        if row["role"] == "viewer":
+            raise ForbiddenError(READ_ONLY)
     if turn.title and row["title"] == turn.title:
         of_conversations.index_title(connection, turn.conversation, turn.title)
     return conversation_of(row)
@@ -153,27 +197,49 @@ def _nowhere() -> NotFoundError:
     )
 
 
-def finish(connection: Connection, reply: Message, now: datetime) -> Message | None:
-    """Write a reply that ended, and make it findable."""
-    row = message_row(reply)
-    parameters: dict[str, Any] = {"in": reply.conversation, "reply": reply.id, "now": micros(now)}
-    ended = connection.execute(_ENDED, parameters).mappings().first()
-    if ended is None:
+def finish(connection: Connection, reply: Message, owner: ReplyOwner, now: datetime) -> Message | None:
+    """Write a reply that ended, make it searchable, and remove its running row."""
+    revision = _revise(connection, reply, "assistant", now)
+    if revision is None:
         return None
-    row["revision"] = ended["revision"]
-    values = {f"new_{name}": row[name] for name in _WRITTEN}
-    kept = connection.execute(_FINISH, {"reply": reply.id} | values).mappings().one()
-    words = words_of(searchable_text(reply.parts))
+    row = message_row(reply)
+    if not running.end(connection, reply.id, owner) and not _is_stored(connection, row):
+        raise StaleError("Another gateway runs this reply, or it has ended.")
+    return _write(connection, reply, row | {"revision": revision})
+
+
+def rewrite(connection: Connection, question: Message, now: datetime) -> Message | None:
+    """Write a user's message again, and make its new text searchable."""
+    revision = _revise(connection, question, "user", now)
+    return (
+        None
+        if revision is None
+        else _write(connection, question, message_row(question) | {"revision": revision})
+    )
+
+
+def _revise(connection: Connection, message: Message, role: MessageRole, now: datetime) -> int | None:
+    """Lock the message's conversation and return its next revision; None if it has no such message of this role."""
+    parameters = {"in": message.conversation, "written": message.id, "as": role, "now": micros(now)}
+    row = connection.execute(_REVISE, parameters).mappings().first()
+    return None if row is None else row["revision"]
+
+
+def _is_stored(connection: Connection, row: Row) -> bool:
+    """Whether exactly this was written already: the caller's commit succeeded, but it was told of a failure."""
+    stored = connection.execute(_BY_ID, {"message": row["id"]}).mappings().one()
+    return all(stored[name] == row[name] for name in _WRITTEN)
+
+
+def _write(connection: Connection, message: Message, row: Row) -> Message:
+    values = {f"new_{name}": row[name] for name in (*_WRITTEN, "revision")}
+    kept = connection.execute(_UPDATE, {"written": message.id} | values).mappings().one()
+    words = words_of(searchable_text(message.parts))
     connection.execute(
         _REINSERT_WORDS[connection.dialect.name],
-        {
-            "conversation": reply.conversation,
-            "message": reply.id,
-            "words": words,
-            "found_by": words,
-        },
+        {"conversation": message.conversation, "message": message.id, "words": words, "found_by": words},
     )
-    return message_of({**row, **kept})
+    return message_of(row | dict(kept))
 
 
 def by_conversation(connection: Connection, conversation: str, after_revision: int) -> list[Message]:
