@@ -17,7 +17,7 @@ from legato.domain.message import Message
 from legato.domain.user import User
 from legato.engines.transcribe import Transcriber
 from legato.storage.base import Storage
-from legato.storage.blobs import BlobStore
+from legato.storage.directory_blobs import DirectoryBlobStore
 from legato.storage.sql import open_storage
 from legato.stream import Log
 from legato.testing.engine import ScriptedEngine
@@ -83,7 +83,7 @@ class House:
         self.engine = ScriptedEngine(continues=True)
         self.assistants = assistants or (Assistant(name="default"),)
         self.transcriber: Transcriber | None = None
-        self.files = BlobStore(Path(url.removeprefix("sqlite:///")).parent / "attachments")
+        self.files = DirectoryBlobStore(Path(url.removeprefix("sqlite:///")).parent / "attachments")
         self.attachments: Attachments
         self.storage: Storage
         self.service: ChatService

@@ -29,7 +29,7 @@ from legato.errors import (
     UnsupportedError,
 )
 from legato.storage.base import TurnStarted
-from legato.storage.blobs import PendingBlob
+from legato.storage.directory_blobs import PendingFile
 
 
 async def pieces(data: bytes, size: int = 1000) -> AsyncIterator[bytes]:
@@ -58,7 +58,7 @@ async def test_an_upload_is_kept_under_its_digest_for_its_owner_alone(house):
     kept = await house.attachments.upload(ADA, pieces(PICTURE), "../../etc/my cat.png")
     assert (kept.media_type, kept.size, kept.name) == ("image/png", len(PICTURE), "my cat.png")
     assert kept.digest == hashlib.sha256(PICTURE).hexdigest()
-    path = house.attachments.path(kept)
+    path = house.files.path(kept.digest)
     assert path == house.files.directory / kept.digest[:2] / kept.digest
     assert path.read_bytes() == PICTURE
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -288,15 +288,15 @@ async def test_a_file_that_was_just_written_is_left_alone(house):
 
 async def test_a_slow_disk_holds_up_nobody_else(house, monkeypatch):
     reached, go_on = asyncio.Event(), threading.Event()
-    loop, keep = asyncio.get_running_loop(), PendingBlob.keep
+    loop, keep = asyncio.get_running_loop(), PendingFile._keep
 
-    def slowly(incoming: PendingBlob) -> None:
+    def slowly(incoming: PendingFile) -> None:
         if incoming.digest == hashlib.sha256(PICTURE).hexdigest():
             loop.call_soon_threadsafe(reached.set)
             assert go_on.wait(10)
         keep(incoming)
 
-    monkeypatch.setattr(PendingBlob, "keep", slowly)
+    monkeypatch.setattr(PendingFile, "_keep", slowly)
     slow = asyncio.create_task(house.attachments.upload(ADA, pieces(PICTURE)))
     try:
         async with asyncio.timeout(5):

@@ -250,7 +250,7 @@ async def test_a_recording_alone_that_nobody_can_hear_is_answered_by_a_sentence(
 async def test_a_picture_whose_file_is_gone_is_said_to_be_gone(house):
     house.engine.can = SEES
     kept = await house.attachments.upload(ADA, _one(PICTURE))
-    house.attachments.path(kept).unlink()
+    house.files.path(kept.digest).unlink()
     begun, run = await ask(house, "Look:", ImagePart(attachment=kept.id))
     assert last(run)[1] == ImagePart()
     assert "gone" in (await answered(house, begun, run)).detail

@@ -4,12 +4,11 @@ import asyncio
 import base64
 import logging
 import time
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import islice
-from pathlib import Path
 from weakref import WeakValueDictionary
 
 from msgspec import Struct
@@ -22,8 +21,8 @@ from legato.domain.message import AudioPart, ImagePart, Part
 from legato.domain.user import User
 from legato.domain.validation import check_id, one_line
 from legato.errors import BusyError, InvalidError, LegatoError, NotFoundError, TooLargeError, UnsupportedError
-from legato.storage.base import Storage
-from legato.storage.blobs import BlobStore, PendingBlob
+from legato.storage.base import AttachmentStore
+from legato.storage.blobs import BlobInfo, BlobStore, PendingBlob
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +59,8 @@ class Attachments:
 
     def __init__(
         self,
-        storage: Storage,
-        files: BlobStore,
+        storage: AttachmentStore,
+        blobs: BlobStore,
         rules: AttachmentLimits | None = None,
         *,
         now: Callable[[], datetime],
@@ -69,11 +68,11 @@ class Attachments:
     ) -> None:
         self.rules = rules or AttachmentLimits()
         self._storage = storage
-        self._files = files
+        self._blobs = blobs
         self._now = now
         self._new_id = new_id
         self._uploads: dict[str, int] = {}
-        # By the file's name: one that is kept again must not be taken away as old in the same moment.
+        # By digest: a blob that is kept again must not be removed as old at the same moment.
         self._placing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # By the person: what they have is counted before more is added to it.
         self._adding: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -101,7 +100,7 @@ class Attachments:
         """
         name = clean_name(name)
         with self._one_more(person):
-            incoming = await asyncio.to_thread(self._files.begin)
+            incoming = await self._blobs.begin()
             try:
                 await self._receive(incoming, chunks)
                 return await self._keep(person, incoming, name)
@@ -115,9 +114,16 @@ class Attachments:
             raise NotFoundError(NO_ATTACHMENT)
         return found
 
-    def path(self, attachment: Attachment) -> Path:
-        """Where its bytes are."""
-        return self._files.path(attachment.digest)
+    async def info(self, attachment: Attachment) -> BlobInfo:
+        """:raises StorageError: its bytes are gone."""
+        return await self._blobs.info(attachment.digest)
+
+    def open(self, attachment: Attachment, start: int, end: int) -> AsyncIterator[bytes]:
+        """Return its bytes from `start` up to, but without, `end`, in chunks.
+
+        :raises StorageError: its bytes are gone, or are fewer.
+        """
+        return self._blobs.open(attachment.digest, start, end)
 
     async def enclosed(self, person: User, parts: tuple[Part, ...]) -> tuple[Part, ...]:
         """The parts of a message as they are stored: each picture and recording by the id of its attachment.
@@ -135,7 +141,7 @@ class Attachments:
 
     async def read(self, attachment: Attachment) -> bytes:
         """:raises StorageError: its bytes are gone, or are not what they were."""
-        return await asyncio.to_thread(self._files.read, attachment.digest)
+        return await self._blobs.read(attachment.digest)
 
     async def read_upright(self, attachment: Attachment) -> bytes:
         """Return the bytes to show to a model: a picture is turned as its EXIF orientation says.
@@ -156,13 +162,12 @@ class Attachments:
         """Take away uploads that no message used, and files that no attachment needs."""
         await self._storage.drop_attachments(self._now() - UNUSED)
         before = time.time() - SETTLED_SECONDS
-        old = await asyncio.to_thread(lambda: list(self._files.old(before)))
-        rest = iter(old)
+        rest = iter(await self._blobs.old(before))
         while batch := list(islice(rest, _BATCH)):
-            known = await self._storage.known_digests([digest for digest, _ in batch if digest])
-            for path in [path for digest, path in batch if digest not in known]:
-                async with self._placing.setdefault(path.name, asyncio.Lock()):
-                    await asyncio.to_thread(self._files.remove, path, before)
+            known = await self._storage.known_digests([blob.digest for blob in batch if blob.digest])
+            for blob in [blob for blob in batch if blob.digest not in known]:
+                async with self._placing.setdefault(blob.digest or blob.key, asyncio.Lock()):
+                    await self._blobs.remove(blob, before)
 
     async def _sweep_for_ever(self) -> None:
         while True:
@@ -205,9 +210,9 @@ class Attachments:
                     raise UnsupportedError(UNKNOWN)
                 known = True
             if len(pending) >= _BLOCK:
-                await asyncio.to_thread(incoming.write, bytes(pending))
+                await incoming.write(bytes(pending))
                 pending.clear()
-        await asyncio.to_thread(incoming.write, bytes(pending))
+        await incoming.write(bytes(pending))
         if not incoming.size:
             raise InvalidError("There is nothing in this file. Send the file itself as the body.")
 
@@ -218,7 +223,7 @@ class Attachments:
             self._new_id(), person.id, kind.media_type, incoming.size, incoming.digest, self._now(), name
         )
         async with self._placing.setdefault(incoming.digest, asyncio.Lock()):
-            await asyncio.to_thread(incoming.keep)
+            await incoming.keep()
         async with self._adding.setdefault(person.id, asyncio.Lock()):
             return await self._storage.add_attachment(attachment, self.rules.person_bytes)
 
@@ -238,9 +243,9 @@ class Attachments:
         data = base64.b64decode(url.partition(",")[2])
         if len(data) > self.rules.file_bytes:
             raise self._too_large()
-        incoming = await asyncio.to_thread(self._files.begin)
+        incoming = await self._blobs.begin()
         try:
-            await asyncio.to_thread(incoming.write, data)
+            await incoming.write(data)
             return await self._keep(person, incoming, None)
         finally:
             incoming.discard()

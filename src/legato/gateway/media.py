@@ -9,8 +9,8 @@ from legato.engines.transcribe import OpenAITranscriber, Transcriber
 from legato.engines.whisper import WhisperTranscriber
 from legato.errors import EngineUnavailableError, SettingsError
 from legato.gateway.settings import Settings
-from legato.storage.base import Storage
-from legato.storage.blobs import BlobStore
+from legato.storage.base import AttachmentStore
+from legato.storage.directory_blobs import DirectoryBlobStore
 
 FOLDER = "attachments"
 
@@ -19,11 +19,11 @@ def attachments_dir(settings: Settings) -> Path:
     return settings.attachments.directory or settings.server.data_dir / FOLDER
 
 
-def make_attachments(settings: Settings, storage: Storage) -> Attachments:
+def make_attachments(settings: Settings, storage: AttachmentStore) -> Attachments:
     """Return the attachments of a server. Their directory is created with the first one."""
     directory = attachments_dir(settings)
     rules = AttachmentLimits(settings.attachments.max_bytes, settings.attachments.quota_bytes)
-    return Attachments(storage, BlobStore(directory), rules, now=utc, new_id=lambda: str(uuid4()))
+    return Attachments(storage, DirectoryBlobStore(directory), rules, now=utc, new_id=lambda: str(uuid4()))
 
 
 def make_transcriber(settings: Settings) -> Transcriber | None:

@@ -1,153 +1,87 @@
-"""The bytes of attachments: a directory of files, each named by the SHA-256 of what is in it.
+"""The contract of blobs: the bytes of attachments, each stored once under the SHA-256 of its content.
 
-A file is written under a name of its own, brought to the disk, and only then given its digest as a name: what has a
-digest for a name is whole. Calls here block, and belong off the event loop.
+The database knows which blobs are needed; a store knows only bytes. Every call may raise StorageError if the store fails.
 """
 
-import hashlib
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
-from typing import IO, BinaryIO, Self
+from collections.abc import AsyncIterator
+from typing import BinaryIO, Protocol
 
-from legato.errors import StorageError
-
-_INCOMING = "incoming"
+from msgspec import Struct
 
 
-class PendingBlob:
-    """A file that is being written. `keep` or `discard` ends it."""
+class BlobInfo(Struct, frozen=True):
+    """The size of a blob in bytes, and when it was last kept, in seconds since the epoch."""
 
-    def __init__(self, directory: Path, file: IO[bytes], path: Path) -> None:
-        self._directory = directory
-        self._file = file
-        self._path = path
-        self._hash = hashlib.sha256()
-        self._kept = False
-        self.size = 0
+    size: int
+    modified: float
 
-    @classmethod
-    def begin(cls, directory: Path) -> Self:
-        """:raises StorageError: there is no place for it."""
-        folder = directory / _INCOMING
-        try:
-            directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            directory.mkdir(mode=0o700, exist_ok=True)
-            folder.mkdir(mode=0o700, exist_ok=True)
-            number, path = tempfile.mkstemp(dir=folder)  # for its owner alone
-        except OSError as error:
-            raise _failed(error) from error
-        return cls(directory, os.fdopen(number, "w+b"), Path(path))
+
+class OldBlob(Struct, frozen=True):
+    """A blob that was not kept again lately. `digest` is None if it was begun and never kept. `key` names it in its store."""
+
+    key: str
+    digest: str | None
+
+
+class PendingBlob(Protocol):
+    """A blob that is being written. `keep` or `discard` ends it; until then its bytes are on this machine."""
 
     @property
-    def content(self) -> BinaryIO:
-        """What was written so far, to look at."""
-        self._file.flush()
-        return self._file  # type: ignore[return-value]
+    def size(self) -> int:
+        """Bytes written so far."""
+        ...
 
     @property
     def digest(self) -> str:
-        return self._hash.hexdigest()
+        """The SHA-256 of what was written so far, in hex."""
+        ...
 
-    def write(self, data: bytes) -> None:
-        """:raises StorageError: the disk is full, or fails."""
-        try:
-            self._file.write(data)
-        except OSError as error:
-            raise _failed(error) from error
-        self._hash.update(data)
-        self.size += len(data)
+    @property
+    def content(self) -> BinaryIO:
+        """What was written so far, to be read in a thread. It can be searched."""
+        ...
 
-    def keep(self) -> None:
-        """Give it its name. It survives a power cut from here on.
+    async def write(self, data: bytes) -> None: ...
 
-        :raises StorageError: the disk is full, or fails.
+    async def keep(self) -> None:
+        """Store the blob under its digest. When this returns, it is complete and survives a power cut.
+
+        Keeping the same bytes twice is harmless, and makes them new again for `old`.
         """
-        place = _place(self._directory, self.digest)
-        try:
-            if place.exists() and place.stat().st_size == self.size:
-                os.utime(place)
-                return
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            place.parent.mkdir(mode=0o700, exist_ok=True)
-            self._path.replace(place)
-            for folder in (place.parent, self._directory):
-                _sync(folder)
-            self._kept = True
-        except OSError as error:
-            raise _failed(error) from error
+        ...
 
     def discard(self) -> None:
-        """Take it away, unless it was kept."""
-        with suppress(OSError):
-            self._file.close()
-        if not self._kept:
-            self._path.unlink(missing_ok=True)
+        """Delete the blob unless it was kept."""
+        ...
 
 
-class BlobStore:
-    """The files in `directory`, which is made when the first of them comes."""
+class BlobStore(Protocol):
+    """Stored blobs."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    async def begin(self) -> PendingBlob: ...
 
-    def begin(self) -> PendingBlob:
-        """:raises StorageError: there is no place for it."""
-        return PendingBlob.begin(self.directory)
+    async def info(self, digest: str) -> BlobInfo:
+        """:raises StorageError: there is no such blob."""
+        ...
 
-    def path(self, digest: str) -> Path:
-        """Where the bytes of this digest stand, if they do."""
-        return _place(self.directory, digest)
+    async def read(self, digest: str) -> bytes:
+        """Return all bytes of a blob.
 
-    def read(self, digest: str) -> bytes:
-        """:raises StorageError: they are not there, or are not what they were."""
-        try:
-            data = self.path(digest).read_bytes()
-        except OSError as error:
-            raise _failed(error) from error
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise StorageError("A file beside the database is not what it was. Bring it back from a backup.")
-        return data
+        :raises StorageError: there is no such blob, or its bytes do not match the digest.
+        """
+        ...
 
-    def old(self, before: float) -> Iterator[tuple[str | None, Path]]:
-        """Files last written before that time (seconds since 1970) with their digests; None for those never kept."""
-        for folder in self._folders():
-            for entry in folder.iterdir():
-                with suppress(FileNotFoundError):
-                    if entry.stat().st_mtime < before:
-                        yield (None if folder.name == _INCOMING else entry.name), entry
+    def open(self, digest: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Return the bytes from `start` up to, but without, `end` (None: to the end), in chunks.
 
-    @staticmethod
-    def remove(path: Path, before: float) -> None:
-        """Take a file away, unless it was written again meanwhile."""
-        with suppress(FileNotFoundError):
-            if path.stat().st_mtime < before:
-                path.unlink()
+        :raises StorageError: there is no such blob, or it ends before `end`.
+        """
+        ...
 
-    def _folders(self) -> list[Path]:
-        if not self.directory.is_dir():
-            return []
-        return [each for each in self.directory.iterdir() if each.is_dir()]
+    async def old(self, before: float) -> list[OldBlob]:
+        """Return the blobs that were last kept or begun before this time, in seconds since the epoch."""
+        ...
 
-
-def _place(directory: Path, digest: str) -> Path:
-    if len(digest) != 64 or not digest.isalnum():
-        raise ValueError("that is no digest")
-    return directory / digest[:2] / digest
-
-
-def _sync(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
-
-
-def _failed(error: OSError) -> StorageError:
-    why = error.strerror or str(error)
-    return StorageError(f"A file beside the database cannot be read or written ({why}). Check the disk.")
+    async def remove(self, blob: OldBlob, before: float) -> None:
+        """Delete a blob unless it was kept again since `before`. Harmless if it is gone."""
+        ...

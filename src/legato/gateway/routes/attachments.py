@@ -1,15 +1,14 @@
 """`/api/attachments`: pictures and recordings for messages."""
 
-import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import FileResponse
 
 from legato.chat.media.sniff import suffix_of
 from legato.domain.attachment import Attachment
-from legato.errors import StorageError
+from legato.gateway.blob_response import BlobResponse
 from legato.gateway.dependencies import Authenticated
 from legato.gateway.json_body import answer, openapi_types
 from legato.gateway.multipart import first_file
@@ -70,18 +69,12 @@ async def one(attachment: str, authenticated: Authenticated) -> Response:
     """Return the bytes of a picture or a recording, if the user uploaded it or may read a message with it."""
     attachments = authenticated.service.attachments
     found = await attachments.get(authenticated.user, attachment)
-    path = attachments.path(found)
-    try:
-        status = await asyncio.to_thread(path.stat)
-    except OSError as error:
-        raise StorageError("The file of this attachment is gone. Bring it back from a backup.") from error
-    return FileResponse(
-        path,
+    return BlobResponse(
+        partial(attachments.open, found),
+        await attachments.info(found),
         media_type=found.media_type,
         filename=_file_name(found),
-        content_disposition_type="inline",
         headers=HEADERS,
-        stat_result=status,
     )
 
 
