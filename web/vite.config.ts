@@ -1,6 +1,7 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { brotliCompressSync, gzipSync } from "node:zlib";
 import { type Plugin, defineConfig } from "vite";
-
-declare const process: { env: Record<string, string | undefined> };
 
 const server = process.env.LEGATO_SERVER ?? "http://127.0.0.1:8000";
 
@@ -13,8 +14,24 @@ const woff2Only: Plugin = {
   },
 };
 
+/** Write each text file a second and a third time, compressed, so that the server need not compress it. */
+const compressed: Plugin = {
+  name: "compressed",
+  apply: "build",
+  writeBundle(options, bundle) {
+    for (const name of [...Object.keys(bundle), "assets/logo.svg", "assets/theme.js"]) {
+      if (!/\.(?:html|js|css|svg)$/.test(name)) continue;
+      const path = join(options.dir!, name);
+      const content = readFileSync(path);
+      for (const [suffix, encoded] of [[".br", brotliCompressSync(content)], [".gz", gzipSync(content, { level: 9 })]] as const) {
+        if (encoded.length < content.length) writeFileSync(path + suffix, encoded);
+      }
+    }
+  },
+};
+
 export default defineConfig({
-  plugins: [woff2Only],
+  plugins: [woff2Only, compressed],
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
   build: {
     outDir: process.env.LEGATO_PAGE_DIR ?? "../src/legato/gateway/page",

@@ -476,3 +476,50 @@ async def test_who_leaves_in_the_middle_of_a_body_is_no_error_of_the_server(
     async with http.get("/health") as response:
         assert response.status == 200
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [
+        ("gzip, deflate, br", "br"),
+        ("gzip", "gzip"),
+        ("br;q=0, gzip;q=0.5", "gzip"),
+        ("identity", None),
+        ("", None),
+    ],
+)
+async def test_the_files_of_the_page_come_compressed_as_the_client_accepts(
+    http: aiohttp.ClientSession, accepted: str, encoding: str | None
+) -> None:
+    if not FOLDER.is_dir():
+        pytest.skip("the page was not built into this installation")
+    script = next((FOLDER / "assets").glob("index-*.js"))
+    for path, file in (("/", FOLDER / "index.html"), (f"/assets/{script.name}", script)):
+        async with http.get(path, headers={"accept-encoding": accepted}) as response:
+            assert response.headers.get("content-encoding") == encoding
+            assert response.headers["vary"] == "accept-encoding"
+            assert await response.read() == file.read_bytes()
+            length, etag = int(response.headers["content-length"]), response.headers["etag"]
+        assert (length < file.stat().st_size) is (encoding is not None)
+    headers = {"accept-encoding": accepted, "if-none-match": etag}
+    async with http.get(f"/assets/{script.name}", headers=headers) as response:
+        assert response.status == 304
+
+
+async def test_the_page_answers_head_requests_and_unknown_paths(http: aiohttp.ClientSession) -> None:
+    if not FOLDER.is_dir():
+        pytest.skip("the page was not built into this installation")
+    async with http.head("/") as response:
+        assert response.status == 200
+        assert response.content_type == "text/html"
+    async with http.get("/nothing/here", headers={"accept": "text/html,*/*"}) as response:
+        assert response.status == 404
+        assert "<div id=" in await response.text()
+    for path, accept in (
+        ("/nothing", "application/json"),
+        ("/api/nothing", "text/html"),
+        ("/nothing", "*/*"),
+    ):
+        async with http.get(path, headers={"accept": accept}) as response:
+            assert response.status == 404
+            assert (await response.json())["error"]["code"] == "not_found"

@@ -16,9 +16,9 @@ from .server import serving, settings_for
     [
         (
             {"engine": "demo", "model": "demo:canned"},
-            "The demo engine answers with demo:canned, as it was told.",
+            "The demo engine answers with demo:canned, as the configuration says.",
         ),
-        ({"engine": "fleet"}, "The fleet engine answers, as it was told."),
+        ({"engine": "fleet"}, "The fleet engine answers, as the configuration says."),
     ],
     ids=["demo", "fleet"],
 )

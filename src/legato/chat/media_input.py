@@ -139,9 +139,7 @@ class MediaInput:
             look.trouble = "The recording is gone"
         elif self._transcriber is None:
             why = "cannot hear this kind of recording" if look.can.audio else "cannot hear recordings"
-            look.trouble = (
-                f"{look.model} {why}, and nobody is set up to put them into words ([audio] in legato.toml)"
-            )
+            look.trouble = f"{look.model} {why}, and this server does not transcribe them"
         else:
             look.reply.state(State("reading", model=look.model, detail="Listening to the recording."))
             try:

@@ -24,6 +24,7 @@ from legato.errors import (
 )
 from legato.gateway.json_body import answer
 from legato.gateway.schemas import Problem, ProblemAnswer
+from legato.gateway.web_page import page_for_unknown_path
 
 STATUSES: dict[type[LegatoError], int] = {
     InvalidError: 400,
@@ -72,6 +73,8 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
 async def _on_http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
+    if error.status_code == 404 and (page := page_for_unknown_path(request)) is not None:
+        return page
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid")
     message = {404: "There is nothing here.", 405: "That cannot be done here."}.get(
         error.status_code, str(error.detail)

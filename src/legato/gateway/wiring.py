@@ -141,4 +141,4 @@ def _why(engines: EngineFactory, default: ResolvedAssistant) -> str:
 
 def _as_configured(default: ResolvedAssistant) -> str:
     which = f" with {default.model}" if default.model else ""
-    return f"The {default.engine.name} engine answers{which}, as it was told."
+    return f"The {default.engine.name} engine answers{which}, as the configuration says."
