@@ -55,8 +55,8 @@ class Served:
 
     def cut(self) -> None:
         """All connections break at once, without a word."""
-        for line, socket in list(self.sockets.items()):
-            self.server.disconnect(line)
+        for connection, socket in list(self.sockets.items()):
+            self.server.disconnect(connection)
             socket.transport.abort()
 
     async def close(self, code: int, reason: str) -> None:
@@ -65,14 +65,14 @@ class Served:
 
     async def push(self, limit: int = 0) -> None:
         """Send what there is to be sent."""
-        for line, socket in list(self.sockets.items()):
-            line.flush(limit)
-            frames, line.frames = line.frames, []
+        for connection, socket in list(self.sockets.items()):
+            connection.flush(limit)
+            frames, connection.frames = connection.frames, []
             try:
                 for frame in frames:
                     await socket.send(msgspec.json.encode(frame), text=True)
             except ConnectionClosed:
-                self.server.disconnect(line)
+                self.server.disconnect(connection)
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Return once a condition holds, which something that arrives will bring about."""
@@ -83,19 +83,19 @@ class Served:
     async def _talk(self, socket: ServerConnection) -> None:
         assert socket.request is not None
         self.headers.append({name.lower(): value for name, value in socket.request.headers.raw_items()})
-        line = self.server.connect()
-        self.sockets[line] = socket
+        connection = self.server.connect()
+        self.sockets[connection] = socket
         if self.greets:
-            line.say(self.server.welcome())
+            connection.say(self.server.welcome())
             await self.push()
         try:
             with suppress(ConnectionClosed):
                 async for frame in socket:
-                    line.hear(msgspec.json.decode(frame, type=ClientMessage))
+                    connection.hear(msgspec.json.decode(frame, type=ClientMessage))
                     await self.push()
         finally:
-            self.server.disconnect(line)
-            del self.sockets[line]
+            self.server.disconnect(connection)
+            del self.sockets[connection]
 
 
 @pytest.fixture

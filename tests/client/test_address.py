@@ -18,14 +18,14 @@ from legato.errors import InvalidError
         ("http://host/?a=b#c", "ws://host/ws?a=b"),
     ],
 )
-def test_all_ways_to_write_it_lead_to_the_socket(written: str, meant: str) -> None:
+def test_all_forms_of_an_address_give_the_socket_url(written: str, meant: str) -> None:
     assert socket_url(written) == meant
 
 
 @pytest.mark.parametrize(
     "written", ["", "http://", "ftp://host", "http://host:port", "http://[::1", "http://host:0"]
 )
-def test_what_is_no_address_is_said(written: str) -> None:
+def test_an_invalid_address_is_an_error(written: str) -> None:
     with pytest.raises(InvalidError, match="is not the address of a server"):
         socket_url(written)
 

@@ -41,7 +41,7 @@ async def say(served: Any, reply: str, *words: str) -> None:
 
 
 class TestReply:
-    async def test_it_streams_and_ends(self, served: Any, connected: Connect) -> None:
+    async def test_a_reply_streams_and_ends(self, served: Any, connected: Connect) -> None:
         async with connected() as client:
             assert client.user == "ann"
             reply = await client.send("hi")
@@ -52,9 +52,7 @@ class TestReply:
             assert reply.text == "one two"
             assert [type(event) async for event in reply] == [Text, Finished]
 
-    async def test_one_who_reads_along_gets_every_event_as_it_comes(
-        self, served: Any, connected: Connect
-    ) -> None:
+    async def test_a_reader_gets_every_event_when_it_arrives(self, served: Any, connected: Connect) -> None:
         async with connected() as client:
             reply = await client.send("hi")
             events = aiter(reply)
@@ -66,9 +64,7 @@ class TestReply:
                 fold.apply(event)
             assert fold.text == reply.text
 
-    async def test_one_who_comes_late_gets_what_was_before_first(
-        self, served: Any, connected: Connect
-    ) -> None:
+    async def test_a_late_reader_gets_the_earlier_events_first(self, served: Any, connected: Connect) -> None:
         async with connected() as client:
             reply = await client.send("hi")
             await say(served, reply.id, "one ", "two ")
@@ -77,7 +73,7 @@ class TestReply:
             await say(served, reply.id, "three")
             assert [await anext(events), await anext(events)] == [Text("one two "), Text("three")]
 
-    async def test_it_survives_any_number_of_cuts(self, served: Any, connected: Connect) -> None:
+    async def test_a_reply_survives_any_number_of_cuts(self, served: Any, connected: Connect) -> None:
         chance = random.Random(7)
         words = [f"word{number} " for number in range(60)]
         async with connected() as client:
@@ -99,7 +95,9 @@ class TestReply:
             assert reply.text == snapshot.text == "".join(words)
             assert isinstance(end, Finished)
 
-    async def test_after_a_crash_it_starts_over_and_says_so(self, served: Any, connected: Connect) -> None:
+    async def test_after_a_crash_a_reply_restarts_with_an_event(
+        self, served: Any, connected: Connect
+    ) -> None:
         async with connected() as client:
             reply = await client.send("hi")
             reader = aiter(reply)
@@ -118,7 +116,7 @@ class TestReply:
             assert await reply.wait() == Finished("stopped")
             assert await client.stop(reply.conversation) == []
 
-    async def test_another_reply_and_another_wording(self, served: Any, connected: Connect) -> None:
+    async def test_regenerate_and_edit(self, served: Any, connected: Connect) -> None:
         async with connected() as client:
             first = await client.send("hi")
             again = await client.regenerate(first.conversation, first.id)
@@ -127,7 +125,7 @@ class TestReply:
             shown = await client.show(first.conversation, first.id)
             assert shown.head == first.id
 
-    async def test_what_is_over_is_followed_no_more(self, served: Any, connected: Connect) -> None:
+    async def test_a_finished_reply_is_unfollowed(self, served: Any, connected: Connect) -> None:
         async with connected() as client:
             for _ in range(3):
                 reply = await client.send("hi")
@@ -140,18 +138,18 @@ class TestReply:
 
 
 class TestSending:
-    async def test_what_was_not_acknowledged_is_sent_again_and_happens_once(
+    async def test_an_unacknowledged_message_is_sent_again_and_stored_once(
         self, served: Any, connected: Connect
     ) -> None:
         async with connected() as client:
             # The server hears it and its answer is cut off.
             hear = served.server.answer
 
-            def answer(line: Any, command: Any) -> None:
-                hear(line, command)
+            def answer(connection: Any, command: Any) -> None:
+                hear(connection, command)
                 if isinstance(command, Send):
                     served.server.answer = hear
-                    line.frames.clear()
+                    connection.frames.clear()
                     served.cut()
 
             served.server.answer = answer
@@ -164,7 +162,7 @@ class TestSending:
             assert reply.text == "once"
             assert len(served.server.logs) == 1
 
-    async def test_it_waits_for_a_server_that_is_away(self, served: Any, connected: Connect) -> None:
+    async def test_a_request_waits_for_a_server_that_is_away(self, served: Any, connected: Connect) -> None:
         changes: list[object] = []
         async with connected(on_connection_change=changes.append) as client:
             await served.stop()
@@ -180,7 +178,7 @@ class TestSending:
         ("code", "kind"),
         [("conflict", ConflictError), ("not_found", NotFoundError), ("news", LegatoError)],
     )
-    async def test_a_refusal_is_raised_as_what_it_is(
+    async def test_a_refusal_is_raised_with_its_class(
         self, served: Any, connected: Connect, code: str, kind: type[LegatoError]
     ) -> None:
         served.server.refuse["Send"] = Error(code=code, message="No.")
@@ -189,14 +187,16 @@ class TestSending:
                 await client.send("hi")
             assert type(caught.value) is kind
 
-    async def test_one_to_wait_says_how_long(self, served: Any, connected: Connect) -> None:
+    async def test_a_busy_error_says_how_long_to_wait(self, served: Any, connected: Connect) -> None:
         served.server.refuse["Send"] = Error(code="busy", message="Full.", retry_after=7.0)
         async with connected() as client:
             with pytest.raises(BusyError) as caught:
                 await client.send("hi")
             assert caught.value.retry_after == 7.0
 
-    async def test_what_the_server_could_not_take_is_not_sent(self, served: Any, connected: Connect) -> None:
+    async def test_a_message_that_the_server_cannot_take_is_not_sent(
+        self, served: Any, connected: Connect
+    ) -> None:
         async with connected() as client:
             with pytest.raises(InvalidError, match="too long"):
                 await client.send("x" * 65536)
@@ -206,7 +206,9 @@ class TestSending:
                 await client.follow("\ud800")
             assert (await client.send("fine")).id
 
-    async def test_one_who_gives_up_waiting_harms_nobody(self, served: Any, connected: Connect) -> None:
+    async def test_cancelling_a_request_does_not_disturb_others(
+        self, served: Any, connected: Connect
+    ) -> None:
         async with connected() as client:
             served.server.refuse["Follow"] = Error(code="not_found", message="No.")
             first = asyncio.create_task(client.follow("v"))
@@ -220,7 +222,9 @@ class TestSending:
 
 
 class TestWatching:
-    async def test_it_has_what_was_and_tells_what_comes(self, served: Any, connected: Connect) -> None:
+    async def test_a_subscription_has_the_history_and_yields_later_events(
+        self, served: Any, connected: Connect
+    ) -> None:
         conversation = served.server.make("v")
         question, reply = served.server.begin(conversation, "hi")
         served.server.write(reply, Text("one "))
@@ -240,9 +244,7 @@ class TestWatching:
             assert events == [Text("two"), Finished("stop")]
             assert watch.text(watch.messages[1]) == "one two"
 
-    async def test_a_reply_that_is_being_written_can_be_read_to_its_end(
-        self, served: Any, connected: Connect
-    ) -> None:
+    async def test_a_running_reply_can_be_read_to_its_end(self, served: Any, connected: Connect) -> None:
         conversation = served.server.make("v")
         _, reply = served.server.begin(conversation, "hi")
         served.server.write(reply, Text("one "))
@@ -258,15 +260,15 @@ class TestWatching:
             assert running.text == "one two"
             assert watch.reply(watch.messages[1]) is None
 
-    async def test_a_conversation_that_is_not_there_is_not_found(
-        self, served: Any, connected: Connect
-    ) -> None:
+    async def test_a_missing_conversation_is_not_found(self, served: Any, connected: Connect) -> None:
         async with connected() as client:
             for _ in range(2):
                 with pytest.raises(NotFoundError):
                     await client.follow("nobody's")
 
-    async def test_two_watch_one_and_the_last_leaves(self, served: Any, connected: Connect) -> None:
+    async def test_a_conversation_is_unfollowed_with_its_last_subscription(
+        self, served: Any, connected: Connect
+    ) -> None:
         served.server.make("v")
         async with connected() as client:
             first, second = await client.follow("v"), await client.follow("v")
@@ -279,12 +281,14 @@ class TestWatching:
             second.close()
             await served.until(lambda: isinstance(served.server.commands[-1], Unfollow))
 
-    async def test_one_that_is_deleted_ends(self, served: Any, connected: Connect) -> None:
+    async def test_a_deleted_conversation_ends_its_subscription(
+        self, served: Any, connected: Connect
+    ) -> None:
         served.server.make("v")
         async with connected() as client:
             watch = await client.follow("v")
-            (line,) = served.sockets
-            line.say(ConversationDeleted(conversation="v"))
+            (connection,) = served.sockets
+            connection.say(ConversationDeleted(conversation="v"))
             await served.push()
             assert [each async for each in watch] == [ConversationRemoved("v")]
 
@@ -302,19 +306,19 @@ class TestWatching:
 
 
 class TestConnecting:
-    async def test_a_token_is_shown_in_the_handshake(self, served: Any, connected: Connect) -> None:
+    async def test_a_token_is_sent_in_the_handshake(self, served: Any, connected: Connect) -> None:
         async with connected(token="a.b.c"):
             assert served.headers[0]["authorization"] == "Bearer a.b.c"
             assert served.server.commands == []
 
-    async def test_one_without_a_token_says_hello_without_one(self, served: Any, connected: Connect) -> None:
+    async def test_a_client_without_a_token_sends_an_empty_hello(
+        self, served: Any, connected: Connect
+    ) -> None:
         served.greets = False
         async with connected():
             assert served.server.commands == [Hello()]
 
-    async def test_a_ticket_is_shown_first_and_a_new_one_each_time(
-        self, served: Any, connected: Connect
-    ) -> None:
+    async def test_every_connection_begins_with_a_new_ticket(self, served: Any, connected: Connect) -> None:
         served.greets = False
         tickets = iter(["t1", "t2"])
 
@@ -328,7 +332,7 @@ class TestConnecting:
         assert served.server.commands == [Hello(ticket="t1"), Hello(ticket="t2")]
         assert "authorization" not in served.headers[0]
 
-    async def test_no_server_is_said_in_a_sentence(self, served: Any) -> None:
+    async def test_a_missing_server_is_an_error_with_a_sentence(self, served: Any) -> None:
         await served.stop()
         with pytest.raises(UnreachableError, match="No server answers at ws://127"):
             async with Client(served.url):
@@ -354,9 +358,7 @@ class TestConnecting:
             async with Client(served.url):
                 pass
 
-    async def test_something_that_speaks_otherwise_is_found_out(
-        self, served: Any, connected: Connect
-    ) -> None:
+    async def test_a_server_with_another_protocol_is_detected(self, served: Any, connected: Connect) -> None:
         served.server.welcome = lambda: {"hello": "there"}
         with pytest.raises(LegatoError, match=r"does not speak legato\.v1"):
             async with connected():
@@ -372,7 +374,7 @@ class TestConnecting:
             (1008, InvalidError),
         ],
     )
-    async def test_some_closes_are_for_good(
+    async def test_some_close_codes_end_the_client(
         self, served: Any, connected: Connect, code: int, kind: type[LegatoError]
     ) -> None:
         async with connected() as client:
@@ -392,7 +394,7 @@ class TestConnecting:
             assert len(served.headers) == 1
 
     @pytest.mark.parametrize("code", [CloseCode.SLOW, CloseCode.GOING_AWAY, 1000, 1001, 1011, 1012])
-    async def test_others_are_not(self, served: Any, connected: Connect, code: int) -> None:
+    async def test_other_close_codes_reconnect(self, served: Any, connected: Connect, code: int) -> None:
         async with connected() as client:
             reply = await client.send("hi")
             await served.close(code, "for now")
@@ -400,36 +402,36 @@ class TestConnecting:
             await say(served, reply.id, "still here")
             await served.until(lambda: reply.text == "still here")
 
-    async def test_the_servers_last_words_are_the_reason(self, served: Any, connected: Connect) -> None:
+    async def test_the_last_error_of_the_server_is_the_reason(self, served: Any, connected: Connect) -> None:
         async with connected() as client:
-            (line,) = served.sockets
-            line.say(Error(code="unauthenticated", message="Your token has expired."))
+            (connection,) = served.sockets
+            connection.say(Error(code="unauthenticated", message="Your token has expired."))
             await served.push()
             await served.close(CloseCode.UNAUTHENTICATED, "not authenticated")
             with pytest.raises(UnauthenticatedError, match="expired"):
                 await client.send("hi")
 
-    async def test_silence_is_asked_about_and_then_taken_for_death(
-        self, served: Any, connected: Connect
-    ) -> None:
+    async def test_a_silent_server_is_pinged_and_then_given_up(self, served: Any, connected: Connect) -> None:
         served.server.heartbeat = 0.05
         changes: list[object] = []
         async with connected(on_connection_change=changes.append) as client:
             await served.until(lambda: sum(isinstance(each, Ping) for each in served.server.commands) >= 3)
             assert changes == [ClientConnected(False)]
-            hear, served.server.answer = served.server.answer, lambda line, command: None
+            hear, served.server.answer = served.server.answer, lambda connection, command: None
             await served.until(lambda: len(changes) > 1)
             assert changes[1] == Disconnected("the server fell silent", 0.0)
             served.server.answer = hear
             assert (await client.send("hi")).id
 
-    async def test_what_a_newer_server_says_is_passed_over(self, served: Any, connected: Connect) -> None:
+    async def test_unknown_messages_of_a_newer_server_are_ignored(
+        self, served: Any, connected: Connect
+    ) -> None:
         async with connected() as client:
             (socket,) = served.sockets.values()
             await socket.send('{"type": "fanfare"}')
             assert (await client.send("hi")).id
 
-    async def test_leaving_leaves_nothing_behind(self, served: Any, connected: Connect) -> None:
+    async def test_close_leaves_no_task(self, served: Any, connected: Connect) -> None:
         async with connected() as client:
             reply = await client.send("hi")
         with pytest.raises(LegatoError, match="closed"):
@@ -439,6 +441,6 @@ class TestConnecting:
         await served.until(lambda: not served.sockets)
         assert isinstance(reply.end, Failed | None)
 
-    async def test_before_it_is_entered_it_says_so(self, served: Any) -> None:
+    async def test_a_request_before_entry_is_an_error(self, served: Any) -> None:
         with pytest.raises(LegatoError, match="async with"):
             await Client(served.url, delays=lambda: repeat(0.0)).send("hi")

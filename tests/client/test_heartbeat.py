@@ -11,14 +11,14 @@ def test_the_delays_double_up_to_half_a_minute() -> None:
     assert list(islice(backoff(lambda: 0.0), 7)) == [1, 2, 4, 8, 16, 30, 30]
 
 
-def test_chance_shortens_them_by_up_to_a_half() -> None:
+def test_jitter_shortens_the_delays_by_up_to_a_half() -> None:
     assert list(islice(backoff(lambda: 1.0), 3)) == [0.5, 1, 2]
     many = list(islice(backoff(random.Random(1).random), 200))
     assert len(set(many)) == 200
     assert max(many) <= 30
 
 
-def test_silence_is_asked_about_once_and_then_given_up() -> None:
+def test_silence_is_one_ping_and_then_death() -> None:
     timer = HeartbeatTimer(100.0, 20.0)
     assert (timer.action(119.0), timer.seconds_until_action(119.0)) == (None, 1.0)
     assert (timer.action(120.0), timer.seconds_until_action(120.0)) == ("ping", 10.0)
@@ -26,7 +26,7 @@ def test_silence_is_asked_about_once_and_then_given_up() -> None:
     assert timer.action(130.0) == "dead"
 
 
-def test_whatever_is_heard_is_a_sign_of_life() -> None:
+def test_any_frame_is_a_sign_of_life() -> None:
     timer = HeartbeatTimer(100.0, 20.0)
     assert timer.action(120.0) == "ping"
     timer.received(125.0)
@@ -34,9 +34,7 @@ def test_whatever_is_heard_is_a_sign_of_life() -> None:
 
 
 @given(st.floats(0.01, 1e3), st.lists(st.tuples(st.booleans(), st.floats(0, 1e3)), max_size=50))
-def test_waiting_as_long_as_it_says_always_leads_to_something(
-    quiet: float, steps: list[tuple[bool, float]]
-) -> None:
+def test_an_action_is_due_after_the_seconds_until_it(quiet: float, steps: list[tuple[bool, float]]) -> None:
     now = 0.0
     timer = HeartbeatTimer(now, quiet)
     for heard, passes in steps:

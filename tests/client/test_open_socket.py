@@ -1,4 +1,4 @@
-"""Why there is no connection, whoever asks for one."""
+"""The errors of a connection that fails, for users and agents."""
 
 import http
 from collections.abc import Awaitable, Callable
@@ -29,7 +29,7 @@ def dial(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Dia
         "http://ann:hidden@127.0.0.1:9?strange",
     ],
 )
-async def test_a_proxy_that_cannot_be_used_is_said_without_its_password(
+async def test_the_error_of_a_bad_proxy_has_no_password(
     dial: Dial, monkeypatch: pytest.MonkeyPatch, proxy: str
 ) -> None:
     monkeypatch.setenv("SOCKS_PROXY", proxy)
@@ -40,7 +40,7 @@ async def test_a_proxy_that_cannot_be_used_is_said_without_its_password(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost", "box.localhost"])
-async def test_no_proxy_stands_before_this_machine(
+async def test_no_proxy_is_used_for_this_machine(
     dial: Dial, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     monkeypatch.setenv("WS_PROXY", "gopher://127.0.0.1:9")
@@ -48,7 +48,7 @@ async def test_no_proxy_stands_before_this_machine(
         await dial(f"ws://{host}:1/ws", None)
 
 
-async def test_one_that_is_sent_to_a_page_says_where(dial: Dial, served: Any) -> None:
+async def test_the_error_of_a_redirect_has_its_target(dial: Dial, served: Any) -> None:
     def redirect(connection: Any, _: object) -> Any:
         response = connection.respond(http.HTTPStatus.MOVED_PERMANENTLY, "")
         response.headers["Location"] = "https://chat.example/ws?key=secret"
@@ -61,13 +61,13 @@ async def test_one_that_is_sent_to_a_page_says_where(dial: Dial, served: Any) ->
         await dial(f"ws://127.0.0.1:{served.port}/ws", "hidden")
 
 
-async def test_what_is_no_address_is_said_without_its_key(dial: Dial) -> None:
+async def test_the_error_of_an_invalid_address_has_no_key(dial: Dial) -> None:
     with pytest.raises(InvalidError, match="is not the address of a server") as caught:
         await dial("ws://ann@127.0.0.1:1/ws?key=secret", None)
     assert "secret" not in caught.value.message
 
 
-async def test_where_nobody_answers_it_says_so_without_the_key(dial: Dial) -> None:
+async def test_the_error_of_a_missing_server_has_no_key(dial: Dial) -> None:
     with pytest.raises(UnreachableError, match=r"No server answers .*: connection refused") as caught:
         await dial("ws://127.0.0.1:1/ws?key=secret", "hidden")
     assert "secret" not in caught.value.message

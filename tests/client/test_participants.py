@@ -8,7 +8,7 @@ from tests.gateway.server import calling, serving, settings_for
 from legato.client import Client, ConversationRemoved, ParticipantsUpdated, TypingUpdated
 
 
-async def test_it_hears_who_is_here_and_who_types_until_it_is_removed(tmp_path: Path) -> None:
+async def test_presence_and_typing_arrive_until_the_user_is_removed(tmp_path: Path) -> None:
     async with serving(settings_for(tmp_path, **AUTH)) as server, calling(server, token("ada")) as http:
         async with http.post("/api/conversations", json={}) as response:
             conversation = (await response.json())["id"]

@@ -94,7 +94,7 @@ class Cutting:
             return
 
 
-async def test_through_a_network_that_breaks_again_and_again_every_reply_arrives_whole(
+async def test_every_reply_arrives_whole_through_a_breaking_network(
     tmp_path: Path,
 ) -> None:
     text = " ".join(WORDS)
@@ -122,7 +122,7 @@ async def test_through_a_network_that_breaks_again_and_again_every_reply_arrives
         assert [message.text for message in watch.shown] == said
 
 
-async def test_stop_regenerate_and_edit_do_what_they_say(tmp_path: Path) -> None:
+async def test_stop_regenerate_and_edit(tmp_path: Path) -> None:
     async with asyncio.timeout(60), serving(tmp_path, 20) as address, Client(address) as client:
         reply = await client.send(" ".join(WORDS))
         async for event in reply:
@@ -148,7 +148,7 @@ def kinds(frames: list[ServerMessage]) -> list[str]:
     return [name for name in names if name != "delta"]
 
 
-async def test_the_scripted_server_says_what_the_real_one_says(tmp_path: Path) -> None:
+async def test_the_fake_server_answers_like_the_real_one(tmp_path: Path) -> None:
     first = Send(id="1", client_message_id="k", text="hi")
 
     def story(ack: Ack) -> list[ClientMessage]:
@@ -193,13 +193,13 @@ async def test_the_scripted_server_says_what_the_real_one_says(tmp_path: Path) -
                 await (begun_and_done("3") if command.id == "3" else answer_to(command.id))
 
     scripted = Scripted()
-    line = scripted.connect()
-    line.say(scripted.welcome())
-    line.hear(first)
-    ack = next(frame for frame in line.frames if isinstance(frame, Ack))
+    connection = scripted.connect()
+    connection.say(scripted.welcome())
+    connection.hear(first)
+    ack = next(frame for frame in connection.frames if isinstance(frame, Ack))
     scripted.finish(ack.reply)
     for command in story(ack):
-        line.hear(command)
+        connection.hear(command)
         if command.id == "3":
             scripted.finish(scripted.acks["k2"].reply)
-    assert kinds(line.frames) == kinds(real)
+    assert kinds(connection.frames) == kinds(real)

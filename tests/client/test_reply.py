@@ -33,7 +33,7 @@ pieces = st.one_of(
 
 
 @given(st.lists(pieces, max_size=8), st.booleans())
-def test_one_who_reads_from_the_middle_is_told_all_that_was(said: list[list[Event]], ends: bool) -> None:
+def test_a_reader_from_the_middle_gets_everything_before(said: list[list[Event]], ends: bool) -> None:
     stream = StreamState("s", "c")
     for event in [*(each for piece in said for each in piece), *([Finished("stop")] if ends else [])]:
         stream.snapshot.apply(event)

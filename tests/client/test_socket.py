@@ -8,7 +8,7 @@ from websockets.server import ServerProtocol
 from legato.client.socket import ClientSocket
 
 
-async def test_a_connection_that_the_peer_ended_behind_unwritten_data_closes_like_any_other() -> None:
+async def test_a_connection_that_the_peer_ended_with_unwritten_data_closes() -> None:
     """Of a plain `ClientConnection`, `abort()` then ends in an `AttributeError` out of asyncio."""
     end, read_on, over = asyncio.Event(), asyncio.Event(), asyncio.Event()
 

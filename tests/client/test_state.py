@@ -35,7 +35,7 @@ from legato.testing.fake_server import WHEN, FakeConnection, FakeServer
 
 
 class Consumer:
-    """One who believes what it is told and adds it up."""
+    """Adds up the events of a client."""
 
     def __init__(self) -> None:
         self.folds: dict[str, ReplySnapshot] = {}
@@ -62,34 +62,34 @@ class Consumer:
 
 
 class Pair:
-    """A client and a server, with a line between them that does as it is told."""
+    """A client and a server, with a connection between them that does as it is told."""
 
     def __init__(self, server: FakeServer | None = None) -> None:
         self.server = server or FakeServer()
         self.state = ClientState()
         self.consumer = Consumer()
-        self.line: FakeConnection | None = None
+        self.connection: FakeConnection | None = None
 
     def connect(self) -> None:
         self.cut()
-        self.line = self.server.connect()
+        self.connection = self.server.connect()
         self.state.connected()
-        self.line.say(self.server.welcome())
+        self.connection.say(self.server.welcome())
 
     def cut(self) -> None:
-        if self.line is not None:
-            self.server.disconnect(self.line)
-            self.line = None
+        if self.connection is not None:
+            self.server.disconnect(self.connection)
+            self.connection = None
             self.state.disconnected()
 
     def carry(self, frames: int | None = None) -> None:
         """Let commands through, and so many frames back."""
-        while self.line is not None:
+        while self.connection is not None:
             commands = self.state.take_outgoing()
             for command in commands:
-                self.line.hear(command)
-            taken = self.line.frames[:frames]
-            del self.line.frames[:frames]
+                self.connection.hear(command)
+            taken = self.connection.frames[:frames]
+            del self.connection.frames[:frames]
             for frame in taken:
                 self.give(frame)
             if frames is not None or not (taken or commands):
@@ -100,10 +100,10 @@ class Pair:
         self.consumer.hear(self.state.take_events())
 
     def settle(self) -> None:
-        """Everything arrives."""
+        """Deliver everything."""
         self.carry()
-        assert self.line is not None
-        self.line.flush()
+        assert self.connection is not None
+        self.connection.flush()
         self.carry()
 
 
@@ -138,7 +138,7 @@ class TestAReply:
         assert pair.consumer.folds[reply] == pair.server.logs[reply].snapshot()
         assert pair.state.streams[reply].snapshot.text == "one two"
 
-    def test_after_a_cut_it_goes_on_from_its_position(self, pair: Pair) -> None:
+    def test_after_a_cut_a_reply_resumes_at_its_position(self, pair: Pair) -> None:
         command = pair.state.request(Send(client_message_id="k", text="hi"))
         pair.settle()
         reply = reply_of(pair, command)
@@ -155,7 +155,7 @@ class TestAReply:
         assert pair.consumer.folds[reply].text == "one two three"
         assert not any(isinstance(each, StreamRestarted) for each in pair.consumer.all)
 
-    def test_after_a_crash_it_starts_over(self, pair: Pair) -> None:
+    def test_after_a_crash_a_reply_restarts(self, pair: Pair) -> None:
         command = pair.state.request(Send(client_message_id="k", text="hi"))
         pair.settle()
         reply = reply_of(pair, command)
@@ -169,7 +169,7 @@ class TestAReply:
         assert StreamRestarted(reply) in pair.consumer.all
         assert pair.consumer.folds[reply].text == "a firanother one"
 
-    def test_one_that_ended_while_nobody_looked_is_told_to_its_end(self, pair: Pair) -> None:
+    def test_a_reply_that_ended_during_a_cut_is_completed(self, pair: Pair) -> None:
         command = pair.state.request(Send(client_message_id="k", text="hi"))
         pair.settle()
         reply = reply_of(pair, command)
@@ -183,7 +183,7 @@ class TestAReply:
         assert pair.consumer.folds[reply].text == "one two"
         assert isinstance(pair.consumer.folds[reply].end, Failed)
 
-    def test_a_message_that_says_something_else_in_the_end_is_right(self, pair: Pair) -> None:
+    def test_the_stored_message_overrides_the_stream(self, pair: Pair) -> None:
         command = pair.state.request(Send(client_message_id="k", text="hi"))
         pair.settle()
         reply = reply_of(pair, command)
@@ -195,22 +195,22 @@ class TestAReply:
         assert (pair.consumer.folds[reply].text, pair.consumer.folds[reply].reasoning) == ("two", "hm")
         assert isinstance(pair.consumer.folds[reply].end, Finished)
 
-    def test_a_gap_is_asked_for_once_and_filled(self, pair: Pair) -> None:
+    def test_a_gap_is_requested_once_and_filled(self, pair: Pair) -> None:
         command = pair.state.request(Send(client_message_id="k", text="hi"))
         pair.settle()
         reply = reply_of(pair, command)
-        assert pair.line is not None
+        assert pair.connection is not None
         for word in "abcdef":
             pair.server.write(reply, Text(word))
-            pair.line.flush()
-        frames, pair.line.frames = pair.line.frames, []
+            pair.connection.flush()
+        frames, pair.connection.frames = pair.connection.frames, []
         for frame in (frames[0], *frames[2:]):
             pair.give(frame)
         pair.settle()
         assert pair.consumer.folds[reply].text == "abcdef"
         assert len(sent(pair, Follow)) == 1
 
-    def test_a_server_that_does_not_answer_to_the_position_is_asked_for_all(self, pair: Pair) -> None:
+    def test_a_gap_that_is_not_filled_requests_the_whole_stream(self, pair: Pair) -> None:
         command = pair.state.request(Send(client_message_id="k", text="hi"))
         pair.settle()
         reply = reply_of(pair, command)
@@ -249,7 +249,7 @@ class TestAReply:
 
 
 class TestCommands:
-    def test_they_wait_for_the_welcome(self) -> None:
+    def test_commands_wait_for_the_welcome(self) -> None:
         state = ClientState()
         state.request(Send(client_message_id="k", text="hi"))
         assert state.take_outgoing() == []
@@ -258,10 +258,10 @@ class TestCommands:
         state.receive(FakeServer().welcome())
         assert [type(each) for each in state.take_outgoing()] == [Send]
 
-    def test_one_without_an_answer_is_sent_again_as_it_was(self, pair: Pair) -> None:
+    def test_an_unanswered_command_is_sent_again_unchanged(self, pair: Pair) -> None:
         command = pair.state.request(Send(client_message_id="k", text="hi"))
         first = pair.state.take_outgoing()
-        pair.line.hear(first[0])  # type: ignore[union-attr]
+        pair.connection.hear(first[0])  # type: ignore[union-attr]
         pair.connect()
         pair.settle()
         again = sent(pair, Send)
@@ -274,26 +274,26 @@ class TestCommands:
         pair.settle()
         assert pair.consumer.folds[ack.reply].text == "once"
 
-    def test_one_that_was_answered_is_not(self, pair: Pair) -> None:
+    def test_an_answered_command_is_not_sent_again(self, pair: Pair) -> None:
         pair.state.request(Send(client_message_id="k", text="hi"))
         pair.settle()
         pair.connect()
         pair.settle()
         assert len(sent(pair, Send)) == 1
 
-    def test_a_refusal_is_an_answer(self, pair: Pair) -> None:
+    def test_an_error_is_an_answer(self, pair: Pair) -> None:
         command = pair.state.request(Send(client_message_id="k", text="hi", conversation="nobody's"))
         pair.settle()
         answer = pair.consumer.answers[command]
         assert isinstance(answer, Error)
         assert answer.code == "not_found"
 
-    def test_a_refusal_of_nothing_in_particular_is_a_complaint(self, pair: Pair) -> None:
+    def test_an_error_without_an_id_is_an_event(self, pair: Pair) -> None:
         error = Error(code="invalid", message="This is not JSON.")
         pair.give(error)
         assert pair.consumer.all == [ErrorReceived(error)]
 
-    def test_what_is_shown_is_answered_by_the_conversation(self, pair: Pair) -> None:
+    def test_show_is_answered_by_the_conversation(self, pair: Pair) -> None:
         conversation = pair.server.make("v")
         pair.state.follow(conversation)
         command = pair.state.request(Show(conversation=conversation, message="m1"))
@@ -312,7 +312,7 @@ class TestCommands:
 
 
 class TestFollowing:
-    def test_it_brings_what_there_is_and_then_what_comes(self, pair: Pair) -> None:
+    def test_follow_gets_the_history_and_then_the_changes(self, pair: Pair) -> None:
         conversation = pair.server.make("v")
         question, reply = pair.server.begin(conversation, "hi")
         pair.server.write(reply, Text("one "))
@@ -327,7 +327,7 @@ class TestFollowing:
         pair.settle()
         assert len(pair.state.conversations["v"].messages) == 4
 
-    def test_after_a_cut_only_what_was_missed_is_told(self, pair: Pair) -> None:
+    def test_after_a_cut_only_missed_messages_are_sent(self, pair: Pair) -> None:
         conversation = pair.server.make("v")
         for _ in range(5):
             _, reply = pair.server.begin(conversation, "hi")
@@ -339,7 +339,7 @@ class TestFollowing:
         pair.settle()
         assert not any(isinstance(each, MessageUpdated) for each in pair.consumer.all)
 
-    def test_one_that_is_not_there_is_refused_and_forgotten(self, pair: Pair) -> None:
+    def test_a_missing_conversation_is_refused_and_forgotten(self, pair: Pair) -> None:
         command = pair.state.follow("nobody's")
         pair.settle()
         assert isinstance(pair.consumer.answers[command], Error)
@@ -347,7 +347,7 @@ class TestFollowing:
         pair.settle()
         assert len(sent(pair, Follow)) == 1
 
-    def test_a_server_that_cannot_now_is_left_and_asked_again(self, pair: Pair) -> None:
+    def test_a_temporary_refusal_of_follow_makes_a_new_connection(self, pair: Pair) -> None:
         conversation = pair.server.make("v")
         pair.state.follow(conversation)
         pair.settle()
@@ -410,30 +410,30 @@ class Story:
             self.pair.server.finish(stream, how[number % 3])
 
     def flush(self, number: int) -> None:
-        if self.pair.line is not None:
-            self.pair.line.flush(number % 4)
+        if self.pair.connection is not None:
+            self.pair.connection.flush(number % 4)
 
     def carry(self, number: int) -> None:
         self.pair.carry(number % 5)
 
     def _deltas(self) -> list[int]:
-        frames = self.pair.line.frames if self.pair.line is not None else []
+        frames = self.pair.connection.frames if self.pair.connection is not None else []
         return [place for place, each in enumerate(frames) if isinstance(each, Delta)]
 
     def double(self, number: int) -> None:
-        if self.pair.line is not None and (places := self._deltas()):
-            frames = self.pair.line.frames
+        if self.pair.connection is not None and (places := self._deltas()):
+            frames = self.pair.connection.frames
             frames.insert(len(frames) if number % 2 else places[0], frames[places[number % len(places)]])
 
     def lose(self, number: int) -> None:
-        if self.pair.line is not None and (places := self._deltas()):
-            del self.pair.line.frames[places[number % len(places)]]
+        if self.pair.connection is not None and (places := self._deltas()):
+            del self.pair.connection.frames[places[number % len(places)]]
 
     def cut(self, number: int) -> None:
         self.pair.cut()
 
     def connect(self, number: int) -> None:
-        if self.pair.line is None:
+        if self.pair.connection is None:
             self.pair.connect()
             self.pair.carry(number)
 
@@ -444,7 +444,7 @@ class Story:
     def end(self) -> None:
         self.pair.connect()
         self.pair.settle()
-        # What was lost in silence is found when the line is made anew.
+        # What was lost is found on the next connection.
         self.pair.connect()
         self.pair.settle()
 
@@ -455,7 +455,7 @@ STEPS = [*OFTEN, "send", "rewind", "finish", "cut", "crash"]
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 40)), min_size=40, max_size=120))
-def test_whatever_is_cut_lost_doubled_or_crashes_the_client_ends_up_with_what_the_server_has(
+def test_after_any_faults_the_client_has_what_the_server_has(
     steps: list[tuple[str, int]],
 ) -> None:
     story = Story()

@@ -44,7 +44,7 @@ def stream() -> StreamState:
         (delta(0, 9, "other", "other"), DeltaFit.RESTART),
     ],
 )
-def test_only_what_joins_on_is_added(stream: StreamState, told: Delta, fit: DeltaFit) -> None:
+def test_only_a_delta_that_joins_is_added(stream: StreamState, told: Delta, fit: DeltaFit) -> None:
     assert stream.fit(told) is fit
     taken = stream.apply(told)
     if fit in (DeltaFit.KNOWN, DeltaFit.GAP):
@@ -56,14 +56,14 @@ def test_only_what_joins_on_is_added(stream: StreamState, told: Delta, fit: Delt
         assert stream.position == Where("s", told.epoch, told.to)
 
 
-def test_it_can_only_begin_at_the_beginning() -> None:
+def test_a_stream_begins_at_offset_0_only() -> None:
     stream = StreamState("s", None)
     assert stream.position is None
     assert stream.fit(delta(1, 2, "b")) is DeltaFit.GAP
     assert stream.fit(delta(0, 2, "ab")) is DeltaFit.NEXT
 
 
-def test_behind_its_end_nothing_counts(stream: StreamState) -> None:
+def test_deltas_after_the_end_are_ignored(stream: StreamState) -> None:
     stream.apply(Delta("s", "e", 4, 5, [Finished("stop")]))
     assert stream.end == Finished("stop")
     assert stream.position is None
@@ -80,7 +80,7 @@ def test_behind_its_end_nothing_counts(stream: StreamState) -> None:
         (whole(""), True, []),
     ],
 )
-def test_a_message_told_whole_completes_it(
+def test_a_stored_message_completes_a_stream(
     stream: StreamState, message: MessageView, anew: bool, events: list[Event]
 ) -> None:
     assert stream.complete(message) == (anew, [*events, terminal_event(message)])
@@ -88,7 +88,7 @@ def test_a_message_told_whole_completes_it(
     assert stream.end == Finished("stop", Usage(1, 2), Timings(total_ms=3.0))
 
 
-def test_how_it_ended_is_in_the_message() -> None:
+def test_the_terminal_event_is_made_from_the_message() -> None:
     assert isinstance(terminal_event(whole("", "stopped")), Finished)
     assert terminal_event(whole("", "stopped")) == Finished("stopped", Usage(1, 2), Timings(total_ms=3.0))
     assert isinstance(terminal_event(whole("", "interrupted")), Failed)

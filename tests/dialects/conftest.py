@@ -1,4 +1,4 @@
-"""The native dialect on a real service and database, with a socket that keeps what is written to it."""
+"""The native dialect on a real service and database, with a socket that records its frames."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -30,7 +30,7 @@ Frame = dict[str, Any]
 
 
 class Wire:
-    """A `Socket` that keeps every frame. `stall` makes it take no more; closing tells the session, as a real one does."""
+    """A `Socket` that records every frame. Closing it calls the session, as a real one does."""
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []
@@ -62,7 +62,7 @@ class Wire:
                 self.session.closed()
 
     def cut(self) -> None:
-        """The network ends it."""
+        """Break the connection without a close frame."""
         self.close(1006)
 
     def resume(self) -> None:
@@ -76,7 +76,7 @@ class Wire:
             await self._news.wait()
 
     async def next(self, kind: str, **fields: object) -> Frame:
-        """The first frame of this type (and with these fields) since the last one that was asked for."""
+        """Wait for the first frame of this type, with these fields, and remove it."""
 
         def fits(frame: Frame) -> bool:
             return frame["type"] == kind and all(frame.get(name) == value for name, value in fields.items())
@@ -87,7 +87,7 @@ class Wire:
 
 
 class Server:
-    """A service, its engine, and the doors to it."""
+    """A service, its engine, and sockets of the native dialect."""
 
     def __init__(self, service: ChatService, engine: ScriptedEngine, storage: Any) -> None:
         self.service = service
@@ -146,7 +146,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
-    """What answers on whole servers, in the place of the demo engine."""
+    """The engine of whole servers, in place of the demo engine."""
     engine = ScriptedEngine("demo", models=(), continues=True)
     replace_demo(monkeypatch, engine)
     return engine
@@ -154,5 +154,5 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Callable[..., Any]:
-    """Serve with settings of the test's own; the demo engine answers, or the scripted one where a test has it."""
+    """Serve with settings of the test; the demo engine answers, or the scripted one if the test uses it."""
     return lambda **sections: serving(settings_for(tmp_path, **sections))

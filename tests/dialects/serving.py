@@ -1,4 +1,4 @@
-"""Whole servers for the tests of the chat dialects, and tokens for those that want to know who calls."""
+"""Settings and tokens for the tests of dialects on whole servers."""
 
 import time
 from typing import Any

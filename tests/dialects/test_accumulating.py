@@ -41,13 +41,13 @@ async def test_a_reply_is_six_kinds_of_frames_in_their_order(serve: Serve) -> No
             assert datetime.fromisoformat(frame["timestamp"]).microsecond % 1000 == 0
 
 
-async def test_the_text_may_stand_in_message_and_unknown_fields_are_passed_over(serve: Serve) -> None:
+async def test_text_may_be_in_message_and_unknown_fields_are_ignored(serve: Serve) -> None:
     async with serve() as server, accumulating(server.address) as client:
         await client.socket.send(json.dumps({"type": "message", "message": "Hello", "mood": {"a": [1]}}))
         assert (await client.answer()).bubble == "Hello"
 
 
-async def test_a_chunk_holds_all_that_was_said_before_it(serve: Serve, engine: ScriptedEngine) -> None:
+async def test_a_chunk_repeats_the_text_before_it(serve: Serve, engine: ScriptedEngine) -> None:
     async with serve() as server, accumulating(server.address) as client:
         await client.say("Hello")
         run = await engine.asked()
@@ -60,7 +60,7 @@ async def test_a_chunk_holds_all_that_was_said_before_it(serve: Serve, engine: S
         assert (await client.answer()).bubble == "One two three"
 
 
-async def test_a_session_that_is_named_keeps_its_context(serve: Serve, engine: ScriptedEngine) -> None:
+async def test_a_named_session_keeps_its_context(serve: Serve, engine: ScriptedEngine) -> None:
     async with serve() as server:
         async with accumulating(server.address) as client:
             await client.say("I am Ada.", session_id="s-1")
@@ -88,7 +88,7 @@ async def test_the_model_reads_the_last_twenty_messages(serve: Serve, engine: Sc
         assert run.request.turns[-1].parts[0].text == "question 11"  # type: ignore[union-attr]
 
 
-async def test_the_session_in_a_frame_wins_over_that_of_the_query(
+async def test_the_session_of_a_frame_overrides_that_of_the_query(
     serve: Serve, engine: ScriptedEngine
 ) -> None:
     async with serve() as server, accumulating(server.address, session_id="one") as client:
@@ -170,7 +170,9 @@ async def test_an_empty_message_is_answered_with_an_error_and_nothing_hangs(serv
         assert tuple((await client.ask("Hello")).kinds) == ORDER
 
 
-async def test_one_who_comes_back_sees_the_reply_go_on(serve: Serve, engine: ScriptedEngine) -> None:
+async def test_a_client_that_reconnects_gets_the_rest_of_the_reply(
+    serve: Serve, engine: ScriptedEngine
+) -> None:
     async with serve() as server:
         async with accumulating(server.address) as client:
             await client.say("Hello")
@@ -192,7 +194,7 @@ async def test_one_who_comes_back_sees_the_reply_go_on(serve: Serve, engine: Scr
             assert answer.bubble == "One two three"
 
 
-async def test_what_ended_while_nobody_was_there_is_told_to_one_who_comes_back(
+async def test_a_reply_that_ended_without_a_connection_is_sent_to_the_next_one(
     serve: Serve, engine: ScriptedEngine
 ) -> None:
     async with serve() as server:
@@ -219,9 +221,7 @@ async def test_what_ended_while_nobody_was_there_is_told_to_one_who_comes_back(
             assert (await client.next())["type"] == "pong"
 
 
-async def test_a_second_connection_of_the_session_sees_the_reply(
-    serve: Serve, engine: ScriptedEngine
-) -> None:
+async def test_a_second_connection_of_a_session_gets_the_reply(serve: Serve, engine: ScriptedEngine) -> None:
     async with (
         serve() as server,
         accumulating(server.address, session_id="s") as first,
@@ -285,7 +285,7 @@ async def test_retry_is_answered_by_another_reply_and_by_nothing_else(
         assert (await client.next())["type"] == "pong"
 
 
-async def test_the_disclaimer_stands_once_behind_every_reply(serve: Serve) -> None:
+async def test_the_disclaimer_follows_every_reply_once(serve: Serve) -> None:
     assistants = {"default": {"engine": "demo", "model": "demo:echo", "disclaimer": "Ask a doctor."}}
     async with serve(assistants=assistants) as server, accumulating(server.address) as client:
         answer = await client.ask("Hello")
@@ -313,9 +313,7 @@ class TestWhoMayCome:
         [None, "nonsense", token("ada", ttl=-60), token("ada", secret="x" * 40), token("ada", scope="admin")],
         ids=["none", "garbage", "expired", "foreign", "out of scope"],
     )
-    async def test_without_a_good_token_it_is_an_error_and_4001(
-        self, serve: Serve, shown: str | None
-    ) -> None:
+    async def test_an_invalid_token_is_an_error_and_4001(self, serve: Serve, shown: str | None) -> None:
         async with serve(**AUTH) as server, accumulating(server.address, token=shown) as client:
             assert (await client.next())["type"] == "error"
             with pytest.raises(ConnectionClosed) as closed:
@@ -323,7 +321,7 @@ class TestWhoMayCome:
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 4001
 
-    async def test_a_session_of_somebody_else_looks_like_none(self, serve: Serve) -> None:
+    async def test_a_session_of_another_user_looks_like_a_missing_one(self, serve: Serve) -> None:
         async with serve(**AUTH) as server:
             async with accumulating(server.address, token=token("ada")) as ada:
                 await ada.ask("Hello")
@@ -338,7 +336,7 @@ class TestWhoMayCome:
                     assert (await bob.ask("Hello", session_id=session)).kinds == ["error", "typing_stop"]
             assert len(set(said)) == 1
 
-    async def test_a_session_that_was_refused_in_a_frame_is_not_asked_for_again(self, serve: Serve) -> None:
+    async def test_a_refused_session_does_not_become_the_current_one(self, serve: Serve) -> None:
         async with serve(**AUTH) as server:
             async with accumulating(server.address, token=token("ada")) as ada:
                 await ada.ask("Hello")
@@ -351,9 +349,7 @@ class TestWhoMayCome:
                 assert (await bob.ask("Hello", session_id=ada.session)).kinds == ["error", "typing_stop"]
                 assert (await bob.ask("three")).first("message_received")["session_id"] == own
 
-    async def test_a_session_that_is_deleted_ends_with_an_error(
-        self, serve: Serve, engine: ScriptedEngine
-    ) -> None:
+    async def test_a_deleted_session_ends_with_an_error(self, serve: Serve, engine: ScriptedEngine) -> None:
         async with (
             serve() as server,
             accumulating(server.address, session_id="s") as client,
@@ -369,7 +365,7 @@ class TestWhoMayCome:
 
 
 class TestSessions:
-    def test_one_that_nobody_comes_back_to_is_let_go_after_five_minutes(self) -> None:
+    def test_a_session_without_a_connection_is_evicted_after_five_minutes(self) -> None:
         now, gone = [0.0], list[str]()
         sessions = Retention(lambda: now[0], lambda session: not gone.append(session))
         for session in ("a", "a", "b"):
@@ -389,7 +385,7 @@ class TestSessions:
         assert gone == ["a"]
         assert sessions.enter("a") == []
 
-    def test_one_that_is_busy_is_asked_again(self) -> None:
+    def test_a_busy_session_is_evicted_later(self) -> None:
         now, busy = [0.0], [True]
         sessions = Retention(lambda: now[0], lambda session: not busy[0])
         sessions.enter("a")
@@ -404,7 +400,7 @@ class TestSessions:
 
 class TestChunks:
     @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=5), max_size=12), st.data())
-    def test_what_accumulated_is_what_the_log_says_wherever_it_is_cut(
+    def test_the_accumulated_text_is_that_of_the_log_for_any_batches(
         self, words: list[str], data: st.DataObject
     ) -> None:
         log = Log("s", "e")
@@ -424,7 +420,7 @@ class TestChunks:
             at = batch.next
         assert shown == ReplySnapshot(log.since(0).events).text
 
-    def test_thoughts_states_and_ends_are_no_chunks(self) -> None:
+    def test_reasoning_states_and_ends_are_not_chunks(self) -> None:
         log = Log("s", "e")
         events = [State("reading"), Reasoning("Hm"), Finished("stop")]
         assert list(frames.batch_frames(log, Batch(0, 0, list(events)), "now")) == []
@@ -436,7 +432,7 @@ class TestChunks:
         assert [frame["type"] for frame in said] == ["error", "typing_stop"]
 
 
-async def test_a_session_that_another_connection_makes_is_seen_by_one_that_waited_for_it(
+async def test_a_session_created_by_another_connection_is_entered_by_one_that_waits_for_it(
     serve: Serve,
 ) -> None:
     async with serve() as server, accumulating(server.address, session_id="s") as first:

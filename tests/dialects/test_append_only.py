@@ -1,4 +1,4 @@
-"""Words that go on and are never taken back."""
+"""Text that only grows."""
 
 import json
 
@@ -62,7 +62,7 @@ def write(log: Log, *words: str) -> None:
         log.append(Text(word))
 
 
-def test_the_same_words_again_are_passed_over() -> None:
+def test_the_same_text_after_a_rewind_is_skipped() -> None:
     log, turns, page = Log("r", "e"), ManualLoop(), Page()
     viewer = look(log, turns, page)
     write(log, "A ", "word ")
@@ -78,7 +78,7 @@ def test_the_same_words_again_are_passed_over() -> None:
     assert not viewer.diverged
 
 
-def test_other_words_are_said_to_be_others_and_nothing_is_spliced() -> None:
+def test_other_text_after_a_rewind_is_reported_and_never_spliced() -> None:
     log, turns, page = Log("r", "e"), ManualLoop(), Page()
     viewer = look(log, turns, page)
     write(log, "A ", "word ")
@@ -92,7 +92,7 @@ def test_other_words_are_said_to_be_others_and_nothing_is_spliced() -> None:
     assert viewer.diverged
 
 
-def test_an_answer_that_ends_before_what_was_shown_is_another() -> None:
+def test_a_reply_that_ends_before_the_sent_text_has_diverged() -> None:
     log, turns, page = Log("r", "e"), ManualLoop(), Page()
     look(log, turns, page)
     write(log, "A ", "word ")
@@ -104,7 +104,7 @@ def test_an_answer_that_ends_before_what_was_shown_is_another() -> None:
     assert page.failures == [DIVERGED.message]
 
 
-def test_whoever_comes_after_a_rewind_sees_what_stands() -> None:
+def test_a_subscriber_after_a_rewind_gets_the_remaining_text() -> None:
     log, turns, page = Log("r", "e"), ManualLoop(), Page()
     write(log, "Nonsense ")
     log.rewind(0)
@@ -114,7 +114,7 @@ def test_whoever_comes_after_a_rewind_sees_what_stands() -> None:
     assert (page.shown, page.failures) == (SAID, [])
 
 
-def test_what_is_made_for_one_who_comes_and_goes_is_not_kept_for_others() -> None:
+def test_a_filtered_batch_is_not_cached_for_others() -> None:
     log, turns = Log("r", "e"), ManualLoop()
     write(log, "Nonsense ")
     log.rewind(0)
@@ -135,7 +135,7 @@ deed = st.one_of(word, st.integers(0, 20), st.sampled_from(["turn", "stall", "go
 
 
 @given(st.lists(deed, max_size=40))
-def test_what_is_shown_is_the_beginning_of_what_was_said_or_parted(deeds: list[str | int]) -> None:
+def test_the_sent_text_is_a_prefix_of_the_reply_or_has_diverged(deeds: list[str | int]) -> None:
     log, turns = Log("r", "e"), ManualLoop()
     flusher = Flusher(turns)
     pages = [Page()]

@@ -63,7 +63,7 @@ async def test_a_conversation(serve: Serve, engine: ScriptedEngine) -> None:
         assert [message["role"] for message in await stored(server)] == ["user", "assistant"]
 
 
-async def test_a_chunk_says_where_it_stands(serve: Serve, engine: ScriptedEngine) -> None:
+async def test_a_chunk_has_its_position(serve: Serve, engine: ScriptedEngine) -> None:
     async with serve() as server, thread(server.address, "c") as client:
         await begun(client, engine, *WORDS)
         assert client.chunks[0].keys() == {"type", "messageId", "data", "from", "to", "epoch"}
@@ -73,7 +73,7 @@ async def test_a_chunk_says_where_it_stands(serve: Serve, engine: ScriptedEngine
 
 @pytest.mark.parametrize("cut", range(1, len(WORDS) + 1))
 @pytest.mark.parametrize("way", ["told again", "from", "to", "to of an epoch"])
-async def test_cut_anywhere_and_resumed_it_is_the_same_text(
+async def test_a_reply_cut_anywhere_and_resumed_is_the_same_text(
     serve: Serve, engine: ScriptedEngine, cut: int, way: str
 ) -> None:
     async with serve() as server:
@@ -103,7 +103,7 @@ async def test_cut_anywhere_and_resumed_it_is_the_same_text(
 
 
 @pytest.mark.parametrize("where", [{}, {"position": 3}, {"position": 3, "epoch": "another"}])
-async def test_resuming_a_finished_reply_brings_its_done(
+async def test_resuming_a_finished_reply_sends_its_done(
     serve: Serve, engine: ScriptedEngine, where: dict[str, Any]
 ) -> None:
     async with serve() as server:
@@ -122,7 +122,7 @@ async def test_resuming_a_finished_reply_brings_its_done(
                 assert client.bubbles[reply] == "One two"
 
 
-async def test_a_reply_is_resumed_from_another_server_too(serve: Serve, engine: ScriptedEngine) -> None:
+async def test_a_reply_resumes_on_another_server(serve: Serve, engine: ScriptedEngine) -> None:
     async with serve() as server, thread(server.address, "c") as client:
         run, reply = await begun(client, engine, "One ")
         finish(run, "two")
@@ -139,7 +139,7 @@ async def test_a_reply_is_resumed_from_another_server_too(serve: Serve, engine: 
 
 
 @pytest.mark.parametrize("with_epoch", [True, False])
-async def test_a_reply_that_outlives_its_server_is_told_anew(
+async def test_a_reply_that_outlives_its_server_is_sent_from_its_beginning(
     serve: Serve, engine: ScriptedEngine, with_epoch: bool
 ) -> None:
     async with serve() as server, thread(server.address, "c") as client:
@@ -165,23 +165,21 @@ async def test_a_reply_that_outlives_its_server_is_told_anew(
         ({"conversationId": "c"}, "lastMessageId"),
     ],
 )
-async def test_a_resume_that_makes_no_sense_is_an_error(
-    serve: Serve, frame: dict[str, Any], said: str
-) -> None:
+async def test_an_invalid_resume_is_an_error(serve: Serve, frame: dict[str, Any], said: str) -> None:
     async with serve() as server, thread(server.address, "c") as client:
         await client.send("resume", **frame)
         assert said in (await client.next())["error"]
         assert (await client.ask("still here"))["text"] == "still here"
 
 
-async def test_a_position_that_is_none_is_an_error(serve: Serve, engine: ScriptedEngine) -> None:
+async def test_an_invalid_position_is_an_error(serve: Serve, engine: ScriptedEngine) -> None:
     async with serve() as server, thread(server.address, "c") as client:
         _, reply = await begun(client, engine, "One ")
         await client.resume("c", reply, position="there")
         assert "position" in (await client.until("error"))["error"]
 
 
-async def test_a_hundred_times_the_same_message_is_one(serve: Serve, engine: ScriptedEngine) -> None:
+async def test_the_same_message_a_hundred_times_is_stored_once(serve: Serve, engine: ScriptedEngine) -> None:
     async with serve() as server, AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(thread(server.address, "c")) for _ in range(10)]
         for client in clients:
@@ -211,7 +209,7 @@ async def test_a_hundred_times_the_same_message_is_one(serve: Serve, engine: Scr
         assert [message["role"] for message in await stored(server)] == ["user", "assistant"]
 
 
-async def test_a_hundred_times_at_once_while_the_reply_runs_through(serve: Serve) -> None:
+async def test_the_same_message_a_hundred_times_at_once_during_its_reply(serve: Serve) -> None:
     async with serve() as server, AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(thread(server.address, "c")) for _ in range(20)]
         for client in clients:
@@ -226,7 +224,7 @@ async def test_a_hundred_times_at_once_while_the_reply_runs_through(serve: Serve
         assert len(await stored(server)) == 2
 
 
-async def test_sent_again_on_the_same_socket_it_brings_the_same_reply(serve: Serve) -> None:
+async def test_a_message_sent_again_on_the_same_socket_gets_the_same_reply(serve: Serve) -> None:
     async with serve() as server, thread(server.address, "c") as client:
         first = await client.ask("Hello", client_message_id="m1")
         assert await client.ask("Hello", client_message_id="m1") == first
@@ -236,7 +234,7 @@ async def test_sent_again_on_the_same_socket_it_brings_the_same_reply(serve: Ser
             assert await other.ask("Hello", client_message_id="m1") == first
 
 
-async def test_several_people_see_each_other_s_replies(serve: Serve, engine: ScriptedEngine) -> None:
+async def test_several_users_get_each_other_s_replies(serve: Serve, engine: ScriptedEngine) -> None:
     async with serve() as server, thread(server.address, "c") as ann, thread(server.address, "c") as bob:
         await bob.send("ping")
         await bob.until("pong")
@@ -246,7 +244,7 @@ async def test_several_people_see_each_other_s_replies(serve: Serve, engine: Scr
         assert (await bob.until("done"))["message"] == (await ann.until("done"))["message"]
 
 
-async def test_who_comes_in_the_middle_of_a_reply_is_told_it_from_its_beginning(
+async def test_a_client_that_connects_during_a_reply_gets_it_from_its_beginning(
     serve: Serve, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("legato.dialects.chunks.handler.HOLD_SECONDS", 0.01)
@@ -260,7 +258,7 @@ async def test_who_comes_in_the_middle_of_a_reply_is_told_it_from_its_beginning(
 
 
 @pytest.mark.parametrize("way", ["resumed", "from a position", "sent again", "just watched"])
-async def test_a_reply_that_ends_before_one_says_from_where_is_told_before_its_done(
+async def test_a_held_reply_that_ends_is_sent_before_its_done(
     serve: Serve, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     if way == "just watched":
@@ -284,7 +282,7 @@ async def test_a_reply_that_ends_before_one_says_from_where_is_told_before_its_d
             assert (await back.next())["type"] == "pong"
 
 
-async def test_a_reply_that_broke_off_before_it_was_resumed_is_told_to_its_done(
+async def test_a_broken_reply_that_is_resumed_is_sent_to_its_done(
     serve: Serve, engine: ScriptedEngine
 ) -> None:
     async with serve() as server, thread(server.address, "c") as ann:
@@ -301,7 +299,7 @@ async def test_a_reply_that_broke_off_before_it_was_resumed_is_told_to_its_done(
             assert (await back.next())["type"] == "pong"
 
 
-async def test_an_error_while_the_reply_is_told(serve: Serve, engine: ScriptedEngine) -> None:
+async def test_an_error_during_a_reply(serve: Serve, engine: ScriptedEngine) -> None:
     async with serve() as server:
         async with thread(server.address, "c") as client:
             run, reply = await begun(client, engine, "Half a ")
@@ -370,7 +368,7 @@ async def test_retry_is_answered_by_another_reply(serve: Serve, engine: Scripted
         assert len(engine.runs) == 2
 
 
-async def test_the_disclaimer_follows_behind_a_blank_line(serve: Serve, engine: ScriptedEngine) -> None:
+async def test_the_disclaimer_follows_a_blank_line(serve: Serve, engine: ScriptedEngine) -> None:
     assistant = {"engine": "demo", "model": "demo:echo", "disclaimer": MEDICAL}
     async with serve(assistants={"default": assistant}) as server, thread(server.address, "c") as client:
         run, reply = await begun(client, engine, "Drink water.")
@@ -408,7 +406,7 @@ async def test_a_bad_frame_is_an_error_and_the_socket_stays(serve: Serve, sent: 
         assert (await client.ask("still here", colour="red"))["role"] == "assistant"
 
 
-async def test_a_frame_beyond_all_measure_closes(serve: Serve) -> None:
+async def test_a_much_too_large_frame_closes_the_socket(serve: Serve) -> None:
     async with serve() as server, thread(server.address, "c") as client:
         await client.socket.send("x" * (1024 * 1024 + 1))
         with pytest.raises(ConnectionClosed):
@@ -428,9 +426,7 @@ async def test_a_frame_beyond_all_measure_closes(serve: Serve) -> None:
     ids=["none", "nonsense", "expired", "foreign", "of another scope"],
 )
 @pytest.mark.parametrize("where", ["query", "header"])
-async def test_a_token_that_is_none_is_an_error_and_4001(
-    serve: Serve, shown: dict[str, str], where: str
-) -> None:
+async def test_an_invalid_token_is_an_error_and_4001(serve: Serve, shown: dict[str, str], where: str) -> None:
     headers = {"authorization": f"Bearer {shown['token']}"} if where == "header" and shown else None
     query = shown if where == "query" else {}
     async with serve(**AUTH) as server, thread(server.address, "c", headers, **query) as client:
@@ -444,7 +440,7 @@ async def closed(client: ChunksClient) -> int | None:
     return client.socket.close_code
 
 
-async def test_somebody_else_s_conversation_and_nobody_s_are_the_same_4003(serve: Serve) -> None:
+async def test_another_user_s_conversation_and_a_missing_one_are_the_same_4003(serve: Serve) -> None:
     async with serve(**AUTH) as server:
         bearer = {"authorization": f"Bearer {token('ann')}"}
         async with calling(server, token("ann")) as http, http.post("/api/conversations", json={}) as made:
@@ -459,7 +455,7 @@ async def test_somebody_else_s_conversation_and_nobody_s_are_the_same_4003(serve
         assert errors[0] == errors[1]
 
 
-async def test_what_cannot_be_asked_for_is_4000(serve: Serve) -> None:
+async def test_an_invalid_address_is_4000(serve: Serve) -> None:
     async with serve() as server:
         for conversation, query in (("y" * 129, {}), ("c", {"assistant": "nobody"})):
             async with thread(server.address, conversation, **query) as client:
@@ -467,7 +463,7 @@ async def test_what_cannot_be_asked_for_is_4000(serve: Serve) -> None:
                 assert await closed(client) == 4000
 
 
-async def test_a_conversation_that_is_deleted_is_left_with_4003(serve: Serve) -> None:
+async def test_a_deleted_conversation_closes_its_sockets_with_4003(serve: Serve) -> None:
     async with serve() as server, thread(server.address, "c") as client, calling(server) as http:
         await client.ask("Hello")
         await http.delete("/api/conversations/c")
@@ -486,7 +482,7 @@ class TestPosting:
             assert message["text"] == "one two"
             assert message == (await stored(server))[-1]
 
-    async def test_it_is_seen_on_sockets_and_sent_again_it_is_the_same(
+    async def test_a_posted_message_reaches_sockets_and_is_idempotent(
         self, serve: Serve, engine: ScriptedEngine
     ) -> None:
         async with serve() as server, thread(server.address, "c") as client, calling(server) as http:
@@ -520,7 +516,7 @@ class TestPosting:
                 message = (await client.until("done"))["message"]
             assert (message["text"], message["status"]) == ("Hi.", "complete")
 
-    async def test_a_reply_that_broke_off_is_the_stored_object_too(
+    async def test_a_broken_reply_is_answered_with_the_stored_message(
         self, serve: Serve, engine: ScriptedEngine
     ) -> None:
         async with serve() as server, calling(server) as http:
@@ -534,7 +530,7 @@ class TestPosting:
             assert (message["text"], message["status"]) == ("Half", "interrupted")
             assert message["detail"] == "The engine broke off."
 
-    async def test_a_reply_that_broke_off_before_its_first_word_is_an_error(
+    async def test_a_reply_that_broke_off_without_text_is_an_error(
         self, serve: Serve, engine: ScriptedEngine
     ) -> None:
         async with serve() as server, calling(server) as http:
@@ -554,7 +550,7 @@ class TestPosting:
                 assert (await answer.json())["role"] == "system"
             assert await stored(server) == []
 
-    async def test_a_command_that_begins_a_reply_is_answered_by_it(self, serve: Serve) -> None:
+    async def test_a_command_that_starts_a_reply_is_answered_by_it(self, serve: Serve) -> None:
         async with serve() as server, calling(server) as http:
             async with http.post(self.URL, json={"text": "one two"}) as answer:
                 assert answer.status == 200
@@ -579,7 +575,7 @@ class TestPosting:
             assert [each["role"] for each in said] == ["assistant", "system"]
             assert "client_message_id" in said[1]["text"]
 
-    async def test_a_conversation_deleted_meanwhile_is_not_there(
+    async def test_a_conversation_deleted_during_the_request_is_not_found(
         self, serve: Serve, engine: ScriptedEngine
     ) -> None:
         async with serve() as server, calling(server) as http:
@@ -588,7 +584,7 @@ class TestPosting:
             async with http.delete("/api/conversations/c"), await post as answer:
                 assert answer.status == 404
 
-    async def test_who_may(self, serve: Serve) -> None:
+    async def test_requests_without_permission_are_refused(self, serve: Serve) -> None:
         async with serve(**AUTH) as server:
             async with calling(server) as http, http.post(self.URL, json={"text": "x"}) as answer:
                 assert answer.status == 401

@@ -1,4 +1,4 @@
-"""What a client has sent, taken in order."""
+"""The commands of one socket."""
 
 import asyncio
 from functools import partial
@@ -6,7 +6,7 @@ from functools import partial
 from legato.dialects.command_queue import CommandQueue
 
 
-async def test_one_that_broke_takes_the_next_thing_that_comes() -> None:
+async def test_a_queue_whose_command_raised_runs_the_next_one() -> None:
     queue = CommandQueue()
     taken: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: None)

@@ -31,8 +31,8 @@ from .conftest import Frame, Server, Wire
 _events = msgspec.json.Decoder(list[Event])
 
 
-def told(frames: list[Frame], stream: str) -> ReplySnapshot:
-    """What a client has of a stream after these frames, by the rules of the protocol and nothing else."""
+def received(frames: list[Frame], stream: str) -> ReplySnapshot:
+    """Return what a client has of a stream after these frames, by the rules of the protocol."""
     fold, at = ReplySnapshot(), 0
     for frame in frames:
         if frame["type"] == "reset" and frame["stream"] == stream:
@@ -54,12 +54,12 @@ async def begin(server: Server, text: str = "Hello") -> tuple[Wire, Any, Frame, 
     return wire, say, ack, await server.engine.asked()
 
 
-async def test_everyone_is_welcome_where_nothing_is_asked(server: Server) -> None:
+async def test_without_auth_everyone_is_welcome(server: Server) -> None:
     wire, _ = server.connect()
     assert (await wire.next("welcome"))["user"] == "ada"
 
 
-async def test_a_whole_exchange_in_its_order(server: Server) -> None:
+async def test_a_whole_exchange_in_order(server: Server) -> None:
     wire, say = server.connect()
     say("send", id="1", client_message_id="k1", text="Name two notes.")
     run = await server.engine.asked()
@@ -76,8 +76,8 @@ async def test_a_whole_exchange_in_its_order(server: Server) -> None:
     kinds = [frame["type"] for frame in wire.frames]
     assert kinds[:5] == ["welcome", "ack", "conversation", "message", "message"]
     reply = wire.frames[1]["reply"]
-    assert told(wire.frames, reply).text == "C and G."
-    assert told(wire.frames, reply).end is not None
+    assert received(wire.frames, reply).text == "C and G."
+    assert received(wire.frames, reply).end is not None
     last_delta = max(i for i, kind in enumerate(kinds) if kind == "delta")
     final = max(i for i, frame in enumerate(wire.frames) if frame["type"] == "message")
     assert last_delta < final
@@ -85,7 +85,7 @@ async def test_a_whole_exchange_in_its_order(server: Server) -> None:
     assert wire.frames[1]["re"] == "1"
 
 
-async def test_words_of_one_turn_of_the_loop_are_one_frame(server: Server) -> None:
+async def test_text_of_one_turn_of_the_loop_is_one_frame(server: Server) -> None:
     wire, _, _ack, run = await begin(server)
     await wire.next("delta")
     run.say(*"abcdefgh")
@@ -103,14 +103,14 @@ async def test_a_second_device_follows_live_from_the_middle(server: Server) -> N
     await second.next("following")
     run.say("two")
     run.finish()
-    await second.until(lambda w: told(w.frames, ack["reply"]).end is not None)
-    assert told(second.frames, ack["reply"]).text == "One two"
+    await second.until(lambda w: received(w.frames, ack["reply"]).end is not None)
+    assert received(second.frames, ack["reply"]).text == "One two"
 
 
-async def test_a_position_continues_exactly_there(server: Server) -> None:
+async def test_a_reply_resumes_exactly_at_the_position(server: Server) -> None:
     first, _, ack, run = await begin(server)
     run.say("One ")
-    await first.until(lambda w: told(w.frames, ack["reply"]).text == "One ")
+    await first.until(lambda w: received(w.frames, ack["reply"]).text == "One ")
     last = [f for f in first.frames if f["type"] == "delta"][-1]
     first.cut()
     run.say("two ")
@@ -122,10 +122,10 @@ async def test_a_position_continues_exactly_there(server: Server) -> None:
     assert delta["events"] == [{"type": "text", "text": "two "}]
 
 
-async def test_a_reply_that_ended_meanwhile_is_told_to_its_end(server: Server) -> None:
+async def test_a_reply_that_ended_meanwhile_is_sent_to_its_end(server: Server) -> None:
     first, _, ack, run = await begin(server)
     run.say("One ")
-    await first.until(lambda w: told(w.frames, ack["reply"]).text == "One ")
+    await first.until(lambda w: received(w.frames, ack["reply"]).text == "One ")
     last = [f for f in first.frames if f["type"] == "delta"][-1]
     first.cut()
     run.say("two")
@@ -143,7 +143,7 @@ async def test_a_reply_that_ended_meanwhile_is_told_to_its_end(server: Server) -
     ("epoch", "offset", "reason"),
     [("another", 0, "epoch"), (None, 10_000, "future"), (None, -1, "future")],
 )
-async def test_a_position_that_cannot_be_continued_is_reset(
+async def test_a_position_that_cannot_be_resumed_is_reset(
     server: Server, epoch: str | None, offset: int, reason: str
 ) -> None:
     first, _, ack, run = await begin(server)
@@ -156,7 +156,7 @@ async def test_a_position_that_cannot_be_continued_is_reset(
     assert (await second.next("delta"))["from"] == 0
 
 
-async def test_a_position_in_nothing_is_gone(server: Server) -> None:
+async def test_a_position_in_an_unknown_stream_is_gone(server: Server) -> None:
     _, _, ack, _ = await begin(server)
     wire, say = server.connect()
     say("follow", conversation=ack["conversation"], positions=[{"stream": "x", "epoch": "y", "offset": 3}])
@@ -164,7 +164,9 @@ async def test_a_position_in_nothing_is_gone(server: Server) -> None:
     await wire.next("following")
 
 
-async def test_sent_again_after_a_cut_it_is_the_same_reply_from_its_beginning(server: Server) -> None:
+async def test_a_message_sent_again_after_a_cut_gets_the_same_reply_from_its_beginning(
+    server: Server,
+) -> None:
     first, _, ack, run = await begin(server)
     first.cut()
     run.say("One ")
@@ -175,11 +177,13 @@ async def test_sent_again_after_a_cut_it_is_the_same_reply_from_its_beginning(se
     assert (again["reply"], again["conversation"]) == (ack["reply"], ack["conversation"])
     run.say("two")
     run.finish()
-    await second.until(lambda w: told(w.frames, ack["reply"]).end is not None)
-    assert told(second.frames, ack["reply"]).text == "One two"
+    await second.until(lambda w: received(w.frames, ack["reply"]).end is not None)
+    assert received(second.frames, ack["reply"]).text == "One two"
 
 
-async def test_sent_again_after_the_end_its_message_stands_behind_its_stream(server: Server) -> None:
+async def test_a_message_sent_again_after_the_end_gets_the_stream_and_then_the_message(
+    server: Server,
+) -> None:
     first, _, ack, run = await begin(server)
     run.say("One two")
     run.finish()
@@ -190,7 +194,7 @@ async def test_sent_again_after_the_end_its_message_stands_behind_its_stream(ser
     kinds = [frame["type"] for frame in second.frames]
     assert kinds.index("ack") < kinds.index("delta") < kinds.index("message")
     assert kinds.count("message") == 1
-    assert told(second.frames, ack["reply"]).text == "One two"
+    assert received(second.frames, ack["reply"]).text == "One two"
 
 
 def stored(frame: Frame, reply: str) -> bool:
@@ -201,7 +205,7 @@ def stored(frame: Frame, reply: str) -> bool:
     )
 
 
-async def test_the_same_key_with_another_body_is_an_error_and_the_socket_lives(server: Server) -> None:
+async def test_the_same_key_with_another_body_is_an_error_and_the_socket_stays_open(server: Server) -> None:
     wire, say, _, _ = await begin(server)
     say("send", id="2", client_message_id="k1", text="Something else")
     error = await wire.next("error")
@@ -216,8 +220,8 @@ async def test_stop(server: Server) -> None:
     say("stop", id="2", conversation=ack["conversation"])
     assert (await wire.next("stopped", re="2"))["messages"] == [ack["reply"]]
     assert run.cancelled
-    await wire.until(lambda w: told(w.frames, ack["reply"]).end is not None)
-    assert told(wire.frames, ack["reply"]).text == "So far"
+    await wire.until(lambda w: received(w.frames, ack["reply"]).end is not None)
+    assert received(wire.frames, ack["reply"]).text == "So far"
 
 
 async def test_regenerate_edit_and_show(server: Server) -> None:
@@ -231,7 +235,7 @@ async def test_regenerate_edit_and_show(server: Server) -> None:
     run = await server.engine.asked()
     run.say("Second")
     run.finish()
-    await wire.until(lambda w: told(w.frames, second["reply"]).end is not None)
+    await wire.until(lambda w: received(w.frames, second["reply"]).end is not None)
     say("edit", id="3", conversation=ack["conversation"], message=ack["message"], text="Hello again")
     await wire.next("ack", re="3")
     (await server.engine.asked()).finish()
@@ -239,7 +243,7 @@ async def test_regenerate_edit_and_show(server: Server) -> None:
     assert (await wire.next("conversation", re="4"))["conversation"]["head"] == ack["reply"]
 
 
-async def test_unfollow_is_silence(server: Server) -> None:
+async def test_after_unfollow_nothing_is_sent(server: Server) -> None:
     wire, say, ack, run = await begin(server)
     say("unfollow", id="2", conversation=ack["conversation"])
     await wire.next("unfollowed")
@@ -251,7 +255,7 @@ async def test_unfollow_is_silence(server: Server) -> None:
     assert wire.frames == []
 
 
-async def test_followers_hear_of_titles_and_of_the_end(server: Server) -> None:
+async def test_followers_get_titles_and_the_deletion(server: Server) -> None:
     wire, _, ack, _ = await begin(server)
     ada = server.tokens["ada's"]
     await server.service.conversations.rename(ada, ack["conversation"], "Notes")
@@ -262,7 +266,7 @@ async def test_followers_hear_of_titles_and_of_the_end(server: Server) -> None:
     assert (await wire.next("deleted"))["conversation"] == ack["conversation"]
 
 
-async def test_a_stalled_socket_gets_longer_frames_and_everything(server: Server) -> None:
+async def test_a_stalled_socket_gets_everything_in_longer_frames(server: Server) -> None:
     wire, _, _ack, run = await begin(server)
     await wire.next("delta")
     wire.writable = False
@@ -275,7 +279,7 @@ async def test_a_stalled_socket_gets_longer_frames_and_everything(server: Server
     assert delta["events"][-1]["text"].endswith("99 ")
 
 
-async def test_a_long_history_comes_in_pages_as_the_socket_takes_them(server: Server) -> None:
+async def test_a_long_history_is_sent_in_pages_when_the_socket_is_writable(server: Server) -> None:
     conversation = None
     wire, say = server.connect()
     for n in range(4):
@@ -294,7 +298,7 @@ async def test_a_long_history_comes_in_pages_as_the_socket_takes_them(server: Se
     assert [t for t in texts if t.isdigit()] == ["0", "1", "2", "3"]
 
 
-async def test_hello_comes_first_where_auth_is_on(server: Server) -> None:
+async def test_with_auth_hello_must_come_first(server: Server) -> None:
     server.anyone = None
     wire, say = server.connect()
     say("send", id="1", client_message_id="k", text="Hi")
@@ -317,7 +321,7 @@ async def test_a_token_in_hello_or_in_the_handshake(server: Server) -> None:
     [({}, CloseCode.UNAUTHENTICATED), ({"authorization": "Bearer slow"}, CloseCode.GOING_AWAY)],
     ids=["who says nothing", "whose token is not checked"],
 )
-async def test_nobody_stays_without_a_welcome(
+async def test_a_socket_without_a_user_is_closed_in_time(
     server: Server, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], code: CloseCode
 ) -> None:
     async def hang(*, token: str | None = None, ticket: str | None = None) -> User:
@@ -333,7 +337,7 @@ async def test_nobody_stays_without_a_welcome(
 
 
 @pytest.mark.parametrize("token", ["forged", ""])
-async def test_who_cannot_show_it_is_told_why_and_sent_away(server: Server, token: str) -> None:
+async def test_invalid_credentials_are_an_error_and_close_the_socket(server: Server, token: str) -> None:
     server.anyone = None
     wire, say = server.connect()
     say("hello", token=token)
@@ -341,7 +345,7 @@ async def test_who_cannot_show_it_is_told_why_and_sent_away(server: Server, toke
     assert wire.closed == CloseCode.UNAUTHENTICATED
 
 
-async def test_who_may_not_chat_is_forbidden_to(server: Server) -> None:
+async def test_a_token_without_the_chat_scope_is_forbidden(server: Server) -> None:
     server.anyone = None
     wire, say = server.connect()
     say("hello", token="reader's")
@@ -349,7 +353,7 @@ async def test_who_may_not_chat_is_forbidden_to(server: Server) -> None:
     assert wire.closed == CloseCode.FORBIDDEN
 
 
-async def test_a_token_that_runs_out_ends_the_socket(server: Server) -> None:
+async def test_an_expired_token_closes_the_socket(server: Server) -> None:
     server.anyone = None
     server.tokens["short"] = User("ada", expires=1000.0)
     dialect = server.dialect()
@@ -362,7 +366,7 @@ async def test_a_token_that_runs_out_ends_the_socket(server: Server) -> None:
     assert wire.closed == CloseCode.REVOKED
 
 
-async def test_somebody_elses_conversation_is_one_that_is_not(server: Server) -> None:
+async def test_another_users_conversation_looks_like_a_missing_one(server: Server) -> None:
     _, _, ack, _ = await begin(server)
     server.anyone = server.tokens["bob's"]
     wire, say = server.connect()
@@ -446,7 +450,7 @@ async def test_bad_input_is_answered_with_a_sentence_and_stores_nothing(
         b'{"type":"send","text":"\\ud83d","id":"mine"}',
     ],
 )
-async def test_what_is_wrong_with_a_message_is_an_answer_to_it(server: Server, payload: bytes) -> None:
+async def test_the_error_of_a_message_answers_it(server: Server, payload: bytes) -> None:
     wire, _ = server.connect()
     assert wire.session is not None
     wire.session.received(payload)
@@ -454,7 +458,7 @@ async def test_what_is_wrong_with_a_message_is_an_answer_to_it(server: Server, p
     assert (error["re"], error["code"]) == ("mine", "invalid")
 
 
-async def test_half_a_character_is_shown_as_one_that_was_lost(server: Server) -> None:
+async def test_a_lone_surrogate_is_replaced(server: Server) -> None:
     wire, _ = server.connect()
     assert wire.session is not None
     wire.session.received(rb'{"type":"send","client_message_id":"k","text":"\ud83d \ud83d\ude00 \\ud83d"}')
@@ -476,7 +480,7 @@ async def test_too_many_commands_at_once_close_the_socket(server: Server) -> Non
     assert wire.closed == CloseCode.TOO_MANY
 
 
-async def test_commands_that_wait_are_bounded_by_their_size_too(server: Server) -> None:
+async def test_waiting_commands_are_limited_by_size_too(server: Server) -> None:
     server.anyone = None
     wire, say = server.connect(authorization="Bearer ada's")
     for n in range(11):
@@ -485,7 +489,7 @@ async def test_commands_that_wait_are_bounded_by_their_size_too(server: Server) 
     assert await server.service.conversations.page(User("ada")) == []
 
 
-async def test_who_follows_too_much_is_refused_before_anything_is_stored(
+async def test_following_too_many_conversations_is_refused_before_anything_is_stored(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscriptions, "MAX_CONVERSATIONS", 5)
@@ -503,7 +507,7 @@ async def test_who_follows_too_much_is_refused_before_anything_is_stored(
     (await server.engine.asked()).finish()
 
 
-async def test_who_is_here_is_put_in_words_once_for_all_who_watch(
+async def test_presence_is_encoded_once_for_all_subscribers(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[list[ParticipantPresence]] = []
@@ -533,7 +537,7 @@ def connections(frame: Frame) -> int:
     return sum(each["connections"] for each in frame["people"]) if frame["type"] == "people" else 0
 
 
-async def test_deleted_while_its_history_is_told_it_is_followed_no_more(server: Server) -> None:
+async def test_a_conversation_deleted_during_its_history_is_unfollowed(server: Server) -> None:
     """The socket takes no more, and the pages that are left wait."""
     wire, _, ack, run = await begin(server, "x" * 60_000)
     run.say("y" * 60_000)
@@ -551,7 +555,7 @@ async def test_deleted_while_its_history_is_told_it_is_followed_no_more(server: 
     assert not server.service.subscriptions._watchers.watched(ack["conversation"])
 
 
-def test_pictures_that_stand_in_a_message_count_in_the_pages_of_a_history() -> None:
+def test_inline_pictures_count_in_the_pages_of_a_history() -> None:
     picture = ImagePart("data:image/png;base64," + "AAAA" * 12_000)
     whole = [MessageView(str(n), "c", "user", "complete", "now", parts=(picture,)) for n in range(4)]
     pages = pages_of(whole)
@@ -559,7 +563,7 @@ def test_pictures_that_stand_in_a_message_count_in_the_pages_of_a_history() -> N
     assert [message for page in pages for message in page] == whole
 
 
-async def test_a_revision_of_which_only_half_was_seen_is_told_again(server: Server) -> None:
+async def test_a_revision_that_was_received_in_part_is_sent_again(server: Server) -> None:
     """A cut between the frames of one change: the question came through, the reply that began with it did not."""
     _, _, ack, run = await begin(server)
     run.say("Half")
@@ -571,7 +575,7 @@ async def test_a_revision_of_which_only_half_was_seen_is_told_again(server: Serv
     assert (await other.next("following"))["messages"] == []
 
 
-async def test_a_complaint_is_short_however_long_the_mistake(server: Server) -> None:
+async def test_an_error_is_short_for_any_length_of_the_mistake(server: Server) -> None:
     wire, say = server.connect()
     say("x" * 50_000)
     say("ping" + "x" * 100)
@@ -581,7 +585,7 @@ async def test_a_complaint_is_short_however_long_the_mistake(server: Server) -> 
     assert "x" * 100 in other
 
 
-async def test_a_stalled_socket_is_told_of_an_end_behind_its_stream_and_of_the_rest_behind_that(
+async def test_a_stalled_socket_gets_stream_end_and_later_changes_in_order(
     server: Server,
 ) -> None:
     wire, _, ack, run = await begin(server)
@@ -600,14 +604,14 @@ async def test_a_stalled_socket_is_told_of_an_end_behind_its_stream_and_of_the_r
     assert wire.frames == []
     wire.resume()
     await wire.until(lambda wire: any(f.get("stream") == begun.reply.id for f in wire.frames))
-    told = [
+    changes = [
         (
             f["type"],
             f.get("stream") or f["conversation"]["title"] if "message" not in f else f["message"]["id"],
         )
         for f in wire.frames
     ]
-    assert told == [
+    assert changes == [
         ("delta", ack["reply"]),
         ("message", ack["reply"]),
         ("conversation", "Hello"),
@@ -619,7 +623,7 @@ async def test_a_stalled_socket_is_told_of_an_end_behind_its_stream_and_of_the_r
     ]
 
 
-async def test_a_client_that_comes_back_follows_all_it_followed_at_once(server: Server) -> None:
+async def test_a_reconnecting_client_may_follow_all_its_conversations_at_once(server: Server) -> None:
     wire, say = server.connect()
     for n in range(MAX_CONVERSATIONS):
         say("follow", id=str(n), conversation="c")

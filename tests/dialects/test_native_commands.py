@@ -38,7 +38,7 @@ async def test_text_that_begins_with_a_slash_reaches_no_model(server: Server, se
     assert server.engine.requests == []
 
 
-async def test_nor_does_a_message_that_is_edited_into_one(server: Server) -> None:
+async def test_a_message_cannot_be_edited_into_a_command(server: Server) -> None:
     wire, say = server.connect()
     say("send", client_message_id="k", text="Hello")
     ack = await wire.next("ack")
@@ -120,7 +120,7 @@ async def test_rest_lists_all_commands(http: aiohttp.ClientSession) -> None:
     assert all(each["help"] for each in listed.values())
 
 
-async def test_info_tells_what_each_assistant_is(http: aiohttp.ClientSession) -> None:
+async def test_info_describes_each_assistant(http: aiohttp.ClientSession) -> None:
     async with http.get("/api/info") as response:
         assistants = {each["name"]: each for each in (await response.json())["assistants"]}
     assert assistants["nurse"] == {

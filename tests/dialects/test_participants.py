@@ -65,7 +65,7 @@ async def people(client: Client, wanted: Callable[[dict[str, Any]], bool]) -> di
     return here
 
 
-async def test_who_is_here_is_told_behind_following_and_when_it_changes(room: Room) -> None:
+async def test_presence_is_sent_after_following_and_when_it_changes(room: Room) -> None:
     await room.let_in("bob")
     await room.let_in("eve", "viewer")
     ada = await room.connect("ada")
@@ -89,7 +89,7 @@ async def test_who_is_here_is_told_behind_following_and_when_it_changes(room: Ro
     assert here["bob"]["standing"] == "member"
 
 
-async def test_a_reply_is_followed_live_by_all_and_joined_in_its_middle(
+async def test_all_participants_follow_a_reply_live_and_from_its_middle(
     room: Room, engine: ScriptedEngine
 ) -> None:
     await room.let_in("bob")
@@ -113,7 +113,7 @@ async def test_a_reply_is_followed_live_by_all_and_joined_in_its_middle(
     assert (await ada.text(ack["reply"]))[0] == "of us."
 
 
-async def test_typing_is_told_to_the_others(room: Room, engine: ScriptedEngine) -> None:
+async def test_typing_is_sent_to_the_others(room: Room, engine: ScriptedEngine) -> None:
     await room.let_in("bob")
     ada, bob = await room.come("ada"), await room.come("bob")
     await bob.say("typing", conversation=room.id, typing=True)
@@ -130,7 +130,7 @@ async def test_typing_is_told_to_the_others(room: Room, engine: ScriptedEngine) 
     assert not [frame for frame in bob.frames if frame["type"] == "typing"]
 
 
-async def test_typing_is_refused_like_anything_else(room: Room) -> None:
+async def test_typing_is_refused_without_permission(room: Room) -> None:
     await room.let_in("eve", "viewer")
     eve, mallory = await room.come("eve"), await room.connect("mallory")
     assert (await eve.ask("typing", conversation=room.id))["code"] == "forbidden"
@@ -139,7 +139,7 @@ async def test_typing_is_refused_like_anything_else(room: Room) -> None:
     assert said["code"] == "not_found"
 
 
-async def test_a_viewer_who_writes_is_refused(room: Room, engine: ScriptedEngine) -> None:
+async def test_a_viewer_cannot_write(room: Room, engine: ScriptedEngine) -> None:
     ada = await room.come("ada")
     ack = await ada.ask("send", client_message_id="k", conversation=room.id, text="Mine")
     run = await engine.asked()
@@ -177,7 +177,9 @@ async def test_a_viewer_who_writes_is_refused(room: Room, engine: ScriptedEngine
     assert (await eve.text(ack["reply"]))[0] == "Still here"
 
 
-async def test_who_is_removed_is_told_and_hears_no_more(room: Room, engine: ScriptedEngine) -> None:
+async def test_a_removed_participant_is_notified_and_gets_nothing_more(
+    room: Room, engine: ScriptedEngine
+) -> None:
     await room.let_in("bob")
     ada, bob, also = await room.come("ada"), await room.come("bob"), await room.come("bob")
     ack = await ada.ask("send", client_message_id="k", conversation=room.id, text="Go on")
@@ -199,7 +201,7 @@ async def test_who_is_removed_is_told_and_hears_no_more(room: Room, engine: Scri
     assert list(here) == ["ada"]
 
 
-async def test_who_becomes_a_viewer_stays_and_may_not_write(room: Room) -> None:
+async def test_a_member_who_becomes_a_viewer_stays_and_cannot_write(room: Room) -> None:
     await room.let_in("bob")
     bob = await room.come("bob")
     status, listed = await room.call(
@@ -211,7 +213,7 @@ async def test_who_becomes_a_viewer_stays_and_may_not_write(room: Room) -> None:
     assert refused["code"] == "forbidden"
 
 
-async def test_a_conversation_that_is_handed_over_says_so_to_each(room: Room) -> None:
+async def test_a_transferred_conversation_notifies_everyone(room: Room) -> None:
     await room.let_in("bob")
     ada, bob = await room.come("ada"), await room.come("bob")
     await room.call("ada", "PATCH", "/api/conversations/{c}/participants/bob", {"standing": "owner"})
@@ -223,7 +225,7 @@ async def test_a_conversation_that_is_handed_over_says_so_to_each(room: Room) ->
     assert here["bob"]["standing"] == "owner"
 
 
-async def test_alone_and_without_tokens_presence_counts_sockets(
+async def test_without_auth_presence_counts_sockets(
     serve: Callable[..., Any], engine: ScriptedEngine
 ) -> None:
     async with serve() as server, connected(server) as one, connected(server) as other:

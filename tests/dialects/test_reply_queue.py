@@ -1,4 +1,4 @@
-"""One thing at a time."""
+"""One reply at a time."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,7 +62,7 @@ class Scene:
         return b"".join(self.paper.said)
 
 
-def test_what_comes_waits_for_the_end_of_the_reply_that_is_told() -> None:
+def test_frames_wait_for_the_end_of_the_current_reply() -> None:
     scene = Scene()
     one, two = scene.begin("1"), scene.begin("2")
     scene.queue.send(b"hello")
@@ -78,7 +78,7 @@ def test_what_comes_waits_for_the_end_of_the_reply_that_is_told() -> None:
     assert scene.over == ["1", "2"]
 
 
-def test_what_waits_behind_a_reply_has_an_end() -> None:
+def test_the_frames_that_wait_are_limited() -> None:
     scene = Scene()
     one = scene.begin("1")
     said = 0
@@ -94,7 +94,7 @@ def test_what_waits_behind_a_reply_has_an_end() -> None:
     assert scene.settle() == b"<1"
 
 
-def test_the_ends_of_replies_in_line_count_too() -> None:
+def test_the_ends_of_queued_replies_count_too() -> None:
     scene = Scene()
     for name in range(10):
         scene.begin(str(name))
@@ -103,7 +103,7 @@ def test_the_ends_of_replies_in_line_count_too() -> None:
     assert scene.paper.closed == CloseCode.SLOW
 
 
-def test_what_has_left_the_line_counts_no_more() -> None:
+def test_dequeued_frames_count_no_more() -> None:
     scene = Scene()
     for name in range(20):
         log = scene.begin(str(name))
@@ -121,7 +121,7 @@ def test_what_has_left_the_line_counts_no_more() -> None:
     assert scene.paper.closed is None
 
 
-def test_the_replies_in_line_have_an_end_too() -> None:
+def test_the_queued_replies_are_limited_too() -> None:
     scene = Scene()
     for name in range(WAITING + 1):
         scene.begin(str(name))
@@ -129,7 +129,7 @@ def test_the_replies_in_line_have_an_end_too() -> None:
     assert scene.paper.closed == CloseCode.SLOW
 
 
-def test_a_reply_that_failed_has_said_its_end() -> None:
+def test_a_failed_reply_needs_no_end_frames() -> None:
     scene = Scene()
     one = scene.begin("1")
     scene.queue.send(b"hello")
@@ -139,7 +139,7 @@ def test_a_reply_that_failed_has_said_its_end() -> None:
     assert scene.settle() == b"<1!hello"
 
 
-def test_an_end_that_is_early_waits_for_a_slow_socket() -> None:
+def test_an_early_end_waits_for_a_slow_socket() -> None:
     scene = Scene()
     one = scene.begin("1")
     scene.paper.writable = False
@@ -153,7 +153,7 @@ def test_an_end_that_is_early_waits_for_a_slow_socket() -> None:
     assert scene.settle() == b"<1a1>hello"
 
 
-def test_a_reply_is_in_line_once_and_can_be_dropped() -> None:
+def test_a_reply_is_queued_once_and_can_be_dropped() -> None:
     scene = Scene()
     one, two = scene.begin("1"), scene.begin("2")
     assert not scene.queue.add(two)

@@ -68,7 +68,7 @@ async def test_a_conversation(serve: Serve) -> None:
         assert not any(frame["type"] == "message_chunk" for frame in client.seen)
 
 
-async def test_the_text_may_stand_in_message_and_a_ping_is_a_pong(serve: Serve) -> None:
+async def test_text_may_be_in_message_and_ping_is_answered_with_pong(serve: Serve) -> None:
     async with serve() as server, room(server.address) as client:
         await client.join("s")
         await client.send("chat_message", message="Hello", session_id="s", mood=1)
@@ -77,7 +77,7 @@ async def test_the_text_may_stand_in_message_and_a_ping_is_a_pong(serve: Serve) 
         assert (await client.until("pong"))["timestamp"].endswith("Z")
 
 
-async def test_everybody_hears_what_anybody_says(serve: Serve) -> None:
+async def test_everyone_gets_every_message(serve: Serve) -> None:
     async with serve(**ANYONE) as server, people(server, "ada", "bob") as (ada, bob):
         await ada.chat("Hello")
         for client in (ada, bob):
@@ -85,7 +85,7 @@ async def test_everybody_hears_what_anybody_says(serve: Serve) -> None:
             assert (await client.reply())["content"] == "Hello"
 
 
-async def test_all_are_told_who_comes_and_who_goes(serve: Serve) -> None:
+async def test_everyone_is_notified_of_who_joins_and_leaves(serve: Serve) -> None:
     async with serve(**ANYONE) as server, people(server, "ada", "bob") as (ada, bob):
         for client in (ada, bob):
             notice = await client.until("message", role="system", content="Bob joined.")
@@ -98,7 +98,7 @@ async def test_all_are_told_who_comes_and_who_goes(serve: Serve) -> None:
         await ada.until("message", role="system", content="Bob left.")
 
 
-async def test_those_who_want_it_follow_a_reply_word_by_word(serve: Serve, engine: ScriptedEngine) -> None:
+async def test_with_stream_a_reply_arrives_in_chunks(serve: Serve, engine: ScriptedEngine) -> None:
     async with serve() as server, room(server.address) as client, room(server.address) as other:
         await client.join("s", stream=True)
         await other.join("s")
@@ -117,9 +117,7 @@ async def test_those_who_want_it_follow_a_reply_word_by_word(serve: Serve, engin
         assert not any(frame["type"] == "message_chunk" for frame in other.seen)
 
 
-async def test_one_who_joins_in_the_middle_gets_all_of_the_reply(
-    serve: Serve, engine: ScriptedEngine
-) -> None:
+async def test_a_user_who_joins_during_a_reply_gets_all_of_it(serve: Serve, engine: ScriptedEngine) -> None:
     async with serve(**ANYONE) as server, people(server, "ada", stream=True) as (ada,):
         await ada.chat("Hello")
         run = await engine.asked()
@@ -134,7 +132,9 @@ async def test_one_who_joins_in_the_middle_gets_all_of_the_reply(
             assert (await bob.reply())["content"] == "One two"
 
 
-async def test_a_reply_goes_on_when_its_asker_drops(serve: Serve, engine: ScriptedEngine) -> None:
+async def test_a_reply_goes_on_when_the_user_who_asked_disconnects(
+    serve: Serve, engine: ScriptedEngine
+) -> None:
     assistants = {"default": {"engine": "demo", "model": "demo:echo", "on_unwatched": "cancel"}}
     async with serve(**ANYONE, assistants=assistants) as server, people(server, "ada", "bob") as (ada, bob):
         await ada.chat("Hello")
@@ -151,7 +151,7 @@ async def test_a_reply_goes_on_when_its_asker_drops(serve: Serve, engine: Script
             assert [each["content"] for each in joined["messages"]] == ["Hello", "One two"]
 
 
-async def test_two_who_speak_at_once_get_two_replies_in_one_order_for_all(serve: Serve) -> None:
+async def test_two_messages_at_once_get_two_replies_in_one_order_for_all(serve: Serve) -> None:
     names = ("ada", "bob", "eve")
     async with serve(**ANYONE) as server, people(server, *names) as clients:
         for round_ in range(5):
@@ -173,7 +173,7 @@ async def test_two_who_speak_at_once_get_two_replies_in_one_order_for_all(serve:
             assert sum(each["role"] == "user" for each in joined["messages"]) == 10
 
 
-async def test_one_types_at_a_time(serve: Serve, engine: ScriptedEngine) -> None:
+async def test_one_reply_types_at_a_time(serve: Serve, engine: ScriptedEngine) -> None:
     async with serve() as server, room(server.address) as client:
         await client.join("s")
         for text in ("first", "second"):
@@ -221,7 +221,7 @@ async def test_a_bad_frame_is_an_error_and_the_connection_stays(serve: Serve, pa
         assert (await client.reply())["content"] == "Hello"
 
 
-async def test_who_has_not_joined_or_has_left_cannot_speak(serve: Serve, engine: ScriptedEngine) -> None:
+async def test_a_message_outside_a_session_is_refused(serve: Serve, engine: ScriptedEngine) -> None:
     async with serve() as server, room(server.address) as client:
         await client.chat("Hello")
         await client.until("error")
@@ -240,7 +240,7 @@ async def test_who_has_not_joined_or_has_left_cannot_speak(serve: Serve, engine:
         assert not engine.requests
 
 
-async def test_after_leaving_nothing_is_heard(serve: Serve, engine: ScriptedEngine) -> None:
+async def test_after_leaving_nothing_is_sent(serve: Serve, engine: ScriptedEngine) -> None:
     async with serve(**ANYONE) as server, people(server, "ada", "bob") as (ada, bob):
         await ada.chat("Hello")
         run = await engine.asked()
@@ -266,7 +266,7 @@ async def test_joining_another_session_leaves_the_first(serve: Serve) -> None:
         assert (await client.reply())["session_id"] == "two"
 
 
-async def test_commands_are_answered_to_the_one_who_typed_and_reach_no_model(
+async def test_commands_are_answered_to_their_sender_and_reach_no_model(
     serve: Serve, engine: ScriptedEngine
 ) -> None:
     async with serve() as server, room(server.address) as client:
@@ -295,7 +295,7 @@ async def test_stop(serve: Serve, engine: ScriptedEngine) -> None:
         assert run.cancelled
 
 
-async def test_the_disclaimer_stands_once_behind_every_reply(serve: Serve) -> None:
+async def test_the_disclaimer_follows_every_reply_once(serve: Serve) -> None:
     assistants = {"default": {"engine": "demo", "model": "demo:echo", "disclaimer": "Ask a doctor."}}
     async with serve(assistants=assistants) as server, room(server.address) as client:
         await client.join("s", stream=True)
@@ -311,14 +311,12 @@ class TestWhoMayJoin:
         [None, "nonsense", token("ada", ttl=-60), token("ada", secret="x" * 40)],
         ids=["none", "garbage", "expired", "foreign"],
     )
-    async def test_without_a_good_token_it_is_an_error_and_4001(
-        self, serve: Serve, shown: str | None
-    ) -> None:
+    async def test_an_invalid_token_is_an_error_and_4001(self, serve: Serve, shown: str | None) -> None:
         async with serve(**AUTH) as server, room(server.address, token=shown) as client:
             assert (await client.next())["type"] == "error"
             assert await close_code(client) == 4001
 
-    async def test_members_only_where_that_is_set(self, serve: Serve) -> None:
+    async def test_with_members_only_members_join(self, serve: Serve) -> None:
         async with serve(**AUTH) as server:
             async with (
                 calling(server, token("ada")) as http,
@@ -336,7 +334,7 @@ class TestWhoMayJoin:
                 await bob.until("error")
             assert said[0] == said[1]
 
-    async def test_with_anyone_the_first_one_makes_it_and_owns_it(self, serve: Serve) -> None:
+    async def test_with_anyone_the_first_user_creates_and_owns_the_session(self, serve: Serve) -> None:
         async with serve(**ANYONE) as server, people(server, "ada", "bob") as (_, bob):
             joined = next(frame for frame in bob.seen if frame["type"] == "session_joined")
             assert [(each["user"], each["standing"]) for each in joined["participants"]] == [
@@ -344,7 +342,7 @@ class TestWhoMayJoin:
                 ("bob", "member"),
             ]
 
-    async def test_a_path_that_names_a_session_joins_it_or_is_4003(self, serve: Serve) -> None:
+    async def test_the_session_of_the_path_is_joined_or_4003(self, serve: Serve) -> None:
         async with serve(**AUTH) as server:
             async with (
                 calling(server, token("ada")) as http,
@@ -360,19 +358,19 @@ class TestWhoMayJoin:
                 await bob.until("error")
                 assert await close_code(bob) == 4003
 
-    async def test_a_path_may_name_a_session_with_a_slash(self, serve: Serve) -> None:
+    async def test_the_session_of_the_path_may_contain_a_slash(self, serve: Serve) -> None:
         async with serve() as server, room(server.address, path="/ws/sessions/team%2Fone") as client:
             assert (await client.until("session_joined"))["session_id"] == "team/one"
             await client.chat("Hello")
             assert (await client.reply())["session_id"] == "team/one"
 
-    async def test_a_path_that_names_nothing_is_4000(self, serve: Serve) -> None:
+    async def test_an_empty_session_in_the_path_is_4000(self, serve: Serve) -> None:
         async with serve() as server, room(server.address, path="/ws/sessions/") as client:
             await client.until("error")
             assert await close_code(client) == 4000
 
     @pytest.mark.parametrize("gone", ["/api/conversations/s", "/api/conversations/s/participants/bob"])
-    async def test_the_typing_ends_for_one_who_is_removed_in_the_middle_of_a_reply(
+    async def test_the_typing_ends_for_a_participant_who_is_removed_during_a_reply(
         self, serve: Serve, engine: ScriptedEngine, gone: str
     ) -> None:
         async with (
@@ -388,7 +386,7 @@ class TestWhoMayJoin:
             await bob.until("error")
             assert [frame["typing"] for frame in bob.seen if frame["type"] == "typing"] == [True, False]
 
-    async def test_one_who_is_removed_is_told_and_hears_no_more(
+    async def test_a_removed_participant_is_notified_and_gets_nothing_more(
         self, serve: Serve, engine: ScriptedEngine
     ) -> None:
         async with (
@@ -414,7 +412,7 @@ class TestWhoMayJoin:
             assert len(bob.seen) == 1
 
 
-async def test_fifty_people_and_one_who_reads_nothing(serve: Serve, engine: ScriptedEngine) -> None:
+async def test_fifty_users_and_one_who_reads_nothing(serve: Serve, engine: ScriptedEngine) -> None:
     async with serve(**ANYONE) as server, AsyncExitStack() as stack:
 
         async def come(n: int) -> RoomClient:
@@ -448,45 +446,45 @@ async def test_fifty_people_and_one_who_reads_nothing(serve: Serve, engine: Scri
         await others[0].until("message", content="p0 left.")
 
 
-def somebody(user: str, connections: int, name: str | None = None) -> ParticipantPresence:
+def present(user: str, connections: int, name: str | None = None) -> ParticipantPresence:
     return ParticipantPresence(user, name, "member", connections, False)
 
 
-class Told:
+class NoticeRecorder:
     def __init__(self) -> None:
         self.notices: list[tuple[str, str]] = []
 
-    def hear(self, id_: str, notice: str) -> None:
+    def notify(self, id_: str, notice: str) -> None:
         self.notices.append((id_, notice))
 
 
-class TestGathering:
-    def test_people_count_and_not_their_connections(self) -> None:
-        ada, bob = Told(), Told()
-        gatherings = PresenceNoticesRegistry(iter("12345").__next__, each_connection=False)
-        gathering = gatherings.enter("s", ada.hear, lambda _: [somebody("ada", 0, "Ada")])
-        gathering.sockets[bob.hear] = None
-        gathering.update([somebody("ada", 1), somebody("bob", 2)])
-        gathering.update([somebody("ada", 3), somebody("bob", 1)])
+class TestPresenceNotices:
+    def test_users_count_and_not_their_connections(self) -> None:
+        ada, bob = NoticeRecorder(), NoticeRecorder()
+        registry = PresenceNoticesRegistry(iter("12345").__next__, each_connection=False)
+        notices = registry.enter("s", ada.notify, lambda _: [present("ada", 0, "Ada")])
+        notices.sockets[bob.notify] = None
+        notices.update([present("ada", 1), present("bob", 2)])
+        notices.update([present("ada", 3), present("bob", 1)])
         assert ada.notices == [("1", "Ada joined."), ("2", "bob joined.")]
-        gathering.update([somebody("bob", 1)])
+        notices.update([present("bob", 1)])
         assert ada.notices[2:] == [("3", "Ada left.")]
         assert bob.notices == ada.notices
 
-    def test_where_nobody_has_a_name_every_connection_counts(self) -> None:
-        told = Told()
-        gathering = PresenceNotices(iter("12345").__next__, True, [somebody("local", 1)])
-        gathering.sockets[told.hear] = None
-        gathering.update([somebody("local", 2)])
-        gathering.update([somebody("local", 1)])
-        assert [text for _, text in told.notices] == ["local joined.", "local left."]
+    def test_without_auth_every_connection_counts(self) -> None:
+        recorder = NoticeRecorder()
+        notices = PresenceNotices(iter("12345").__next__, True, [present("local", 1)])
+        notices.sockets[recorder.notify] = None
+        notices.update([present("local", 2)])
+        notices.update([present("local", 1)])
+        assert [text for _, text in recorder.notices] == ["local joined.", "local left."]
 
-    def test_it_is_gone_with_its_last_socket(self) -> None:
-        told = Told()
-        gatherings = PresenceNoticesRegistry(str, each_connection=False)
-        first = gatherings.enter("s", told.hear, lambda _: [])
-        assert gatherings.enter("s", print, lambda _: []) is first
-        gatherings.leave("s", told.hear)
-        gatherings.leave("s", print)
-        gatherings.leave("s", print)
-        assert gatherings.enter("s", print, lambda _: []) is not first
+    def test_notices_are_dropped_with_their_last_socket(self) -> None:
+        recorder = NoticeRecorder()
+        registry = PresenceNoticesRegistry(str, each_connection=False)
+        first = registry.enter("s", recorder.notify, lambda _: [])
+        assert registry.enter("s", print, lambda _: []) is first
+        registry.leave("s", recorder.notify)
+        registry.leave("s", print)
+        registry.leave("s", print)
+        assert registry.enter("s", print, lambda _: []) is not first

@@ -1,4 +1,4 @@
-"""How somebody comes in by any of the doors."""
+"""Authentication on the endpoints of the dialects."""
 
 import asyncio
 import json
@@ -15,11 +15,11 @@ from legato.protocol.close_codes import CloseCode
 
 from .serving import AUTH, token
 
-DOORS = ["/ws/assistant", "/ws/sessions", "/ws/chat", "/ws/conversations/c"]
+PATHS = ["/ws/assistant", "/ws/sessions", "/ws/chat", "/ws/conversations/c"]
 
 
-async def on_rejected(address: str, path: str) -> tuple[str, int]:
-    """What one is told whom the server does not let in, and the code that closes the socket."""
+async def rejection(address: str, path: str) -> tuple[str, int]:
+    """Connect, and return the error and the close code."""
     url = f"{address.replace('http', 'ws', 1)}{path}?token={token('ada')}"
     async with connect(url, proxy=None) as socket:
         frame = json.loads(await socket.recv())
@@ -30,8 +30,8 @@ async def on_rejected(address: str, path: str) -> tuple[str, int]:
         return frame.get("message") or frame["error"], socket.close_code
 
 
-@pytest.mark.parametrize("path", DOORS)
-async def test_one_whom_the_server_fails_on_is_told_so_and_sent_away(
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_failure_of_authentication_is_an_error_and_closes_the_socket(
     serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, path: str
 ) -> None:
     async def fail(self: Authenticator, **shown: object) -> None:
@@ -39,12 +39,12 @@ async def test_one_whom_the_server_fails_on_is_told_so_and_sent_away(
 
     async with serve(**AUTH) as server:
         monkeypatch.setattr(Authenticator, "__call__", fail)
-        assert await on_rejected(server.address, path) == (session.FAILED, CloseCode.GOING_AWAY)
+        assert await rejection(server.address, path) == (session.FAILED, CloseCode.GOING_AWAY)
     assert "could not be authenticated" in caplog.text
 
 
-@pytest.mark.parametrize("path", DOORS)
-async def test_nobody_waits_for_ever_to_be_let_in(
+@pytest.mark.parametrize("path", PATHS)
+async def test_authentication_that_takes_too_long_closes_the_socket(
     serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     async def hang(self: Authenticator, **shown: object) -> None:
@@ -53,4 +53,4 @@ async def test_nobody_waits_for_ever_to_be_let_in(
     monkeypatch.setattr(session, "AUTHENTICATION_SECONDS", 0.01)
     async with serve(**AUTH) as server:
         monkeypatch.setattr(Authenticator, "__call__", hang)
-        assert await on_rejected(server.address, path) == (session_rules.LATE, CloseCode.GOING_AWAY)
+        assert await rejection(server.address, path) == (session_rules.LATE, CloseCode.GOING_AWAY)

@@ -29,7 +29,7 @@ def finish(run: ScriptedGeneration, *words: str) -> None:
     run.finish()
 
 
-async def test_a_conversation_in_its_order(serve: Serve) -> None:
+async def test_a_conversation_in_order(serve: Serve) -> None:
     async with serve() as server, raw_chat(server.address) as client:
         connected = await client.next()
         assert connected.keys() == {"type", "client_id", "timestamp"}
@@ -41,7 +41,7 @@ async def test_a_conversation_in_its_order(serve: Serve) -> None:
         assert frames[-1].keys() == {"type", "conversation_id", "timestamp"}
 
 
-async def test_a_token_a_piece_while_the_client_keeps_up(serve: Serve, engine: ScriptedEngine) -> None:
+async def test_one_token_per_piece_while_the_client_keeps_up(serve: Serve, engine: ScriptedEngine) -> None:
     async with serve() as server, chat(server.address) as client:
         await client.say("Hello")
         run = await engine.asked()
@@ -54,7 +54,7 @@ async def test_a_token_a_piece_while_the_client_keeps_up(serve: Serve, engine: S
         assert (await client.next())["type"] == "complete"
 
 
-async def test_a_conversation_goes_on_under_its_id_also_on_another_socket(
+async def test_a_conversation_continues_by_its_id_on_another_socket(
     serve: Serve, engine: ScriptedEngine
 ) -> None:
     async with serve() as server:
@@ -77,7 +77,7 @@ async def test_a_conversation_goes_on_under_its_id_also_on_another_socket(
 
 
 def framed(*events: Event) -> list[dict[str, Any]]:
-    """What a client is told of a reply, but for the times."""
+    """Return the frames of a reply without their times."""
     now = TimestampFormatter(lambda: datetime(2031, 5, 6, 7, 8, 9, 10_999, UTC))
     log = Log("r", "e")
     for event in events:
@@ -87,7 +87,7 @@ def framed(*events: Event) -> list[dict[str, Any]]:
     return frames
 
 
-def test_tools_stand_where_they_ran_and_thinking_is_no_token() -> None:
+def test_tools_are_sent_in_place_and_reasoning_is_not_a_token() -> None:
     assert framed(
         Reasoning("Where was it?"),
         Text("I look. "),
@@ -103,7 +103,7 @@ def test_tools_stand_where_they_ran_and_thinking_is_no_token() -> None:
     ]
 
 
-def test_a_tool_that_asks_first_is_shown_once() -> None:
+def test_a_tool_that_waits_for_approval_is_sent_once() -> None:
     asked = ToolAsked("c1", "refund", "{}")
     assert framed(asked, ToolStarted("c1", "refund", "{}"), ToolFinished("c1", "done")) == [
         {"type": "tool_start", "tool_name": "refund", "input": "{}"},
@@ -182,7 +182,7 @@ async def test_a_bad_frame_is_an_error_and_the_socket_stays(serve: Serve, sent: 
         assert await client.ask("still here", colour="red") == "still here"
 
 
-async def test_a_frame_beyond_all_measure_closes(serve: Serve) -> None:
+async def test_a_much_too_large_frame_closes_the_socket(serve: Serve) -> None:
     async with serve() as server, chat(server.address) as client:
         await client.socket.send("x" * (1024 * 1024 + 1))
         with pytest.raises(ConnectionClosed):
@@ -190,7 +190,7 @@ async def test_a_frame_beyond_all_measure_closes(serve: Serve) -> None:
         assert client.socket.close_code == 1009
 
 
-async def test_after_a_cut_the_reply_is_written_on_and_is_in_the_history(
+async def test_after_a_cut_the_reply_goes_on_and_is_in_the_history(
     serve: Serve, engine: ScriptedEngine
 ) -> None:
     async with serve() as server:
@@ -211,7 +211,7 @@ async def test_after_a_cut_the_reply_is_written_on_and_is_in_the_history(
             assert said == ["Tell me", "It was once.", "And then?"]
 
 
-async def test_a_client_that_comes_back_by_its_address_is_told_the_running_reply(
+async def test_a_client_that_reconnects_with_its_conversation_gets_the_running_reply(
     serve: Serve, engine: ScriptedEngine
 ) -> None:
     async with serve() as server:
@@ -228,7 +228,7 @@ async def test_a_client_that_comes_back_by_its_address_is_told_the_running_reply
             assert client.conversation == "c"
 
 
-async def test_the_same_message_sent_again_after_a_cut_is_answered_by_the_same_reply(
+async def test_a_message_sent_again_after_a_cut_gets_the_same_reply(
     serve: Serve, engine: ScriptedEngine
 ) -> None:
     async with serve() as server:
@@ -248,7 +248,7 @@ async def test_the_same_message_sent_again_after_a_cut_is_answered_by_the_same_r
         assert len(engine.runs) == 1
 
 
-async def test_a_second_participant_sees_the_first_one_s_replies_live(
+async def test_a_second_participant_gets_the_first_one_s_replies_live(
     serve: Serve, engine: ScriptedEngine
 ) -> None:
     async with serve() as server, chat(server.address) as ann, chat(server.address) as bob:
@@ -266,7 +266,7 @@ async def test_a_second_participant_sees_the_first_one_s_replies_live(
             assert (await each.next())["conversation_id"] == "c"
 
 
-async def test_stop_is_a_command_and_what_was_said_stays(serve: Serve, engine: ScriptedEngine) -> None:
+async def test_stop_is_a_command_and_the_text_so_far_stays(serve: Serve, engine: ScriptedEngine) -> None:
     async with serve() as server, chat(server.address) as client:
         await client.say("Go on for ever", conversation_id="c")
         run = await engine.asked()
@@ -281,7 +281,7 @@ async def test_stop_is_a_command_and_what_was_said_stays(serve: Serve, engine: S
         assert (reply["text"], reply["status"]) == ("And on ", "stopped")
 
 
-async def test_leaving_stops_where_the_assistant_says_so(serve: Serve, engine: ScriptedEngine) -> None:
+async def test_leaving_stops_a_reply_if_the_assistant_says_so(serve: Serve, engine: ScriptedEngine) -> None:
     assistant = {"engine": "demo", "model": "demo:echo", "on_unwatched": "cancel"}
     async with serve(assistants={"default": assistant}) as server:
         async with chat(server.address) as client:
@@ -309,7 +309,7 @@ async def test_commands_are_answered_in_turn_and_reach_no_model(serve: Serve, en
         assert len(engine.requests) == 1
 
 
-async def test_commands_that_begin_something(serve: Serve, engine: ScriptedEngine) -> None:
+async def test_commands_that_start_something(serve: Serve, engine: ScriptedEngine) -> None:
     async with serve() as server, chat(server.address) as client:
         await client.say("Hello", conversation_id="c")
         finish(await engine.asked(), "Hi.")
@@ -327,7 +327,7 @@ async def test_commands_that_begin_something(serve: Serve, engine: ScriptedEngin
         assert bubble(await client.answer()) == "Hi."
 
 
-async def test_the_disclaimer_is_the_end_of_every_answer(serve: Serve, engine: ScriptedEngine) -> None:
+async def test_the_disclaimer_ends_every_answer(serve: Serve, engine: ScriptedEngine) -> None:
     assistant = {"engine": "demo", "model": "demo:echo", "disclaimer": "No advice."}
     async with serve(assistants={"default": assistant}) as server, chat(server.address) as client:
         await client.say("Hello", conversation_id="c")
@@ -343,7 +343,7 @@ async def test_the_disclaimer_is_the_end_of_every_answer(serve: Serve, engine: S
         assert bubble(await client.answer()) == "\n\nNo advice."
 
 
-async def test_whom_one_speaks_to(serve: Serve) -> None:
+async def test_the_assistant_of_a_conversation(serve: Serve) -> None:
     echo = {"engine": "demo", "model": "demo:echo"}
     assistants = {name: {**echo, "disclaimer": name} for name in ("default", "guest", "other")}
     async with serve(assistants=assistants, dialects={"tokens": "guest"}) as server:
@@ -356,7 +356,7 @@ async def test_whom_one_speaks_to(serve: Serve) -> None:
             assert "nobody" in (await client.next())["message"]
 
 
-async def test_a_conversation_that_is_deleted_is_said_and_left(serve: Serve, engine: ScriptedEngine) -> None:
+async def test_a_deleted_conversation_is_an_error_and_is_left(serve: Serve, engine: ScriptedEngine) -> None:
     async with serve() as server, chat(server.address) as client, calling(server) as http:
         await client.say("Hello", conversation_id="c")
         (await engine.asked()).say("Hi ")
@@ -381,9 +381,7 @@ async def test_a_conversation_that_is_deleted_is_said_and_left(serve: Serve, eng
     ids=["none", "nonsense", "expired", "foreign", "of another scope"],
 )
 @pytest.mark.parametrize("where", ["query", "header"])
-async def test_a_token_that_is_none_is_an_error_and_4001(
-    serve: Serve, shown: dict[str, str], where: str
-) -> None:
+async def test_an_invalid_token_is_an_error_and_4001(serve: Serve, shown: dict[str, str], where: str) -> None:
     headers = {"authorization": f"Bearer {shown['token']}"} if where == "header" and shown else None
     query = shown if where == "query" else {}
     async with serve(**AUTH) as server, raw_chat(server.address, headers, **query) as client:
@@ -393,7 +391,7 @@ async def test_a_token_that_is_none_is_an_error_and_4001(
         assert client.socket.close_code == 4001
 
 
-async def test_a_token_is_taken_from_the_header_and_from_the_address(serve: Serve) -> None:
+async def test_a_token_is_read_from_the_header_and_the_query(serve: Serve) -> None:
     async with serve(**AUTH) as server:
         async with chat(server.address, token=token("ann")) as client:
             assert await client.ask("Hello") == "Hello"
@@ -403,7 +401,7 @@ async def test_a_token_is_taken_from_the_header_and_from_the_address(serve: Serv
             assert await client.ask("Hello") == "Hello"
 
 
-async def test_somebody_else_s_conversation_is_as_none(serve: Serve) -> None:
+async def test_another_user_s_conversation_looks_like_a_missing_one(serve: Serve) -> None:
     async with serve(**AUTH) as server, chat(server.address, token=token("ann")) as ann:
         await ann.ask("Hello")
         async with chat(server.address, token=token("bob")) as bob:
@@ -424,7 +422,7 @@ async def test_a_socket_does_not_outlive_its_token(serve: Serve, monkeypatch: py
         assert client.socket.close_code == 4001
 
 
-async def test_a_slow_reader_is_told_all_in_order(serve: Serve, engine: ScriptedEngine) -> None:
+async def test_a_slow_reader_gets_everything_in_order(serve: Serve, engine: ScriptedEngine) -> None:
     async with serve() as server, chat(server.address) as client:
         await client.say("One", conversation_id="c")
         await client.say("Two")

@@ -11,7 +11,7 @@ from legato.protocol.schema import SCHEMA_FILE, TYPESCRIPT_FILE, json_schema, ma
 CHECKOUT = Path(__file__).parents[2]
 
 
-def test_the_checkout_holds_the_present_files() -> None:
+def test_the_generated_files_are_current() -> None:
     assert main(["--check", "--root", str(CHECKOUT)]) == 0
 
 
@@ -33,7 +33,7 @@ def test_writing_twice_gives_the_same(tmp_path: Path) -> None:
     assert (tmp_path / SCHEMA_FILE).read_text(encoding="utf-8") == first
 
 
-def test_every_reference_of_the_schema_leads_somewhere() -> None:
+def test_every_reference_of_the_schema_exists() -> None:
     schema = json_schema()
     text = json.dumps(schema)
     for name in schema["$defs"]:
@@ -41,19 +41,19 @@ def test_every_reference_of_the_schema_leads_somewhere() -> None:
     assert "#/$defs/" not in text
 
 
-def test_a_field_that_may_be_left_out_is_optional_in_typescript() -> None:
+def test_an_optional_field_is_optional_in_typescript() -> None:
     out = typescript(json_schema())
     assert "export interface Follow {\n" in out
     assert "  conversation: string;\n  since?: number;\n  positions?: Where[];\n" in out
     assert "  from: number;\n  to: number;\n" in out
 
 
-def test_close_codes_are_told_by_name() -> None:
+def test_close_codes_are_generated_by_name() -> None:
     out = typescript(json_schema())
     for code in CloseCode:
         assert f"  {code.name}: {code.value},\n" in out
 
 
-def test_a_kind_of_schema_nobody_used_so_far_is_refused() -> None:
+def test_an_unknown_kind_of_schema_is_refused() -> None:
     with pytest.raises(ValueError, match="no TypeScript"):
         typescript({"$defs": {"Odd": {"type": "object", "properties": {"a": {"type": "tuple"}}}}})

@@ -86,7 +86,7 @@ class AccumulatingClient:
         return await self.answer()
 
     def cut(self) -> None:
-        """The network is gone, and nobody says goodbye."""
+        """Break the connection without a close frame."""
         self.socket.transport.abort()
 
 

@@ -55,7 +55,7 @@ class ChunksClient:
         return message
 
     def cut(self) -> None:
-        """The network is gone, and nobody says goodbye."""
+        """Break the connection without a close frame."""
         self.socket.transport.abort()
 
 

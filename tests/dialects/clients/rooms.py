@@ -49,7 +49,7 @@ class RoomClient:
         return message
 
     def cut(self) -> None:
-        """The network is gone, and nobody says goodbye."""
+        """Break the connection without a close frame."""
         self.socket.transport.abort()
 
 
