@@ -1,6 +1,7 @@
 """What it takes to be let in, and what is said to those who are not."""
 
 import asyncio
+import contextlib
 import logging
 import socket
 from typing import Literal
@@ -196,6 +197,62 @@ async def test_a_body_that_falls_silent_is_not_waited_for() -> None:
             await answer(here, b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf") == b""
         )
         await until(lambda: not here.server.server_state.connections)
+
+
+async def test_a_body_that_only_drips_is_not_waited_for_either() -> None:
+    limits = Limits(tick_seconds=0.05, head_seconds=0.1, body_seconds=5.0, request_seconds=0.3)
+    async with house("direct", limits=limits) as here:
+        reader, writer = await here.raw()
+        writer.write(b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+
+        async def drip() -> None:
+            while True:
+                writer.write(b"x")
+                await asyncio.sleep(0.02)
+
+        dripping = asyncio.create_task(drip())
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        dripping.cancel()
+        writer.close()
+        await until(lambda: not here.server.server_state.connections)
+
+
+async def test_a_message_that_only_drips_is_not_waited_for() -> None:
+    limits = Limits(tick_seconds=0.05, ping_seconds=0.1, silent_seconds=5.0, message_seconds=0.3)
+    async with house("direct", limits=limits) as here:
+        reader, writer = await here.opened()
+        writer.write(bytes([0x81, 0xFE]) + (60_000).to_bytes(2, "big") + b"mask")
+
+        async def drip() -> None:
+            while True:
+                writer.write(b"x")
+                await asyncio.sleep(0.02)
+
+        dripping = asyncio.create_task(drip())
+        code, reason = await farewell(reader)
+        dripping.cancel()
+        assert (code, "took too long" in reason) == (1008, True)
+        writer.close()
+
+
+async def test_only_so_many_requests_wait_on_one_connection(caplog: pytest.LogCaptureFixture) -> None:
+    """Thousands of small requests in one packet used to be thousands of waiting tasks: 9 MB for each connection."""
+    async with house("direct") as here:
+        reader, writer = await here.raw()
+        few = Limits().pipelined
+        writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * few)
+        answered = b""
+        while answered.count(b'"well"') < few:
+            answered += await reader.read(65536)
+        writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 6_000)
+        with contextlib.suppress(ConnectionError):
+            answered += await reader.read()
+        writer.close()
+        await until(lambda: not here.server.server_state.connections)
+        assert answered.count(b'"well"') <= 2 * few + 1
+        assert len(here.server.server_state.tasks) <= 1
+    assert "Traceback" not in caplog.text
 
 
 async def test_a_download_that_nobody_reads_is_given_up() -> None:

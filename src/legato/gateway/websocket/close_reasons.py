@@ -18,6 +18,7 @@ NO_FRAME: Final = "That is not a frame as RFC 6455 has it."
 NO_TEXT: Final = "That text is not UTF-8."
 TEXT_ONLY: Final = "Only text is spoken here: send text frames."
 TOO_MANY: Final = "Too many frames: send fewer, longer messages."
+TOO_LONG: Final = "A message took too long to arrive: send it again, as a whole."
 TOO_SILENT: Final = "No sign of life: connect again."
 TOO_SLOW: Final = "Too much was left unread: connect again, and go on from your positions."
 

@@ -55,6 +55,7 @@ class DirectSocket(FrameParser, asyncio.Protocol):
         "_connections",
         "_flush_scheduled",
         "_last_received",
+        "_message_since",
         "_out",
         "_oversize",
         "_pending",
@@ -72,6 +73,7 @@ class DirectSocket(FrameParser, asyncio.Protocol):
         self._config = config
         self._connections: set[Any] = server_state.connections
         self._last_received = self.server.wheel.now
+        self._message_since: float | None = None
         self._oversize = 0
         self._out: list[bytes] = []
         self._backlog = 0
@@ -120,6 +122,10 @@ class DirectSocket(FrameParser, asyncio.Protocol):
             self._open(data)
         else:
             self.feed(data, now)
+        if not self.pending:
+            self._message_since = None
+        elif self._message_since is None:
+            self._message_since = now
         self._flush_scheduled = False
         if self._out:
             self.flush()
@@ -246,6 +252,9 @@ class DirectSocket(FrameParser, asyncio.Protocol):
                 self.close(CloseCode.SLOW, close_reasons.TOO_SLOW)
                 return 0
             return limits.tick_seconds
+        if self._message_since is not None and now - self._message_since >= limits.message_seconds:
+            self.fail(close_reasons.POLICY, close_reasons.TOO_LONG)
+            return limits.close_seconds
         silence = now - self._last_received
         if silence >= limits.silent_seconds:
             self.close(CloseCode.SILENT, close_reasons.TOO_SILENT)

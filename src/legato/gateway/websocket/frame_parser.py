@@ -84,6 +84,11 @@ class FrameParser:
         self._decoder: codecs.IncrementalDecoder | None = None
         self._library: ServerProtocol | None = None
 
+    @property
+    def pending(self) -> bool:
+        """Whether a part of a message has come, and its rest has not."""
+        return self._partial is not None or self._message is not None
+
     def on_text(self, payload: bytes) -> None:
         """Handle a whole text message, valid UTF-8."""
         raise NotImplementedError

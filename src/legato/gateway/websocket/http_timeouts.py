@@ -23,6 +23,10 @@ TOO_LATE = (b"408 Request Timeout", b"The request took too long to arrive.\n")
 TOO_LARGE = (b"431 Request Header Fields Too Large", b"The head of the request is too large.\n")
 
 
+class TooManyRequestsError(Exception):
+    """A client sent more requests than may wait on one connection."""
+
+
 class TimeoutHttpProtocol(HttpToolsProtocol):
     """The protocol for uvicorn's `http=`; created by `http_class`."""
 
@@ -36,8 +40,10 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._head_since: float | None = self.wheel.now
         self._body_since: float | None = None
+        self._body_began = 0.0
         self._backlog: int | None = None
         self._refused = False
+        self._answering: RequestResponseCycle | None = None
         self._backlog_since = 0.0
         self.wheel.watch(self, self.limits.head_seconds)
 
@@ -49,7 +55,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         """Check whether the client takes too long."""
         now, limits = self.wheel.now, self.limits
         if self._refused:
-            self.transport.abort()
+            self._abort()
             return 0
         if self.flow.write_paused or self.transport.is_closing():
             return self._check_backlog()
@@ -60,9 +66,10 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
                 self._refuse(*TOO_LATE)
             return max(left, 0)
         if self._body_since is not None and not self.flow.read_paused:
-            left = self._body_since + limits.body_seconds - now
+            pause = self._body_since + limits.body_seconds - now
+            left = min(pause, self._body_began + limits.request_seconds - now)
             if left <= 0:
-                self.transport.abort()
+                self._abort()
                 return 0
         return limits.head_seconds
 
@@ -81,18 +88,41 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
                 self._refuse(*TOO_LARGE)
 
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= self.limits.pipelined:
+            raise TooManyRequestsError
         self._head_bytes = 0
         self._head_since = self.wheel.now
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._head_since = None
-        self._body_since = self.wheel.now
+        self._body_since = self._body_began = self.wheel.now
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._body_since = None
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what cannot be parsed. A response that is being written is not mixed with another one."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            super().send_400_response(msg)
+        else:
+            self.pipeline.clear()
+            self._abort()
+
+    def _abort(self) -> None:
+        """End the connection now. What still answers a request writes nothing more: uvloop raises on a closed transport."""
+        if self._answering is not None:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+        self.transport.abort()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        # `self.cycle` is the last request that was parsed; this is the one that is answered.
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def handle_websocket_upgrade(self) -> None:
         upgrade = sys.exception()
@@ -115,7 +145,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         if self._backlog is None or backlog < self._backlog:
             self._backlog, self._backlog_since = backlog, now
         elif now - self._backlog_since >= self.limits.stall_seconds:
-            self.transport.abort()
+            self._abort()
             return 0
         return self.limits.stall_seconds / 3
 
@@ -123,7 +153,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         self._refused = True
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and not cycle.response_complete:
-            self.transport.abort()
+            self._abort()
             return
         self.transport.write(REFUSAL % (status, len(sentence), sentence))
         # A close with unread bytes would be a reset, and the client might not read the response.

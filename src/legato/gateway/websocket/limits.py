@@ -50,5 +50,14 @@ class Limits(Struct, frozen=True, kw_only=True):
     body_seconds: float = 30.0
     """The longest pause in the body of an HTTP request."""
 
+    request_seconds: float = 300.0
+    """How long a whole body of an HTTP request may take, however it drips."""
+
+    pipelined: int = 16
+    """Requests that may wait on one HTTP connection for the response to an earlier one. Beyond it: the connection ends."""
+
+    message_seconds: float = 60.0
+    """How long a message of a socket may take from its first byte to its last one. Beyond it: 1008."""
+
     tick_seconds: float = 1.0
     """The resolution of these times."""
