@@ -21,14 +21,14 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> d
 
 
 class ScriptedAgent:
-    """An agent under the hand of a test: `heard` are the gateway's frames, `say` sends one."""
+    """An agent that a test controls: `heard` are the gateway's frames, `say` sends one."""
 
-    def __init__(self, fleet: FleetEngine, generation: int = 2, owner: str = "") -> None:
+    def __init__(self, fleet: FleetEngine, version: int = 2, owner: str = "") -> None:
         self.fleet = fleet
-        self.generation = generation
+        self.version = version
         self.heard: list[dict[str, Any]] = []
         self.closed: tuple[int, str] | None = None
-        self.link = fleet.desk.connect(self._hear, self._close, owner=owner)
+        self.connection = fleet.dispatcher.connect(self._hear, self._close, owner=owner)
 
     def _hear(self, frame: bytes) -> None:
         self.heard.append(msgspec.json.decode(frame))
@@ -37,19 +37,19 @@ class ScriptedAgent:
         self.closed = (code, reason)
 
     def say(self, type_: str, **fields: Any) -> None:
-        self.fleet.desk.received(self.link, msgspec.json.encode({"type": type_, **fields}))
+        self.fleet.dispatcher.received(self.connection, msgspec.json.encode({"type": type_, **fields}))
 
     def register(self, *models: str, slots: int = 1, continues: bool = True, **more: Any) -> "ScriptedAgent":
         names = list(models or ("m",))
-        if self.generation == 1:
-            self.say("register", models=names)
+        if self.version == 1:
+            self.say("register", models=names, **more)
         else:
             facts = [{"name": name, "can": {"continues": continues}} for name in names]
             self.say("register", models=names, protocol=2, slots=slots, facts=facts, **more)
         return self
 
-    def cut(self) -> None:
-        self.fleet.desk.disconnected(self.link)
+    def disconnect(self) -> None:
+        self.fleet.dispatcher.disconnected(self.connection)
 
     def of(self, type_: str) -> list[dict[str, Any]]:
         return [each for each in self.heard if each["type"] == type_]
@@ -61,29 +61,33 @@ class ScriptedAgent:
 
     def write(self, *words: str, begin: int | None = None) -> None:
         job = self.job
-        if self.generation == 1:
+        if self.version == 1:
             for word in words:
                 self.say("token", jobId=job["jobId"], token=word, done=False)
             return
-        lease = self.link.leases.get(job["jobId"])
-        start = begin if begin is not None else lease.next if lease is not None else 0
+        attempt = self.connection.attempts.get(job["jobId"])
+        start = begin if begin is not None else attempt.received if attempt is not None else 0
         events = [{"type": "text", "text": word} for word in words]
         self.say("events", jobId=job["jobId"], attempt=job["attempt"], **{"from": start}, events=events)
 
     def end(self, reason: str = "stop") -> None:
         job = self.job
-        if self.generation == 1:
+        if self.version == 1:
             self.say("job_complete", jobId=job["jobId"])
             return
-        lease = self.link.leases[job["jobId"]]
+        attempt = self.connection.attempts[job["jobId"]]
         events = [{"type": "ended", "reason": reason, "model": job["model"]}]
-        self.say("events", jobId=job["jobId"], attempt=job["attempt"], **{"from": lease.next}, events=events)
+        self.say(
+            "events", jobId=job["jobId"], attempt=job["attempt"], **{"from": attempt.received}, events=events
+        )
 
-    def breaks(self, code: str, message: str) -> None:
+    def fail(self, code: str, message: str) -> None:
         job = self.job
-        lease = self.link.leases[job["jobId"]]
+        attempt = self.connection.attempts[job["jobId"]]
         events = [{"type": "broke", "code": code, "message": message}]
-        self.say("events", jobId=job["jobId"], attempt=job["attempt"], **{"from": lease.next}, events=events)
+        self.say(
+            "events", jobId=job["jobId"], attempt=job["attempt"], **{"from": attempt.received}, events=events
+        )
 
 
 class Unforgiving(Recorder):
@@ -93,19 +97,19 @@ class Unforgiving(Recorder):
         return False
 
 
-class House:
+class ManualFleet:
     """The fleet, its agents, and the replies that are wanted."""
 
-    def __init__(self, *, settled: bool = True, **rules: Any) -> None:
-        self.fleet = FleetEngine(
-            SchedulerConfig(**{"grace": 0.02, "lease": 0.3, **rules}), clock=asyncio.get_running_loop().time
+    def __init__(self, *, settled: bool = True, **config: Any) -> None:
+        self.engine = FleetEngine(
+            SchedulerConfig(**{"grace": 0.02, "lease": 0.3, **config}), clock=asyncio.get_running_loop().time
         )
 
         if settled:
-            self.fleet._settled = 0.0
+            self.engine._settled = 0.0
 
-    def agent(self, *models: str, generation: int = 2, **register: Any) -> ScriptedAgent:
-        return ScriptedAgent(self.fleet, generation).register(*models, **register)
+    def agent(self, *models: str, version: int = 2, **register: Any) -> ScriptedAgent:
+        return ScriptedAgent(self.engine, version).register(*models, **register)
 
     async def ask(
         self, text: str = "Hello", out: Recorder | None = None, **fields: Any
@@ -113,13 +117,13 @@ class House:
         """A reply that is wanted; when this returns, the agent has its job."""
         out = out or Recorder()
         request = Request(fields.pop("model", "m"), (Turn("user", (TextPart(text),)),), **fields)
-        task = asyncio.create_task(self.fleet.generate(request, out))
+        task = asyncio.create_task(self.engine.generate(request, out))
         await asyncio.sleep(0)
         return task, out
 
     async def until(self, condition: Callable[[], Any]) -> None:
         news = asyncio.Event()
-        stop = self.fleet.listen(news.set)
+        stop = self.engine.listen(news.set)
         try:
             async with asyncio.timeout(10):
                 while not condition():
@@ -131,19 +135,19 @@ class House:
 
 @pytest.fixture
 async def build() -> Any:
-    houses: list[House] = []
+    fleets: list[ManualFleet] = []
 
-    def one(**rules: Any) -> House:
-        houses.append(House(**rules))
-        return houses[-1]
+    def one(**config: Any) -> ManualFleet:
+        fleets.append(ManualFleet(**config))
+        return fleets[-1]
 
     yield one
-    for house in houses:
-        await house.fleet.close()
+    for fleet in fleets:
+        await fleet.engine.close()
 
 
 @pytest.fixture
-async def house(build: Callable[..., House]) -> House:
+async def fleet(build: Callable[..., ManualFleet]) -> ManualFleet:
     return build()
 
 

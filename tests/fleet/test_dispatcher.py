@@ -28,12 +28,12 @@ class Waiting(Recorder):
                 await self.news.wait()
 
 
-async def test_many_moves_in_the_line_are_told_as_one(house: Any) -> None:
-    agent = house.agent()
-    await house.ask()
-    ahead = [await house.ask() for _ in range(3)]
+async def test_many_moves_in_the_line_are_told_as_one(fleet: Any) -> None:
+    agent = fleet.agent()
+    await fleet.ask()
+    ahead = [await fleet.ask() for _ in range(3)]
     last = Waiting()
-    task, _ = await house.ask(out=last)
+    task, _ = await fleet.ask(out=last)
     await last.told(4)
     for _ in ahead:
         agent.write("x")
@@ -47,12 +47,12 @@ async def test_many_moves_in_the_line_are_told_as_one(house: Any) -> None:
     assert last.said == "y"
 
 
-async def test_one_who_has_their_turn_is_told_no_place_any_more(house: Any) -> None:
-    agent = house.agent()
-    await house.ask()
+async def test_one_who_has_their_turn_is_told_no_place_any_more(fleet: Any) -> None:
+    agent = fleet.agent()
+    await fleet.ask()
     first, second, third = Waiting(), Waiting(), Waiting()
     for out in (first, second, third):
-        await house.ask(out=out)
+        await fleet.ask(out=out)
     agent.write("x")
     agent.end()
     await third.told(2)
@@ -63,9 +63,9 @@ async def test_one_who_has_their_turn_is_told_no_place_any_more(house: Any) -> N
         agent.end()
 
 
-async def test_events_of_a_link_are_acknowledged_together_and_at_last(house: Any) -> None:
-    agent = house.agent()
-    task, _ = await house.ask()
+async def test_events_of_a_link_are_acknowledged_together_and_at_last(fleet: Any) -> None:
+    agent = fleet.agent()
+    task, _ = await fleet.ask()
     for word in ("one", "two", "three"):
         agent.write(word)
     assert agent.of("ack") == []
@@ -74,12 +74,12 @@ async def test_events_of_a_link_are_acknowledged_together_and_at_last(house: Any
     assert [ack["offset"] for ack in agent.of("ack")] == [4]
 
 
-async def test_an_agent_is_called_by_one_line(house: Any) -> None:
+async def test_an_agent_is_called_by_one_line(fleet: Any) -> None:
     for said, name in (
         ("gpu\nWARNING legato: root\x1b[2K\u202e signed in", "gpu WARNING legato: root [2K signed in"),
         ("Grüße 1", "Grüße 1"),
     ):
-        house.agent(name=said)
-        assert house.fleet.view().agents[-1].name == name
-    house.agent(name="\n\x00 ")
-    assert house.fleet.view().agents[-1].name.startswith("agent ")
+        fleet.agent(name=said)
+        assert fleet.engine.view().agents[-1].name == name
+    fleet.agent(name="\n\x00 ")
+    assert fleet.engine.view().agents[-1].name.startswith("agent ")

@@ -21,21 +21,21 @@ from legato.stream import State
 from legato.testing.engine import Recorder
 
 
-async def test_a_job_is_there_as_soon_as_it_is_wanted(house: Any) -> None:
-    agent = house.agent()
-    task, out = await house.ask("Hello", options={"seed": 1}, user="ada", conversation="c")
+async def test_a_job_is_there_as_soon_as_it_is_wanted(fleet: Any) -> None:
+    agent = fleet.agent()
+    task, out = await fleet.ask("Hello", options={"seed": 1}, user="ada", conversation="c")
     assert agent.job["turns"] == [{"role": "user", "parts": [{"type": "text", "text": "Hello"}]}]
     assert (agent.job["model"], agent.job["attempt"], agent.job["options"]) == ("m", 1, {"seed": 1})
     agent.write("Hi", " there")
     agent.end("length")
     outcome = await task
     assert (outcome.reason, outcome.model, out.words) == ("length", "m", ["Hi", " there"])
-    assert out.states[0].agent == house.fleet.view().agents[0].name
+    assert out.states[0].agent == fleet.engine.view().agents[0].name
 
 
-async def test_the_first_generation_gets_a_prompt(house: Any) -> None:
-    agent = house.agent(generation=1)
-    task, out = await house.ask("Hello")
+async def test_protocol_version_1_gets_a_prompt(fleet: Any) -> None:
+    agent = fleet.agent(version=1)
+    task, out = await fleet.ask("Hello")
     assert agent.job == {
         "type": "job",
         "jobId": agent.job["jobId"],
@@ -49,20 +49,25 @@ async def test_the_first_generation_gets_a_prompt(house: Any) -> None:
     assert out.words == ["Hi", " there"]
 
 
-async def test_without_the_model_it_is_refused_at_once(house: Any) -> None:
-    task, _ = await house.ask()
+async def test_protocol_version_1_gets_one_job_whatever_it_says(fleet: Any) -> None:
+    fleet.agent(version=1, slots=9)
+    assert [agent.slots for agent in fleet.engine.view().agents] == [1]
+
+
+async def test_without_the_model_it_is_refused_at_once(fleet: Any) -> None:
+    task, _ = await fleet.ask()
     with pytest.raises(ModelNotFoundError, match="No agent is connected"):
         await task
-    house.agent("other")
-    task, _ = await house.ask()
+    fleet.agent("other")
+    task, _ = await fleet.ask()
     with pytest.raises(ModelNotFoundError, match="has the model m"):
         await task
 
 
-async def test_who_waits_is_told_the_place(house: Any) -> None:
-    agent = house.agent()
-    first, _ = await house.ask()
-    second, out = await house.ask()
+async def test_who_waits_is_told_the_place(fleet: Any) -> None:
+    agent = fleet.agent()
+    first, _ = await fleet.ask()
+    second, out = await fleet.ask()
     assert [(state.phase, state.place) for state in out.states] == [("queued", 1)]
     agent.write("x")
     agent.end()
@@ -73,30 +78,30 @@ async def test_who_waits_is_told_the_place(house: Any) -> None:
 
 
 async def test_the_wait_ends_with_how_long_to_wait(build: Callable[..., Any]) -> None:
-    house = build(queue_seconds=0.05)
-    house.agent()
-    first, _ = await house.ask()
-    second, _ = await house.ask()
+    fleet = build(queue_seconds=0.05)
+    fleet.agent()
+    first, _ = await fleet.ask()
+    second, _ = await fleet.ask()
     with pytest.raises(EngineBusyError) as caught:
         await second
     assert caught.value.retry_after is not None
     first.cancel()
 
 
-async def test_an_error_of_the_agent_is_the_engines(house: Any) -> None:
-    agent = house.agent()
-    task, _ = await house.ask()
-    agent.breaks("engine_refused", "num_ctx is no number")
+async def test_an_error_of_the_agent_is_the_engines(fleet: Any) -> None:
+    agent = fleet.agent()
+    task, _ = await fleet.ask()
+    agent.fail("engine_refused", "num_ctx is no number")
     with pytest.raises(EngineRefusedError, match="num_ctx"):
         await task
 
 
-async def test_a_lost_agents_text_goes_on_where_it_stands(house: Any) -> None:
-    a, b = house.agent(name="a"), house.agent(name="b")
-    task, out = await house.ask()
+async def test_a_lost_agents_text_goes_on_where_it_stands(fleet: Any) -> None:
+    a, b = fleet.agent(name="a"), fleet.agent(name="b")
+    task, out = await fleet.ask()
     a.write("one ", "two ")
-    a.cut()
-    await house.until(lambda: b.of("job"))
+    a.disconnect()
+    await fleet.until(lambda: b.of("job"))
     assert (b.job["prefix"], b.job["attempt"]) == ("one two ", 2)
     b.write("three")
     b.end()
@@ -105,9 +110,9 @@ async def test_a_lost_agents_text_goes_on_where_it_stands(house: Any) -> None:
     assert "a was lost after 8 characters; b goes on" in (out.states[-1].detail or "")
 
 
-async def test_a_thawed_agent_is_not_heard(house: Any) -> None:
-    a, b = house.agent(), house.agent()
-    task, out = await house.ask()
+async def test_a_thawed_agent_is_not_heard(fleet: Any) -> None:
+    a, b = fleet.agent(), fleet.agent()
+    task, out = await fleet.ask()
     a.write("one ")
     beating = asyncio.get_running_loop()
 
@@ -116,7 +121,7 @@ async def test_a_thawed_agent_is_not_heard(house: Any) -> None:
         timers[0] = beating.call_later(0.05, beat)
 
     timers = [beating.call_later(0.05, beat)]
-    await house.until(lambda: b.of("job"))
+    await fleet.until(lambda: b.of("job"))
     timers[0].cancel()
     a.write("stale", "frames")
     assert a.of("cancel")
@@ -126,26 +131,26 @@ async def test_a_thawed_agent_is_not_heard(house: Any) -> None:
     b.end()
     await task
     assert out.words == ["one ", "two"]
-    assert a.link.stale == 3
+    assert a.connection.stale == 3
 
 
-async def test_one_that_cannot_continue_tells_it_again_and_the_same_is_not_told_twice(house: Any) -> None:
-    a, b = house.agent(generation=1), house.agent(generation=1)
-    task, out = await house.ask(out=Recorder())
+async def test_one_that_cannot_continue_tells_it_again_and_the_same_is_not_told_twice(fleet: Any) -> None:
+    a, b = fleet.agent(version=1), fleet.agent(version=1)
+    task, out = await fleet.ask(out=Recorder())
     a.write("one ", "two ")
-    a.cut()
+    a.disconnect()
     b.write("on", "e t", "wo three")
     b.end()
     await task
     assert (out.words, out.rewinds) == (["one ", "two ", "three"], 0)
 
 
-async def test_where_it_tells_it_otherwise_all_is_taken_back(house: Any) -> None:
-    a, b = house.agent(continues=False), house.agent(continues=False)
-    task, out = await house.ask()
+async def test_where_it_tells_it_otherwise_all_is_taken_back(fleet: Any) -> None:
+    a, b = fleet.agent(continues=False), fleet.agent(continues=False)
+    task, out = await fleet.ask()
     a.write("one ", "two ")
-    a.cut()
-    await house.until(lambda: b.of("job"))
+    a.disconnect()
+    await fleet.until(lambda: b.of("job"))
     assert "prefix" not in b.job
     b.write("one t", "hree")
     b.end()
@@ -153,38 +158,38 @@ async def test_where_it_tells_it_otherwise_all_is_taken_back(house: Any) -> None
     assert (out.said, out.rewinds) == ("one three", 1)
 
 
-async def test_where_it_ends_sooner_all_is_taken_back(house: Any) -> None:
-    a, b = house.agent(generation=1), house.agent(generation=1)
-    task, out = await house.ask()
+async def test_where_it_ends_sooner_all_is_taken_back(fleet: Any) -> None:
+    a, b = fleet.agent(version=1), fleet.agent(version=1)
+    task, out = await fleet.ask()
     a.write("one ", "two ")
-    a.cut()
+    a.disconnect()
     b.write("one")
     b.end()
     await task
     assert (out.said, out.rewinds) == ("one", 1)
 
 
-async def test_who_cannot_unread_gets_an_error_and_never_a_splice(house: Any, unforgiving: Recorder) -> None:
-    a, b = house.agent(generation=1), house.agent(generation=1)
-    task, out = await house.ask(out=unforgiving)
+async def test_who_cannot_unread_gets_an_error_and_never_a_splice(fleet: Any, unforgiving: Recorder) -> None:
+    a, b = fleet.agent(version=1), fleet.agent(version=1)
+    task, out = await fleet.ask(out=unforgiving)
     a.write("one ", "two ")
-    a.cut()
+    a.disconnect()
     b.write("one t", "hree")
     with pytest.raises(EngineBrokeError, match="differently"):
         await task
     assert out.said == "one two "
     b.end()
-    assert house.fleet.counted().idle == 1
+    assert fleet.engine.counted().idle == 1
 
 
-async def test_an_agent_that_comes_back_goes_on(house: Any) -> None:
-    a = house.agent(instance="i")
-    task, out = await house.ask()
+async def test_an_agent_that_comes_back_goes_on(fleet: Any) -> None:
+    a = fleet.agent(instance="i")
+    task, out = await fleet.ask()
     a.write("one ", "two ")
     secret = a.of("registered")[0]["secret"]
-    a.cut()
-    again = house.fleet.desk
-    back = type(a)(house.fleet)
+    a.disconnect()
+    again = fleet.engine.dispatcher
+    back = type(a)(fleet.engine)
     held = {"jobId": a.job["jobId"], "attempt": 1, "first": 1, "next": 4}
     back.register(instance="i", secret=secret, running=[held])
     assert back.of("registered")[0]["resume"] == [{"jobId": a.job["jobId"], "attempt": 1, "offset": 2}]
@@ -193,17 +198,19 @@ async def test_an_agent_that_comes_back_goes_on(house: Any) -> None:
     back.end()
     await task
     assert out.words == ["one ", "two ", "three ", "four"]
-    assert len(again.members) == 1
+    assert len(again.connections) == 1
 
 
 @pytest.mark.parametrize("lie", [{"attempt": 2}, {"first": 3}, {"next": 1}, {"jobId": "other"}])
-async def test_one_that_comes_back_with_less_begins_anew(house: Any, lie: dict[str, Any]) -> None:
-    a = house.agent(instance="i")
-    task, out = await house.ask()
+async def test_one_that_comes_back_with_less_begins_anew(fleet: Any, lie: dict[str, Any]) -> None:
+    a = fleet.agent(instance="i")
+    task, out = await fleet.ask()
     a.write("one ", "two ")
-    a.cut()
+    a.disconnect()
     held = {"jobId": a.job["jobId"], "attempt": 1, "first": 1, "next": 4, **lie}
-    back = type(a)(house.fleet).register(instance="i", secret=a.of("registered")[0]["secret"], running=[held])
+    back = type(a)(fleet.engine).register(
+        instance="i", secret=a.of("registered")[0]["secret"], running=[held]
+    )
     assert "resume" not in back.of("registered")[0]
     assert (back.job["attempt"], back.job["prefix"]) == (2, "one two ")
     back.write("three")
@@ -212,124 +219,135 @@ async def test_one_that_comes_back_with_less_begins_anew(house: Any, lie: dict[s
     assert out.said == "one two three"
 
 
-async def test_nobody_comes_back_as_another(house: Any) -> None:
-    a = house.agent(instance="i")
-    await house.ask()
-    a.cut()
+async def test_nobody_comes_back_as_another(fleet: Any) -> None:
+    a = fleet.agent(instance="i")
+    await fleet.ask()
+    a.disconnect()
     held = {"jobId": a.job["jobId"], "attempt": 1, "first": 0, "next": 4}
-    rogue = type(a)(house.fleet).register(instance="i", secret="guess", running=[held])
+    rogue = type(a)(fleet.engine).register(instance="i", secret="guess", running=[held])
     assert "resume" not in rogue.of("registered")[0]
-    assert len(house.fleet.desk.members) == 2
+    assert len(fleet.engine.dispatcher.connections) == 2
 
 
-async def test_a_prompt_that_kills_agents_fails_in_the_end(house: Any) -> None:
-    agents = [house.agent(generation=1) for _ in range(5)]
-    task, _ = await house.ask()
+async def test_a_prompt_that_kills_agents_fails_in_the_end(fleet: Any) -> None:
+    agents = [fleet.agent(version=1) for _ in range(5)]
+    task, _ = await fleet.ask()
     for _ in range(3):
-        next(agent for agent in agents if agent.of("job") and agent.link.open).cut()
+        next(agent for agent in agents if agent.of("job") and agent.connection.open).disconnect()
     with pytest.raises(EngineGaveUpError):
         await task
     assert sum(bool(agent.of("job")) for agent in agents) == 3
 
 
-async def test_what_breaks_in_the_middle_goes_on_elsewhere(house: Any) -> None:
-    a, b = house.agent(), house.agent()
-    task, out = await house.ask()
+async def test_what_breaks_in_the_middle_goes_on_elsewhere(fleet: Any) -> None:
+    a, b = fleet.agent(), fleet.agent()
+    task, out = await fleet.ask()
     a.write("one ")
-    a.breaks("engine_broke", "the engine died")
+    a.fail("engine_broke", "the engine died")
     b.write("two")
     b.end()
     await task
     assert out.said == "one two"
 
 
-async def test_two_that_call_themselves_alike_are_told_apart(house: Any) -> None:
-    a, b = house.agent(name="vm", instance="i"), house.agent(name="vm", instance="j")
-    assert [agent.name for agent in house.fleet.view().agents] == ["vm", "vm-2"]
-    task, out = await house.ask()
+async def test_two_that_call_themselves_alike_are_told_apart(fleet: Any) -> None:
+    a, b = fleet.agent(name="vm", instance="i"), fleet.agent(name="vm", instance="j")
+    assert [agent.name for agent in fleet.engine.view().agents] == ["vm", "vm-2"]
+    task, out = await fleet.ask()
     a.write("one ")
-    a.cut()
-    await house.until(lambda: b.of("job"))
+    a.disconnect()
+    await fleet.until(lambda: b.of("job"))
     b.write("two")
     b.end()
     await task
     assert out.states[-1].detail == "vm was lost after 4 characters; vm-2 goes on."
-    assert [agent.name for agent in house.fleet.view().agents if agent.status != "lost"] == ["vm-2"]
+    assert [agent.name for agent in fleet.engine.view().agents if agent.status != "lost"] == ["vm-2"]
 
 
 @pytest.mark.parametrize("code", ["engine_broke", "engine_unavailable", "engine_timeout", "model_not_found"])
-async def test_what_breaks_before_the_first_word_begins_elsewhere(house: Any, code: str) -> None:
-    a, b = house.agent(), house.agent()
-    task, out = await house.ask()
-    a.breaks(code, "out of order")
+async def test_what_breaks_before_the_first_word_begins_elsewhere(fleet: Any, code: str) -> None:
+    a, b = fleet.agent(), fleet.agent()
+    task, out = await fleet.ask()
+    a.fail(code, "out of order")
     b.write("well")
     b.end()
     await task
     assert out.said == "well"
     # The one that failed is left alone for a while, though it is free and has been longer.
-    task, out = await house.ask()
+    task, out = await fleet.ask()
     b.write("again")
     b.end()
     await task
     assert (out.said, len(a.of("job"))) == ("again", 1)
 
 
-async def test_what_every_agent_fails_at_is_told_as_the_last_of_them_says(house: Any) -> None:
-    a, b = house.agent(), house.agent()
-    task, _ = await house.ask()
-    a.breaks("engine_unavailable", "A is out of order.")
-    b.breaks("engine_unavailable", "B is out of order.")
+async def test_what_every_agent_fails_at_is_told_as_the_last_of_them_says(fleet: Any) -> None:
+    a, b = fleet.agent(), fleet.agent()
+    task, _ = await fleet.ask()
+    a.fail("engine_unavailable", "A is out of order.")
+    b.fail("engine_unavailable", "B is out of order.")
     with pytest.raises(EngineGaveUpError, match="B is out of order"):
         await task
-    alone = house.agent("n")
-    task, _ = await house.ask(model="n")
-    alone.breaks("engine_unavailable", "N is out of order.")
+    alone = fleet.agent("n")
+    task, _ = await fleet.ask(model="n")
+    alone.fail("engine_unavailable", "N is out of order.")
     with pytest.raises(EngineUnavailableError, match="N is out of order"):
         await task
 
 
-async def test_an_agent_whose_engine_hangs_is_not_asked_again_at_once(house: Any) -> None:
-    a, b = house.agent(slots=4), house.agent(slots=4)
+async def test_an_agent_whose_engine_hangs_is_not_asked_again_at_once(fleet: Any) -> None:
+    a, b = fleet.agent(slots=4), fleet.agent(slots=4)
     patience = Timeouts(timeout=10.0, first_token_timeout=0.1, backoff=0.01)
-    engine = FallbackEngine([Candidate(house.fleet, "m")], patience=patience)
+    engine = FallbackEngine([Candidate(fleet.engine, "m")], patience=patience)
     out = Recorder()
     request = Request("m", (Turn("user", (TextPart("Hello"),)),), conversation="c")
     task = asyncio.create_task(engine.generate(request, out))
-    await house.until(lambda: a.of("cancel"))
+    await fleet.until(lambda: a.of("cancel"))
     a.say("cancelled", jobId=a.job["jobId"], attempt=1)
-    await house.until(lambda: b.of("job"))
+    await fleet.until(lambda: b.of("job"))
     b.write("well")
     b.end()
     await task
     assert out.said == "well"
 
 
-async def test_a_cancelled_reply_is_stopped_at_its_agent(house: Any) -> None:
-    agent = house.agent()
-    task, out = await house.ask()
+async def test_a_cancelled_reply_is_stopped_at_its_agent(fleet: Any) -> None:
+    agent = fleet.agent()
+    task, out = await fleet.ask()
     agent.write("one")
     task.cancel()
-    await house.until(lambda: agent.of("cancel"))
+    await fleet.until(lambda: agent.of("cancel"))
     assert not task.done()
-    assert house.fleet.counted().busy == 1
+    assert fleet.engine.counted().busy == 1
     agent.write("two")
     agent.say("cancelled", jobId=agent.job["jobId"], attempt=1)
     with pytest.raises(asyncio.CancelledError):
         await task
     assert out.said == "one"
-    assert house.fleet.counted().idle == 1
+    assert fleet.engine.counted().idle == 1
 
 
-async def test_the_first_generation_is_hung_up_on_if_it_does_not_end(build: Callable[..., Any]) -> None:
-    house = build(unwanted_seconds=0.05)
-    agent = house.agent(generation=1)
-    task, _ = await house.ask()
+async def test_a_job_that_an_agent_gives_up_by_itself_goes_elsewhere(fleet: Any) -> None:
+    a, b = fleet.agent(), fleet.agent()
+    task, out = await fleet.ask()
+    a.write("one ")
+    a.say("cancelled", jobId=a.job["jobId"], attempt=1)
+    b.write("two")
+    b.end()
+    await task
+    assert out.said == "one two"
+
+
+async def test_protocol_version_1_is_hung_up_on_if_it_does_not_end(build: Callable[..., Any]) -> None:
+    fleet = build(unwanted_seconds=0.05)
+    agent = fleet.agent(version=1)
+    task, _ = await fleet.ask()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert house.fleet.counted().busy == 1
-    await house.until(lambda: agent.closed)
-    assert house.fleet.counted().total == 0
+    assert fleet.engine.counted().busy == 1
+    await fleet.until(lambda: agent.closed)
+    assert fleet.engine.counted().total == 0
 
 
 @pytest.mark.parametrize(
@@ -339,13 +357,13 @@ async def test_the_first_generation_is_hung_up_on_if_it_does_not_end(build: Call
         {"type_": "garbage", "no": "type"},
     ],
 )
-async def test_a_rogues_jobs_go_elsewhere_at_once(house: Any, lie: dict[str, Any]) -> None:
-    rogue, honest = house.agent(), house.agent()
-    task, out = await house.ask()
+async def test_a_rogues_jobs_go_elsewhere_at_once(fleet: Any, lie: dict[str, Any]) -> None:
+    rogue, honest = fleet.agent(), fleet.agent()
+    task, out = await fleet.ask()
     if lie["type_"] == "events":
         rogue.say(**lie)
     else:
-        house.fleet.desk.received(rogue.link, b"\x00garbage")
+        fleet.engine.dispatcher.received(rogue.connection, b"\x00garbage")
     assert rogue.closed is not None
     honest.write("fine")
     honest.end()
@@ -353,34 +371,35 @@ async def test_a_rogues_jobs_go_elsewhere_at_once(house: Any, lie: dict[str, Any
     assert out.said == "fine"
 
 
-async def test_what_it_can_is_what_its_agents_can(house: Any) -> None:
-    house.agent("m", "n")
-    house.agent("m", continues=False)
-    assert (await house.fleet.capabilities("m")).supports_prefill
-    assert not (await house.fleet.capabilities("other")).supports_prefill
-    assert [model.name for model in await house.fleet.models()] == ["m", "n"]
-    assert (await house.fleet.health()).ok
+async def test_what_it_can_is_what_its_agents_can(fleet: Any) -> None:
+    fleet.agent("m", "n")
+    fleet.agent("m", continues=False)
+    assert (await fleet.engine.capabilities("m")).supports_prefill
+    assert not (await fleet.engine.capabilities("other")).supports_prefill
+    assert [model.name for model in await fleet.engine.models()] == ["m", "n"]
+    assert (await fleet.engine.health()).ok
 
 
-async def test_nothing_is_left_when_all_is_done(house: Any) -> None:
-    agent = house.agent()
+async def test_nothing_is_left_when_all_is_done(fleet: Any) -> None:
+    agent = fleet.agent()
     for _ in range(3):
-        task, _ = await house.ask()
+        task, _ = await fleet.ask()
         agent.write("x")
         agent.end()
         await task
-    agent.cut()
-    await house.until(lambda: not house.fleet.desk.members)
-    desk = house.fleet.desk
-    books = desk.scheduler
+    agent.disconnect()
+    await fleet.until(lambda: not fleet.engine.dispatcher.connections)
+    dispatcher, coordinator = fleet.engine.dispatcher, fleet.engine.dispatcher.coordination
+    scheduler = coordinator.scheduler
     for left in (
-        desk._runs,
-        desk._stopping,
-        books.jobs,
-        books.agents,
-        books._disconnected,
-        books._unwanted,
-        books.queue,
+        dispatcher._replies,
+        dispatcher._stopping,
+        coordinator._registry,
+        scheduler.jobs,
+        scheduler.agents,
+        scheduler._disconnected,
+        scheduler._unwanted,
+        scheduler.queue,
     ):
         assert len(left) == 0
 
@@ -388,11 +407,11 @@ async def test_nothing_is_left_when_all_is_done(house: Any) -> None:
 async def test_right_after_the_start_a_reply_waits_for_the_agents_of_the_server_before(
     build: Callable[..., Any],
 ) -> None:
-    house = build(settled=False)
-    known = asyncio.create_task(house.fleet.capabilities("m"))
-    task, out = await house.ask(prefix="one ")
+    fleet = build(settled=False)
+    known = asyncio.create_task(fleet.engine.capabilities("m"))
+    task, out = await fleet.ask(prefix="one ")
     assert [state.place for state in out.states] == [1]
-    agent = house.agent()
+    agent = fleet.agent()
     assert (await known).supports_prefill
     assert agent.job["prefix"] == "one "
     agent.write("two")
@@ -414,9 +433,9 @@ ROGUES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("deed", ROGUES)
-async def test_what_a_rogue_wrote_is_taken_back_and_never_handed_on(house: Any, deed: str) -> None:
-    rogue, honest = house.agent(name="rogue"), house.agent(name="honest")
-    task, out = await house.ask(options={"num_predict": 20})
+async def test_what_a_rogue_wrote_is_taken_back_and_never_handed_on(fleet: Any, deed: str) -> None:
+    rogue, honest = fleet.agent(name="rogue"), fleet.agent(name="honest")
+    task, out = await fleet.ask(options={"num_predict": 20})
     rogue.write("poison ", "poison ")
     assert out.said == "poison poison "
     frame = {"jobId": rogue.job["jobId"], "attempt": 1, "from": 2, "events": [], **ROGUES[deed]}
@@ -429,19 +448,19 @@ async def test_what_a_rogue_wrote_is_taken_back_and_never_handed_on(house: Any, 
     honest.end()
     await task
     assert out.said == "whole"
-    assert len(house.fleet.view().agents) == 1
+    assert len(fleet.engine.view().agents) == 1
 
 
-async def test_what_honest_agents_wrote_before_a_rogue_stays(house: Any) -> None:
-    first, rogue = house.agent(name="first"), house.agent(name="rogue")
-    task, out = await house.ask()
+async def test_what_honest_agents_wrote_before_a_rogue_stays(fleet: Any) -> None:
+    first, rogue = fleet.agent(name="first"), fleet.agent(name="rogue")
+    task, out = await fleet.ask()
     first.write("one ", "two ")
-    first.cut()
-    await house.until(lambda: rogue.of("job"))
+    first.disconnect()
+    await fleet.until(lambda: rogue.of("job"))
     assert rogue.job["prefix"] == "one two "
     rogue.write("poison ")
     rogue.write("poison ", begin=7)
-    last = house.agent(name="last")
+    last = fleet.agent(name="last")
     assert (last.job["prefix"], out.said) == ("one two ", "one two ")
     last.write("three")
     last.end()
@@ -449,11 +468,11 @@ async def test_what_honest_agents_wrote_before_a_rogue_stays(house: Any) -> None
     assert out.said == "one two three"
 
 
-async def test_of_a_rogue_of_the_first_generation_nothing_stays(house: Any) -> None:
-    rogue, honest = house.agent(generation=1), house.agent(name="honest")
-    task, out = await house.ask()
+async def test_of_a_rogue_of_protocol_version_1_nothing_stays(fleet: Any) -> None:
+    rogue, honest = fleet.agent(version=1), fleet.agent(name="honest")
+    task, out = await fleet.ask()
     rogue.write("poison ", "poison ")
-    rogue.link.received(b"{garbage", 0)
+    rogue.connection.received(b"{garbage", 0)
     assert (out.said, "prefix" in honest.job) == ("", False)
     honest.write("whole")
     honest.end()
@@ -461,9 +480,9 @@ async def test_of_a_rogue_of_the_first_generation_nothing_stays(house: Any) -> N
     assert out.said == "whole"
 
 
-async def test_who_cannot_unread_a_rogue_gets_an_error(house: Any, unforgiving: Recorder) -> None:
-    rogue, honest = house.agent(), house.agent()
-    task, _ = await house.ask(out=unforgiving)
+async def test_who_cannot_unread_a_rogue_gets_an_error(fleet: Any, unforgiving: Recorder) -> None:
+    rogue, honest = fleet.agent(), fleet.agent()
+    task, _ = await fleet.ask(out=unforgiving)
     rogue.write("poison ")
     rogue.write("poison ", begin=7)
     with pytest.raises(EngineBrokeError, match="broke the rules"):
@@ -472,57 +491,57 @@ async def test_who_cannot_unread_a_rogue_gets_an_error(house: Any, unforgiving: 
 
 
 async def test_llama3_and_its_latest_are_one_model(build: Callable[..., Any]) -> None:
-    house = build(queue_seconds=0.0)
-    agent = house.agent("llama3:latest", "phi:latest")
+    fleet = build(queue_seconds=0.0)
+    agent = fleet.agent("llama3:latest", "phi:latest")
     for asked, name in (("llama3", "llama3:latest"), ("phi:latest", "phi:latest")):
-        task, _ = await house.ask(model=asked)
+        task, _ = await fleet.ask(model=asked)
         assert agent.job["model"] == name
         agent.write("Hi")
         agent.end()
         assert (await task).model == name
-    other = house.agent("llama3", continues=True)
-    agent.cut()
-    task, _ = await house.ask(model="llama3:latest")
+    other = fleet.agent("llama3", continues=True)
+    agent.disconnect()
+    task, _ = await fleet.ask(model="llama3:latest")
     assert other.job["model"] == "llama3"
-    assert (await house.fleet.capabilities("llama3:latest")).supports_prefill
-    assert [model.name for model in await house.fleet.models()] == ["llama3", "phi"]
+    assert (await fleet.engine.capabilities("llama3:latest")).supports_prefill
+    assert [model.name for model in await fleet.engine.models()] == ["llama3", "phi"]
     task.cancel()
 
 
-async def test_where_no_model_is_named_it_is_one_that_chats(house: Any) -> None:
-    agent = house.agent("nomic-embed-text", "m")
-    assert [model.chats for model in await house.fleet.models()] == [False, True]
-    task, _ = await house.ask(model="")
+async def test_where_no_model_is_named_it_is_one_that_chats(fleet: Any) -> None:
+    agent = fleet.agent("nomic-embed-text", "m")
+    assert [model.chats for model in await fleet.engine.models()] == [False, True]
+    task, _ = await fleet.ask(model="")
     assert agent.job["model"] == "m"
     task.cancel()
 
 
-async def test_an_agent_that_ended_is_gone_at_once(house: Any) -> None:
-    agent = house.agent()
+async def test_an_agent_that_ended_is_gone_at_once(fleet: Any) -> None:
+    agent = fleet.agent()
     agent.say("drain")
-    assert house.fleet.view().agents[0].status == "draining"
-    agent.cut()
-    assert house.fleet.view().agents == []
+    assert fleet.engine.view().agents[0].status == "draining"
+    agent.disconnect()
+    assert fleet.engine.view().agents == []
 
 
-async def test_one_that_is_about_to_end_and_is_cut_may_come_back_for_its_job(house: Any) -> None:
-    agent = house.agent(instance="i")
-    task, _ = await house.ask()
+async def test_one_that_is_about_to_end_and_is_cut_may_come_back_for_its_job(fleet: Any) -> None:
+    agent = fleet.agent(instance="i")
+    task, _ = await fleet.ask()
     agent.write("one")
     agent.say("drain")
-    agent.cut()
-    assert house.fleet.view().agents[0].status == "lost"
+    agent.disconnect()
+    assert fleet.engine.view().agents[0].status == "lost"
     task.cancel()
 
 
-async def test_an_agent_that_was_started_again_replaces_what_it_was(house: Any) -> None:
-    old, other = house.agent(name="attic", instance="i"), house.agent(name="cellar", instance="j")
-    task, out = await house.ask()
+async def test_an_agent_that_was_started_again_replaces_what_it_was(fleet: Any) -> None:
+    old, other = fleet.agent(name="attic", instance="i"), fleet.agent(name="cellar", instance="j")
+    task, out = await fleet.ask()
     old.write("one ")
-    other.cut()
-    old.cut()
-    new = house.agent(name="attic", instance="k")
-    assert [(each.name, each.status) for each in house.fleet.view().agents] == [
+    other.disconnect()
+    old.disconnect()
+    new = fleet.agent(name="attic", instance="k")
+    assert [(each.name, each.status) for each in fleet.engine.view().agents] == [
         ("cellar", "lost"),
         ("attic", "busy"),
     ]
@@ -533,14 +552,14 @@ async def test_an_agent_that_was_started_again_replaces_what_it_was(house: Any) 
     assert out.states[-1].detail == "attic was lost after 4 characters. It is back, and goes on."
 
 
-async def test_nobody_replaces_one_that_is_here_or_came_with_another_key(house: Any) -> None:
-    house.agent(name="attic", instance="i")
-    house.agent(name="attic", instance="j")
-    cut = house.agent(name="barn", instance="k")
-    cut.cut()
-    stranger = type(cut)(house.fleet, owner="another key")
+async def test_nobody_replaces_one_that_is_here_or_came_with_another_key(fleet: Any) -> None:
+    fleet.agent(name="attic", instance="i")
+    fleet.agent(name="attic", instance="j")
+    cut = fleet.agent(name="barn", instance="k")
+    cut.disconnect()
+    stranger = type(cut)(fleet.engine, owner="another key")
     stranger.register(name="barn", instance="l")
-    assert [each.name for each in house.fleet.view().agents] == [
+    assert [each.name for each in fleet.engine.view().agents] == [
         "attic",
         "attic-2",
         "barn",
@@ -551,17 +570,17 @@ async def test_nobody_replaces_one_that_is_here_or_came_with_another_key(house: 
 async def test_without_a_line_what_lost_its_agent_still_waits_for_another(
     build: Callable[..., Any],
 ) -> None:
-    house = build(queue_seconds=0.0, lease=0.2)
-    a, b = house.agent(name="a"), house.agent(name="b")
-    first, out = await house.ask()
-    second, _ = await house.ask()
-    refused, _ = await house.ask()
+    fleet = build(queue_seconds=0.0, lease=0.2)
+    a, b = fleet.agent(name="a"), fleet.agent(name="b")
+    first, out = await fleet.ask()
+    second, _ = await fleet.ask()
+    refused, _ = await fleet.ask()
     with pytest.raises(EngineBusyError):
         await refused
     a.write("one ")
     a.say("refused", jobId=a.job["jobId"], attempt=1, reason="The machine is switched off.")
     a.say("drain")
-    a.cut()
+    a.disconnect()
     b.write("x")
     b.end()
     await second
@@ -575,15 +594,15 @@ async def test_without_a_line_what_lost_its_agent_still_waits_for_another(
 async def test_without_a_line_a_lost_lease_is_waited_out_and_then_gone_on_with(
     build: Callable[..., Any],
 ) -> None:
-    house = build(queue_seconds=0.0, lease=0.2)
-    a, b = house.agent(name="a", instance="i"), house.agent(name="b", instance="j")
-    first, out = await house.ask()
-    second, _ = await house.ask()
+    fleet = build(queue_seconds=0.0, lease=0.2)
+    a, b = fleet.agent(name="a", instance="i"), fleet.agent(name="b", instance="j")
+    first, out = await fleet.ask()
+    second, _ = await fleet.ask()
     a.write("one ")
-    a.cut()
+    a.disconnect()
     await asyncio.sleep(0.1)
     b.say("heartbeat", timestamp=0)
-    await house.until(lambda: len(house.fleet.view().agents) == 1)
+    await fleet.until(lambda: len(fleet.engine.view().agents) == 1)
     b.write("x")
     b.end()
     await second
@@ -593,10 +612,10 @@ async def test_without_a_line_a_lost_lease_is_waited_out_and_then_gone_on_with(
     assert out.said == "one two"
 
 
-async def test_who_waits_for_a_model_to_load_is_told_so(house: Any) -> None:
-    agent = house.agent(name="attic")
+async def test_who_waits_for_a_model_to_load_is_told_so(fleet: Any) -> None:
+    agent = fleet.agent(name="attic")
     agent.say("models", facts=[{"name": "m", "loaded": False}])
-    task, out = await house.ask()
+    task, out = await fleet.ask()
     assert out.states == [State("loading", model="m", agent="attic")]
     job = {"jobId": agent.job["jobId"], "attempt": 1}
     agent.say("events", **job, **{"from": 0}, events=[{"type": "state", "phase": "loading", "progress": 0.5}])

@@ -29,91 +29,91 @@ def clock() -> Clock:
     return Clock()
 
 
-def run_of(out: Recorder, clock: Clock) -> ReplyAssembly:
+def reply_of(out: Recorder, clock: Clock) -> ReplyAssembly:
     request = Request("m", (Turn("user", (TextPart("Hello"),)),))
     return ReplyAssembly("j", request, out, asyncio.get_running_loop().create_future(), clock)
 
 
-def begin(run: ReplyAssembly, agent: str, *, continues: bool = True) -> str | None:
-    return run.begin(agent, loaded=True, continues=continues)
+def begin(reply: ReplyAssembly, agent: str, *, continues: bool = True) -> str | None:
+    return reply.begin(agent, loaded=True, continues=continues)
 
 
-class TestDisowned:
+class TestDiscardedAttempt:
     async def test_all_of_its_attempt_is_taken_back_and_nothing_before_it(self, clock: Clock) -> None:
         out = Recorder()
-        run = run_of(out, clock)
-        begin(run, "a")
-        run.reasoning("hm ")
-        run.text("one ")
-        begin(run, "b")
-        run.text("poison ")
-        run.reasoning("poison ")
-        run.discard_attempt()
+        reply = reply_of(out, clock)
+        begin(reply, "a")
+        reply.reasoning("hm ")
+        reply.text("one ")
+        begin(reply, "b")
+        reply.text("poison ")
+        reply.reasoning("poison ")
+        reply.discard_attempt()
         assert (out.said, out.thought) == ("one ", "hm ")
-        assert begin(run, "c") == "one "
-        run.text("two")
-        run.finish(Outcome("stop", "m"))
-        assert (out.said, run.end.done()) == ("one two", True)
+        assert begin(reply, "c") == "one "
+        reply.text("two")
+        reply.finish(Outcome("stop", "m"))
+        assert (out.said, reply.done.done()) == ("one two", True)
         assert out.states[-1].detail == "b broke the rules, and what it wrote was taken back; c goes on."
 
     async def test_where_it_wrote_nothing_nothing_is_taken_back(self, clock: Clock) -> None:
         out = Unforgiving()
-        run = run_of(out, clock)
-        begin(run, "a")
-        run.text("one ")
-        begin(run, "b")
-        run.discard_attempt()
-        assert not run.end.done()
-        assert begin(run, "c") == "one "
+        reply = reply_of(out, clock)
+        begin(reply, "a")
+        reply.text("one ")
+        begin(reply, "b")
+        reply.discard_attempt()
+        assert not reply.done.done()
+        assert begin(reply, "c") == "one "
 
     async def test_where_the_reader_cannot_unread_it_the_reply_fails(self, clock: Clock) -> None:
-        run = run_of(Unforgiving(), clock)
-        begin(run, "a")
-        run.text("poison ")
-        run.discard_attempt()
+        reply = reply_of(Unforgiving(), clock)
+        begin(reply, "a")
+        reply.text("poison ")
+        reply.discard_attempt()
         with pytest.raises(EngineBrokeError, match="broke the rules"):
-            run.end.result()
-        assert begin(run, "b") is None
+            reply.done.result()
+        assert begin(reply, "b") is None
 
     async def test_a_tool_cannot_be_taken_back(self, clock: Clock) -> None:
-        run = run_of(Recorder(), clock)
-        begin(run, "a")
-        run.tool_call(ToolCall("1", "clock", "{}"))
-        run.discard_attempt()
+        reply = reply_of(Recorder(), clock)
+        begin(reply, "a")
+        reply.tool_call(ToolCall("1", "clock", "{}"))
+        reply.discard_attempt()
         with pytest.raises(EngineBrokeError, match="broke the rules"):
-            run.end.result()
+            reply.done.result()
 
     async def test_what_it_told_again_stays_and_what_it_added_does_not(self, clock: Clock) -> None:
         out = Recorder()
-        run = run_of(out, clock)
-        begin(run, "a")
-        run.text("one ")
-        begin(run, "b", continues=False)
-        run.text("one poison")
+        reply = reply_of(out, clock)
+        begin(reply, "a")
+        reply.text("one ")
+        begin(reply, "b", continues=False)
+        reply.text("one poison")
         assert out.said == "one poison"
-        run.discard_attempt()
-        assert (out.said, begin(run, "c")) == ("one ", "one ")
+        reply.discard_attempt()
+        assert (out.said, begin(reply, "c")) == ("one ", "one ")
 
     async def test_in_the_middle_of_telling_it_again_nothing_of_it_was_shown(self, clock: Clock) -> None:
         out = Recorder()
-        run = run_of(out, clock)
-        begin(run, "a")
-        run.text("one two ")
-        begin(run, "b", continues=False)
-        run.text("one")
-        run.discard_attempt()
-        assert (out.said, out.rewinds, begin(run, "c")) == ("one two ", 0, "one two ")
+        reply = reply_of(out, clock)
+        begin(reply, "a")
+        reply.text("one two ")
+        begin(reply, "b", continues=False)
+        reply.text("one")
+        reply.discard_attempt()
+        assert (out.said, out.rewinds, begin(reply, "c")) == ("one two ", 0, "one two ")
 
     async def test_where_it_told_it_its_way_it_begins_anew(self, clock: Clock) -> None:
         out = Recorder()
-        run = run_of(out, clock)
-        begin(run, "a")
-        run.text("one ")
-        begin(run, "b", continues=False)
-        run.text("poison")
+        reply = reply_of(out, clock)
+        begin(reply, "a")
+        reply.text("one ")
+        begin(reply, "b", continues=False)
+        reply.text("poison")
         assert out.said == "poison"
-        run.discard_attempt()
-        assert (out.said, begin(run, "c")) == ("", "")
+        reply.discard_attempt()
+        assert (out.said, begin(reply, "c")) == ("", "")
 
 
 class TestTold:
@@ -132,21 +132,21 @@ class TestTold:
         self, clock: Clock, agents: str, continues: bool, said: str, sentence: str
     ) -> None:
         out = Recorder()
-        run = run_of(out, clock)
-        begin(run, agents[0])
-        run.text(said)
-        begin(run, agents[1], continues=continues)
+        reply = reply_of(out, clock)
+        begin(reply, agents[0])
+        reply.text(said)
+        begin(reply, agents[1], continues=continues)
         assert out.states[-1].detail == sentence
 
 
 class TestCost:
     async def test_one_attempt_costs_what_its_engine_says(self, clock: Clock) -> None:
-        run = run_of(Recorder(), clock)
-        begin(run, "a")
-        run.text("one ")
+        reply = reply_of(Recorder(), clock)
+        begin(reply, "a")
+        reply.text("one ")
         outcome = Outcome("stop", "m", Usage(5, 1), Timings(total_ms=3.0))
-        run.finish(outcome)
-        assert run.end.result() == outcome
+        reply.finish(outcome)
+        assert reply.done.result() == outcome
 
     async def test_all_attempts_count(self, clock: Clock) -> None:
         outcome = await self._outcome(clock, Usage(9, 4), Timings(load_ms=7.0, total_ms=1.0))
@@ -160,29 +160,29 @@ class TestCost:
         assert outcome.usage == Usage(None, 3)
 
     async def _outcome(self, clock: Clock, usage: Usage | None, timings: Timings | None) -> Any:
-        run = run_of(Recorder(), clock)
-        begin(run, "a")
+        reply = reply_of(Recorder(), clock)
+        begin(reply, "a")
         clock.now += 1
-        run.reasoning("hm")
-        run.text("one ")
+        reply.reasoning("hm")
+        reply.text("one ")
         clock.now += 2
-        begin(run, "b")
+        begin(reply, "b")
         clock.now += 2
-        run.text("two")
-        run.finish(Outcome("stop", "m", usage, timings))
-        return run.end.result()
+        reply.text("two")
+        reply.finish(Outcome("stop", "m", usage, timings))
+        return reply.done.result()
 
     async def test_what_broke_the_rules_does_not_count(self, clock: Clock) -> None:
-        run = run_of(Recorder(), clock)
-        begin(run, "a")
-        run.text("poison")
-        run.discard_attempt()
+        reply = reply_of(Recorder(), clock)
+        begin(reply, "a")
+        reply.text("poison")
+        reply.discard_attempt()
         clock.now += 2
-        begin(run, "b")
-        run.text("one")
+        begin(reply, "b")
+        reply.text("one")
         clock.now += 2
-        run.finish(Outcome("stop", "m", Usage(9, 1)))
-        outcome = run.end.result()
+        reply.finish(Outcome("stop", "m", Usage(9, 1)))
+        outcome = reply.done.result()
         assert outcome.usage == Usage(9, 1)
         assert outcome.timings is not None
         assert (outcome.timings.first_token_ms, outcome.timings.total_ms) == (2000.0, 4000.0)
@@ -191,21 +191,21 @@ class TestCost:
 class TestSignsOfLife:
     async def test_they_go_through_and_cost_nothing(self, clock: Clock) -> None:
         out = Pulse()
-        run = run_of(out, clock)
-        begin(run, "a")
-        run.text("")
-        assert (out.signs, run.shown) == (1, False)
-        run.text("one")
-        begin(run, "b")
-        run.text(" two")
-        run.finish(Outcome("stop", "m"))
-        assert run.end.result().usage == Usage(None, 2)
+        reply = reply_of(out, clock)
+        begin(reply, "a")
+        reply.text("")
+        assert (out.signs, reply.shown) == (1, False)
+        reply.text("one")
+        begin(reply, "b")
+        reply.text(" two")
+        reply.finish(Outcome("stop", "m"))
+        assert reply.done.result().usage == Usage(None, 2)
 
     async def test_what_is_told_again_is_one(self, clock: Clock) -> None:
         out = Pulse()
-        run = run_of(out, clock)
-        begin(run, "a")
-        run.text("one two")
-        begin(run, "b", continues=False)
-        run.text("one")
+        reply = reply_of(out, clock)
+        begin(reply, "a")
+        reply.text("one two")
+        begin(reply, "b", continues=False)
+        reply.text("one")
         assert (out.signs, out.words) == (1, ["one two"])

@@ -120,7 +120,7 @@ def test_the_least_loaded_agent_gets_it() -> None:
     assert [len(seat.assignments) for seat in fleet.agents.values()] == [3, 3]
 
 
-def test_the_first_generation_gets_one_job_whatever_it_says() -> None:
+def test_an_agent_gets_no_more_jobs_than_it_has_slots() -> None:
     fleet = a_fleet(agent("a", slots=1, resumes=False))
     fleet.submit(JobSpec("1", "m"), 0)
     assert placed(fleet.submit(JobSpec("2", "m"), 0)) == {"2": 1}
@@ -234,7 +234,7 @@ def test_after_the_lease_a_job_waits_for_whoever_comes() -> None:
     assert assigned(fleet.join(agent("b"), 17)) == [("1", "b", 2)]
 
 
-def test_the_first_generation_has_no_lease() -> None:
+def test_an_agent_that_cannot_resume_has_no_lease() -> None:
     fleet = a_fleet(agent("a", resumes=False), agent("b", resumes=False))
     fleet.submit(JobSpec("1", "m"), 0)
     assert assigned(fleet.disconnected("a", 1)) == [("1", "b", 2)]

@@ -1,7 +1,4 @@
-"""The connection of one agent, without its socket and its clock: frames in, the host told, frames out.
-
-A token takes one way through here: decoded, its lease looked up, and into the lease's sink in the same call.
-"""
+"""The connection of one agent, without its socket and its clock: frames come in, its handler is called, frames go out."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -13,9 +10,7 @@ from msgspec import Struct
 from legato.fleet.job_attempt import JobAttempt
 from legato.fleet.model_names import MODELS, NAME_LENGTH, by_name, canonical_model_name
 from legato.fleet.protocol import (
-    Acknowledged,
     AgentWelcome,
-    Cancel,
     Cancelled,
     Drain,
     EventBatch,
@@ -37,52 +32,58 @@ from legato.fleet.protocol import (
     Status,
     ToAgent,
     Token,
-    ToolCalled,
 )
-from legato.fleet.protocol_v1 import first_name
-from legato.stream import Reasoning, State, Text
+from legato.fleet.protocol_adapter import ProtocolAdapter
+from legato.fleet.protocol_v1 import ProtocolV1
+from legato.fleet.protocol_v2 import ProtocolV2
+from legato.stream import State
 
-ACK_EVENTS = 64
-"""As many events are acknowledged at once; fewer when the host's `dirty` timer says so."""
-
-PAST = 1024
-"""Jobs of which it is remembered that they were this agent's once."""
+FORMER = 1024
+"""Attempts that a connection remembers as once its agent's."""
 
 BAD_REQUEST = 4000
 UNAUTHENTICATED = 4001
 FORBIDDEN = 4003
-
-SAID_NOTHING = "the model said nothing"
 
 _decode = msgspec.json.Decoder(FromAgent).decode
 _encode = msgspec.json.Encoder().encode
 
 
 class ConnectionHandler(Protocol):
-    """Whoever keeps the links. It is told of everything but words, which go to the sinks."""
+    """The owner of the connections. It is called for everything but text, which goes to the sinks."""
 
-    def registers(self, link: "AgentConnection", register: Register) -> None:
-        """Answer with `grant`, or `refuse`."""
+    def register(
+        self, connection: "AgentConnection", register: Register, models: dict[str, ModelInfo]
+    ) -> None:
+        """Answer with `grant`, or `refuse`. `models` are those that the agent's key is good for, by canonical name."""
         ...
 
-    def ended(self, link: "AgentConnection", lease: JobAttempt, end: JobEnded | JobFailed) -> None:
-        """Nothing of this runs any more. `lease.wanted` says whether anybody cares."""
+    def ended(self, connection: "AgentConnection", attempt: JobAttempt, end: JobEnded | JobFailed) -> None:
+        """Nothing of this attempt runs any more. `attempt.wanted` says whether the job is still wanted."""
         ...
 
-    def cancelled(self, link: "AgentConnection", lease: JobAttempt) -> None: ...
+    def cancelled(self, connection: "AgentConnection", attempt: JobAttempt) -> None:
+        """Nothing of this attempt runs any more, because it was cancelled."""
+        ...
 
-    def refused(self, link: "AgentConnection", lease: JobAttempt, reason: str) -> None: ...
+    def returned(self, connection: "AgentConnection", attempt: JobAttempt, reason: str) -> None:
+        """The agent does not run this attempt and gives it back."""
+        ...
 
-    def models(self, link: "AgentConnection", facts: dict[str, ModelInfo]) -> None: ...
+    def has_models(self, connection: "AgentConnection", models: dict[str, ModelInfo]) -> None:
+        """The models of the agent changed."""
+        ...
 
-    def drains(self, link: "AgentConnection") -> None: ...
+    def drains(self, connection: "AgentConnection") -> None:
+        """The agent takes no more jobs."""
+        ...
 
-    def dirty(self, link: "AgentConnection") -> None:
+    def took(self, connection: "AgentConnection") -> None:
         """Call `acknowledge` within a second or so."""
         ...
 
-    def expelled(self, link: "AgentConnection") -> None:
-        """It broke the rules, and is told so: it is of the fleet no more."""
+    def expelled(self, connection: "AgentConnection") -> None:
+        """The agent violated the protocol and was told so: it is no part of the fleet any more."""
         ...
 
 
@@ -91,36 +92,42 @@ class _AnyFrame(Struct):
 
 
 class AgentConnection:
-    """What an agent says is held against what it was given; one that breaks the rules is told so and hung up on.
+    """Checks what an agent says against what it was given. An agent that violates the protocol is told so, and its connection
+    is closed.
 
-    `send` takes a frame, `close` a code and a reason. `allowed` are the models that its key is good for; None means any.
-    `owner` is whose key it is. Models are known by their `canonical_model_name` names.
-    `generation` is 0 until it has registered. `tokens` counts what it wrote, `stale` what was refused because it came too
-    late.
+    `send_frame` takes a frame, `close` a code and a reason. `allowed` are the models that the agent's key is good for; None
+    means any. `owner` names the key. `protocol` is the version that the agent speaks, None until it registers. `registered`: it is
+    the connection of an agent of the fleet; `suspended`: that agent was silent for longer than its lease. `heard` is when the
+    last frame came. `jobs` and `tokens` count what the agent wrote, on former connections too, `rate` is in tokens a second.
+    `stale` counts the events that were dropped because they came too late.
     """
 
     __slots__ = (
         "_close",
-        "_host",
-        "_past",
-        "_send",
+        "_counted",
+        "_former",
+        "_handler",
+        "_send_frame",
         "allowed",
-        "facts",
-        "generation",
+        "attempts",
         "heard",
         "id",
-        "leases",
+        "jobs",
         "open",
         "owner",
+        "protocol",
+        "rate",
+        "registered",
         "stale",
+        "suspended",
         "tokens",
     )
 
     def __init__(
         self,
-        host: ConnectionHandler,
+        handler: ConnectionHandler,
         id: str,  # noqa: A002 (it is what it is called)
-        send: Callable[[bytes], None],
+        send_frame: Callable[[bytes], None],
         close: Callable[[int, str], None],
         *,
         allowed: frozenset[str] | None = None,
@@ -129,75 +136,90 @@ class AgentConnection:
     ) -> None:
         self.id = id
         self.allowed = None if allowed is None else frozenset(map(canonical_model_name, allowed))
-        self.generation = 0
-        self.facts: dict[str, ModelInfo] = {}
-        self.leases: dict[str, JobAttempt] = {}
+        self.attempts: dict[str, JobAttempt] = {}
+        self.protocol: ProtocolAdapter | None = None
         self.owner = owner
         self.heard = now
         self.open = True
+        self.registered = False
+        self.suspended = False
+        self.jobs = 0
         self.tokens = 0
+        self.rate = 0.0
         self.stale = 0
-        self._host = host
-        self._send = send
+        self._counted = 0
+        self._handler = handler
+        self._send_frame = send_frame
         self._close = close
-        self._past: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._former: OrderedDict[tuple[str, int], None] = OrderedDict()
+
+    def measure(self, seconds: float) -> None:
+        """Set `rate` after so many seconds."""
+        self.rate = (self.tokens - self._counted) / seconds if seconds > 0 else 0.0
+        self._counted = self.tokens
+
+    def count_on_from(self, former: "AgentConnection") -> None:
+        """Continue the counts of the agent's former connection."""
+        self.jobs, self.tokens = former.jobs, former.tokens
+        self.rate, self._counted = former.rate, former._counted
 
     # Out.
 
-    def say(self, message: ToAgent | PromptJob) -> None:
+    def send(self, message: ToAgent | PromptJob) -> None:
         if self.open:
-            self._send(_encode(message))
+            self._send_frame(_encode(message))
 
     def welcome(self, timestamp: int) -> None:
-        """The first word is the gateway's. `timestamp` is in milliseconds since the epoch."""
-        self.say(AgentWelcome(self.id, timestamp))
+        """Send the first message. `timestamp` is in milliseconds since the epoch."""
+        self.send(AgentWelcome(self.id, timestamp))
 
-    def grant(self, registered: Registered, leases: dict[str, JobAttempt] | None = None) -> None:
-        """It is one of the fleet, and goes on with `leases`."""
+    def grant(self, registered: Registered, attempts: dict[str, JobAttempt] | None = None) -> None:
+        """Accept the agent. It continues `attempts`."""
         self.id = registered.agent_id
-        self.generation = registered.protocol
-        if leases is not None:
-            self.leases = leases
-        self.say(registered)
+        self.registered = True
+        if attempts is not None:
+            self.attempts = attempts
+        self.send(registered)
 
-    def start(self, lease: JobAttempt, job: Job | PromptJob) -> None:
-        """Give it a job."""
-        self.leases[lease.job] = lease
-        self.say(job)
+    def start(self, attempt: JobAttempt, job: Job | PromptJob) -> None:
+        """Give the agent a job."""
+        self.attempts[attempt.job] = attempt
+        self.send(job)
 
     def cancel(self, job: str, attempt: int) -> None:
-        """Nobody wants this any more: nothing of it is heard from now on. The first generation cannot be told."""
-        lease = self.leases.get(job)
-        if lease is not None and lease.attempt == attempt:
-            lease.wanted = False
-            if self.generation > 1:
-                self.say(Cancel(job, attempt))
+        """Drop what the agent writes of this attempt from now on, and tell it to stop if its protocol can."""
+        found = self.attempts.get(job)
+        if found is not None and found.attempt == attempt:
+            found.wanted = False
+            if self.protocol is not None:
+                self.protocol.cancel(found)
 
     def lose(self, job: str) -> None:
-        """This is not the agent's job any more; what it still sends of it is refused."""
-        lease = self.leases.pop(job, None)
-        if lease is not None:
-            lease.wanted = False
-            self.remember(job, lease.attempt)
+        """Take a job from the agent: what it still sends of it is dropped."""
+        attempt = self.attempts.pop(job, None)
+        if attempt is not None:
+            attempt.wanted = False
+            self.remember(job, attempt.attempt)
 
     def remember(self, job: str, attempt: int) -> None:
-        """It had this once: to send of it is late, and no lie."""
-        self._past[job, attempt] = None
-        if len(self._past) > PAST:
-            self._past.popitem(last=False)
+        """Note that this attempt was the agent's once: events of it are late and no violation."""
+        self._former[job, attempt] = None
+        if len(self._former) > FORMER:
+            self._former.popitem(last=False)
 
     def acknowledge(self) -> None:
-        """Tell what was taken and not yet acknowledged."""
-        for lease in self.leases.values():
-            self._acknowledge(lease)
+        """Acknowledge all events that were taken."""
+        if self.protocol is not None:
+            for attempt in self.attempts.values():
+                self.protocol.acknowledge(attempt)
 
     def refuse(self, message: str, code: int = BAD_REQUEST) -> None:
-        """Say why, and hang up."""
-        self.say(RegistrationRefused(message))
-        self.hang_up(code, message)
-        self._host.expelled(self)
+        """Tell the agent why, and close its connection."""
+        self.send(RegistrationRefused(message))
+        self.close(code, message)
+        self._handler.expelled(self)
 
-    def hang_up(self, code: int, reason: str = "") -> None:
+    def close(self, code: int, reason: str = "") -> None:
         if self.open:
             self.open = False
             self._close(code, reason)
@@ -205,7 +227,7 @@ class AgentConnection:
     # In.
 
     def received(self, payload: bytes, now: float) -> None:
-        """A frame of the agent."""
+        """Handle a frame of the agent."""
         if not self.open:
             return
         self.heard = now
@@ -215,185 +237,88 @@ class AgentConnection:
             self._not_understood(payload, error)
             return
         kind = type(message)
-        if kind is EventBatch and self.generation > 1:
-            self._events(message)
-        elif kind is Token and self.generation == 1:
-            self._token(message)
-        elif self.generation or isinstance(message, Register):
-            self._other(message)
+        if self.protocol is None:
+            if isinstance(message, Register):
+                self._register(message)
+        elif kind is EventBatch or kind is Token:
+            self.protocol.received(message)
+        else:
+            self._other(message, self.protocol)
 
-    def _token(self, message: Token) -> None:
-        lease = self.leases.get(message.job_id)
-        if lease is None or lease.attempt > 1:
-            lease = self._again(message.job_id)
-        if lease is None:
-            self.stale += 1
-            return
-        text = message.token
-        if text:
-            self.tokens += 1
-            if not lease.write(text):
-                self._too_much(lease)
-                return
-            if lease.wanted:
-                lease.sink.text(text)
-        if message.done:
-            self._complete(lease)
-
-    def _events(self, message: EventBatch) -> None:
-        lease = self.leases.get(message.job_id)
-        if lease is None or lease.attempt != message.attempt:
-            if (message.job_id, message.attempt) in self._past:
-                self.stale += len(message.events)
-            else:
-                self.refuse(f"Job {message.job_id:.40}, attempt {message.attempt}, is not this agent's.")
-            return
-        if message.from_ != lease.next:
-            self.refuse(
-                f"Events of job {lease.job} are missing: {lease.next} was expected, not {message.from_}."
-            )
-            return
-        sink = lease.sink
-        for event in message.events:
-            lease.next += 1
-            kind = type(event)
-            if kind is Text or kind is Reasoning:
-                text: str = event.text  # type: ignore[union-attr]
-                self.tokens += bool(text)
-                if not lease.write(text):
-                    self._too_much(lease)
-                    return
-                if not lease.wanted:
-                    self.stale += 1
-                    continue
-                if kind is Text:
-                    sink.text(text)
-                else:
-                    sink.reasoning(text)
-            elif isinstance(event, JobEnded | JobFailed):
-                if lease.next != message.from_ + len(message.events):
-                    self.refuse(f"Job {lease.job} goes on behind its end.")
-                    return
-                self._last(lease, event)
-                return
-            elif lease.wanted:
-                if isinstance(event, ToolCalled):
-                    lease.room -= 1
-                    sink.tool_call(event.call)
-                elif isinstance(event, State):
-                    sink.state(event)
-        if lease.next - lease.told >= ACK_EVENTS:
-            self._acknowledge(lease)
-        elif self.open:
-            self._host.dirty(self)
-
-    def _other(self, message: FromAgent) -> None:
+    def _other(self, message: FromAgent, protocol: ProtocolAdapter) -> None:
         match message:
             case Register():
                 self._register(message)
-            case JobComplete(job_id):
-                if (lease := self._first(job_id)) is not None:
-                    self._complete(lease)
-            case JobError(job_id, error):
-                if (lease := self._first(job_id)) is not None:
-                    self._last(
-                        lease, JobFailed("engine_broke", error or "The agent failed, and does not say why.")
-                    )
-            case Cancelled(job_id, attempt):
-                lease = self._mine(job_id, attempt)
-                if lease is not None:
-                    self.lose(job_id)
-                    self._host.cancelled(self, lease)
-            case Refused(job_id, attempt, reason):
-                lease = self._mine(job_id, attempt)
-                if lease is not None:
-                    self.lose(job_id)
-                    self._host.refused(self, lease, reason)
-            case Models(facts):
-                if self._listable(facts):
-                    self._host.models(self, by_name(facts, self.allowed))
+            case Models(models):
+                if self._can_show(models):
+                    self._handler.has_models(self, by_name(models, self.allowed))
             case Loading(model, progress):
-                for lease in self.leases.values():
-                    if (
-                        canonical_model_name(lease.model) == canonical_model_name(model)
-                        and lease.wanted
-                        and not lease.began
-                    ):
-                        lease.sink.state(State("loading", progress=progress))
+                for attempt in self.attempts.values():
+                    same = canonical_model_name(attempt.model) == canonical_model_name(model)
+                    if same and attempt.wanted and not attempt.started:
+                        attempt.sink.state(State("loading", progress=progress))
             case Drain():
-                self._host.drains(self)
-            case Heartbeat() | Status() | Token() | EventBatch():
+                self._handler.drains(self)
+            case Heartbeat() | Status():
                 pass
+            case _:
+                protocol.received(message)
 
-    def _listable(self, facts: list[ModelInfo]) -> bool:
-        """Whether so many models of such names can be shown to everyone; an agent that offers more is sent away."""
-        if len(facts) <= MODELS and all(len(each.name) <= NAME_LENGTH for each in facts):
+    def _register(self, register: Register) -> None:
+        models = register.facts or [ModelInfo(bare) for name in register.models if (bare := name.strip())]
+        if not self._can_show(models):
+            return
+        named = by_name(models, self.allowed)
+        if models and not named:
+            self.refuse("This agent's key is good for none of its models.", FORBIDDEN)
+        elif self.protocol is not None:
+            self._handler.has_models(self, named)
+        else:
+            self.protocol = ProtocolV2(self) if register.protocol > 1 else ProtocolV1(self)
+            self._handler.register(self, register, named)
+
+    def _can_show(self, models: list[ModelInfo]) -> bool:
+        """Whether everyone can be shown so many models of such names. The connection of an agent that offers more is closed."""
+        if len(models) <= MODELS and all(len(each.name) <= NAME_LENGTH for each in models):
             return True
         self.refuse(
             f"An agent can offer {MODELS:,} models, each with a name of {NAME_LENGTH} characters at most."
         )
         return False
 
-    def _register(self, register: Register) -> None:
-        facts = register.facts or [ModelInfo(bare) for name in register.models if (bare := name.strip())]
-        if not self._listable(facts):
-            return
-        named = by_name(facts, self.allowed)
-        if facts and not named:
-            self.refuse("This agent's key is good for none of its models.", FORBIDDEN)
-        elif self.generation:
-            self._host.models(self, named)
-        else:
-            self.facts = named
-            self._host.registers(self, register)
-
-    def _complete(self, lease: JobAttempt) -> None:
-        """The end of a job of the first generation, whose agents pass over an error of their model in silence."""
-        if lease.began:
-            self._last(lease, JobEnded("stop", lease.model))
-        else:
-            self._last(lease, JobFailed("engine_broke", SAID_NOTHING))
-
-    def _last(self, lease: JobAttempt, end: JobEnded | JobFailed) -> None:
-        lease.over = True
-        self._acknowledge(lease)
-        del self.leases[lease.job]
-        self.remember(lease.job, lease.attempt)
-        self._host.ended(self, lease, end)
-
-    def _first(self, name: str) -> JobAttempt | None:
-        """The lease that an agent of the first generation means."""
-        if self.generation != 1:
-            return None
-        lease = self.leases.get(name)
-        return lease if lease is not None and lease.attempt == 1 else self._again(name)
-
-    def _again(self, name: str) -> JobAttempt | None:
-        """Likewise where it is another attempt of a job. It bears a name of its own, because an agent that was cut off may
-        still say what it had to say of the one before."""
-        lease = self.leases.get(name.partition(".")[0])
-        return lease if lease is not None and name == first_name(lease.job, lease.attempt) else None
-
-    def _mine(self, job: str, attempt: int) -> JobAttempt | None:
-        lease = self.leases.get(job)
-        return lease if lease is not None and lease.attempt == attempt and self.generation > 1 else None
-
-    def _acknowledge(self, lease: JobAttempt) -> None:
-        if lease.next > lease.told and self.generation > 1:
-            lease.told = lease.next
-            self.say(Acknowledged(lease.job, lease.attempt, lease.next))
-
-    def _too_much(self, lease: JobAttempt) -> None:
-        self.refuse(f"Job {lease.job} wrote more than it was asked for.")
-
     def _not_understood(self, payload: bytes, error: Exception) -> None:
-        """A kind of message that came later than this server is passed over; anything else is no agent."""
+        """Ignore a kind of message that is newer than this server. Refuse anything else."""
         try:
             known = msgspec.json.decode(payload, type=_AnyFrame).type in _KINDS
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             known = True
         if known:
             self.refuse(f"That is not a message of an agent: {error}.")
+
+    def _remove(self, attempt: JobAttempt) -> None:
+        del self.attempts[attempt.job]
+        self.remember(attempt.job, attempt.attempt)
+
+    # What the adapter of the protocol reports.
+
+    def had(self, job: str, attempt: int) -> bool:
+        return (job, attempt) in self._former
+
+    def finished(self, attempt: JobAttempt, end: JobEnded | JobFailed) -> None:
+        self._remove(attempt)
+        self._handler.ended(self, attempt, end)
+
+    def cancelled(self, attempt: JobAttempt) -> None:
+        self._remove(attempt)
+        self._handler.cancelled(self, attempt)
+
+    def returned(self, attempt: JobAttempt, reason: str) -> None:
+        self._remove(attempt)
+        self._handler.returned(self, attempt, reason)
+
+    def took(self) -> None:
+        if self.open:
+            self._handler.took(self)
 
 
 _KINDS = frozenset(

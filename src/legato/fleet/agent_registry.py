@@ -1,86 +1,100 @@
-"""Those who are of the fleet: who somebody was before, and what they have written together."""
+"""Who the agents of the fleet are, over all connections that they make."""
 
 import hmac
-import logging
-from collections.abc import Container
+import secrets
+from collections.abc import Collection, Iterator
 from itertools import chain, count
 
-from legato.fleet.agent_connection import AgentConnection
-from legato.fleet.agent_record import AgentRecord, called
+from msgspec import Struct
+
 from legato.fleet.protocol import Register
 
-logger = logging.getLogger(__name__)
+MAX_NAME = 80
 
 
-class AgentRegistry(dict[str, AgentRecord]):
-    """By their ids. `rate` is of the tokens that they write, per second."""
+class AgentIdentity(Struct, frozen=True):
+    """`called` is what the agent calls itself, `name` tells it from the others. `owner` names its key. `instance` is a run of the
+    agent, which shows `secret` to continue. `protocol` is the version of the agent protocol, `version` that of the agent."""
+
+    id: str
+    name: str
+    called: str
+    owner: str
+    protocol: int
+    instance: str | None
+    secret: str
+    version: str | None
+
+
+class AgentRegistry:
+    """The identities of all agents by id."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.rate = 0.0
-        self._former = 0
-        self._counted = 0
+        self._agents: dict[str, AgentIdentity] = {}
 
-    @property
-    def tokens(self) -> int:
-        """All that were written since the server started."""
-        return self._former + sum(member.written for member in self.values())
+    def __len__(self) -> int:
+        return len(self._agents)
 
-    def of(self, link: AgentConnection) -> AgentRecord | None:
-        """Whose connection this is, unless they have another one by now."""
-        member = self.get(link.id)
-        return member if member is not None and member.link is link else None
+    def __iter__(self) -> Iterator[AgentIdentity]:
+        return iter(self._agents.values())
 
-    def known(self, register: Register) -> AgentRecord | None:
-        """Who this was before, if it can show it."""
+    def __getitem__(self, agent: str) -> AgentIdentity:
+        return self._agents[agent]
+
+    def recognise(self, register: Register) -> AgentIdentity | None:
+        """Who this was before, if it shows the secret."""
         return next(
             (
-                member
-                for member in self.values()
+                agent
+                for agent in self
                 if register.instance is not None
-                and member.instance == register.instance
-                and _same(member.secret, register.secret)
+                and agent.instance == register.instance
+                and _same(agent.secret, register.secret)
             ),
             None,
         )
 
-    def replaced(self, link: AgentConnection, register: Register) -> AgentRecord | None:
-        """Who went away without a word and is here again as another run of it: of the same name, with the same key."""
-        return next(
-            (
-                member
-                for member in self.values()
-                if register.name
-                and member.link is None
-                and (member.called, member.owner) == (called(register, link.id), link.owner)
-            ),
-            None,
-        )
+    def namesakes(self, register: Register, agent: str, owner: str) -> list[AgentIdentity]:
+        """The agents that call themselves the same and have the same key."""
+        wanted = called(register, agent), owner
+        return [each for each in self if register.name and (each.called, each.owner) == wanted]
 
-    def name(self, link: AgentConnection, register: Register) -> str:
-        """What people read of one that joins: what it calls itself, with a number where another one is called so. Two
-        agents beside two engines of one machine both have its name."""
-        wanted, taken = called(register, link.id), {member.name for member in self.values()}
+    def describe(self, register: Register, agent: str, owner: str, protocol: int) -> AgentIdentity:
+        """The identity of a new agent. Its name is what it calls itself, with a number if another agent has that name: two
+        agents on one machine both have its name."""
+        wanted, taken = called(register, agent), {each.name for each in self}
         names = chain([wanted], (f"{wanted}-{number}" for number in count(2)))
-        return next(name for name in names if name not in taken)
+        return AgentIdentity(
+            agent,
+            next(name for name in names if name not in taken),
+            wanted,
+            owner,
+            protocol,
+            register.instance,
+            secrets.token_hex(16),
+            register.version,
+        )
 
-    def reap(self, seats: Container[str]) -> None:
-        """Those that have no seat any more are members no more."""
-        for member in [each for each in self.values() if each.id not in seats]:
-            del self[member.id]
-            logger.info("%s has left the fleet", member.name)
-            self._former += member.written
+    def put(self, agent: AgentIdentity) -> None:
+        """Add an agent, or replace what is known of it."""
+        self._agents[agent.id] = agent
 
-    def count(self, elapsed: float) -> bool:
-        """So many seconds went by. Whether `rate` is another one now."""
-        for member in self.values():
-            member.count(elapsed)
-        tokens, before = self.tokens, self.rate
-        self.rate = (tokens - self._counted) / elapsed if elapsed > 0 else 0.0
-        self._counted = tokens
-        return self.rate != before
+    def keep_only(self, agents: Collection[str]) -> list[AgentIdentity]:
+        """Remove all others, and return them."""
+        if len(agents) == len(self):
+            return []
+        removed = [each for each in self if each.id not in agents]
+        for each in removed:
+            del self._agents[each.id]
+        return removed
+
+
+def called(register: Register, agent: str) -> str:
+    """What an agent calls itself: one line, in logs and in terminals too."""
+    name = "".join(each if each.isprintable() else " " for each in register.name or "")
+    return " ".join(name.split())[:MAX_NAME].rstrip() or f"agent {agent[:6]}"
 
 
 def _same(secret: str, shown: str | None) -> bool:
-    """Whether it is the secret that was shown, in a time that tells nothing."""
+    """Compare in a time that does not depend on the strings."""
     return shown is not None and hmac.compare_digest(secret.encode(), shown.encode("utf-8", "surrogatepass"))

@@ -77,4 +77,10 @@ class CloseConnection(Struct, frozen=True):
     agent: str
 
 
-Decision = Assign | Refuse | CancelAttempt | CloseConnection
+class AgentLeft(Struct, frozen=True):
+    """The agent is no part of the fleet any more."""
+
+    agent: str
+
+
+Decision = Assign | QueuePosition | Refuse | CancelAttempt | CloseConnection | AgentLeft

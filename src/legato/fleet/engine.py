@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from itertools import count
 from typing import Any
@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from legato.domain.message import text_of
 from legato.engines.base import SILENT, Capabilities, Health, Model, Outcome, ReplyWriter, Request
 from legato.engines.model_kind import is_chat_model
-from legato.fleet.agent_record import AgentCount, AgentRecord, AgentView, FleetView, ModelView
+from legato.fleet.agent_connection import AgentConnection
+from legato.fleet.coordinator import LocalCoordinator
 from legato.fleet.decisions import SchedulerConfig
 from legato.fleet.dispatcher import Dispatcher
 from legato.fleet.job_queue import JobSpec
@@ -20,6 +21,8 @@ from legato.fleet.model_names import canonical_model_name
 from legato.fleet.protocol import ModelInfo
 from legato.fleet.protocol_v1 import options_of
 from legato.fleet.reply_assembly import ReplyAssembly
+from legato.fleet.scheduling import SchedulerAgent
+from legato.fleet.views import AgentCount, AgentView, FleetView, ModelView
 
 STOP_SECONDS = 4.0
 """How long a cancelled reply waits for its agent to say that nothing runs any more."""
@@ -30,16 +33,17 @@ SETTLING = 10.0
 
 
 class FleetEngine:
-    """A job goes to an agent in the same call in which it is wanted, and a token from the agent's socket into the reply in
-    the same call in which it came.
+    """Gives a job to a free agent in the call that asks for it, and writes a token from the agent's socket to the reply in the
+    call in which it arrives.
 
-    `desk` is where agents come in. `clock` is in seconds and never goes backwards.
+    Agents connect to `dispatcher`. `clock` is in seconds and never goes backwards.
     """
 
     name = "fleet"
 
-    def __init__(self, rules: SchedulerConfig | None = None, *, clock: Callable[[], float]) -> None:
-        self.desk = Dispatcher(rules or SchedulerConfig(), clock)
+    def __init__(self, config: SchedulerConfig | None = None, *, clock: Callable[[], float]) -> None:
+        self._coordination = LocalCoordinator(config or SchedulerConfig(), clock)
+        self.dispatcher = Dispatcher(self._coordination, clock)
         self._clock = clock
         self._settled = clock() + SETTLING
         self._numbers = count(1)
@@ -47,7 +51,7 @@ class FleetEngine:
     async def generate(
         self, request: Request, out: ReplyWriter, parameters: dict[str, Any] | None = None
     ) -> Outcome:
-        """Write one reply; a request that names no model gets one that an agent has. `parameters` are those of a browser of the first generation, instead of options.
+        """Write one reply; a request that names no model gets one that an agent has. `parameters` are those of a request on the browser endpoint of version 1, instead of the options.
 
         :raises EngineBusyError: there is no room for it, or was none for too long.
         :raises ModelNotFoundError: no agent has the model.
@@ -60,42 +64,42 @@ class FleetEngine:
         if parameters is not None:
             request = replace(request, options=options_of(parameters))
         job = f"{next(self._numbers):x}-{secrets.token_hex(8)}"
-        run = ReplyAssembly(
+        reply = ReplyAssembly(
             job, request, out, asyncio.get_running_loop().create_future(), self._clock, parameters
         )
         size = sum(len(text_of(turn.parts)) for turn in request.turns)
         patience = max(0.0, self._settled - self._clock()) if parameters is None else 0.0
-        ticket = JobSpec(
+        spec = JobSpec(
             job, request.model, request.user, request.conversation, bool(request.prefix), size, patience
         )
         silent = False
         try:
-            self.desk.submit(run, ticket)
-            return await run.end
+            self.dispatcher.submit(reply, spec)
+            return await reply.done
         except asyncio.CancelledError as cancelled:
             silent = SILENT in cancelled.args
             raise
         finally:
-            if not run.end.cancel() and not run.end.cancelled():
-                run.end.exception()  # it may have failed in the moment in which it was cancelled, and nobody is to miss that
-            self.desk.withdraw(run, silent=silent)
-            if run.stopped is not None:
-                await asyncio.wait([run.stopped], timeout=STOP_SECONDS)
+            if not reply.done.cancel() and not reply.done.cancelled():
+                reply.done.exception()  # if it failed in the moment of the cancellation, asyncio must not report that
+            self.dispatcher.withdraw(reply, silent=silent)
+            if reply.stopped is not None:
+                await asyncio.wait([reply.stopped], timeout=STOP_SECONDS)
 
     async def capabilities(self, model: str) -> Capabilities:
         """What one of the agents can do with it; the context is the smallest of all. Right after the start it waits for one."""
         await self._settle(model)
-        facts = self._facts(model or self._any_model())
-        known = [each.can for each in facts if each.can is not None]
-        contexts = [each.context for each in facts if each.context is not None]
+        infos = self._infos(model or self._any_model())
+        known = [each.can for each in infos if each.can is not None]
+        contexts = [each.context for each in infos if each.context is not None]
         contexts += [each.context for each in known if each.context is not None]
         kinds = [set(each.image_types) for each in known if each.image_types]
         return Capabilities(
             supports_prefill=any(each.supports_prefill for each in known),
             tools=any(each.tools for each in known),
             # A job may go to any of them, and one that cannot see would answer as if there were nothing to be seen.
-            images=bool(facts) and all(each.can is not None and each.can.images for each in facts),
-            audio=bool(facts) and all(each.can is not None and each.can.audio for each in facts),
+            images=bool(infos) and all(each.can is not None and each.can.images for each in infos),
+            audio=bool(infos) and all(each.can is not None and each.can.audio for each in infos),
             thinks=any(each.thinks for each in known),
             context=min(contexts, default=None),
             image_types=tuple(sorted(set.intersection(*kinds))) if kinds else (),
@@ -105,7 +109,7 @@ class FleetEngine:
         """What the agents have, each model once."""
         return tuple(
             self._model(name)
-            for name in dict.fromkeys(name for member in self.desk.members.values() for name in member.facts)
+            for name in dict.fromkeys(name for agent in self._agents for name in agent.models)
         )
 
     async def health(self) -> Health:
@@ -119,74 +123,80 @@ class FleetEngine:
 
     async def close(self) -> None:
         """Hang up. Agents come back to the next server."""
-        self.desk.close()
+        self.dispatcher.close()
 
     @property
     def queues(self) -> bool:
         """Whether a request waits where all agents are busy."""
-        return self.desk.scheduler.config.queue_seconds > 0
+        return self._coordination.config.queue_seconds > 0
 
     def counted(self) -> AgentCount:
         """The agents that are connected."""
-        seats = self.desk.scheduler.agents
-        free = [seats[member.id].free for member in self.desk.members.values() if member.link is not None]
+        free = [
+            self._coordination.agents[connection.id].free
+            for connection in self.dispatcher.connections.values()
+            if connection.registered
+        ]
         busy = sum(each <= 0 for each in free)
         return AgentCount(len(free), len(free) - busy, busy)
 
     def view(self) -> FleetView:
         """The fleet as it is now."""
-        desk = self.desk
-        agents = [self._view(member) for member in desk.members.values()]
+        dispatcher = self.dispatcher
+        agents = [self._view(agent, dispatcher.connections[agent.id]) for agent in self._agents]
         return FleetView(
             agents=agents,
             slots=sum(agent.slots for agent in agents),
             running=sum(agent.running for agent in agents),
-            queue=len(desk.scheduler.queue),
-            queue_size=desk.scheduler.config.queue_size,
-            jobs=desk.done,
-            lost=desk.lost,
-            tokens=desk.members.tokens,
-            tokens_per_second=round(desk.members.rate, 1),
+            queue=self._coordination.waiting,
+            queue_size=self._coordination.config.queue_size,
+            jobs=dispatcher.done,
+            lost=dispatcher.lost,
+            tokens=dispatcher.tokens,
+            tokens_per_second=round(dispatcher.rate, 1),
         )
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` whenever `view` has changed; the answer ends it."""
-        self.desk.listeners.add(listener)
-        return lambda: self.desk.listeners.discard(listener)
+        self.dispatcher.listeners.add(listener)
+        return lambda: self.dispatcher.listeners.discard(listener)
 
-    def _view(self, member: AgentRecord) -> AgentView:
-        seat = self.desk.scheduler.agents[member.id]
-        running = len(seat.assignments)
-        status = "idle" if not running else "working" if seat.free > 0 else "busy"
-        if not seat.present:
+    @property
+    def _agents(self) -> Collection[SchedulerAgent]:
+        return self._coordination.agents.values()
+
+    def _view(self, agent: SchedulerAgent, connection: AgentConnection) -> AgentView:
+        running, identity = len(agent.assignments), self._coordination.identity(agent.id)
+        status = "idle" if not running else "working" if agent.free > 0 else "busy"
+        if not agent.present:
             status = "lost"
-        elif member.draining:
+        elif agent.draining:
             status = "draining"
         return AgentView(
-            id=member.id,
-            name=member.name,
-            generation=member.generation,
+            id=agent.id,
+            name=identity.name,
+            generation=identity.protocol,
             status=status,
-            slots=seat.slots,
+            slots=agent.slots,
             running=running,
             models=[
-                ModelView(each.name, each.loaded, each.size, each.context) for each in member.facts.values()
+                ModelView(each.name, each.loaded, each.size, each.context) for each in agent.models.values()
             ],
-            tokens=member.written,
-            tokens_per_second=round(member.rate, 1),
-            jobs=member.jobs,
-            version=member.version,
+            tokens=connection.tokens,
+            tokens_per_second=round(connection.rate, 1),
+            jobs=connection.jobs,
+            version=identity.version,
         )
 
     def _model(self, name: str) -> Model:
-        facts = self._facts(name)
+        infos = self._infos(name)
         return Model(
             name,
             self.name,
-            loaded=any(each.loaded for each in facts),
-            size=next((each.size for each in facts if each.size is not None), None),
-            context=min((each.context for each in facts if each.context is not None), default=None),
-            detail=f"Agents that have it: {len(facts)}.",
+            loaded=any(each.loaded for each in infos),
+            size=next((each.size for each in infos if each.size is not None), None),
+            context=min((each.context for each in infos if each.context is not None), default=None),
+            detail=f"Agents that have it: {len(infos)}.",
             chats=is_chat_model(name),
         )
 
@@ -197,7 +207,7 @@ class FleetEngine:
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settled - self._clock()):
-                    while not (self._facts(model) if model else self._any_model()):
+                    while not (self._infos(model) if model else self._any_model()):
                         news.clear()
                         await news.wait()
         finally:
@@ -205,12 +215,9 @@ class FleetEngine:
 
     def _any_model(self) -> str:
         """The first model of the agents that chats, one that is loaded before the others."""
-        members = self.desk.members.values()
-        facts = [each for member in members for each in member.facts.values() if is_chat_model(each.name)]
-        return min(facts, key=lambda each: not each.loaded).name if facts else ""
+        infos = [each for agent in self._agents for each in agent.models.values() if is_chat_model(each.name)]
+        return min(infos, key=lambda each: not each.loaded).name if infos else ""
 
-    def _facts(self, model: str) -> list[ModelInfo]:
+    def _infos(self, model: str) -> list[ModelInfo]:
         name = canonical_model_name(model)
-        return [
-            facts for member in self.desk.members.values() if (facts := member.facts.get(name)) is not None
-        ]
+        return [info for agent in self._agents if (info := agent.models.get(name)) is not None]

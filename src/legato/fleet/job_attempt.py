@@ -1,4 +1,4 @@
-"""A job at an agent: what it wrote so far, and who hears it."""
+"""One attempt of a job at one agent: how far it is, what it may still write, and who gets what it writes."""
 
 from typing import Any, Protocol
 
@@ -6,22 +6,22 @@ from legato.engines.base import ToolCall
 from legato.stream import State
 
 MAX_CHARACTERS = 4_000_000
-"""What one job may write, thinking included."""
+"""Characters that one job may write, thinking included."""
 
-LIMIT = "num_predict"
-"""The option by which every engine is told how many tokens to write."""
+TOKEN_LIMIT = "num_predict"
+"""The option that tells every engine how many tokens to write."""
 
-OTHERS = ("max_tokens", "max_completion_tokens")
-"""Names that some engines go by instead, and others never heard of."""
+OTHER_TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+"""Options that mean the same to some engines and nothing to others."""
 
-EXCESS = 4
-"""An event is a token, or a part of one; more events than this for each token that was asked for are no mistake."""
+EVENTS_PER_TOKEN = 4
+"""An event is a token or a part of one. More events than this for each token that was asked for are a violation."""
 
-SLACK = 16
+SPARE_EVENTS = 16
 
 
 class JobSink(Protocol):
-    """Hears what a job writes, in order. Its calls are cheap and never raise."""
+    """Gets what a job writes, in order. Its calls are cheap and never raise."""
 
     def text(self, text: str) -> None: ...
 
@@ -33,10 +33,25 @@ class JobSink(Protocol):
 
 
 class JobAttempt:
-    """One attempt of a job at one agent. `next` is the offset of the event that comes next, those below `told` were
-    acknowledged. Once it is not `wanted` nobody hears it any more; `over`: its last event was taken."""
+    """One attempt of a job at one agent.
 
-    __slots__ = ("_events", "attempt", "job", "model", "next", "over", "room", "sink", "told", "wanted")
+    The agent's events have offsets. `received` is the offset of the event that comes next; the sink has taken those below
+    `taken`, and those below `acknowledged` were acknowledged to the agent. An attempt that is not `wanted` any more writes
+    to no sink. `characters_left` is what it may still write.
+    """
+
+    __slots__ = (
+        "_events_left",
+        "acknowledged",
+        "attempt",
+        "characters_left",
+        "job",
+        "model",
+        "received",
+        "sink",
+        "taken",
+        "wanted",
+    )
 
     def __init__(
         self, job: str, attempt: int, model: str, sink: JobSink, options: dict[str, Any] | None = None
@@ -45,31 +60,31 @@ class JobAttempt:
         self.attempt = attempt
         self.model = model
         self.sink = sink
-        self.next = 0
-        self.told = 0
+        self.received = 0
+        self.taken = 0
+        self.acknowledged = 0
         self.wanted = True
-        self.over = False
-        self.room = MAX_CHARACTERS
-        self._events = _most_events(options or {})
+        self.characters_left = MAX_CHARACTERS
+        self._events_left = _most_events(options or {})
 
     @property
-    def began(self) -> bool:
+    def started(self) -> bool:
         """Whether it wrote anything."""
-        return self.room < MAX_CHARACTERS
+        return self.characters_left < MAX_CHARACTERS
 
-    def write(self, text: str) -> bool:
-        """Text of this job; False where that is more than it can honestly have to say."""
-        self.room -= len(text)
-        self._events -= 1
-        return self.room >= 0 and self._events != 0
+    def count(self, text: str) -> bool:
+        """Count text of this job. False if it is more than the job may write."""
+        self.characters_left -= len(text)
+        self._events_left -= 1
+        return self.characters_left >= 0 and self._events_left != 0
 
 
 def _most_events(options: dict[str, Any]) -> int:
     """How many events a job with these options may write; below 0 for any number.
 
-    Of two limits the wider counts, and one that not every engine knows counts for nothing by itself: the agent is honest
-    whose engine goes by the other.
+    Of two limits the wider counts. A limit that not every engine knows counts for nothing by itself: an agent whose engine
+    goes by the other one violates nothing.
     """
-    told = [options.get(LIMIT), *(options[name] for name in OTHERS if name in options)]
-    limits = [each for each in told if isinstance(each, int) and not isinstance(each, bool) and each > 0]
-    return max(limits) * EXCESS + SLACK if len(limits) == len(told) else -1
+    given = [options.get(TOKEN_LIMIT), *(options[name] for name in OTHER_TOKEN_LIMITS if name in options)]
+    limits = [each for each in given if isinstance(each, int) and not isinstance(each, bool) and each > 0]
+    return max(limits) * EVENTS_PER_TOKEN + SPARE_EVENTS if len(limits) == len(given) else -1

@@ -1,42 +1,140 @@
-"""A request in the words of the first generation: one prompt, and parameters that go into Ollama's request as they are."""
+"""Version 1 of the agent protocol: one job at a time, a prompt, a token a frame, no attempts and no offsets."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from legato.domain.message import AudioPart, ImagePart, Part, text_of
 from legato.engines.base import Request
 from legato.engines.message_format import NOT_HEARD, NOT_SHOWN
-from legato.fleet.protocol import Job, PromptJob
+from legato.fleet.job_attempt import JobAttempt, JobSink
+from legato.fleet.protocol import (
+    FromAgent,
+    JobComplete,
+    JobEnded,
+    JobError,
+    JobFailed,
+    ModelInfo,
+    PromptJob,
+    Register,
+    Registered,
+    ResumeAt,
+    Token,
+)
+from legato.fleet.protocol_adapter import AdapterConnection
 
-SPEAKERS = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
+ROLE_NAMES = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
 
-OWN = frozenset(
+REQUEST_FIELDS = frozenset(
     {"model", "prompt", "stream", "system", "template", "context", "raw", "format", "images", "suffix"}
 )
-"""What is Ollama's own in a request to generate, and no option of a model."""
+"""Fields of Ollama's request to generate that are no options of a model."""
+
+NO_TEXT = "the model said nothing"
+
+
+class ProtocolV1:
+    """Version 1 on one connection. Attempts are told apart by the job ids that the agent is given."""
+
+    version = 1
+    resumes = False
+    confirms_cancel = False
+    carries_prefix = False
+
+    def __init__(self, connection: AdapterConnection) -> None:
+        self._connection = connection
+
+    def slots(self, register: Register) -> int:
+        return 1
+
+    def unlisted(
+        self, models: Mapping[str, ModelInfo], allowed: frozenset[str] | None
+    ) -> frozenset[str] | None:
+        """An agent that lists no model can be asked for any that its key is good for."""
+        return frozenset() if models else allowed
+
+    def registered(
+        self, agent: str, timestamp: int, secret: str, heartbeat: float, lease: float, resume: list[ResumeAt]
+    ) -> Registered:
+        return Registered(agent, timestamp)
+
+    def attempt(self, job: str, attempt: int, request: Request, sink: JobSink) -> JobAttempt:
+        return JobAttempt(job, attempt, request.model, sink)
+
+    def job(
+        self, attempt: JobAttempt, request: Request, prefix: str, parameters: dict[str, Any] | None
+    ) -> PromptJob:
+        return prompt_job(attempt_name(attempt.job, attempt.attempt), request, parameters)
+
+    def cancel(self, attempt: JobAttempt) -> None:
+        """The agent cannot be told."""
+
+    def acknowledge(self, attempt: JobAttempt) -> None:
+        """Tokens have no offsets."""
+
+    def received(self, message: FromAgent) -> None:
+        match message:
+            case Token():
+                self._token(message)
+            case JobComplete(name):
+                if (attempt := self._attempt(name)) is not None:
+                    self._complete(attempt)
+            case JobError(name, error):
+                if (attempt := self._attempt(name)) is not None:
+                    why = error or "The agent failed, and does not say why."
+                    self._connection.finished(attempt, JobFailed("engine_broke", why))
+            case _:
+                pass
+
+    def _token(self, message: Token) -> None:
+        connection, attempt = self._connection, self._attempt(message.job_id)
+        if attempt is None:
+            connection.stale += 1
+            return
+        text = message.token
+        if text:
+            connection.tokens += 1
+            if not attempt.count(text):
+                connection.refuse(f"Job {attempt.job} wrote more than it was asked for.")
+                return
+            if attempt.wanted:
+                attempt.sink.text(text)
+        if message.done:
+            self._complete(attempt)
+
+    def _complete(self, attempt: JobAttempt) -> None:
+        """These agents report no error of their model: a job without text has failed."""
+        end = JobEnded("stop", attempt.model) if attempt.started else JobFailed("engine_broke", NO_TEXT)
+        self._connection.finished(attempt, end)
+
+    def _attempt(self, name: str) -> JobAttempt | None:
+        """The attempt that the agent calls by this name, if it still has it."""
+        attempt = self._connection.attempts.get(name.partition(".")[0])
+        return attempt if attempt is not None and name == attempt_name(attempt.job, attempt.attempt) else None
+
+
+def attempt_name(job: str, attempt: int) -> str:
+    """The job id by which an agent knows this attempt. Each attempt has its own, because an agent that lost its connection may
+    still send what belongs to an earlier one."""
+    return job if attempt == 1 else f"{job}.{attempt}"
 
 
 def prompt_of(request: Request) -> str:
-    """One message as it is; a longer history as a plain transcript, with the answer to come at its end."""
-    said = [(SPEAKERS[turn.role], _text(turn.parts)) for turn in request.turns]
-    if len(said) == 1:
-        return said[0][1]
-    return "\n\n".join([*(f"{speaker}: {text}" for speaker, text in said if text), "Assistant:"])
+    """One message as it is; a longer history as a plain transcript that ends where the answer begins."""
+    turns = [(ROLE_NAMES[turn.role], _text(turn.parts)) for turn in request.turns]
+    if len(turns) == 1:
+        return turns[0][1]
+    return "\n\n".join([*(f"{role}: {text}" for role, text in turns if text), "Assistant:"])
 
 
 def _text(parts: tuple[Part, ...]) -> str:
-    """The words, and a note for each picture and recording: agents of the first generation carry none."""
+    """The text, and a note for each picture and recording, which version 1 cannot carry."""
     notes = [NOT_SHOWN for part in parts if isinstance(part, ImagePart)]
     notes += [NOT_HEARD for part in parts if isinstance(part, AudioPart)]
     return "\n\n".join(filter(None, [text_of(parts), *notes]))
 
 
-def first_name(job: str, attempt: int) -> str:
-    """What the first generation calls an attempt of a job: it knows none, and tells jobs apart by their ids alone."""
-    return job if attempt == 1 else f"{job}.{attempt}"
-
-
 def prompt_job(job: str, request: Request, parameters: dict[str, Any] | None) -> PromptJob:
-    """`parameters` are those of a browser of the first generation; None makes them from the request."""
+    """A request as a prompt. `parameters` are those of a request on the browser endpoint; None makes them from the request."""
     if parameters is None:
         parameters = {}
         if request.options:
@@ -46,29 +144,12 @@ def prompt_job(job: str, request: Request, parameters: dict[str, Any] | None) ->
     return PromptJob(job, request.model, prompt_of(request), parameters)
 
 
-def job_of(job: str, attempt: int, request: Request, prefix: str) -> Job:
-    """A request in the words of the second generation."""
-    return Job(
-        job_id=job,
-        attempt=attempt,
-        model=request.model,
-        turns=request.turns,
-        prefix=prefix,
-        options=request.options,
-        tools=request.tools,
-        think=request.think,
-        keep_alive=request.keep_alive,
-        conversation=request.conversation,
-        user=request.user,
-    )
-
-
 def options_of(parameters: dict[str, Any]) -> dict[str, Any]:
-    """The options of a model among the parameters that a browser of the first generation sends."""
+    """The options of a model among the parameters of a request on the browser endpoint."""
     nested = parameters.get("options")
     plain = {
         name: value
         for name, value in parameters.items()
-        if name not in OWN | {"options", "keep_alive", "think"}
+        if name not in REQUEST_FIELDS | {"options", "keep_alive", "think"}
     }
     return plain | nested if isinstance(nested, dict) else plain

@@ -32,7 +32,7 @@ class _AttemptText(Struct):
 class ReplyAssembly:
     """What was shown is kept here, so that the next attempt can go on behind it, or be held against it.
 
-    It is the sink of its current attempt. `end` gets the outcome, or the error. `failure` is what broke the last
+    It is the sink of its current attempt. `done` gets the outcome, or the error. `failure` is what broke the last
     attempt, should no other be made. `agent` is the one that has it, or had it last; `stopped` is done once nothing of it
     runs any more. `parameters` are those of a browser of the first generation. `clock` is in seconds.
     """
@@ -53,7 +53,7 @@ class ReplyAssembly:
         "_tokens",
         "_writers",
         "agent",
-        "end",
+        "done",
         "failure",
         "id",
         "parameters",
@@ -66,13 +66,13 @@ class ReplyAssembly:
         id: str,  # noqa: A002 (it is what it is called)
         request: Request,
         out: ReplyWriter,
-        end: "Future[Outcome]",
+        done: "Future[Outcome]",
         clock: Callable[[], float],
         parameters: dict[str, Any] | None = None,
     ) -> None:
         self.id = id
         self.request = request
-        self.end = end
+        self.done = done
         self.parameters = parameters
         self.agent: str | None = None
         self.stopped: Future[None] | None = None
@@ -105,7 +105,7 @@ class ReplyAssembly:
     def begin(self, agent: str, *, loaded: bool, continues: bool) -> str | None:
         """An agent begins. The prefix for it; None where what was shown can neither be continued nor told again, and this
         run has ended."""
-        if self.end.done():
+        if self.done.done():
             return None
         if self._called:
             self.fail(EngineBrokeError(TOOLS))
@@ -141,7 +141,7 @@ class ReplyAssembly:
         if not self._spent:
             self._first = None
         self._lost = "broke the rules, and what it wrote was taken back"
-        if self.end.done():
+        if self.done.done():
             return
         if self._shown is not None:
             self._shown = None
@@ -158,12 +158,12 @@ class ReplyAssembly:
         """The attempt came to its end."""
         if self._shown is not None and not self._again(""):
             return
-        if not self.end.done():
-            self.end.set_result(outcome if len(self._writers) < 2 else self._summed(outcome))
+        if not self.done.done():
+            self.done.set_result(outcome if len(self._writers) < 2 else self._summed(outcome))
 
     def fail(self, error: EngineError) -> None:
-        if not self.end.done():
-            self.end.set_exception(error)
+        if not self.done.done():
+            self.done.set_exception(error)
 
     # The sink.
 
@@ -199,8 +199,8 @@ class ReplyAssembly:
         if state.phase != "queued" and self._writers:
             self._out.state(replace(state, model=self.request.model, agent=self._writers[-1], place=None))
 
-    def placed(self, place: int) -> None:
-        self._out.state(State("queued", model=self.request.model, place=place))
+    def queued(self, position: int) -> None:
+        self._out.state(State("queued", model=self.request.model, place=position))
 
     def _joined(self) -> str:
         said = "".join(self._said)
@@ -231,7 +231,7 @@ class ReplyAssembly:
     def _again(self, text: str) -> bool:
         """This attempt says something else from here on: all is taken back, and told its way. Never a splice."""
         said = (self._shown or "")[: self._at] + text
-        if self.end.done() or not self._out.rewind():
+        if self.done.done() or not self._out.rewind():
             self.fail(EngineBrokeError(DIFFERS))
             return False
         self._shown, self._thought, self._said = None, False, []

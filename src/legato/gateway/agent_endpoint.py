@@ -77,15 +77,15 @@ class AgentSession:
         self._socket = socket
 
     def received(self, payload: bytes) -> None:
-        self._fleet.desk.received(self._connection, payload)
+        self._fleet.dispatcher.received(self._connection, payload)
 
     def resumed(self) -> None:
         """Do nothing: an agent is sent little, and nothing waits for the socket."""
 
     def closed(self) -> None:
         if self._socket.at_fault:
-            self._fleet.desk.expelled(self._connection)
-        self._fleet.desk.disconnected(self._connection)
+            self._fleet.dispatcher.expelled(self._connection)
+        self._fleet.dispatcher.disconnected(self._connection)
 
 
 class _RefusedAgentSession:
@@ -117,9 +117,9 @@ class AgentEndpoints:
         key = token if token is not None else handshake.query.get("key")
         refusal = self._keys.refusal(key)
         if refusal is not None:
-            rejected = AgentConnection(self._fleet.desk, "", socket.send, socket.close)
+            rejected = AgentConnection(self._fleet.dispatcher, "", socket.send, socket.close)
             rejected.refuse(refusal, FORBIDDEN if refusal is NO_KEYS else UNAUTHENTICATED)
             return _RefusedAgentSession()
         keys = self._keys
-        connection = self._fleet.desk.connect(socket.send, socket.close, keys.models(key), keys.owner(key))
+        connection = self._fleet.dispatcher.connect(socket.send, socket.close, keys.models(key), keys.owner(key))
         return AgentSession(self._fleet, connection, socket)

@@ -10,7 +10,7 @@ from legato.domain.message import TextPart
 from legato.engines.base import Request, Turn
 from legato.engines.fallback import Timeouts
 from legato.errors import InvalidError
-from legato.fleet.agent_record import AgentCount, FleetView
+from legato.fleet.views import AgentCount, FleetView
 from legato.gateway.dependencies import Authenticated
 from legato.gateway.fleet_sse import FleetStream, FleetTokenStream
 from legato.gateway.json_body import answer, openapi_types, read_body
