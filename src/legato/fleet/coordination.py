@@ -18,13 +18,14 @@ DecisionHandler = Callable[[list[Decision]], None]
 
 
 class FleetCoordination(Protocol):
-    """Decides for all agents and jobs of the fleet. Its owner gets the decisions through a `DecisionHandler`.
-
-    `agents` are all agents in the order in which they joined, with their models; only the coordinator changes them.
-    """
+    """Decides for all agents and jobs of the fleet. Its owner gets the decisions through a `DecisionHandler`."""
 
     config: SchedulerConfig
-    agents: Mapping[str, SchedulerAgent]
+
+    @property
+    def agents(self) -> Mapping[str, SchedulerAgent]:
+        """All agents by id, in the order in which they joined, with their models. Only the coordinator changes them."""
+        ...
 
     def start(self, handler: DecisionHandler) -> None:
         """Deliver decisions to this handler. Call it once, before everything else."""

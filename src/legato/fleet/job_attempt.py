@@ -8,10 +8,10 @@ from legato.stream import State
 MAX_CHARACTERS = 4_000_000
 """Characters that one job may write, thinking included."""
 
-TOKEN_LIMIT = "num_predict"
+LENGTH_OPTION = "num_predict"
 """The option that tells every engine how many tokens to write."""
 
-OTHER_TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+OTHER_LENGTH_OPTIONS = ("max_tokens", "max_completion_tokens")
 """Options that mean the same to some engines and nothing to others."""
 
 EVENTS_PER_TOKEN = 4
@@ -85,6 +85,6 @@ def _most_events(options: dict[str, Any]) -> int:
     Of two limits the wider counts. A limit that not every engine knows counts for nothing by itself: an agent whose engine
     goes by the other one violates nothing.
     """
-    given = [options.get(TOKEN_LIMIT), *(options[name] for name in OTHER_TOKEN_LIMITS if name in options)]
+    given = [options.get(LENGTH_OPTION), *(options[name] for name in OTHER_LENGTH_OPTIONS if name in options)]
     limits = [each for each in given if isinstance(each, int) and not isinstance(each, bool) and each > 0]
     return max(limits) * EVENTS_PER_TOKEN + SPARE_EVENTS if len(limits) == len(given) else -1

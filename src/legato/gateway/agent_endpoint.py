@@ -121,5 +121,7 @@ class AgentEndpoints:
             rejected.refuse(refusal, FORBIDDEN if refusal is NO_KEYS else UNAUTHENTICATED)
             return _RefusedAgentSession()
         keys = self._keys
-        connection = self._fleet.dispatcher.connect(socket.send, socket.close, keys.models(key), keys.owner(key))
+        connection = self._fleet.dispatcher.connect(
+            socket.send, socket.close, keys.models(key), keys.owner(key)
+        )
         return AgentSession(self._fleet, connection, socket)
