@@ -100,15 +100,19 @@ class EngineError(LegatoError):
 class EngineUnavailableError(EngineError):
     """The engine cannot be reached, is overloaded, or refused with a server error.
 
-    `retry_after` is in seconds, where the engine told it.
+    `retry_after` is in seconds, where the engine told it. `may_be_request`: this request alone
+    may be why, as with status 500.
     """
 
     code = "engine_unavailable"
     retryable = True
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, retry_after: float | None = None, *, may_be_request: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.may_be_request = may_be_request
 
 
 class EngineBusyError(EngineUnavailableError):
@@ -136,6 +140,12 @@ class EngineBrokeError(EngineError):
 
     code = "engine_broke"
     retryable = True
+
+
+class ReplyTooLongError(EngineBrokeError):
+    """The reply grew beyond what one may hold. What was written within the limit is kept."""
+
+    retryable = False
 
 
 class ModelNotFoundError(EngineError):

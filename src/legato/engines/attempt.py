@@ -6,8 +6,22 @@ from collections.abc import Awaitable, Callable
 from msgspec.structs import replace
 
 from legato.engines.base import SILENT, NullWriter, Outcome, ReplyWriter, Request, ToolCall
-from legato.errors import EngineTimeoutError
+from legato.errors import EngineTimeoutError, ReplyTooLongError
 from legato.stream import State
+
+CHARACTERS = 4 * 1024 * 1024
+"""Characters of one attempt, at most: the answer, the thinking, and the arguments of tools together."""
+
+EVENTS = 1_000_000
+"""Calls by which an engine writes one attempt, at most."""
+
+STATE_EVENTS = 10
+"""Events as which a state counts: more is kept of it than of a word."""
+
+KEEP_ALIVES = 4.0
+"""Times the timeout for which keep-alives alone count as signs of life."""
+
+TOO_LONG = "it grew too long"
 
 
 class WatchdogWriter:
@@ -20,6 +34,10 @@ class WatchdogWriter:
 
     __slots__ = (
         "_announce",
+        "_bare",
+        "_began",
+        "_characters",
+        "_events",
         "_expired",
         "_first",
         "_handle",
@@ -29,6 +47,7 @@ class WatchdogWriter:
         "_model",
         "_notice",
         "_out",
+        "_over",
         "_spoke",
         "_task",
         "_timeout",
@@ -58,7 +77,10 @@ class WatchdogWriter:
         self._spoke = spoke
         self._notice = notice
         self._announce = announce
-        self._heard = self._loop.time()
+        self._began = self._heard = self._loop.time()
+        self._bare: State | None = None
+        self._characters = self._events = 0
+        self._over = False
         self._handle: asyncio.TimerHandle | None = None
         self._expired = False
         self.shown = False
@@ -70,23 +92,30 @@ class WatchdogWriter:
         waited for.
 
         :raises EngineTimeoutError: it was.
+        :raises ReplyTooLongError: it wrote more than an attempt may hold; what is beyond that is not written.
         """
         before, ours = self._task.cancelling(), False
         self._arm()
         try:
             try:
-                return await generate(request, self)
+                outcome = await generate(request, self)
+                if self._over:
+                    await asyncio.sleep(0)
+                return outcome
             finally:
                 self._disarm()
                 self._out = NullWriter()
-                ours = self._expired and self._task.uncancel() <= before
+                ours = (self._expired or self._over) and self._task.uncancel() <= before
         except asyncio.CancelledError:
+            if ours and self._over:
+                raise ReplyTooLongError(_TOO_LONG) from None
             if ours:
                 raise EngineTimeoutError(self._complaint()) from None
             raise
 
     def text(self, text: str) -> None:
         self._heard = self._loop.time()
+        text = self._within(text)
         if text:
             if not self.shown:
                 self._begin()
@@ -95,35 +124,71 @@ class WatchdogWriter:
             self._grant(self._timeout)
 
     def reasoning(self, text: str) -> None:
-        if text:
+        if text := self._within(text):
             if not self.shown:
                 self._begin()
             self._heard = self._loop.time()
             self._out.reasoning(text)
 
     def tool_call(self, call: ToolCall) -> None:
+        if self._within(call.arguments) != call.arguments:
+            return
         if not self.shown:
             self._begin()
         self._heard = self._loop.time()
         self._out.tool_call(call)
 
     def state(self, state: State) -> None:
+        self._within("", STATE_EVENTS)
+        if state == State("reading"):
+            self._keep_alive(state)
+            return
         self._heard = self._loop.time()
+        self._bare = None
         if state.phase == "reading" and state.agent is not None and state.progress is None:
             # Who gave it to an agent says so, and the agent has said nothing yet.
             self._grant(self._timeout if self.shown else self._first)
         elif state.phase != "answering":
             self._grant(self._timeout)
+        self._tell(state)
+
+    def _keep_alive(self, state: State) -> None:
+        """The engine says that it reads, and nothing else: it is alive, and has not begun."""
+        self._grant(self._timeout)
+        if self._loop.time() < self._began + KEEP_ALIVES * self._timeout:
+            self._heard = self._loop.time()
+        if self._bare is None:
+            self._bare = state
+            self._tell(state)
+
+    def _tell(self, state: State) -> None:
+        if self._over:
+            return
         if self._notice is not None:
             state = replace(state, model=state.model or self._model, detail=state.detail or self._notice)
         self._out.state(state)
+
+    def _within(self, text: str, events: int = 1) -> str:
+        """Return what of `text` fits into the attempt. Beyond the limits the task is cancelled."""
+        if self._over:
+            return ""
+        self._events += events
+        text, rest = text[: CHARACTERS - self._characters], text[CHARACTERS - self._characters :]
+        self._characters += len(text)
+        if rest or self._events > EVENTS:
+            self._over = True
+            self._task.cancel(TOO_LONG)
+        return text
 
     def mark(self) -> int:
         return self._out.mark()
 
     def rewind(self, to: int = 0) -> bool:
         self._heard = self._loop.time()
-        return self._out.rewind(to)
+        taken_back = self._out.rewind(to)
+        if taken_back and not to:
+            self._characters = 0
+        return taken_back
 
     def _begin(self) -> None:
         self.shown = True
@@ -156,3 +221,9 @@ class WatchdogWriter:
     def _complaint(self) -> str:
         what = "said nothing more" if self.shown else "said nothing"
         return f"{self._model} {what} for {self._limit:g} s. Please try again."
+
+
+_TOO_LONG = (
+    f"The reply was ended at {CHARACTERS:,} characters or {EVENTS:,} pieces, which is as long as one may be. "
+    "Ask for a shorter one, or in parts."
+)

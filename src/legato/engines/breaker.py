@@ -5,6 +5,11 @@ from typing import NewType
 Permit = NewType("Permit", int)
 """Leave to try the backend once. What came of it is told with the pass; a pass from before the breaker moved counts no more."""
 
+_COUNTED = 2
+"""Failures of one asker that count, at most, if the request may be why."""
+
+_ASKERS = 1000
+
 
 class Breaker:
     """The state of one backend.
@@ -17,6 +22,8 @@ class Breaker:
     """
 
     __slots__ = (
+        "_alone",
+        "_by",
         "_delay",
         "_failures",
         "_first",
@@ -37,6 +44,8 @@ class Breaker:
         self._open_until: float | None = None
         self._trial = False
         self._pass = Permit(0)
+        self._by: dict[str, int] = {}
+        self._alone = True
         self.why = ""
         """What the last failure said."""
 
@@ -75,12 +84,26 @@ class Breaker:
             self._open_until = None
             self._failures = 0
             self._delay = self._first
+            self._by.clear()
+            self._alone = True
 
-    def failed(self, admitted: Permit, now: float, why: str = "") -> None:
-        """The backend could not be reached, was silent, or broke."""
+    def failed(self, admitted: Permit, now: float, why: str = "", by: str | None = None) -> None:
+        """Note that the backend could not be reached, was silent, or broke.
+
+        `by` names who asked, if the request itself may be why. Failures of one asker count twice at most, and do not open
+        the breaker alone: a prompt that a backend cannot take must not close it to everybody.
+        """
         if admitted != self._pass:
             return
         self.why = why
+        if by is None:
+            self._alone = False
+        elif len(self._by) < _ASKERS:
+            self._by[by] = self._by.get(by, 0) + 1
+        if by is not None and (self._by.get(by, 0) > _COUNTED or (self._alone and len(self._by) < 2)):
+            self._failures += self._by.get(by, 0) <= _COUNTED
+            self.released(admitted)
+            return
         self._failures += 1
         if self._trial or self._failures >= self._threshold:
             self._trial = False

@@ -18,6 +18,7 @@ from legato.engines.base import Capabilities, Engine, Health, Model, Outcome, Re
 from legato.engines.breaker import Breaker, Breakers, Permit
 from legato.engines.message_format import drop_unsupported_media, has_media
 from legato.errors import (
+    EngineBrokeError,
     EngineError,
     EngineRefusedError,
     EngineTimeoutError,
@@ -221,7 +222,9 @@ class FallbackEngine:
             outcome = await watch.attempt(backend.engine.generate, request)
         except EngineError as error:
             if error.retryable:
-                backend.breaker.failed(leave, asyncio.get_running_loop().time(), error.message)
+                asker = request.user or request.conversation or None
+                by = asker if _may_be_request(error) else None
+                backend.breaker.failed(leave, asyncio.get_running_loop().time(), error.message, by)
             else:
                 backend.breaker.succeeded(leave)
             raise
@@ -271,6 +274,13 @@ class _AttemptFailure(NamedTuple):
         first = _parted(why)[0].rstrip(".")
         own = f"{self.backend.model} "
         return f"it {first.removeprefix(own)}" if first.startswith(own) else first or "it does not say why"
+
+
+def _may_be_request(error: EngineError) -> bool:
+    """Whether the request may be why, and not the backend."""
+    if isinstance(error, EngineUnavailableError):
+        return error.may_be_request
+    return isinstance(error, EngineBrokeError | EngineTimeoutError)
 
 
 def _wanted_pause(error: EngineError | None) -> float:

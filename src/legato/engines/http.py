@@ -227,7 +227,8 @@ class HttpClient:
                 retry_after=_seconds(headers),
             )
         return EngineUnavailableError(
-            f"{self.who} answered with an error, {status}{told}. Try again in a moment; if it goes on, its log says more."
+            f"{self.who} answered with an error, {status}{told}. Try again in a moment; if it goes on, its log says more.",
+            may_be_request=status not in (502, 504),
         )
 
     def _unreachable(self, error: Exception) -> EngineUnavailableError:
