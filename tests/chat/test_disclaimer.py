@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.chat.conftest import ADA, Heard, House
 
 from legato.chat.assistant import Assistant
-from legato.chat.disclaimer import DisclaimerFilter, disclaim, undisclaimed
+from legato.chat.disclaimer import DisclaimerFilter, disclaim, without_disclaimer
 from legato.domain.message import Message, TextPart, text_of
 from legato.domain.submission import Submission
 from legato.errors import EngineBrokeError
@@ -220,6 +220,6 @@ def test_only_replies_are_read_without_it(ward: Ward) -> None:
         return Message("m", "c", role, "complete", (TextPart(text),), None)  # type: ignore[arg-type]
 
     mine = said("user", f"Why do you say {MEDICAL}")
-    assert undisclaimed(mine, MEDICAL) == mine
-    assert undisclaimed(said("assistant", MEDICAL), MEDICAL).parts == ()
-    assert undisclaimed(said("assistant", "Rest."), MEDICAL).parts == (TextPart("Rest."),)
+    assert without_disclaimer(mine, MEDICAL) == mine
+    assert without_disclaimer(said("assistant", MEDICAL), MEDICAL).parts == ()
+    assert without_disclaimer(said("assistant", "Rest."), MEDICAL).parts == (TextPart("Rest."),)

@@ -328,11 +328,8 @@ class TestGoing:
 
         monkeypatch.setattr(house.storage, "begin", slow)
         heard = Heard()
-        await house.service.replies.send(
-            BOB,
-            Submission(None, shared, "Hi"),
-            lambda begun: house.service.subscriptions.subscribe(BOB, shared, heard),
-        )
+        await house.service.replies.send(BOB, Submission(None, shared, "Hi"))
+        house.service.subscriptions.subscribe(BOB, shared, heard)
         assert heard.deleted == [shared]
         assert heard.messages == []
 

@@ -226,11 +226,12 @@ async def test_a_watcher_that_fails_harms_nobody(house: House, caplog: pytest.Lo
 
 
 async def test_a_reply_runs_whatever_becomes_of_its_acknowledgement(house: House) -> None:
-    def fails(begun: TurnStarted) -> None:
+    async def send() -> None:
+        await house.service.replies.send(ADA, Submission(None, None, "Hello"))
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await house.service.replies.send(ADA, Submission(None, None, "Hello"), fails)
+        await send()
     (await house.engine.asked()).finish()
     (conversation,) = await house.service.conversations.page(ADA)
     await house.service.drain(10)

@@ -310,8 +310,27 @@ async def test_a_follower_gets_what_it_missed_and_then_what_comes(house: House) 
     _, last = await house.service.subscriptions.follow(ADA, conversation, Heard(), told.revision)
     assert [text_of(each.parts) for each in last] == ["1"]
     await house.service.replies.send(ADA, Submission(None, conversation, "two"))
+    await heard.until(lambda heard: bool(heard.logs))
     assert [text_of(each.parts) for each in heard.messages] == ["two", ""]
     assert len(heard.logs) == 1
+
+
+async def test_a_sender_acts_on_the_result_before_anybody_is_told(house: House) -> None:
+    """So an acknowledgement goes out before anything of the reply."""
+    conversation, _ = await exchange(house, "one", "1")
+    heard = Heard()
+    await house.service.subscriptions.follow(ADA, conversation, heard)
+    started = await house.service.replies.send(ADA, Submission(None, conversation, "two"))
+    assert (heard.messages, heard.conversations, heard.logs) == ([], [], [])
+    log = house.service.subscriptions.running_log(started.reply.id)
+    assert log is not None
+    assert log.next == 0
+    later = Heard()
+    house.service.subscriptions.subscribe(ADA, conversation, later)
+    await later.until(lambda heard: bool(heard.logs))
+    for each in (heard, later):
+        assert [text_of(message.parts) for message in each.messages] == ["two", ""]
+        assert each.logs == [log]
 
 
 async def test_a_finished_reply_can_be_followed_from_any_position(house: House) -> None:

@@ -21,6 +21,7 @@ class Abandonment:
         self._replies = replies
         self._graces: dict[str, asyncio.TimerHandle] = {}
         self._draining = False
+        self._closed = False
 
     def drain(self) -> None:
         """Ignore viewers who leave from now on: it is the server that leaves, and they come back to the next."""
@@ -31,19 +32,19 @@ class Abandonment:
         if self._draining:
             return
         for reply in self._replies.of(conversation):
-            assistant = reply.speaker.assistant
-            if assistant.on_unwatched == "cancel":
+            config = reply.assistant.config
+            if config.on_unwatched == "cancel":
                 reply.end("unwatched")
-            elif assistant.on_unwatched == "grace" and conversation not in self._graces:
-                self._start(conversation, assistant.grace_seconds)
+            elif config.on_unwatched == "grace" and conversation not in self._graces:
+                self._start(conversation, config.grace_seconds)
 
     def expect(self, conversation: str, *, back: bool = False) -> None:
         """A reply begins that nobody watches yet; with `back` it goes on after a restart, and its viewers are to come back."""
         for reply in self._replies.of(conversation):
-            assistant = reply.speaker.assistant
-            if assistant.on_unwatched == "continue" or conversation in self._graces:
+            config = reply.assistant.config
+            if config.on_unwatched == "continue" or conversation in self._graces:
                 continue
-            seconds = assistant.grace_seconds if assistant.on_unwatched == "grace" else ARRIVAL_SECONDS
+            seconds = config.grace_seconds if config.on_unwatched == "grace" else ARRIVAL_SECONDS
             if back:
                 seconds = max(seconds, RETURN_SECONDS)
             self._start(conversation, seconds)
@@ -54,10 +55,14 @@ class Abandonment:
             grace.cancel()
 
     def close(self) -> None:
+        """End nothing any more."""
+        self._closed = True
         for grace in self._graces.values():
             grace.cancel()
 
     def _start(self, conversation: str, seconds: float) -> None:
+        if self._closed:
+            return
         loop = asyncio.get_running_loop()
         self._graces[conversation] = loop.call_later(seconds, self._over, conversation)
 
@@ -65,5 +70,5 @@ class Abandonment:
         self._graces.pop(conversation, None)
         if not self._audience.watched(conversation):
             for reply in self._replies.of(conversation):
-                if reply.speaker.assistant.on_unwatched != "continue":
+                if reply.assistant.config.on_unwatched != "continue":
                     reply.end("unwatched")

@@ -1,10 +1,13 @@
 """The assistants of a server, by name."""
 
+import copy
 from collections.abc import Mapping
 
-from legato.chat.conversation_settings import with_settings
+from msgspec.structs import replace
+
 from legato.chat.reply import ResolvedAssistant
-from legato.domain.conversation import Conversation
+from legato.domain.conversation import Conversation, ConversationSettings
+from legato.engines.fallback import FallbackEngine
 from legato.errors import InvalidError
 
 DEFAULT = "default"
@@ -39,3 +42,18 @@ class Assistants:
         """Return the same, or None if the conversation's own assistant is no longer set up."""
         assistant = self.all.get(conversation.assistant)
         return with_settings(assistant, conversation.settings) if assistant is not None else None
+
+
+def with_settings(assistant: ResolvedAssistant, settings: ConversationSettings) -> ResolvedAssistant:
+    """Return the assistant of one conversation. The conversation's system prompt comes behind the assistant's own, never in place of it."""
+    if settings.model is None and settings.system is None:
+        return assistant
+    other = copy.copy(assistant)
+    if settings.model is not None:
+        other.model = settings.model
+        if isinstance(assistant.engine, FallbackEngine):
+            other.engine = assistant.engine.asking(settings.model)
+    if settings.system is not None:
+        system = "\n\n".join(filter(None, (assistant.config.system, settings.system)))
+        other.config = replace(assistant.config, system=system)
+    return other

@@ -132,7 +132,7 @@ class Conversations:
 
         :raises InvalidError: there is no such assistant.
         """
-        name = self._assistants.named(assistant).assistant.name
+        name = self._assistants.named(assistant).config.name
         now = self._now()
         return Conversation(conversation or self._new_id(), user.id, title, name, now, now)
 

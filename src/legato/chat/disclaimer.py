@@ -84,13 +84,13 @@ def _begun(text: str, disclaimer: str) -> int:
 def disclaim(log: Log, disclaimer: str | None, withheld: bool = False) -> ReplySnapshot:
     """Say the disclaimer behind what was said, once; where nothing was said, there is nothing that needs it."""
     fold = log.snapshot()
-    if disclaimer and (fold.text.strip() or withheld) and not disclaimed(fold.text, disclaimer):
+    if disclaimer and (fold.text.strip() or withheld) and not is_disclaimed(fold.text, disclaimer):
         log.append(Text(paragraph(fold.text, disclaimer)))
         return log.snapshot()
     return fold
 
 
-def disclaimed(text: str, disclaimer: str | None) -> bool:
+def is_disclaimed(text: str, disclaimer: str | None) -> bool:
     """Whether the server has said the disclaimer: the reply had come to its end."""
     return bool(disclaimer) and text.endswith(disclaimer or "")
 
@@ -102,7 +102,7 @@ def paragraph(text: str, disclaimer: str) -> str:
     return f"\n{disclaimer}" if text.endswith("\n") else f"\n\n{disclaimer}"
 
 
-def undisclaimed(message: Message, disclaimer: str | None) -> Message:
+def without_disclaimer(message: Message, disclaimer: str | None) -> Message:
     """An earlier reply as the model reads it: without what it never wrote, which costs room and teaches it to repeat it."""
     if not disclaimer or message.role != "assistant":
         return message

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from legato.backoff import exponential_delay
 from legato.errors import StorageError
 from legato.storage.base import LOCAL_GATEWAY, JournalEntry, Storage
 from legato.stream import Log
@@ -26,6 +27,10 @@ LONG = 65_536
 
 RECENT = 16_384
 """How many it has then. A position further back is answered with a reset."""
+
+
+FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
+"""Seconds before `store` tries again."""
 
 
 class _Cursor:
@@ -73,11 +78,15 @@ class Journal:
         async with self._ticking:
             await self._tick()
 
-    async def keep(self, log: Log) -> bool:
-        """Write now what `log` says; False where the database did not take it."""
-        cursor, said = self._cursors[log.stream], log.next
-        await self.tick()
-        return cursor.offset >= said and not cursor.doubtful
+    async def store(self, log: Log) -> None:
+        """Return when all that `log` says now is stored. A database that fails is tried until it takes it."""
+        cursor, end, failures = self._cursors[log.stream], log.next, 0
+        while True:
+            await self.tick()
+            if cursor.offset >= end and not cursor.doubtful:
+                return
+            await asyncio.sleep(exponential_delay(failures, FIRST_DELAY, LONGEST_DELAY))
+            failures += 1
 
     async def _tick(self) -> None:
         entries: list[JournalEntry] = []

@@ -3,11 +3,12 @@
 import asyncio
 import base64
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
 from legato.chat.attachments import Attachments
+from legato.chat.message_recorder import MessageRecorder
 from legato.chat.reply import Reply
 from legato.domain.attachment import Attachment
 from legato.domain.message import AudioPart, ImagePart, Message, Part, TextPart, text_of
@@ -44,17 +45,17 @@ NOTHING_SAID = "[A recording in which nothing is said.]"
 
 
 class MediaInput:
-    """One for a server. `keep` writes a message again, with what was heard in it."""
+    """One for a server. `recorder` stores a message again, with what was heard in it."""
 
     def __init__(
         self,
         attachments: Attachments | None,
         transcriber: Transcriber | None,
-        keep: Callable[[Message], Awaitable[None]],
+        recorder: MessageRecorder,
     ) -> None:
         self._attachments = attachments
         self._transcriber = transcriber
-        self._keep = keep
+        self._recorder = recorder
 
     async def prepare(self, reply: Reply, branch: list[Message]) -> list[Message]:
         """The last messages of the branch as the reply's model takes them, as many as it may read.
@@ -64,10 +65,10 @@ class MediaInput:
 
         :raises EngineRefusedError: the last message is nothing but what cannot be perceived.
         """
-        branch = [message for message in branch if message.parts][-reply.speaker.assistant.history :]
+        branch = [message for message in branch if message.parts][-reply.assistant.config.history :]
         if not any(isinstance(part, ImagePart | AudioPart) for message in branch for part in message.parts):
             return branch
-        can = await reply.speaker.engine.capabilities(reply.speaker.model)
+        can = await reply.assistant.engine.capabilities(reply.assistant.model)
         ids = [
             part.attachment
             for message in branch
@@ -102,7 +103,7 @@ class MediaInput:
             if last and look.trouble and look.trouble not in look.troubles:
                 look.troubles.append(look.trouble)
         if heard != list(message.parts):
-            await self._keep(replace(message, parts=tuple(heard)))
+            await self._recorder.rewrite(replace(message, parts=tuple(heard)))
         return replace(message, parts=tuple(parts))
 
     async def _picture(self, look: "_Look", part: ImagePart) -> Part:
@@ -186,7 +187,7 @@ class MediaInput:
             return
         if look.failure is not None:
             raise look.failure
-        health = await look.reply.speaker.engine.health()
+        health = await look.reply.assistant.engine.health()
         if not health.ok:
             raise EngineUnavailableError(health.detail)
         raise EngineRefusedError(f"{because}. Say it in words, or ask a model that can.")
@@ -199,7 +200,7 @@ class _Look:
         self.reply = reply
         self.can = can
         self.found = found
-        self.model = reply.speaker.model or "The model"
+        self.model = reply.assistant.model or "The model"
         self.pictures = PICTURES
         self.bytes = BYTES
         self.trouble = ""

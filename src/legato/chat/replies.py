@@ -17,6 +17,7 @@ from legato.chat.conversations import Conversations
 from legato.chat.counters import Counters
 from legato.chat.message_tree import MessageTree
 from legato.chat.runner import ReplyRunner
+from legato.chat.running_replies import RunningReplies
 from legato.chat.watchers import Watcher, Watchers
 from legato.domain.message import Message, Part, TextPart, media_parts
 from legato.domain.submission import Submission, clean_parts, fingerprint, title_from
@@ -24,6 +25,7 @@ from legato.domain.user import User
 from legato.domain.validation import check_id
 from legato.errors import BusyError, InvalidError, NotFoundError
 from legato.storage.base import NewTurn, Storage, TurnStarted
+from legato.stream import Log
 
 NO_ATTACHMENTS = "This server takes no pictures and no recordings."
 
@@ -53,6 +55,7 @@ class Replies:
         cache: ConversationCache,
         access: Access,
         watchers: Watchers,
+        running: RunningReplies,
         runner: ReplyRunner,
         presence: ConversationPresence,
         abandonment: Abandonment,
@@ -68,8 +71,8 @@ class Replies:
         self._cache = cache
         self._access = access
         self._watchers = watchers
+        self._running = running
         self._runner = runner
-        self._running = runner.replies
         self._presence = presence
         self._abandonment = abandonment
         self._conversations = conversations
@@ -95,10 +98,11 @@ class Replies:
         """Take no more messages from now on."""
         self._draining = True
 
-    async def send(
-        self, user: User, submission: Submission, acknowledged: Callable[[TurnStarted], None] | None = None
-    ) -> TurnStarted:
-        """Store a message and begin its reply. `acknowledged` is called once it is stored, before anyone hears of it.
+    async def send(self, user: User, submission: Submission) -> TurnStarted:
+        """Store a message and begin its reply.
+
+        The watchers are told, and the reply takes its first step, in a later step of the event loop. So a caller that awaits
+        this directly, and neither in another task nor behind another `await`, acts on the result before anybody is told of it.
 
         :raises InvalidError: the message is empty, or contains something that is not allowed.
         :raises NotFoundError: there is no such conversation, or no such parent in it.
@@ -107,11 +111,11 @@ class Replies:
         parts = clean_parts(submission)
         if submission.conversation is None:
             tree = MessageTree(self._conversations.draft(user, submission.assistant))
-            return await self._send(user, tree, parts, submission, acknowledged, new=True)
+            return await self._send(user, tree, parts, submission, new=True)
         # The message stands behind the last one: two users who send at once would else make two branches.
         async with self._locks.setdefault(submission.conversation, asyncio.Lock()):
             tree = await self._access.writer(user, submission.conversation)
-            return await self._send(user, tree, parts, submission, acknowledged)
+            return await self._send(user, tree, parts, submission)
 
     async def _send(
         self,
@@ -119,7 +123,6 @@ class Replies:
         tree: MessageTree,
         parts: tuple[Part, ...],
         submission: Submission,
-        acknowledged: Callable[[TurnStarted], None] | None,
         *,
         new: bool = False,
     ) -> TurnStarted:
@@ -139,7 +142,7 @@ class Replies:
             new,
             after_head=submission.parent is None,
         )
-        return await self._begin(user, request, acknowledged)
+        return await self._begin(user, request)
 
     async def regenerate(
         self,
@@ -147,9 +150,8 @@ class Replies:
         conversation: str,
         message: str,
         client_message_id: str | None = None,
-        acknowledged: Callable[[TurnStarted], None] | None = None,
     ) -> TurnStarted:
-        """Begin another reply in place of an assistant's message.
+        """Begin another reply in place of an assistant's message. It is told of later, like that of `send`.
 
         :raises NotFoundError: there is no such conversation or message. :raises InvalidError: the message is not a reply.
         """
@@ -161,7 +163,7 @@ class Replies:
             raise InvalidError("Only a reply can be regenerated. To change what you said, edit it.")
         mark = fingerprint("regenerate", Submission(conversation=conversation), message)
         request = _TurnRequest(tree, old.parent, mark, client_message_id)
-        return await self._begin(user, request, acknowledged)
+        return await self._begin(user, request)
 
     async def edit(
         self,
@@ -170,9 +172,8 @@ class Replies:
         message: str,
         text: str,
         client_message_id: str | None = None,
-        acknowledged: Callable[[TurnStarted], None] | None = None,
     ) -> TurnStarted:
-        """Store another wording in place of a user's message, and begin a reply to it.
+        """Store another wording in place of a user's message, and begin a reply to it, which is told of later like that of `send`.
 
         :raises NotFoundError: there is no such conversation or message. :raises InvalidError: the message is not a user's, or the text is empty.
         """
@@ -187,7 +188,7 @@ class Replies:
         question = self._question(user, conversation, clean_parts(submission) + kept, old.parent)
         mark = fingerprint("edit", submission, message)
         request = _TurnRequest(tree, question.id, mark, client_message_id, question)
-        return await self._begin(user, request, acknowledged)
+        return await self._begin(user, request)
 
     async def stop(self, user: User, conversation: str, message: str | None = None) -> list[str]:
         """Stop one reply, or all of the conversation. Return the ids of those that were stopped, once they are stored with the text so far.
@@ -227,9 +228,7 @@ class Replies:
             author=user.id,
         )
 
-    async def _begin(
-        self, user: User, request: _TurnRequest, acknowledged: Callable[[TurnStarted], None] | None
-    ) -> TurnStarted:
+    async def _begin(self, user: User, request: _TurnRequest) -> TurnStarted:
         if self._draining:
             raise BusyError("The server is about to restart. Send it again in a moment.", 2.0)
         if request.client_message_id is not None:
@@ -262,28 +261,30 @@ class Replies:
         if started.duplicate:
             # The first time may have been long ago, and in a conversation in which the user takes part no more.
             await self._access.reader(user, started.conversation.id)
-            if acknowledged is not None:
-                acknowledged(started)
             return started
-        running = self._runner.enter(
-            started.reply, self._assistants.of(started.conversation), user.id, started.owner
-        )
+        assistant = self._assistants.of(started.conversation)
+        running = self._runner.enter(started.reply, assistant, user.id, started.owner)
         self._counters.messages += question is not None
         self._cache.wrote(started.conversation, started.question, started.reply, new=request.new)
         self._presence.typed(conversation.id, user.id)
-        # It is stored, so it runs, whatever becomes of those who are told; its first step is behind all they hear now.
+        self._announce(started, running.log)
+        # It is stored, so it runs, whatever becomes of the caller.
         self._runner.run(running)
-        if acknowledged is not None:
-            acknowledged(started)
+        return started
+
+    def _announce(self, started: TurnStarted, log: Log) -> None:
+        """Tell the watchers in a later step of the event loop. If there are none by then, the assistant's setting decides."""
 
         def tell(watcher: Watcher) -> None:
             watcher.on_conversation(started.conversation)
             if started.question is not None:
                 watcher.on_message(started.question)
             watcher.on_message(started.reply)
-            watcher.on_stream(running.log)
+            watcher.on_stream(log)
 
-        self._watchers.tell(conversation.id, tell)
-        if not self._watchers.watched(conversation.id):
-            self._abandonment.expect(conversation.id)
-        return started
+        self._watchers.tell_soon(started.conversation.id, tell)
+        asyncio.get_running_loop().call_soon(self._expect_watchers, started.conversation.id)
+
+    def _expect_watchers(self, conversation: str) -> None:
+        if not self._watchers.watched(conversation):
+            self._abandonment.expect(conversation)

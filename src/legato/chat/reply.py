@@ -39,12 +39,10 @@ PIECE = 16 * 1024
 class ResolvedAssistant:
     """An assistant, the engine that speaks for it, the model it asks for first, and the tools that this may ask for."""
 
-    __slots__ = ("assistant", "engine", "model", "tools")
+    __slots__ = ("config", "engine", "model", "tools")
 
-    def __init__(
-        self, assistant: Assistant, engine: Engine, model: str, tools: Sequence[Toolset] = ()
-    ) -> None:
-        self.assistant = assistant
+    def __init__(self, config: Assistant, engine: Engine, model: str, tools: Sequence[Toolset] = ()) -> None:
+        self.config = config
         self.engine = engine
         self.model = model
         self.tools = tuple(tools)
@@ -64,6 +62,7 @@ class Reply:
         "_state",
         "_used",
         "approvals",
+        "assistant",
         "began",
         "calls",
         "done",
@@ -76,7 +75,6 @@ class Reply:
         "pieces",
         "recording",
         "running",
-        "speaker",
         "started",
         "task",
         "user",
@@ -86,7 +84,7 @@ class Reply:
         self,
         message: Message,
         log: Log,
-        speaker: ResolvedAssistant,
+        assistant: ResolvedAssistant,
         user: str,
         clock: Callable[[], float],
         owner: ReplyOwner,
@@ -96,7 +94,7 @@ class Reply:
         self.user = user
         self.notice: str | None = None
         self.log = log
-        self.speaker = speaker
+        self.assistant = assistant
         self.approvals = Approvals()
         self.calls: list[ToolCall] = []
         self.done = asyncio.Event()
@@ -218,7 +216,7 @@ class Reply:
         last = self._state
         self._state = State(
             "answering",
-            model=(last.model if last else None) or self.speaker.model,
+            model=(last.model if last else None) or self.assistant.model,
             agent=last.agent if last else None,
             detail=last.detail if last else None,
         )

@@ -17,7 +17,10 @@ from legato.chat.conversation_cache import ConversationCache
 from legato.chat.conversation_presence import ConversationPresence
 from legato.chat.conversations import Conversations
 from legato.chat.counters import Counters
+from legato.chat.media_input import MediaInput
+from legato.chat.message_recorder import MessageRecorder
 from legato.chat.participants import Participants
+from legato.chat.prompt import PromptBuilder
 from legato.chat.replies import NO_ATTACHMENTS, Replies
 from legato.chat.reply import ResolvedAssistant
 from legato.chat.runner import ReplyRunner
@@ -61,17 +64,11 @@ class ChatService:
         self.assistants = Assistants(assistants)
         self.counters = Counters()
         self.drained = asyncio.Event()
+        recorder = MessageRecorder(storage, cache, watchers, self.counters, now=now)
+        prompts = PromptBuilder(cache, MediaInput(attachments, transcriber, recorder))
+        self._running = running
         self._runner = ReplyRunner(
-            storage,
-            cache,
-            watchers,
-            running,
-            self.counters,
-            clock=clock,
-            now=now,
-            new_epoch=lambda: new_id()[:8],
-            attachments=attachments,
-            transcriber=transcriber,
+            storage, cache, running, prompts, recorder, clock=clock, new_epoch=lambda: new_id()[:8]
         )
         self.presence = ConversationPresence(cache, access, watchers, clock=clock)
         self.subscriptions = Subscriptions(
@@ -97,6 +94,7 @@ class ChatService:
             cache,
             access,
             watchers,
+            running,
             self._runner,
             self.presence,
             self._abandonment,
@@ -112,7 +110,7 @@ class ChatService:
     async def start(self) -> None:
         """Continue the replies that an earlier server left, and begin to write the journal."""
         await self._runner.start(self.assistants)
-        for reply in self._runner.replies.all():
+        for reply in self._running.all():
             self._abandonment.expect(reply.message.conversation, back=True)
 
     async def drain(self, seconds: float) -> None:

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from legato.chat.journal import Journal
 from legato.chat.reply import Reply
 from legato.chat.tool_calls import INTERRUPTED, RefusedCall, RunnableCall, decide, pending
 from legato.domain.validation import clean_text
@@ -22,10 +23,6 @@ LEAVE_SECONDS = 2.0
 """How long a tool that was cancelled is waited for; one that does not end is left behind."""
 
 
-Keep = Callable[[Reply], Awaitable[None]]
-"""Returns once all that a reply's log says is stored."""
-
-
 class ToolRunner:
     """Runs what the model of one reply asks for. `left` is how many seconds of tools it still has.
 
@@ -36,14 +33,14 @@ class ToolRunner:
         self,
         reply: Reply,
         tools: Mapping[str, Tool],
+        journal: Journal,
         clock: Callable[[], float],
-        keep: Keep,
     ) -> None:
         self._reply = reply
         self._tools = tools
         self._clock = clock
-        self._keep = keep
-        self.left = reply.speaker.assistant.tool_seconds
+        self._journal = journal
+        self.left = reply.assistant.config.tool_seconds
 
     async def take_up(self) -> None:
         """Bring what an earlier server left to an end: what it asked for is asked for again; what it began is not run again."""
@@ -74,7 +71,7 @@ class ToolRunner:
                 await self._run(call, decision)
 
     async def _with_a_word(self, call: ToolCall, ready: RunnableCall) -> None:
-        seconds = self._reply.speaker.assistant.approval_seconds
+        seconds = self._reply.assistant.config.approval_seconds
         try:
             async with asyncio.timeout(seconds):
                 allowed = await self._reply.approvals.ask(call.call)
@@ -95,7 +92,7 @@ class ToolRunner:
         if seconds <= 0:
             self._finish(call.call, "There is no time left for tools in this reply.", failed=True)
             return
-        await self._keep(reply)
+        await self._journal.store(reply.log)
         context = Context(reply.user, reply.message.conversation, reply.id)
         begun = self._clock()
         try:

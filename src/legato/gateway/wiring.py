@@ -135,7 +135,7 @@ async def _resolve(engines: EngineFactory, tools: ToolFactory, assistant: Assist
 def _why(engines: EngineFactory, default: ResolvedAssistant) -> str:
     """Say which engine and model answer and why, and how to get a better model if the packaged one answers."""
     why = engines.why or _as_configured(default)
-    unnamed = default.assistant.model is None
+    unnamed = default.config.model is None
     return f"{why} {HINT}" if unnamed and default.model == NAME else why
 
 

@@ -32,11 +32,11 @@ async def show_state(call: CommandCall) -> CommandResult:
     service = call.service
     lines: list[str] = []
     if call.request.conversation is None:
-        speaker = service.assistants.named(call.request.assistant)
+        assistant = service.assistants.named(call.request.assistant)
     else:
         tree = await call.tree()
         conversation = tree.conversation
-        speaker = service.assistants.of(conversation)
+        assistant = service.assistants.of(conversation)
         path = tree.path()
         usages = [message.usage for message in tree.messages.values() if message.usage is not None]
         read = sum(usage.prompt_tokens or 0 for usage in usages)
@@ -49,11 +49,11 @@ async def show_state(call: CommandCall) -> CommandResult:
             f"- People: {len(tree.people()):,}, {len(here):,} here",
             f"- Tokens: {read:,} read, {written:,} written",
         ]
-    health = await speaker.engine.health()
+    health = await assistant.engine.health()
     lines += [
-        f"- Assistant: {text(speaker.assistant.name)}",
-        f"- Model: {code(speaker.model) or 'whatever its engine brings'}",
-        f"- Engine: {speaker.engine.name}, {'well' if health.ok else 'not well'}. {text(health.detail)}",
+        f"- Assistant: {text(assistant.config.name)}",
+        f"- Model: {code(assistant.model) or 'whatever its engine brings'}",
+        f"- Engine: {assistant.engine.name}, {'well' if health.ok else 'not well'}. {text(health.detail)}",
     ]
     return call.answer("\n".join(lines))
 
@@ -71,15 +71,15 @@ async def list_models(call: CommandCall) -> CommandResult:
     """Without a name `/model` only reads."""
     tree = await call.tree() if call.request.conversation is not None else None
     service = call.service
-    speaker = (
+    assistant = (
         service.assistants.of(tree.conversation) if tree else service.assistants.named(call.request.assistant)
     )
-    lines = [f"{code(speaker.model) or 'A model of its agents'} answers here."]
+    lines = [f"{code(assistant.model) or 'A model of its agents'} answers here."]
     try:
-        models = await eligible(speaker)
+        models = await eligible(assistant)
     except LegatoError as error:
         return call.answer("\n".join([*lines, "", f"The others are not known now: {error.message}"]))
-    others = [model for model in models if model.name != speaker.model]
+    others = [model for model in models if model.name != assistant.model]
     if not others:
         lines += ["", "There is no other to choose."]
     else:

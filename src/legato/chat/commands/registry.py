@@ -65,9 +65,12 @@ class Commands:
         return self._index.all()
 
     async def run(self, request: CommandRequest) -> CommandResult:
-        """Do what was typed. It raises nothing: what went wrong is said in the answer."""
+        """Run the command that was typed. Nothing is raised: the result says what went wrong.
+
+        The watchers of a reply that the command starts are told of it before this returns.
+        """
         if request.client_message_id is None:
-            return await self._run(request)
+            return await asyncio.ensure_future(self._run(request))
         try:
             check_id(request.client_message_id, "client_message_id")
         except InvalidError as error:

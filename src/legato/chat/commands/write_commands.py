@@ -96,8 +96,8 @@ async def model(call: CommandCall) -> CommandResult:
     else:
         # Who may choose is known before the engine is asked what there is.
         await call.check("own")
-        speaker = call.service.assistants.of((await call.tree()).conversation)
-        models = await eligible(speaker)
+        assistant = call.service.assistants.of((await call.tree()).conversation)
+        models = await eligible(assistant)
         if not models:
             raise InvalidError("The model of this assistant cannot be chosen.")
         changed = await call.service.conversations.set_setting(

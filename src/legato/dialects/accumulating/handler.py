@@ -22,7 +22,6 @@ from legato.domain.message import Message, text_of
 from legato.domain.submission import Submission
 from legato.domain.user import User
 from legato.errors import LegatoError, NotFoundError
-from legato.storage.base import TurnStarted
 from legato.stream import Batch, Log, Subscriber
 
 DELETED = "This session was deleted, or you are no longer in it. Your next message begins a new one."
@@ -193,15 +192,13 @@ class AccumulatingHandler:
             self._conversations.queue.send(self.encode_error(error.message), typing_stop)
 
     async def _send_message(self, user: User, text: str) -> None:
-        def acknowledged(started: TurnStarted) -> None:
-            if self.enter(started.conversation.id) is not None:
-                question = started.question
-                self._receipts[started.reply.id] = question.id if question is not None else None
-
         current = self._conversations.current
         assistant = self._chat.assistant if current is None else None
         submission = Submission(None, current, text, assistant=assistant)
-        await self._service.replies.send(user, submission, acknowledged)
+        started = await self._service.replies.send(user, submission)
+        if self.enter(started.conversation.id) is not None:
+            question = started.question
+            self._receipts[started.reply.id] = question.id if question is not None else None
 
     async def _run_command(self, text: str) -> None:
         """Run a command now, and queue its answer: before the reply that it may have started."""

@@ -27,7 +27,6 @@ from legato.dialects.timestamps import timestamp
 from legato.dialects.user_chat import UserChat
 from legato.domain.user import User
 from legato.errors import InvalidError, LegatoError, NotFoundError
-from legato.storage.base import TurnStarted
 
 HOLD_SECONDS = 1.0
 """Seconds in which a client that connects may say from where it resumes a running reply; then it gets all of it."""
@@ -111,14 +110,11 @@ class ChunksHandler:
         if (text := typed(submission.text, submission.parts)) is not None:
             await self._run_command(user, text, submission.client_message_id)
             return
-
-        def acknowledged(started: TurnStarted) -> None:
-            if not started.duplicate:
-                self._own_replies.append(started.reply.id)
-
-        started = await self._service.replies.send(user, submission, acknowledged)
+        started = await self._service.replies.send(user, submission)
         if started.duplicate:
             await self._send_again(user, started.reply.id)
+        else:
+            self._own_replies.append(started.reply.id)
 
     async def _send_again(self, user: User, reply: str) -> None:
         """Send a reply from its beginning to a client that asked for it a second time.

@@ -176,10 +176,6 @@ class NativeHandler:
     async def _start_reply(self, user: User, command: Send | Regenerate | Edit) -> None:
         """Start a reply. `ack` precedes everything of it, and the socket follows its conversation from then on."""
         self._subscriptions.check_capacity(command.conversation)
-
-        def acknowledged(started: TurnStarted) -> None:
-            self._acknowledge(user, command, started)
-
         service = self._service
         match command:
             case Send():
@@ -191,13 +187,14 @@ class NativeHandler:
                     parent=command.parent,
                     assistant=command.assistant,
                 )
-                started = await service.replies.send(user, submission, acknowledged)
+                started = await service.replies.send(user, submission)
             case Regenerate(conversation=conversation, message=message, client_message_id=key):
-                started = await service.replies.regenerate(user, conversation, message, key, acknowledged)
+                started = await service.replies.regenerate(user, conversation, message, key)
             case Edit(conversation=conversation, message=message, text=text, client_message_id=key):
-                started = await service.replies.edit(user, conversation, message, text, key, acknowledged)
+                started = await service.replies.edit(user, conversation, message, text, key)
             case _:
                 assert_never(command)
+        self._acknowledge(user, command, started)
         if started.duplicate:
             await self._send_again(user, started)
 

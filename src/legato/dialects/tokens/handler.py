@@ -27,7 +27,6 @@ from legato.domain.message import Message
 from legato.domain.submission import Submission
 from legato.domain.user import User
 from legato.errors import LegatoError
-from legato.storage.base import TurnStarted
 from legato.stream import (
     Batch,
     Log,
@@ -146,11 +145,8 @@ class TokensHandler:
         conversations = self._conversations
         assistant = self._chat.assistant if conversations.current is None else None
         submission = Submission(client_message_id, conversations.current, text, assistant=assistant)
-
-        def acknowledged(started: TurnStarted) -> None:
-            conversations.enter(started.conversation.id)
-
-        started = await self._service.replies.send(user, submission, acknowledged)
+        started = await self._service.replies.send(user, submission)
+        conversations.enter(started.conversation.id)
         if started.duplicate:
             conversation, log = await self._service.subscriptions.log(user, started.reply.id)
             tree = await self._service.conversations.get(user, conversation)

@@ -62,7 +62,7 @@ async def completions(request: HttpRequest, authenticated: Authenticated) -> Res
     )
     client = request.client.host if request.client is not None else ""
     user = authenticated.user.id if authenticated.context.auth_required else client
-    default = authenticated.context.assistants["default"].assistant
+    default = authenticated.context.assistants["default"].config
     return FleetTokenStream(
         authenticated.sse_responses,
         authenticated.context.fleet,

@@ -67,7 +67,7 @@ async def info(context: Context) -> Response:
 
 
 async def _assistant(resolved: ResolvedAssistant) -> AssistantView:
-    assistant = resolved.assistant
+    assistant = resolved.config
     capabilities = Capabilities()
     # The engine may be away, and the page must not wait for it.
     with suppress(TimeoutError):
