@@ -489,14 +489,147 @@ export interface TypingNow {
   re?: string | null;
 }
 
-/** The result of a command, in Markdown, for the user who ran it. With `conversation`, show that one now. */
+/**
+ * The result of a command, in Markdown, for the user who ran it. With `conversation`, show that one now.
+ *
+ * `data` is what `text` says, as fields: a client that shows it in its own way uses these, and never parses the text.
+ */
 export interface CommandAnswer {
   type: "command";
   name: string;
   text: string;
   failed?: boolean;
   conversation?: string | null;
+  data?: InvitationData | ExportData | ModelData | ParticipantsData | StoppedData | ReplyData | ConversationData | SystemPromptData | AssistantsData | ApprovalData | CommandsData | StatusData | null;
   re?: string | null;
+}
+
+/** A new invitation. `path` goes behind the address of the server; it is told this once. `seconds` is how long it is valid. */
+export interface InvitationData {
+  type: "invitation";
+  invitation: string;
+  path: string;
+  standing: "member" | "owner" | "viewer";
+  expires_at: string;
+  seconds: number;
+}
+
+/** An export: its `content`, or the `path` to fetch it from if it is too long for an answer. */
+export interface ExportData {
+  type: "export";
+  format: "json" | "markdown";
+  content?: string | null;
+  path?: string | null;
+}
+
+/**
+ * The model that answers from the next message on (empty: one of the engine's choice), and the others to choose from.
+ *
+ * `others` is None if it was not asked for or is not known now.
+ */
+export interface ModelData {
+  type: "model";
+  model: string;
+  others?: ModelChoice[] | null;
+}
+
+/** A model that can be chosen. `detail` is a sentence about it. */
+export interface ModelChoice {
+  name: string;
+  detail: string | null;
+}
+
+/** Who takes part in the conversation. */
+export interface ParticipantsData {
+  type: "participants";
+  participants: ParticipantEntry[];
+}
+
+/** A participant. `connections` is through how many they are here. */
+export interface ParticipantEntry {
+  user: string;
+  name: string | null;
+  standing: "member" | "owner" | "viewer";
+  connections: number;
+  typing: boolean;
+}
+
+/** The ids of the replies that were stopped. */
+export interface StoppedData {
+  type: "stopped";
+  messages: string[];
+}
+
+/** The id of the reply that the command started. */
+export interface ReplyData {
+  type: "reply";
+  message: string;
+}
+
+/** A conversation that the command created or changed. */
+export interface ConversationData {
+  type: "conversation";
+  conversation: string;
+  title: string;
+  assistant: string;
+}
+
+/** The conversation's own instructions to the model, or None. */
+export interface SystemPromptData {
+  type: "system_prompt";
+  text: string | null;
+}
+
+/** The assistants of the server. */
+export interface AssistantsData {
+  type: "assistants";
+  assistants: AssistantEntry[];
+}
+
+/** An assistant and its model (empty: one of the engine's choice). */
+export interface AssistantEntry {
+  name: string;
+  model: string;
+}
+
+/** A decision about a tool call. */
+export interface ApprovalData {
+  type: "approval";
+  message: string;
+  call: string;
+  tool: string;
+  allowed: boolean;
+}
+
+/** Commands of the server. */
+export interface CommandsData {
+  type: "commands";
+  commands: CommandEntry[];
+}
+
+/** A command: its name, how it is written with its arguments, and what it does. */
+export interface CommandEntry {
+  name: string;
+  usage: string;
+  help: string;
+  aliases: string[];
+}
+
+/** How a conversation, its model and its engine are. Counts are 0 outside of a conversation. */
+export interface StatusData {
+  type: "status";
+  conversation?: string | null;
+  messages?: number;
+  running?: number;
+  participants?: number;
+  present?: number;
+  prompt_tokens?: number;
+  completion_tokens?: number;
+  assistant: string;
+  model: string;
+  engine: string;
+  healthy: boolean;
+  detail: string;
 }
 
 /** The decision was received. Another user's may have come first: the stream shows what happened to the tool call. */

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from legato.chat.access import Needs
 from legato.domain.user import User
+from legato.protocol.command_data import CommandData
 from legato.storage.base import TurnStarted
 
 
@@ -27,6 +28,7 @@ class CommandResult(Struct, frozen=True):
     """What the user is told: `text` is Markdown. `failed`: nothing was done.
 
     `conversation` is another one to show now, `started` the reply that the command started.
+    `data` is what `text` says, as typed fields: a client shows these, and never parses the text.
     """
 
     name: str
@@ -34,6 +36,7 @@ class CommandResult(Struct, frozen=True):
     failed: bool = False
     conversation: str | None = None
     started: TurnStarted | None = None
+    data: CommandData | None = None
 
 
 class CommandInfo(Struct, frozen=True, kw_only=True):

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Literal
 
 from legato.chat.access import NO_MESSAGE, NOT_FOUND, Access, Needs
 from legato.chat.assistants import Assistants
@@ -18,9 +17,8 @@ from legato.domain.conversation import Conversation, SettingName
 from legato.domain.user import User
 from legato.domain.validation import check_id, check_new_id, clean_text, clean_title
 from legato.errors import ConflictError, InvalidError, NotFoundError
+from legato.protocol.command_data import ExportFormat
 from legato.storage.base import SearchHit, Storage
-
-ExportFormat = Literal["markdown", "json"]
 
 
 class Conversations:

@@ -9,6 +9,7 @@ from msgspec import Struct, field
 
 from legato.domain.message import AudioPart, ImagePart, MessageRole, Part, Status, TextPart
 from legato.domain.participant import ParticipantRole
+from legato.protocol.command_data import CommandData
 from legato.stream import Event, ResetReason, Span, Timings, Usage
 
 PROTOCOL = "legato.v1"
@@ -293,12 +294,16 @@ class TypingNow(ServerAnswer, frozen=True, tag="typing"):
 
 
 class CommandAnswer(ServerAnswer, frozen=True, tag="command"):
-    """The result of a command, in Markdown, for the user who ran it. With `conversation`, show that one now."""
+    """The result of a command, in Markdown, for the user who ran it. With `conversation`, show that one now.
+
+    `data` is what `text` says, as fields: a client that shows it in its own way uses these, and never parses the text.
+    """
 
     name: str
     text: str
     failed: bool = False
     conversation: str | None = None
+    data: CommandData | None = None
 
 
 class Approved(ServerAnswer, frozen=True, tag="approved"):

@@ -4,7 +4,7 @@ from tests.chat.commands.conftest import Room
 from tests.chat.conftest import ADA, House
 
 from legato.chat.commands import CommandRequest
-from legato.chat.commands.read_commands import span
+from legato.chat.commands.markdown import span
 
 
 async def test_help_lists_every_command_with_its_usage(house: House) -> None:

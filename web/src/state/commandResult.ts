@@ -1,7 +1,7 @@
 // The result of a command in the form that the page shows. For some commands the page shows more than the Markdown text:
-// a complete invitation link, an export that can be copied or saved.
+// a complete invitation link, an export that can be copied or saved. It reads them from the data of the result.
 
-import type { CommandAnswer } from "../protocol";
+import type { CommandAnswer, InvitationData } from "../protocol";
 
 export interface CommandResultContent {
   /** Markdown. */
@@ -14,26 +14,37 @@ export interface CommandResultContent {
   downloadPath: string | null;
 }
 
-const INVITATION_HASH = /#\/join\/[\w-]+/;
-const FENCED_JSON = /^(`{3,})json\n([^]*)\n\1\s*$/;
-const DOWNLOAD = /^[^\n`]*`GET (\/api\/conversations\/[^\s`]+\/export\?format=\w+)`$/;
+/** Return what the page shows of a command's result. `origin` is the origin of the page; the server does not know it. */
+export function commandResultContent(result: CommandAnswer, origin: string): CommandResultContent {
+  const content = { text: result.text, copyText: null, exported: null, downloadPath: null };
+  const { data } = result;
+  if (data?.type === "invitation") {
+    const link = `${origin}/${data.path}`;
+    return { ...content, text: invitationText(data, link), copyText: link };
+  }
+  if (data?.type === "export") {
+    if (data.path) return { ...content, text: "It is too long to be shown here. Save it as a file.", downloadPath: data.path };
+    const text = data.content ?? "";
+    return { ...content, copyText: text, exported: { text, extension: data.format === "json" ? "json" : "md" } };
+  }
+  return content;
+}
 
-/** Parse the result of a command. `origin` is the origin of the page; the server does not know it. */
-export function parseCommandResult(result: CommandAnswer, origin: string): CommandResultContent {
-  const markdown = { text: result.text, copyText: null, exported: null, downloadPath: null };
-  if (result.failed) return markdown;
-  if (result.name === "invite") {
-    const hash = INVITATION_HASH.exec(result.text)?.[0];
-    if (!hash) return markdown;
-    const link = `${origin}/${hash}`;
-    return { ...markdown, text: result.text.replace(hash, link).replace("Put it behind the address of this server. ", ""), copyText: link };
-  }
-  if (result.name === "export") {
-    const path = DOWNLOAD.exec(result.text)?.[1];
-    if (path) return { ...markdown, text: "It is too long to be shown here. Save it as a file.", downloadPath: path };
-    const json = FENCED_JSON.exec(result.text)?.[2];
-    const text = json ?? result.text;
-    return { ...markdown, copyText: text, exported: { text, extension: json === undefined ? "md" : "json" } };
-  }
-  return markdown;
+function invitationText(invitation: InvitationData, link: string): string {
+  const may = invitation.standing === "viewer" ? "read" : "read and write";
+  return `Whoever opens this within ${span(invitation.seconds)} can ${may} here:\n\n\`${link}\`\n\nIt is shown this once.`;
+}
+
+const UNITS: readonly [string, number][] = [
+  ["day", 86400],
+  ["hour", 3600],
+  ["minute", 60],
+  ["second", 1],
+];
+
+/** Return a time in words, rounded up. */
+function span(seconds: number): string {
+  const [unit, length] = UNITS.find(([, length]) => seconds >= length) ?? ["second", 1];
+  const count = Math.ceil(seconds / length);
+  return `${count} ${unit}${count > 1 ? "s" : ""}`;
 }

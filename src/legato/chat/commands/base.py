@@ -7,11 +7,16 @@ from msgspec import Struct
 
 from legato.chat.access import Needs
 from legato.chat.command_types import CommandInfo, CommandRequest, CommandResult
+from legato.chat.commands.markdown import code
 from legato.chat.message_tree import MessageTree
 from legato.chat.service import ChatService
 from legato.domain.user import User
 from legato.errors import InvalidError
+from legato.protocol.command_data import CommandData
 from legato.storage.base import TurnStarted
+
+DEFAULT = ("default", "none", "-")
+"""Arguments that reset a setting."""
 
 
 class CommandCall(Struct, frozen=True):
@@ -50,10 +55,15 @@ class CommandCall(Struct, frozen=True):
             await self.service.conversations.check(self.user, self.conversation, needs)
 
     def answer(
-        self, text: str, *, conversation: str | None = None, started: TurnStarted | None = None
+        self,
+        text: str,
+        data: CommandData | None = None,
+        *,
+        conversation: str | None = None,
+        started: TurnStarted | None = None,
     ) -> CommandResult:
-        """Return the result of a command that did what it was asked for."""
-        return CommandResult(self.command.name, text, False, conversation, started)
+        """Return the result of a command that did what it was asked for. `data` is what the text says, for programs."""
+        return CommandResult(self.command.name, text, False, conversation, started, data)
 
     def usage(self) -> InvalidError:
         """Return what to raise if the arguments make no sense."""
@@ -104,9 +114,3 @@ class CommandIndex:
         close = difflib.get_close_matches(name.removeprefix("/").lower(), self._named, n=1, cutoff=0.5)
         meant = f"Did you mean {code('/' + close[0])}? " if close else ""
         return f"{meant}{code('/help')} lists all commands."
-
-
-def code(text: str) -> str:
-    """Return text as inline code in Markdown, on one line."""
-    plain = " ".join(text.replace("`", "'").split())
-    return f"`{plain}`" if plain else ""

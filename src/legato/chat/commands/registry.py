@@ -9,7 +9,8 @@ from hashlib import sha256
 from importlib.metadata import EntryPoint, entry_points
 
 from legato.chat.command_types import CommandRequest, CommandResult
-from legato.chat.commands.base import ChatCommand, CommandCall, CommandIndex, code
+from legato.chat.commands.base import ChatCommand, CommandCall, CommandIndex
+from legato.chat.commands.markdown import code
 from legato.chat.service import ChatService
 from legato.domain.message import Part, TextPart
 from legato.domain.validation import check_id, clean_text

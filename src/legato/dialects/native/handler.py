@@ -170,6 +170,7 @@ class NativeHandler:
                 text=result.text,
                 failed=result.failed,
                 conversation=result.conversation,
+                data=result.data,
             )
         )
 
