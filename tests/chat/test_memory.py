@@ -1,5 +1,6 @@
 """What a server keeps in memory is bounded, by number and by size."""
 
+import asyncio
 from dataclasses import dataclass
 
 import pytest
@@ -14,6 +15,7 @@ from legato.chat.service import utc
 from legato.domain.conversation import Conversation
 from legato.domain.message import Message, TextPart
 from legato.domain.participant import Participant
+from legato.errors import StorageError
 from legato.storage.base import ReplyOwner
 from legato.stream import Finished, Log, Text
 from legato.testing.engine import ScriptedEngine
@@ -170,3 +172,57 @@ async def test_a_tree_that_was_read_before_a_write_is_not_kept() -> None:
     assert tree is not None
     assert tree.conversation.revision == 2
     assert shelf.reads == 2
+
+
+async def test_those_who_ask_at_once_share_one_load() -> None:
+    shelf = Shelf(10)
+    trees = ConversationCache(shelf)  # type: ignore[arg-type]
+    found = await asyncio.gather(*(trees.get("c") for _ in range(1000)))
+    assert shelf.reads == 1
+    assert found == [trees.seen("c")] * 1000
+
+
+async def test_one_who_gives_up_takes_the_load_from_nobody() -> None:
+    trees = ConversationCache(Shelf(10))  # type: ignore[arg-type]
+    first, second = (asyncio.create_task(trees.get("c")) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second is not None
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+async def test_a_load_that_fails_fails_for_all_who_asked_and_is_tried_again() -> None:
+    shelf = Shelf(10)
+    trees = ConversationCache(shelf)  # type: ignore[arg-type]
+    messages = shelf.messages
+
+    async def failing(conversation: str) -> list[Message]:
+        raise StorageError("It is full.")
+
+    shelf.messages = failing  # type: ignore[method-assign]
+    failed = await asyncio.gather(*(trees.get("c") for _ in range(3)), return_exceptions=True)
+    assert [type(each) for each in failed] == [StorageError] * 3
+    shelf.messages = messages  # type: ignore[method-assign]
+    assert await trees.get("c") is not None
+
+
+async def test_a_conversation_that_is_created_during_a_load_is_found_by_those_who_ask_after_it() -> None:
+    shelf = Shelf(10)
+    trees = ConversationCache(shelf)  # type: ignore[arg-type]
+    conversation, reading, may_end = shelf.conversation, asyncio.Event(), asyncio.Event()
+
+    async def missing(name: str) -> Conversation | None:
+        reading.set()
+        await may_end.wait()
+        return None
+
+    shelf.conversation = missing  # type: ignore[assignment,method-assign]
+    before = asyncio.create_task(trees.get("c"))
+    await reading.wait()
+    shelf.conversation = conversation  # type: ignore[method-assign]
+    after = asyncio.create_task(trees.get("c"))
+    await asyncio.sleep(0)
+    may_end.set()
+    assert await before is None
+    assert await after is not None

@@ -1,5 +1,6 @@
-"""The conversations in memory: read once, then carried along with every write."""
+"""The conversations in memory: loaded once, then updated with every write."""
 
+import asyncio
 from collections import OrderedDict
 
 from legato.chat.message_tree import MessageTree
@@ -21,39 +22,65 @@ REVISIONS = 20_000
 class ConversationCache:
     """A cache that never shows less than this server has written.
 
-    A tree that was read while a write went on may lack it; revisions and counts of changes tell, and then it is read again.
+    A tree that was read during a write may lack it; revisions and counts of changes show that, and then it is read again.
     """
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._trees: OrderedDict[str, MessageTree] = OrderedDict()
+        self._loading: dict[str, asyncio.Task[bool]] = {}
         self._written: OrderedDict[str, int] = OrderedDict()
         self._peopled: OrderedDict[str, int] = OrderedDict()
         self._characters = 0
 
     async def get(self, conversation: str) -> MessageTree | None:
-        """The conversation with all its messages and participants, or None where there is none."""
+        """Return the conversation with all its messages and participants, or None if there is none.
+
+        Callers who ask at once share one load.
+        """
         while (tree := self._trees.get(conversation)) is None:
+            joined = self._loading.get(conversation)
+            found = await asyncio.shield(joined if joined is not None else self._start_loading(conversation))
+            # A load that began before this call may have missed a conversation that was created meanwhile.
+            if not found and joined is None:
+                return None
+        self._trees.move_to_end(conversation)
+        return tree
+
+    def _start_loading(self, conversation: str) -> "asyncio.Task[bool]":
+        task = asyncio.create_task(self._load(conversation), name=f"load {conversation}")
+        self._loading[conversation] = task
+        task.add_done_callback(lambda done: self._loaded(conversation, done))
+        return task
+
+    def _loaded(self, conversation: str, task: "asyncio.Task[bool]") -> None:
+        del self._loading[conversation]
+        if not task.cancelled():
+            # Those who asked may all have been cancelled; then nobody else takes the error.
+            task.exception()
+
+    async def _load(self, conversation: str) -> bool:
+        """Read a conversation into memory, and again if it changed meanwhile. Return False if there is none."""
+        while True:
             written, peopled = self._written.get(conversation, 0), self._peopled.get(conversation, 0)
             found = await self._storage.conversation(conversation)
             if found is None:
-                return None
+                return False
             messages = await self._storage.messages(conversation)
             participants = await self._storage.participants(conversation)
             # What was written before the read began is in it, whatever its number: one that was deleted may be made anew.
             now = self._written.get(conversation, 0)
-            whole = now == written or now <= found.revision
-            if whole and self._peopled.get(conversation, 0) == peopled:
+            complete = now == written or now <= found.revision
+            if complete and self._peopled.get(conversation, 0) == peopled:
                 self._keep(MessageTree(found, messages, participants))
-        self._trees.move_to_end(conversation)
-        return tree
+                return True
 
     def seen(self, conversation: str) -> MessageTree | None:
-        """The tree, where memory has it."""
+        """Return the conversation if it is in memory."""
         return self._trees.get(conversation)
 
     def wrote(self, conversation: Conversation, *messages: Message | None, new: bool = False) -> None:
-        """Carry a write over into memory, where memory has all that came before it. `new`: the write has made it."""
+        """Apply a write to memory if memory has all that came before it. `new`: the write has created the conversation."""
         self._remember(conversation.id, conversation.revision)
         tree = self._trees.get(conversation.id)
         if tree is None and new:
@@ -73,29 +100,29 @@ class ConversationCache:
         self._shrink()
 
     def joined(self, participant: Participant) -> None:
-        """Somebody takes part now, or stands otherwise."""
+        """Note a new participant, or a changed role."""
         self._people_changed(participant.conversation)
         if (tree := self._trees.get(participant.conversation)) is not None:
             tree.participants[participant.user] = participant
 
     def left(self, conversation: str, user: str) -> None:
-        """Somebody takes part no more."""
+        """Note that a user takes part no more."""
         self._people_changed(conversation)
         if (tree := self._trees.get(conversation)) is not None:
             tree.participants.pop(user, None)
 
     def outdated(self, conversation: str, revision: int) -> None:
-        """A write made this revision, and memory does not have it: what is being read now may lack it too."""
+        """Note a revision that was written and is not in memory: what is being read now may lack it too."""
         self._remember(conversation, revision)
         self.drop(conversation)
 
     def deleted(self, conversation: str) -> None:
-        """There is no such conversation any more: what is being read of it does not count."""
+        """Note a deletion: what is being read of the conversation now does not count."""
         self._people_changed(conversation)
         self.drop(conversation)
 
     def drop(self, conversation: str) -> None:
-        """Keep nothing of it."""
+        """Remove a conversation from memory."""
         tree = self._trees.pop(conversation, None)
         if tree is not None:
             self._characters -= tree.characters
@@ -117,6 +144,6 @@ class ConversationCache:
         self._shrink()
 
     def _shrink(self) -> None:
-        """Give up those that nobody asked for longest, but for the last one."""
+        """Drop those that were not asked for the longest, except the last one."""
         while len(self._trees) > TREES or (self._characters > CHARACTERS and len(self._trees) > 1):
             self.drop(next(iter(self._trees)))
