@@ -19,7 +19,7 @@ ALLOWED: frozenset[str] = frozenset()
 """Names that two packages may define, because they hold the same thing on two sides of a wire and say so."""
 
 MESSAGES = re.compile(
-    r"protocol/messages|fleet/(protocol|decisions)|stream/events|client/events|gateway/schemas|broker/base"
+    r"protocol/(messages|command_data)|fleet/(protocol|decisions)|stream/events|client/events|gateway/schemas|broker/base"
     r"|dialects/(\w+/frames|tokens|chunks)"
 )
 """Modules of messages and events. Their classes are named by what they say, and have references of their own."""

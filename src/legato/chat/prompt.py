@@ -18,14 +18,14 @@ SHORT = 4000
 """Characters of history below which no model's context needs to be asked for."""
 
 
-class PromptBuilder:
+class PromptHistory:
     """Reads the history of a reply and prepares it for the reply's model."""
 
     def __init__(self, cache: ConversationCache, media_input: MediaInput) -> None:
         self._cache = cache
         self._media_input = media_input
 
-    async def history(self, reply: Reply) -> list[Message]:
+    async def read(self, reply: Reply) -> list[Message]:
         """Return the branch that the reply stands behind, first message first, as its model takes it.
 
         :raises LegatoError: the history cannot be read, or the last message is nothing but what the model cannot perceive.

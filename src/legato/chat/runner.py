@@ -9,7 +9,7 @@ from legato.chat.conversation_cache import ConversationCache
 from legato.chat.disclaimer import disclaim
 from legato.chat.journal import INTERVAL, Journal
 from legato.chat.message_recorder import MessageRecorder
-from legato.chat.prompt import PromptBuilder
+from legato.chat.prompt import PromptHistory
 from legato.chat.recovery import Verdict, restore, verdict_if_cut_off, verdict_if_not_configured
 from legato.chat.reply import Reply, ResolvedAssistant, finished_message
 from legato.chat.running_replies import RunningReplies
@@ -37,7 +37,7 @@ class ReplyRunner:
         storage: Storage,
         cache: ConversationCache,
         running: RunningReplies,
-        prompts: PromptBuilder,
+        prompt_history: PromptHistory,
         recorder: MessageRecorder,
         *,
         clock: Callable[[], float],
@@ -47,7 +47,7 @@ class ReplyRunner:
         self._storage = storage
         self._cache = cache
         self._running = running
-        self._prompts = prompts
+        self._prompt_history = prompt_history
         self._recorder = recorder
         self._gateway = gateway
         self._journal = Journal(storage, gateway)
@@ -136,7 +136,7 @@ class ReplyRunner:
         try:
             if reply.ending is not None:
                 raise asyncio.CancelledError
-            history = await self._prompts.history(reply)
+            history = await self._prompt_history.read(reply)
             end = await turn.write(history)
         except asyncio.CancelledError as error:
             end = turn.cancelled(error)

@@ -20,7 +20,7 @@ from legato.chat.counters import Counters
 from legato.chat.media_input import MediaInput
 from legato.chat.message_recorder import MessageRecorder
 from legato.chat.participants import Participants
-from legato.chat.prompt import PromptBuilder
+from legato.chat.prompt import PromptHistory
 from legato.chat.replies import NO_ATTACHMENTS, Replies
 from legato.chat.reply import ResolvedAssistant
 from legato.chat.runner import ReplyRunner
@@ -65,10 +65,10 @@ class ChatService:
         self.counters = Counters()
         self.drained = asyncio.Event()
         recorder = MessageRecorder(storage, cache, watchers, self.counters, now=now)
-        prompts = PromptBuilder(cache, MediaInput(attachments, transcriber, recorder))
+        prompt_history = PromptHistory(cache, MediaInput(attachments, transcriber, recorder))
         self._running = running
         self._runner = ReplyRunner(
-            storage, cache, running, prompts, recorder, clock=clock, new_epoch=lambda: new_id()[:8]
+            storage, cache, running, prompt_history, recorder, clock=clock, new_epoch=lambda: new_id()[:8]
         )
         self.presence = ConversationPresence(cache, access, watchers, clock=clock)
         self.subscriptions = Subscriptions(
