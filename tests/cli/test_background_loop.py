@@ -10,16 +10,16 @@ def test_work_is_done_on_another_thread() -> None:
     async def where() -> str:
         return threading.current_thread().name
 
-    with BackgroundLoop() as backstage:
-        assert backstage.call(where()) == "legato backstage"
+    with BackgroundLoop() as loop:
+        assert loop.call(where()) == "legato background"
 
 
 def test_errors_come_back() -> None:
     async def fail() -> None:
         raise ValueError("no")
 
-    with BackgroundLoop() as backstage, pytest.raises(ValueError, match="no"):
-        backstage.call(fail())
+    with BackgroundLoop() as loop, pytest.raises(ValueError, match="no"):
+        loop.call(fail())
 
 
 def test_what_still_runs_at_the_end_is_cancelled() -> None:
@@ -34,7 +34,7 @@ def test_what_still_runs_at_the_end_is_cancelled() -> None:
     async def nothing() -> None:
         await asyncio.sleep(0)
 
-    with BackgroundLoop() as backstage:
-        backstage.start(forever())
-        backstage.call(nothing())
+    with BackgroundLoop() as loop:
+        loop.start(forever())
+        loop.call(nothing())
     assert ended.is_set()

@@ -31,11 +31,11 @@ class TestOneQuestion:
         with os.fdopen(theirs) as stdin, os.fdopen(ours, "w") as writing:
             monkeypatch.setattr("sys.stdin", stdin)
             monkeypatch.setattr(chat, "PIPE_SECONDS", 0.01)
-            assert chat.piped(beside=True) == ""
+            assert chat.read_piped(with_question=True) == ""
             assert "asking without it" in capsys.readouterr().err
             writing.write("late")
             writing.close()
-            assert chat.piped(beside=False) == "late"
+            assert chat.read_piped(with_question=False) == "late"
 
     def test_nothing_is_no_question(self, legato: Any, server: str) -> None:
         shown = legato("chat", "--server", server, stdin=" \n")

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from legato.check_result import CheckResult
 from legato.cli import checks, component_checks, engine_checks
-from legato.cli.checks import examine
+from legato.cli.checks import run_checks
 from legato.engines.llama import engine_type as llama_type
 from legato.engines.llama import model_files, packaged_model
 from legato.gateway.config import load_settings
@@ -66,7 +66,7 @@ def about(findings: list[CheckResult], what: str) -> CheckResult:
 
 
 async def test_a_server_that_would_start_has_no_problem(settings: Callable[..., Settings]) -> None:
-    findings = await examine(settings(), {})
+    findings = await run_checks(settings(), {})
     assert [finding for finding in findings if finding.verdict == "problem"] == []
     assert "will be made" in about(findings, "Database").said
 

@@ -55,10 +55,10 @@ class Client:
 def test_a_server_says_nothing_to_the_terminal_itself(
     capsys: pytest.CaptureFixture[str], question: str, said: str
 ) -> None:
-    with BackgroundLoop() as backstage:
-        talk = ChatRepl(backstage, Console())
-        talk.client = Client()  # type: ignore[assignment]
-        assert talk.ask(question) == 1
+    with BackgroundLoop() as loop:
+        repl = ChatRepl(loop, Console())
+        repl.client = Client()  # type: ignore[assignment]
+        assert repl.ask(question) == 1
     shown = capsys.readouterr()
     assert (shown.out, _without_bodies(shown.err)) == ("", said)
 

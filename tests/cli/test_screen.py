@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from legato.cli.screen import MessageLayout, Screen, look_of, ordinal, settled, words
+from legato.cli.screen import MessageLayout, Screen, layout_of, ordinal, settled, state_text
 from legato.stream import Failed, Finished, Reasoning, ReplySnapshot, State, Terminal, Text, ToolStarted
 from legato.terminal_text import harmless
 
@@ -72,14 +72,14 @@ def test_the_last_two_blocks_are_held_back() -> None:
     ],
 )
 def test_what_it_waits_for_in_words(state: State | None, said: str) -> None:
-    assert words(state) == said
+    assert state_text(state) == said
 
 
 def test_thinking_is_said_until_there_is_an_answer() -> None:
     fold = ReplySnapshot([State("answering"), Reasoning("hm")])
-    assert look_of(fold, "").waiting == "Thinking"
+    assert layout_of(fold, "").waiting == "Thinking"
     fold.apply(Text("yes"))
-    assert look_of(fold, "gone") == MessageLayout("yes", "", "gone")
+    assert layout_of(fold, "gone") == MessageLayout("yes", "", "gone")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_reply_says_nothing_to_the_terminal(bad: str) -> None:
     ],
 )
 def test_neither_does_what_it_waits_for(fold: ReplySnapshot) -> None:
-    shown, _ = played([look_of(fold, ""), look_of(ReplySnapshot([Text("done"), Finished("stop")]), "")])
+    shown, _ = played([layout_of(fold, ""), layout_of(ReplySnapshot([Text("done"), Finished("stop")]), "")])
     assert "before" in shown
     assert not any(each in shown for each in ("\x1b]", "\x07", "\x9b"))
 

@@ -6,7 +6,7 @@ import termios
 
 import pytest
 
-from legato.cli.tty import unseen_controls
+from legato.cli.tty import hidden_control_characters
 
 
 def test_the_terminal_is_left_as_it_was_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -14,10 +14,10 @@ def test_the_terminal_is_left_as_it_was_whatever_happens(monkeypatch: pytest.Mon
     with os.fdopen(theirs, "r+b", buffering=0) as terminal:
         monkeypatch.setattr(sys, "stdin", terminal)
         before = termios.tcgetattr(theirs)
-        with unseen_controls():
+        with hidden_control_characters():
             assert not termios.tcgetattr(theirs)[3] & termios.ECHOCTL
         assert termios.tcgetattr(theirs) == before
-        with pytest.raises(KeyboardInterrupt), unseen_controls():
+        with pytest.raises(KeyboardInterrupt), hidden_control_characters():
             raise KeyboardInterrupt
         assert termios.tcgetattr(theirs) == before
     os.close(ours)
@@ -25,5 +25,5 @@ def test_the_terminal_is_left_as_it_was_whatever_happens(monkeypatch: pytest.Mon
 
 def test_what_is_no_terminal_is_let_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO())
-    with unseen_controls():
+    with hidden_control_characters():
         pass

@@ -192,7 +192,7 @@ async def test_a_store_that_was_never_there_is_noticed(free_tcp_port: int) -> No
         uri=f"mongodb://127.0.0.1:{free_tcp_port}",
         database="d",
         collections=["c"],
-        gone_ms=200,
+        unreachable_ms=200,
         max_time_ms=200,
     )
     await tools.open()
@@ -209,7 +209,12 @@ async def test_a_store_that_says_nothing_is_noticed() -> None:
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     tools = MongoTools(
-        "m", uri=f"mongodb://127.0.0.1:{port}", database="d", collections=["c"], gone_ms=200, max_time_ms=200
+        "m",
+        uri=f"mongodb://127.0.0.1:{port}",
+        database="d",
+        collections=["c"],
+        unreachable_ms=200,
+        max_time_ms=200,
     )
     await tools.open()
     with pytest.raises(ToolError, match="cannot be reached"):
@@ -221,7 +226,9 @@ async def test_a_store_that_says_nothing_is_noticed() -> None:
 
 async def test_a_store_that_dies_is_told_and_one_that_is_back_is_read() -> None:
     with mongo_server() as server:
-        tools = MongoTools("m", uri=server.uri, database="d", collections=["c"], gone_ms=300, max_time_ms=300)
+        tools = MongoTools(
+            "m", uri=server.uri, database="d", collections=["c"], unreachable_ms=300, max_time_ms=300
+        )
         await tools.open()
         assert json.loads(await run(tools, "count_documents", {})) == {"count": 0}
         server.stop()

@@ -141,7 +141,7 @@ def test_other_packages_bring_them_as_entry_points(monkeypatch: pytest.MonkeyPat
 
 
 async def test_runs_that_never_end_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("legato.tools.python.THREADS", 2)
+    monkeypatch.setattr("legato.tools.python.MAX_THREADS", 2)
     go_on = threading.Event()
 
     def hang() -> str:

@@ -37,7 +37,7 @@ def agent(
     ] = None,
 ) -> None:
     """Lend this machine's models to a server. It is dialled, so nothing here has to be reachable from outside."""
-    # Here, for it takes a while to import, and the other commands do without.
+    # Imported late: it is slow to import, and other commands do not need it.
     from legato.agent.runner import lend
 
     lend(server, engines=engine or (), url=url, models=model or (), slots=slots, key=key, name=name)

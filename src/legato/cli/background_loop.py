@@ -1,4 +1,4 @@
-"""An event loop on a thread of its own, so that the terminal may wait for a person without anybody else waiting."""
+"""An event loop on a thread of its own, so that it continues while the terminal waits for input."""
 
 import asyncio
 import threading
@@ -11,11 +11,11 @@ T = TypeVar("T")
 
 
 class BackgroundLoop:
-    """What is started here goes on while the main thread blocks in `input`, and Ctrl-C stays with the main thread."""
+    """Runs work while the main thread blocks in `input`. Ctrl-C stays with the main thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="legato backstage", daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_forever, name="legato background", daemon=True)
 
     def __enter__(self) -> "BackgroundLoop":
         self._thread.start()
@@ -30,11 +30,11 @@ class BackgroundLoop:
         self._loop.close()
 
     def start(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
-        """Have it done meanwhile."""
+        """Start work and return its future."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Have it done, and wait for it; who interrupts the waiting cancels the work."""
+        """Do work and wait for it. Interrupting the wait cancels the work."""
         future = self.start(work)
         try:
             return future.result()

@@ -12,7 +12,7 @@ from legato.errors import InvalidError
 from legato.terminal_text import complain
 
 PIPE_SECONDS = 10.0
-"""How long the first of what is piped in beside a question may take."""
+"""How long to wait for the first piped input beside a question."""
 
 
 def chat(
@@ -31,35 +31,35 @@ def chat(
         typer.Option(envvar="LEGATO_TOKEN", show_envvar=True, help="What `legato token` gave."),
     ] = None,
 ) -> None:
-    """Talk with a server. What is piped in is asked, behind TEXT; what is piped out is the reply and nothing else."""
-    asked = " ".join(text or ())
-    question = "\n\n".join(part for part in (asked, piped(beside=bool(asked))) if part) or None
+    """Talk with a server. What is read_piped in is words, behind TEXT; what is read_piped out is the reply and nothing else."""
+    words = " ".join(text or ())
+    question = "\n\n".join(part for part in (words, read_piped(with_question=bool(words))) if part) or None
     if question is None and not sys.stdin.isatty():
         raise InvalidError("There is nothing to ask: the input is empty.")
-    # Here, for they take a while to import, and the other commands do without.
+    # Imported late: they are slow to import, and other commands do not need them.
     from rich.console import Console
 
-    from legato.cli.repl import connected
+    from legato.cli.repl import open_repl
 
     console = Console(highlight=False)
-    with connected(server or _default_server(), token, console) as talk:
-        talk.conversation, talk.assistant, talk.server = conversation, assistant, server
+    with open_repl(server or _default_server(), token, console) as repl:
+        repl.conversation, repl.assistant, repl.server = conversation, assistant, server
         if question is None:
-            status = talk.converse()
+            status = repl.converse()
         elif console.is_terminal:
-            status = talk.ask_aloud(question)
+            status = repl.ask_live(question)
         else:
-            status = talk.ask(question)
+            status = repl.ask(question)
     raise typer.Exit(status)
 
 
-def piped(*, beside: bool) -> str:
-    """What a pipe or a file gives as input; nothing at a terminal, nor from what else a service or a job may have there.
+def read_piped(*, with_question: bool) -> str:
+    """Return the input of a pipe or a file; nothing at a terminal, or from what a service or a job may have as input.
 
-    `beside` a question, a pipe on which nothing comes for a while is passed over: scripts leave theirs open.
+    `with_question`, a pipe without data for a while is ignored: scripts leave theirs open.
     """
     mode = os.fstat(sys.stdin.fileno()).st_mode
-    if stat.S_ISFIFO(mode) and beside and not select.select([sys.stdin], [], [], PIPE_SECONDS)[0]:
+    if stat.S_ISFIFO(mode) and with_question and not select.select([sys.stdin], [], [], PIPE_SECONDS)[0]:
         complain(f"Nothing came in by the pipe for {PIPE_SECONDS:g} s: asking without it.")
         return ""
     return sys.stdin.read().strip() if stat.S_ISFIFO(mode) or stat.S_ISREG(mode) else ""

@@ -1,5 +1,6 @@
-"""What `legato doctor` looks at. Each check says what it saw, and names the fix where something is wrong. None changes anything, though
-what an MCP server's program does at its start is its own affair."""
+"""The checks of `legato doctor`. Each reports what it found, and names the fix for a problem. No check changes anything, except what
+the program of an MCP server does at its start.
+"""
 
 import asyncio
 import os
@@ -28,17 +29,17 @@ from legato.gateway.web_page import FOLDER
 from legato.gateway.wiring import open_database
 
 PYTHON = (3, 11)
-ROOM = 1 << 30
-LITTLE_ROOM = 100 << 20
-"""Bytes that should be free, and those that must."""
+FREE_BYTES = 1 << 30
+MIN_FREE_BYTES = 100 << 20
+"""Bytes that should be free, and bytes that must be free."""
 
-FILES = 4096
-"""Open files that a server of some size needs: one for each connection, and a few."""
+MIN_OPEN_FILES = 4096
+"""Open files that a server needs: one for each connection, and a few."""
 
 
-async def examine(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[CheckResult]:
-    """Every check of a server with these settings, in the order in which a person would ask."""
-    listening, database, models, keys, offered, heard = await asyncio.gather(
+async def run_checks(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[CheckResult]:
+    """Run every check of a server with these settings, in the order of their importance to a person."""
+    listening, database, models, keys, tool_results, recording = await asyncio.gather(
         ports(settings),
         database_opens(settings),
         engines(settings),
@@ -55,8 +56,8 @@ async def examine(settings: Settings, environ: Mapping[str, str] = os.environ) -
         database,
         *listening,
         *models,
-        *offered,
-        *heard,
+        *tool_results,
+        *recording,
         *attachments(settings),
         page(),
         open_files(),
@@ -123,8 +124,8 @@ def data_dir(settings: Settings) -> Iterator[CheckResult]:
             "Choose another one with --data-dir or LEGATO_DATA_DIR, or change its owner.",
         )
         return
-    there = nearest(path)
-    if there != path:
+    existing = nearest(path)
+    if existing != path:
         yield ok("Data directory", f"{path} will be made at the first start.")
     elif stat.S_IMODE(path.stat().st_mode) & 0o077:
         yield note(
@@ -132,14 +133,14 @@ def data_dir(settings: Settings) -> Iterator[CheckResult]:
         )
     else:
         yield ok("Data directory", f"{path} can be written.")
-    free = shutil.disk_usage(there).free
-    said = f"{free / (1 << 30):.1f} GiB are free."
-    if free < LITTLE_ROOM:
-        yield problem("Disk", said, "Make room: messages cannot be stored on a full disk.")
-    elif free < ROOM:
-        yield note("Disk", said, "Make room before it is full.")
+    free = shutil.disk_usage(existing).free
+    sentence = f"{free / (1 << 30):.1f} GiB are free."
+    if free < MIN_FREE_BYTES:
+        yield problem("Disk", sentence, "Make room: messages cannot be stored on a full disk.")
+    elif free < FREE_BYTES:
+        yield note("Disk", sentence, "Make room before it is full.")
     else:
-        yield ok("Disk", said)
+        yield ok("Disk", sentence)
 
 
 async def database_opens(settings: Settings) -> CheckResult:
@@ -193,7 +194,7 @@ def _sqlite(path: Path) -> CheckResult:
 
 
 async def ports(settings: Settings) -> list[CheckResult]:
-    """That of the server, and that of the agents where they have one; all is well where a Legato has them already."""
+    """Check the port of the server, and that of the agents if they have one. They are fine if a Legato is running there already."""
     host, number, agents = settings.server.host, settings.server.port, settings.server.agents_port
     version = await _running(host.strip("[]"), number) if number else None
     if version is not None:
@@ -215,7 +216,7 @@ def _port(settings: Settings, about: str, number: int, flag: str) -> CheckResult
 
 
 async def _running(host: str, number: int) -> str | None:
-    """The version of the Legato that answers there; None where none does."""
+    """Return the version of the Legato that answers there; None if none does."""
     url = f"{http_address(host, number)}/api/info"
     try:
         async with (
@@ -242,7 +243,7 @@ def open_files() -> CheckResult:
     except ImportError:
         return ok("Open files", "This system sets no limit of that kind.")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < FILES:
+    if soft != resource.RLIM_INFINITY and soft < MIN_OPEN_FILES:
         more = f"ulimit -n {min(hard, 65536) if hard != resource.RLIM_INFINITY else 65536}"
         return note("Open files", f"This process may have {soft:,} open, one for each connection.", more)
     return ok(

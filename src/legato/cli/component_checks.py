@@ -1,4 +1,4 @@
-"""What `legato doctor` says of tools, attachments and recordings. They are made as the server makes them."""
+"""What `legato doctor` reports about tools, attachments and recordings. They are made as the server makes them."""
 
 import asyncio
 
@@ -42,7 +42,7 @@ async def recordings(settings: Settings) -> list[CheckResult]:
 
 
 def attachments(settings: Settings) -> list[CheckResult]:
-    """A directory of their own; the one in the data directory is as that is."""
+    """Check a configured directory. The one in the data directory needs no check of its own."""
     if settings.attachments.directory is None:
         return []
     if why := unusable(attachments_dir(settings)):

@@ -1,4 +1,4 @@
-"""Whether a directory can be written, or made where it is not there yet."""
+"""Find out whether a directory can be written, or created."""
 
 import os
 from pathlib import Path
@@ -6,21 +6,21 @@ from tempfile import TemporaryDirectory
 
 
 def unusable(path: Path) -> str:
-    """Why this user cannot keep anything in the directory `path`, as a sentence; empty where they can. Leaves nothing behind."""
-    there = nearest(path)
-    if not there.is_dir():
-        return f"{there} is in the way of {path}: it is no directory."
-    if not os.access(there, os.W_OK | os.X_OK):
-        return f"{there} cannot be written by this user."
-    if there != path:
+    """Return a sentence that says why this user cannot write to the directory `path`; empty if they can. Nothing is left behind."""
+    existing = nearest(path)
+    if not existing.is_dir():
+        return f"{existing} is in the way of {path}: it is no directory."
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return f"{existing} cannot be written by this user."
+    if existing != path:
         try:
-            # The rights do not tell: root may write in /proc as far as they go.
-            TemporaryDirectory(dir=there, prefix=".legato-").cleanup()
+            # Permissions are not enough: by them root may write in /proc.
+            TemporaryDirectory(dir=existing, prefix=".legato-").cleanup()
         except OSError as error:
             return f"{path} cannot be made: {error.strerror}."
     return ""
 
 
 def nearest(path: Path) -> Path:
-    """What is there of it: itself, or the first above it."""
+    """Return the path itself, or its first existing parent."""
     return next(each for each in (path, *path.parents) if each.exists() or each == each.parent)

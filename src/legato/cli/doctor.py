@@ -1,4 +1,4 @@
-"""`legato doctor`: what is well, what is not, and what to do."""
+"""`legato doctor`: what is fine, what is not, and what to do."""
 
 import asyncio
 import logging
@@ -24,10 +24,10 @@ def doctor(
 ) -> None:
     """Look at everything a server needs, and name each problem and its fix. Exit status 1 if one would stop it."""
     from legato.check_result import problem
-    from legato.cli.checks import examine, python
+    from legato.cli.checks import python, run_checks
     from legato.gateway.config import load_settings
 
-    # What the parts log when something is away is said here too.
+    # The results contain what the components log.
     logging.getLogger("legato").addHandler(logging.NullHandler())
     findings = [python()]
     try:
@@ -35,14 +35,14 @@ def doctor(
     except SettingsError as error:
         findings += [problem("Settings", line) for line in error.message.splitlines()]
     else:
-        findings += asyncio.run(examine(settings))
+        findings += asyncio.run(run_checks(settings))
     show(findings)
     if any(finding.verdict == "problem" for finding in findings):
         raise typer.Exit(1)
 
 
 def show(findings: "list[CheckResult]") -> None:
-    """A line for each finding, its fix below it; then what it comes to. It can be read without colour."""
+    """Print a line for each result, its fix below it, and a summary. It can be read without colour."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

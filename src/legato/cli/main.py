@@ -1,4 +1,4 @@
-"""`legato`: finds the command, and says in one sentence why it could not."""
+"""`legato`: run a command, and report an error as one sentence."""
 
 import os
 import sys
@@ -74,5 +74,5 @@ def open_standard_streams() -> None:
 
 
 def _silence() -> None:
-    """Nobody reads any more: what Python would still write at its end goes nowhere."""
+    """Discard what Python would still write at its end, because the reader is gone."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""The person at the terminal, and the conversation they have."""
+"""The conversation of a person at the terminal."""
 
 import logging
 import shlex
@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from rich.console import Console
 
 from legato.cli.background_loop import BackgroundLoop
-from legato.cli.screen import MessageLayout, Screen, look_of
+from legato.cli.screen import MessageLayout, Screen, layout_of
 from legato.client import Client, ClientConnected, ClientReply, ConversationSubscription, Disconnected
 from legato.errors import InvalidError, LegatoError, NotFoundError, UnauthenticatedError, UnreachableError
 from legato.protocol.messages import CommandAnswer
@@ -18,29 +18,32 @@ from legato.stream import Failed, Finished, ToolAsked
 from legato.terminal_text import complain
 
 INTERRUPTED = 130
-"""The exit status of what Ctrl-C ended, as shells have it."""
+"""The exit status after Ctrl-C, as shells define it."""
 
-BEFORE = 6
-"""Messages that are shown of a conversation that goes on."""
+HISTORY_MESSAGES = 6
+"""The number of earlier messages that are shown of a continued conversation."""
 
 HELP = """\
 Here too: `/exit` leaves, as Ctrl-D does. A line that ends in `\\` goes on in the next. Ctrl-C stops a reply."""
 
-LEAVE = ("/exit", "/quit")
-AGAIN = ("/retry", "/again")
-"""Commands of the server's, whose reply is to be shown."""
+EXIT_COMMANDS = ("/exit", "/quit")
+REPLY_COMMANDS = ("/retry", "/again")
+"""Commands of the server that start a reply."""
 
 
 @contextmanager
-def connected(server: str, token: str | None, console: Console) -> "Iterator[ChatRepl]":
-    """:raises LegatoError: the server is not there, or does not let us in; with what to do."""
-    # What the client logs, it tells as well.
+def open_repl(server: str, token: str | None, console: Console) -> "Iterator[ChatRepl]":
+    """Connect to the server and yield the REPL.
+
+    :raises LegatoError: the server is unreachable, or refuses; the sentence says what to do.
+    """
+    # The client reports everything that it logs.
     logging.getLogger("legato").addHandler(logging.NullHandler())
-    with BackgroundLoop() as backstage:
-        talk = ChatRepl(backstage, console)
-        client = talk.client = Client(server, token=token, on_connection_change=talk.hear)
+    with BackgroundLoop() as loop:
+        repl = ChatRepl(loop, console)
+        client = repl.client = Client(server, token=token, on_connection_change=repl.on_connection)
         try:
-            backstage.call(client.__aenter__())
+            loop.call(client.__aenter__())
         except UnreachableError as error:
             hint = "Start one with `legato serve`, or say where it is with --server."
             raise UnreachableError(f"{error.message} {hint}") from None
@@ -48,47 +51,49 @@ def connected(server: str, token: str | None, console: Console) -> "Iterator[Cha
             hint = "`legato token --user NAME` makes a token; give it with --token or LEGATO_TOKEN."
             raise UnauthenticatedError(f"{error.message} {hint}") from None
         try:
-            yield talk
+            yield repl
         finally:
-            backstage.call(client.close())
+            loop.call(client.close())
 
 
 class ChatRepl:
-    """`conversation` is the one that goes on, None for a new one; `assistant` is whom a new one is with.
+    """`conversation` is the current one, None for a new one; `assistant` is the assistant of a new one.
 
-    `server` is the one that the person named, None where they did not.
+    `server` is the one that the person named, or None.
     """
 
     client: Client
 
-    def __init__(self, backstage: BackgroundLoop, console: Console) -> None:
+    def __init__(self, loop: BackgroundLoop, console: Console) -> None:
         self.conversation: str | None = None
         self.assistant: str | None = None
         self.server: str | None = None
-        self._backstage = backstage
+        self._loop = loop
         self._screen = Screen(console)
         self._lost = ""
         self._last: str | None = None
 
-    def hear(self, told: ClientConnected | Disconnected) -> None:
-        """Whether the server is there."""
+    def on_connection(self, event: ClientConnected | Disconnected) -> None:
+        """Handle that the connection was made or lost."""
         self._lost = (
-            f"The connection is lost ({told.reason}); trying again." if isinstance(told, Disconnected) else ""
+            f"The connection is lost ({event.reason}); trying again."
+            if isinstance(event, Disconnected)
+            else ""
         )
 
     def ask(self, question: str) -> int:
-        """Print the reply once it is whole: before, it might still start over."""
-        if is_command(question) and question.strip() not in AGAIN:
+        """Print the reply when it is complete: until then it may start over."""
+        if is_command(question) and question.strip() not in REPLY_COMMANDS:
             return self._print(question)
         reply: ClientReply | None = None
         try:
-            reply = self._backstage.call(self._asked(question))
-            self._backstage.call(self._unattended(reply))
+            reply = self._loop.call(self._send_or_regenerate(question))
+            self._loop.call(self._wait_unattended(reply))
         except KeyboardInterrupt:
             if reply is None:
                 return INTERRUPTED
-            self._backstage.call(self.client.stop(reply.conversation, reply.id))
-            self._backstage.call(reply.wait())
+            self._loop.call(self.client.stop(reply.conversation, reply.id))
+            self._loop.call(reply.wait())
         if reply.text:
             sys.stdout.write(reply.text if reply.text.endswith("\n") else reply.text + "\n")
             sys.stdout.flush()
@@ -96,8 +101,8 @@ class ChatRepl:
             complain(reply.end.message)
         return _status(reply)
 
-    async def _unattended(self, reply: ClientReply) -> None:
-        """Wait for a reply where nobody could give a tool the word that it waits for."""
+    async def _wait_unattended(self, reply: ClientReply) -> None:
+        """Wait for a reply without a person who could approve a tool."""
         async for event in reply:
             if isinstance(event, ToolAsked):
                 complain(f"{event.name} needs a person's word and did not run: ask in a terminal.")
@@ -105,24 +110,24 @@ class ChatRepl:
                     await self.client.approve(reply.conversation, reply.id, event.call, allow=False)
         await reply.wait()
 
-    def ask_aloud(self, question: str) -> int:
+    def ask_live(self, question: str) -> int:
         """Show the reply while it is written."""
         try:
-            if is_command(question) and question.strip() not in AGAIN:
+            if is_command(question) and question.strip() not in REPLY_COMMANDS:
                 return self._command(question)
-            return _status(self._play(self._backstage.start(self._asked(question))))
+            return _status(self._play(self._loop.start(self._send_or_regenerate(question))))
         except KeyboardInterrupt:
             return INTERRUPTED
 
     def converse(self) -> int:
-        """Read and answer until there is no more to say."""
+        """Read lines and answer them until the person leaves."""
         try:
             if self.conversation is not None:
-                self._go_on(self.conversation)
+                self._show_history(self.conversation)
             self._screen.say("Ctrl-C stops a reply, Ctrl-D leaves, /help says more.")
-            while (line := read()) is not None and line.strip() not in LEAVE:
+            while (line := read()) is not None and line.strip() not in EXIT_COMMANDS:
                 try:
-                    self._do(line)
+                    self._handle(line)
                 except LegatoError as error:
                     if self.client.ended is not None:
                         raise
@@ -131,22 +136,22 @@ class ChatRepl:
             return INTERRUPTED
         if self.conversation is not None:
             there = f" --server {shlex.quote(self.server)}" if self.server is not None else ""
-            self._screen.copied(f"To go on: legato chat{there} --conversation {self.conversation}")
+            self._screen.say_unwrapped(f"To go on: legato chat{there} --conversation {self.conversation}")
         return 0
 
-    def _do(self, line: str) -> None:
+    def _handle(self, line: str) -> None:
         if not line.strip():
             return
-        if is_command(line) and line.strip() not in AGAIN:
+        if is_command(line) and line.strip() not in REPLY_COMMANDS:
             self._command(line)
             if line.strip() == "/help":
                 self._screen.reply(HELP)
         else:
-            self._play(self._backstage.start(self._asked(line)))
+            self._play(self._loop.start(self._send_or_regenerate(line)))
 
     def _command(self, line: str) -> int:
-        """Show what the server says to it."""
-        answer = self._backstage.call(self._told(line))
+        """Run a command and show its result."""
+        answer = self._loop.call(self._run_command(line))
         if answer.failed:
             self._screen.say(answer.text, "red")
         else:
@@ -154,8 +159,8 @@ class ChatRepl:
         return int(answer.failed)
 
     def _print(self, line: str) -> int:
-        """Print what the server says to it, where nobody sees a screen."""
-        answer = self._backstage.call(self._told(line))
+        """Run a command and print its result without a screen."""
+        answer = self._loop.call(self._run_command(line))
         if answer.failed:
             complain(answer.text)
         else:
@@ -163,54 +168,56 @@ class ChatRepl:
             sys.stdout.flush()
         return int(answer.failed)
 
-    async def _told(self, line: str) -> CommandAnswer:
+    async def _run_command(self, line: str) -> CommandAnswer:
         answer = await self.client.command(line, self.conversation, assistant=self.assistant)
         if answer.conversation is not None:
             self.conversation, self._last = answer.conversation, None
         return answer
 
-    async def _asked(self, text: str) -> ClientReply:
-        """The reply to a message, or another one to the last."""
-        if text.strip() not in AGAIN:
+    async def _send_or_regenerate(self, text: str) -> ClientReply:
+        """Return the reply to a message, or another reply to the last one."""
+        if text.strip() not in REPLY_COMMANDS:
             return await self._send(text)
         if self.conversation is not None and self._last is None:
-            watch = await self.client.follow(self.conversation)
-            self._last = next((each.id for each in reversed(watch.shown) if each.role == "assistant"), None)
-            watch.close()
+            subscription = await self.client.follow(self.conversation)
+            self._last = next(
+                (each.id for each in reversed(subscription.shown) if each.role == "assistant"), None
+            )
+            subscription.close()
         if self.conversation is None or self._last is None:
             raise InvalidError("There is no reply yet that could be another.")
         return await self.client.regenerate(self.conversation, self._last)
 
-    def _go_on(self, conversation: str) -> None:
-        """Show what was said last. A reply that is still being written is shown to its end."""
-        watch = self._backstage.call(self.client.follow(conversation))
-        shown = watch.shown
-        if len(shown) > BEFORE:
-            self._screen.say(f"… {len(shown) - BEFORE} messages before")
-        for message in shown[-BEFORE:]:
+    def _show_history(self, conversation: str) -> None:
+        """Show the last messages. A running reply is shown until its end."""
+        subscription = self._loop.call(self.client.follow(conversation))
+        shown = subscription.shown
+        if len(shown) > HISTORY_MESSAGES:
+            self._screen.say(f"… {len(shown) - HISTORY_MESSAGES} messages before")
+        for message in shown[-HISTORY_MESSAGES:]:
             if message.role == "user":
-                self._screen.person(message.text)
+                self._screen.user_message(message.text)
             elif message.role == "assistant":
                 self._last = message.id
-                running = self._backstage.call(_running(watch, message.id))
+                running = self._loop.call(_running(subscription, message.id))
                 if running is None:
                     self._screen.reply(message.text)
                 else:
-                    self._play(_done(running))
-        self._backstage.call(_close(watch))
+                    self._play(_completed(running))
+        self._loop.call(_close(subscription))
 
     async def _send(self, text: str) -> ClientReply:
         return await self.client.send(text, self.conversation, assistant=self.assistant)
 
     def _play(self, sending: Future[ClientReply]) -> ClientReply:
-        """Show a reply from the moment it is asked for.
+        """Show a reply from the moment it is requested.
 
         :raises LegatoError: it was refused.
         """
 
         async def look() -> MessageLayout:
-            # On the loop's thread, where the reply grows.
-            return look_of(sending.result().snapshot, self._lost)
+            # Runs on the loop's thread, which changes the reply.
+            return layout_of(sending.result().snapshot, self._lost)
 
         def now() -> MessageLayout:
             if not sending.done():
@@ -218,37 +225,37 @@ class ChatRepl:
             reply = sending.result()
             if reply.end is None and self.client.ended is not None:
                 raise self.client.ended
-            return self._backstage.call(look())
+            return self._loop.call(look())
 
-        def begun(sent: Future[ClientReply]) -> None:
+        def stop_when_sent(sent: Future[ClientReply]) -> None:
             if not sent.cancelled() and sent.exception() is None:
                 reply = sent.result()
-                self._backstage.start(self.client.stop(reply.conversation, reply.id))
+                self._loop.start(self.client.stop(reply.conversation, reply.id))
 
         def stop() -> None:
-            sending.add_done_callback(begun)
+            sending.add_done_callback(stop_when_sent)
 
-        def word(call: str, allow: bool) -> None:
+        def approve(call: str, allow: bool) -> None:
             reply = sending.result()
-            # Somebody else's word may have come first, and the reply may be over.
+            # Another person may have answered first, or the reply may have ended.
             with suppress(NotFoundError):
-                self._backstage.call(self.client.approve(reply.conversation, reply.id, call, allow))
+                self._loop.call(self.client.approve(reply.conversation, reply.id, call, allow))
 
-        self._screen.play(now, stop, word)
+        self._screen.play(now, stop, approve)
         reply = sending.result()
         self.conversation, self._last = reply.conversation, reply.id
         return reply
 
 
 def is_command(line: str) -> bool:
-    """Whether the server answers it, and no model."""
+    """Return whether the server answers the line, and not a model."""
     return line.startswith("/")
 
 
 def read() -> str | None:
-    """What the person types, with lines that end in a backslash joined; None when they leave."""
+    """Return what the person types, with lines that end in a backslash joined; None if they leave."""
     with suppress(ImportError):
-        import readline  # noqa: F401  (gives `input` a line that can be edited)
+        import readline  # noqa: F401  (makes `input` editable)
     lines: list[str] = []
     while True:
         try:
@@ -270,15 +277,15 @@ def _status(reply: ClientReply) -> int:
     return 0
 
 
-async def _running(watch: ConversationSubscription, message: str) -> ClientReply | None:
-    return next((watch.reply(each) for each in watch.messages if each.id == message), None)
+async def _running(subscription: ConversationSubscription, message: str) -> ClientReply | None:
+    return next((subscription.reply(each) for each in subscription.messages if each.id == message), None)
 
 
-async def _close(watch: ConversationSubscription) -> None:
-    watch.close()
+async def _close(subscription: ConversationSubscription) -> None:
+    subscription.close()
 
 
-def _done(reply: ClientReply) -> Future[ClientReply]:
+def _completed(reply: ClientReply) -> Future[ClientReply]:
     future: Future[ClientReply] = Future()
     future.set_result(reply)
     return future

@@ -60,7 +60,7 @@ def serve(
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Told to stop before there is a server that could drain, it ends as well as one that has drained."""
+    """End with status 0 on a signal before the server can handle it."""
 
     def end(number: int, frame: object) -> None:
         raise SystemExit(0)

@@ -14,9 +14,9 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def seconds(text: str) -> float:
-    """`90`, `30s`, `15m`, `1h`, `7d`, `1h30m` in seconds.
+    """Return `90`, `30s`, `15m`, `1h`, `7d`, `1h30m` in seconds.
 
-    :raises InvalidError: it is none of these, or nothing.
+    :raises InvalidError: it is not a duration, or is zero.
     """
     if not re.fullmatch(r"(?:[0-9]+[smhdw])+|[0-9]+", text):
         raise InvalidError(f"{text!r} is no length of time. Write it as 30m, 1h or 7d.")

@@ -1,4 +1,4 @@
-"""What the terminal does with keys of its own accord."""
+"""What the terminal does with keys by itself."""
 
 import sys
 from collections.abc import Iterator
@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def unseen_controls() -> Iterator[None]:
-    """Ctrl-C leaves no `^C` on the screen: behind a line of full width it would wrap, and what is drawn anew would stay."""
+def hidden_control_characters() -> Iterator[None]:
+    """Do not print `^C` for Ctrl-C: after a full line it would wrap, and the next frame would leave it on the screen."""
     try:
         import termios
     except ImportError:

@@ -1,4 +1,4 @@
-"""The contract of a tool. A model asks for it, the server runs it, and what it says is data: never an instruction to the server."""
+"""The contract of a tool. A model requests it and the server runs it. Its output is data, never an instruction to the server."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
@@ -8,11 +8,11 @@ from msgspec import Struct
 from legato.engines.base import ToolSpec
 
 MORE = "\n[cut: {kept:,} of {all:,} bytes]"
-"""Stands behind an output that was longer than it may be."""
+"""Appended to an output that was cut."""
 
 
 class Context(Struct, frozen=True):
-    """For whom a tool runs: the user who asked, and where. A model says none of it, so it cannot speak for another."""
+    """For whom a tool runs: the user who asked, the conversation and the reply. The model cannot change it."""
 
     user: str
     conversation: str
@@ -20,55 +20,55 @@ class Context(Struct, frozen=True):
 
 
 class Tool(Protocol):
-    """Something a model can ask for. One object serves any number of runs at once."""
+    """What a model can call. One object serves any number of calls at once."""
 
     @property
     def spec(self) -> ToolSpec:
-        """What the model is told of it."""
+        """What the model is told about the tool."""
         ...
 
     @property
     def approval(self) -> bool:
-        """Whether each run waits for a person's word."""
+        """Whether each call waits for a person's approval."""
         ...
 
     @property
     def seconds(self) -> float:
-        """How long one run may take; then it is cancelled."""
+        """The time limit of one call; then it is cancelled."""
         ...
 
     async def run(self, arguments: dict[str, Any], context: Context) -> str:
-        """Do it, and tell the model in text (JSON text where it is structured) what came of it.
+        """Run the tool and return its output for the model as text (JSON if it is structured).
 
-        `arguments` are what the model wrote, an object and nothing more: the tool checks them. Cancelling ends the work.
+        `arguments` are what the model wrote: any JSON object. The tool checks them. Cancelling ends the work.
 
-        :raises ToolError: it cannot be done; the model reads the sentence and goes on.
+        :raises ToolError: it cannot be done; the model reads the sentence and continues.
         """
         ...
 
 
 class Toolset(Protocol):
-    """Tools that come from one place. Opened and closed with the server."""
+    """Tools from one source, opened and closed with the server."""
 
     @property
     def name(self) -> str:
-        """The word for it in settings."""
+        """Its name in the settings."""
         ...
 
     @property
     def tools(self) -> Sequence[Tool]:
-        """The tools there are now; they may change while the server runs."""
+        """The current tools; they may change while the server runs."""
         ...
 
     async def open(self) -> None:
-        """Make ready. What it leans on may be away: then its tools say so when they run.
+        """Prepare the tools. If the system behind them is not available, this succeeds, and the tools say so when they are called.
 
-        :raises SettingsError: it cannot be as it is set.
+        :raises SettingsError: it cannot be used as it is set.
         """
         ...
 
     async def close(self) -> None:
-        """End what it holds. Runs under way were cancelled first."""
+        """Release everything. Running calls were cancelled before."""
         ...
 
 
@@ -85,7 +85,7 @@ class RemoteToolset(Toolset, Protocol):
 
 
 def offered(toolsets: Iterable[Toolset]) -> dict[str, Tool]:
-    """The tools by the name that the model uses. Of two with one name, the later toolset's gets its toolset's name in front."""
+    """Return the tools by the name that the model uses. If two have one name, the later one gets the name of its toolset as a prefix."""
     tools: dict[str, Tool] = {}
     for toolset in toolsets:
         for tool in toolset.tools:
@@ -97,7 +97,7 @@ def offered(toolsets: Iterable[Toolset]) -> dict[str, Tool]:
 
 
 def truncate(output: str, limit: int) -> str:
-    """The output in at most about `limit` bytes of UTF-8; what is missing is said at its end."""
+    """Return at most about `limit` bytes of UTF-8 of the output. A note at the end says what was cut."""
     data = output.encode("utf-8", "replace")
     if len(data) <= limit:
         return output

@@ -1,6 +1,6 @@
-"""Python functions as tools: their types say what the model may ask for, their docstrings what they are good for.
+"""Python functions as tools: their types are the schema, their docstrings the description.
 
-Other packages bring them as entry points in the group `legato.tools`; each names a function, or a list of them.
+Other packages provide them as entry points in the group `legato.tools`; each names a function, or a list of them.
 """
 
 import asyncio
@@ -24,15 +24,15 @@ GROUP = "legato.tools"
 
 APPROVAL = "__legato_approval__"
 
-THREADS = 64
-"""Threads of one tool that may run at once, those that nobody waits for any more among them."""
+MAX_THREADS = 64
+"""Maximum running threads of one tool, including those whose caller has given up."""
 
 Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
 
 
 def needs_approval(function: F) -> F:
-    """Mark a function that runs only with a person's word, whatever the settings leave open."""
+    """Mark a function that needs a person's approval, unless the settings decide otherwise."""
     setattr(function, APPROVAL, True)
     return function
 
@@ -51,7 +51,7 @@ class _PythonTool(Struct, frozen=True):
         try:
             checked = self.model.model_validate(arguments)
         except pydantic.ValidationError as error:
-            raise ToolError(_complaint(error)) from None
+            raise ToolError(_describe(error)) from None
         named = {name: getattr(checked, name) for name in self.model.model_fields}
         if self.context_name is not None:
             named[self.context_name] = context
@@ -62,13 +62,13 @@ class _PythonTool(Struct, frozen=True):
         return truncate(_text(result), self.max_bytes)
 
     async def _in_a_thread(self, function: Callable[[], Any]) -> Any:
-        """In a thread that nobody waits for when the server ends: it cannot be cancelled."""
-        if len(self.threads) >= THREADS:
+        """Run the function in a daemon thread, because it cannot be cancelled and must not delay the end of the server."""
+        if len(self.threads) >= MAX_THREADS:
             raise ToolError("This tool is busy: too many runs of it have not ended. Try again later.")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Any] = loop.create_future()
 
-        def say(result: Any, error: BaseException | None) -> None:
+        def set_result(result: Any, error: BaseException | None) -> None:
             self.threads.discard(thread)
             if done.done():
                 return
@@ -79,28 +79,28 @@ class _PythonTool(Struct, frozen=True):
             else:
                 done.set_exception(error)
 
-        def work() -> None:
+        def run() -> None:
             result, failure = None, None
             try:
                 result = function()
-            except BaseException as error:  # noqa: BLE001 (it is raised again where it is waited for)
+            except BaseException as error:  # noqa: BLE001 (it is raised again in the caller)
                 failure = error
             try:
-                loop.call_soon_threadsafe(say, result, failure)
+                loop.call_soon_threadsafe(set_result, result, failure)
             except RuntimeError:
-                return  # the server has ended meanwhile
+                return  # the server has stopped
 
-        thread = threading.Thread(target=work, name=f"tool {self.spec.name}", daemon=True)
+        thread = threading.Thread(target=run, name=f"tool {self.spec.name}", daemon=True)
         self.threads.add(thread)
         thread.start()
         return await done
 
 
 class PythonTools:
-    """A `Toolset` of the functions behind one entry point, or of those it is given.
+    """A `Toolset` of the functions behind one entry point, or of `functions`.
 
-    A parameter of the type `Context` is told for whom it runs, and the model hears nothing of it. A function that is no
-    coroutine runs in a thread of its own, and one that takes too long goes on there, unheard.
+    A parameter of the type `Context` receives for whom the tool runs; the model does not see it. A function that is not a
+    coroutine runs in a thread of its own. If it takes too long, it continues there and its result is dropped.
     """
 
     def __init__(
@@ -113,27 +113,27 @@ class PythonTools:
         max_bytes: int = 16384,
         approval: Collection[str] | None = None,
     ) -> None:
-        """With `approval` None each function says it of itself. Without `functions` the entry point is looked for.
+        """Create the tools. If `approval` is None, each function declares it. Without `functions` the entry point is loaded.
 
         :raises SettingsError: there is no such entry point, or what it names cannot be a tool.
         """
         self._name = name
         if functions is None:
-            functions = _loaded(entry_point or name)
-        self.tools = tuple(_made(each, seconds, max_bytes, approval) for each in functions)
+            functions = _load(entry_point or name)
+        self.tools = tuple(_make_tool(each, seconds, max_bytes, approval) for each in functions)
 
     @property
     def name(self) -> str:
         return self._name
 
     async def open(self) -> None:
-        """There is nothing to open."""
+        """Do nothing: there is nothing to open."""
 
     async def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: there is nothing to close."""
 
 
-def _loaded(name: str) -> list[Function]:
+def _load(name: str) -> list[Function]:
     found = next(iter(entry_points(group=GROUP, name=name)), None)
     if found is None:
         raise SettingsError(
@@ -149,7 +149,7 @@ def _loaded(name: str) -> list[Function]:
     return functions
 
 
-def _made(
+def _make_tool(
     function: Function, seconds: float, max_bytes: int, approval: Collection[str] | None
 ) -> _PythonTool:
     name = function.__name__
@@ -171,14 +171,14 @@ def _made(
     except (NameError, TypeError, ValueError, pydantic.errors.PydanticUserError) as error:
         raise SettingsError(f"The types of the tool {name} cannot be told to a model: {error}.") from error
     schema.pop("title", None)
-    asks = bool(getattr(function, APPROVAL, False))
+    approval_ = bool(getattr(function, APPROVAL, False))
     if approval is not None:
-        asks = "*" in approval or name in approval
+        approval_ = "*" in approval or name in approval
     spec = ToolSpec(name, inspect.getdoc(function) or name, schema)
-    return _PythonTool(spec, asks, seconds, function, model, context_name, max_bytes, set())
+    return _PythonTool(spec, approval_, seconds, function, model, context_name, max_bytes, set())
 
 
-def _complaint(error: pydantic.ValidationError) -> str:
+def _describe(error: pydantic.ValidationError) -> str:
     said = [
         f"{'.'.join(map(str, each['loc'])) or 'it'}: {each['msg']}"
         for each in error.errors(include_url=False, include_input=False, include_context=False)[:5]

@@ -16,31 +16,31 @@ from legato.tools.mcp.stdio import StdioTransport
 logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10.0
-"""How long a server may take to come up and tell its tools."""
+"""How long a server may take to start and list its tools."""
 
-LEAVE_SECONDS = 8.0
-"""How long a server may take to let itself be left; the SDK ends a program that does not within 6."""
+CLOSE_SECONDS = 8.0
+"""How long closing a connection may take. The SDK ends a program that does not end by itself within 6 seconds."""
 
-TOOLS = 128
-"""Tools of one server, at most."""
+MAX_TOOLS = 128
+"""The maximum number of tools of one server."""
 
 CONNECTION_CLOSED = -32000
-"""The SDK's own code for a server that is gone."""
+"""The SDK's error code for a lost server."""
 
 
 class McpConnection:
-    """One connection, held by a task of its own: the SDK wants to be left in the task in which it was entered."""
+    """One connection in a task of its own: the SDK must be closed in the task in which it was opened."""
 
     def __init__(
         self,
         make: "Callable[[McpConnection, AsyncExitStack], Awaitable[Client]]",
         changed: Callable[[list[Described]], None],
     ) -> None:
-        """`changed` hears the tools whenever the server says that they are others now."""
-        self._make = make
+        """`changed` receives the tools whenever the server changes them."""
+        self._client = make
         self._changed = changed
-        self._leave = asyncio.Event()
-        self._news = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._tools_changed = asyncio.Event()
         self._ready: asyncio.Future[list[Described]] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
         self.pipes: StdioTransport | None = None
@@ -48,7 +48,7 @@ class McpConnection:
 
     @property
     def overflowed(self) -> bool:
-        """Whether it ended because the server said too much at once."""
+        """Whether it ended because the server sent too much in one message."""
         return self.pipes is not None and self.pipes.overflowed
 
     @property
@@ -56,82 +56,85 @@ class McpConnection:
         return self._task is not None and not self._task.done()
 
     async def open(self) -> list[Described]:
-        """Connect; the tools of the server."""
-        self._task = asyncio.create_task(self._hold(), name="mcp")
+        """Connect and return the tools of the server."""
+        self._task = asyncio.create_task(self._run(), name="mcp")
         async with asyncio.timeout(CONNECT_SECONDS):
             return await asyncio.shield(self._ready)
 
     async def close(self) -> None:
-        self._leave.set()
+        self._closing.set()
         if self._task is not None:
             if not self._ready.done():
                 self._task.cancel()
-            _, late = await asyncio.wait((self._task,), timeout=LEAVE_SECONDS)
+            _, late = await asyncio.wait((self._task,), timeout=CLOSE_SECONDS)
             for task in late:
                 task.cancel()
         if self._ready.done() and not self._ready.cancelled():
             self._ready.exception()
 
-    async def _hold(self) -> None:
+    async def _run(self) -> None:
         try:
             async with AsyncExitStack() as stack:
-                self.client = await stack.enter_async_context(await self._make(self, stack))
-                self._ready.set_result(await self._listed())
-                watching = [asyncio.create_task(self._listen()), asyncio.create_task(self._read_news())]
+                self.client = await stack.enter_async_context(await self._client(self, stack))
+                self._ready.set_result(await self._list_tools())
+                tasks = [
+                    asyncio.create_task(self._subscribe_to_changes()),
+                    asyncio.create_task(self._reload_tools()),
+                ]
                 try:
-                    await self._leave.wait()
+                    await self._closing.wait()
                 finally:
-                    for task in watching:
+                    for task in tasks:
                         task.cancel()
-                    await asyncio.gather(*watching, return_exceptions=True)
+                    await asyncio.gather(*tasks, return_exceptions=True)
         except asyncio.CancelledError:
             self._ready.cancel()
             raise
-        except BaseException as error:  # noqa: BLE001 (it is raised where it is waited for, or said in the log)
+        except BaseException as error:  # noqa: BLE001 (it is raised in `open`, or logged)
             if not self._ready.done():
                 self._ready.set_exception(error)
-            elif not self._leave.is_set():
-                logger.warning("An MCP server was lost: %s", why(error))
+            elif not self._closing.is_set():
+                logger.warning("An MCP server was lost: %s", reason_of(error))
 
-    async def hear(self, message: IncomingMessage) -> None:
-        """Take what the server says by itself."""
+    async def on_message(self, message: IncomingMessage) -> None:
+        """Handle a message that the server sends by itself."""
         if isinstance(message, ToolListChangedNotification):
-            self._news.set()
+            self._tools_changed.set()
 
-    async def _listed(self) -> list[Described]:
+    async def _list_tools(self) -> list[Described]:
         tools: list[Described] = []
         cursor: str | None = None
-        while len(tools) < TOOLS:
+        while len(tools) < MAX_TOOLS:
             listed = await self.client.list_tools(cursor=cursor)
             tools += listed.tools
             if not (cursor := listed.next_cursor):
                 break
         return tools
 
-    async def _listen(self) -> None:
-        """Ask to be told of changes, where the protocol (from 2026-07-28) wants to be asked; they come to `hear`."""
+    async def _subscribe_to_changes(self) -> None:
+        """Subscribe to changes of the tools, as the protocol (from 2026-07-28) requires. They arrive at `on_message`."""
         try:
             async with self.client.listen(tools_list_changed=True) as changes:
-                # What changed before this was heard by nobody.
-                self._news.set()
+                # Changes before the subscription were not reported.
+                self._tools_changed.set()
                 async for _ in changes:
-                    self._news.set()
+                    self._tools_changed.set()
         except (ListenNotSupportedError, SubscriptionLost, MCPError) as error:
             logger.debug("Changes of the tools are not listened to: %s", error)
 
-    async def _read_news(self) -> None:
+    async def _reload_tools(self) -> None:
         while True:
-            await self._news.wait()
-            self._news.clear()
+            await self._tools_changed.wait()
+            self._tools_changed.clear()
             try:
-                self._changed(await self._listed())
+                self._changed(await self._list_tools())
             except MCPError as error:
                 if error.code == CONNECTION_CLOSED:
                     return
                 logger.warning("The tools of an MCP server changed and cannot be read: %s", error.message)
 
 
-def why(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, TimeoutError):

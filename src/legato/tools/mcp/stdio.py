@@ -1,7 +1,7 @@
-"""A program that is an MCP server, spoken to through its pipes: a transport for the SDK, a line of JSON a message.
+"""An MCP server that is a program, over its pipes: a transport for the SDK, one line of JSON for each message.
 
-The SDK's own takes lines of any length and copies what it has of one at every piece that comes, so that a long answer of
-one person's tool holds up everybody.
+The SDK's own transport accepts lines of any length and copies the incomplete line at every read, so that one long answer
+of one tool delays all users.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ from legato.engines.line_buffer import LineBuffer, LineTooLongError
 
 logger = logging.getLogger(__name__)
 
-LARGEST = 4 * 1024 * 1024
-"""Bytes of one message of a server, at most: a screenshot fits."""
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+"""The largest message of a server: a screenshot fits."""
 
 GRACE_SECONDS = 2.0
-"""How long a program may take to end once its input ended, and once more when it was told to; then it is killed."""
+"""How long a program may take to end after its input ended, and again after SIGTERM; then it is killed."""
 
 STDERR_LINE = 1000
 """Bytes of a line on stderr that go into the log."""
@@ -39,13 +39,13 @@ STDERR_LINES = 5.0
 STDERR_BURST_SECONDS = 20.0
 
 _FLUSH_SECONDS = 0.5
-_PIECE = 64 * 1024
+_CHUNK = 64 * 1024
 
 
 class StdioTransport:
-    """One run of the program `command`, which inherits few variables and gets `env`.
+    """One run of the program `command`. It inherits few environment variables and gets `env`.
 
-    `overflowed`: it said more in one message than it may, and was killed.
+    `overflowed`: it sent too much in one message and was killed.
     """
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
@@ -59,23 +59,23 @@ class StdioTransport:
     ) -> AsyncIterator[
         tuple[MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObjectSendStream[SessionMessage]]
     ]:
-        """Start it. It has ended when this is left.
+        """Start the program. It has ended when the context is left.
 
         :raises OSError: it cannot be started.
         """
         process = await asyncio.create_subprocess_exec(
             *self._command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=self._env, start_new_session=True
         )
-        told, heard = anyio.create_memory_object_stream[SessionMessage | Exception](0)
-        said, to_say = anyio.create_memory_object_stream[SessionMessage](0)
-        reading = asyncio.create_task(self._read(process, told))
+        received_writer, received = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+        sent, to_send = anyio.create_memory_object_stream[SessionMessage](0)
+        reading = asyncio.create_task(self._read(process, received_writer))
         logging_errors = asyncio.create_task(self._log_errors(process))
-        writing = asyncio.create_task(_write(process, to_say, told))
+        writing = asyncio.create_task(_write(process, to_send, received_writer))
         try:
-            yield heard, said
+            yield received, sent
         finally:
-            heard.close()
-            said.close()
+            received.close()
+            sent.close()
             try:
                 await asyncio.wait((writing,), timeout=_FLUSH_SECONDS)
                 await _end(process)
@@ -86,22 +86,24 @@ class StdioTransport:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _read(self, process: Process, told: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
+    async def _read(
+        self, process: Process, received_writer: MemoryObjectSendStream[SessionMessage | Exception]
+    ) -> None:
         if (stdout := process.stdout) is None:
             return
-        lines = LineBuffer(LARGEST)
-        async with told:
+        lines = LineBuffer(MAX_MESSAGE_BYTES)
+        async with received_writer:
             try:
-                while data := await stdout.read(_PIECE):
+                while data := await stdout.read(_CHUNK):
                     for line in lines.feed(data):
-                        await told.send(_message(line))
+                        await received_writer.send(_message(line))
             except LineTooLongError:
                 self.overflowed = True
                 _signal(process, kill=True)
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                 logger.debug("The session of %s ended before its server", self._command[0])
-        # One that is stuck in writing can neither read that it is to end nor end.
-        while await stdout.read(_PIECE):
+        # Read the rest: a program that blocks in writing cannot end.
+        while await stdout.read(_CHUNK):
             pass
 
     async def _log_errors(self, process: Process) -> None:
@@ -111,7 +113,7 @@ class StdioTransport:
         allowed = RateLimiter(STDERR_LINES, STDERR_BURST_SECONDS)
         now = asyncio.get_running_loop().time
         kept, dropped = b"", 0
-        while data := await stderr.read(_PIECE):
+        while data := await stderr.read(_CHUNK):
             *lines, kept = (kept + data).split(b"\n")
             if len(kept) > STDERR_LINE:
                 lines, kept = [*lines, kept[:STDERR_LINE]], b""
@@ -127,20 +129,20 @@ class StdioTransport:
 
 async def _write(
     process: Process,
-    to_say: MemoryObjectReceiveStream[SessionMessage],
-    told: MemoryObjectSendStream[SessionMessage | Exception],
+    to_send: MemoryObjectReceiveStream[SessionMessage],
+    received_writer: MemoryObjectSendStream[SessionMessage | Exception],
 ) -> None:
     if (stdin := process.stdin) is None:
         return
     try:
-        async with to_say:
-            async for message in to_say:
+        async with to_send:
+            async for message in to_send:
                 line = message.message.model_dump_json(by_alias=True, exclude_unset=True)
                 stdin.write(line.encode() + b"\n")
                 await stdin.drain()
     except OSError:
-        # Who waits for an answer is to hear that none comes, though the program may still be there.
-        await told.aclose()
+        # Tell waiting callers that no answer comes, although the program may still run.
+        await received_writer.aclose()
 
 
 def _message(line: bytes) -> SessionMessage | Exception:
@@ -166,7 +168,7 @@ async def _end(process: Process) -> None:
 
 
 def _signal(process: Process, *, kill: bool) -> None:
-    """To it and to what it started; nothing where it has ended."""
+    """Send a signal to the program and everything that it started; nothing if it has ended."""
     if process.returncode is not None:
         return
     with suppress(ProcessLookupError, PermissionError):

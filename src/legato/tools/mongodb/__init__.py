@@ -1,1 +1,1 @@
-"""Documents of a MongoDB, to be read and never to be written."""
+"""Read-only access to the documents of a MongoDB."""

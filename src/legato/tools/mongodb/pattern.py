@@ -10,19 +10,19 @@ import re
 from legato.errors import ToolError
 
 LENGTH = 128
-"""Characters of a pattern."""
+"""Maximum characters of a pattern."""
 
 UNBOUNDED = 2
-"""Repeats without an end (`*`, `+`, `{2,}`) in one pattern: each multiplies the work by the length of the text."""
+"""Maximum repeats without an upper bound (`*`, `+`, `{2,}`) in one pattern: each multiplies the work by the length of the text."""
 
 REPEATS = 50
-"""The most that `{m,n}` may name."""
+"""The largest number in `{m,n}`."""
 
 WAYS = 512
-"""Ways to match one text, at most: those of every part that may be there or not, repeat, or be one of several multiply."""
+"""Maximum number of ways to match one text: those of every optional, repeated or alternative part are multiplied."""
 
 ENDLESS_WAYS = 8
-"""As so many counts a repeat without an end."""
+"""The number of ways that a repeat without an upper bound counts as."""
 
 _TOKEN = re.compile(
     r"""(?P<escape>\\.) | (?P<set>\[\^?\]?(?:\\.|[^\]\\])*\]) | (?P<open>\((?:\?(?P<special>.))?) | (?P<close>\))
@@ -33,7 +33,7 @@ _COUNT = re.compile(r"\{(\d*)(,?)(\d*)\}")
 
 
 class _Group:
-    """A group that is open: whether something in it repeats or branches, and into how many it does."""
+    """An open group: whether something in it repeats or branches, and the number of branches."""
 
     __slots__ = ("branches", "varies")
 
@@ -43,9 +43,9 @@ class _Group:
 
 
 def check_pattern(pattern: str) -> str:
-    """The pattern itself.
+    """Return the pattern.
 
-    :raises ToolError: it is too long, is none, or could take for ever.
+    :raises ToolError: it is too long, is invalid, or could run for too long.
     """
     if not pattern or len(pattern) > LENGTH:
         raise ToolError(f"A pattern has 1 to {LENGTH} characters.")
@@ -92,7 +92,7 @@ def check_pattern(pattern: str) -> str:
 
 
 def _ways(repeat: str) -> int:
-    """In how many ways it may repeat: one for each count."""
+    """Return the number of ways in which it can repeat: one for each count."""
     if repeat[0] in "*+":
         return ENDLESS_WAYS
     counted = _COUNT.match(repeat)
@@ -105,9 +105,9 @@ def _ways(repeat: str) -> int:
 
 
 def _endless(repeat: str) -> bool:
-    """Whether it repeats without an end.
+    """Return whether it repeats without an upper bound.
 
-    :raises ToolError: it repeats more often than it may.
+    :raises ToolError: it repeats more often than permitted.
     """
     if repeat[0] in "*+":
         return True

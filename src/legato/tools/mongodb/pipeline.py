@@ -1,4 +1,4 @@
-"""What a model may say in an aggregation: stages and expressions by allowlist, all of which read the one collection. Pure."""
+"""What a model may write in an aggregation: allowed stages and expressions, which all read the one collection. It does no I/O."""
 
 from collections.abc import Callable
 from typing import Any
@@ -50,9 +50,9 @@ _ACCUMULATORS = _words("$sum $avg $min $max $first $last $push $addToSet")
 
 
 def pipeline_of(value: object) -> list[dict[str, Any]]:
-    """A pipeline as the database takes it.
+    """Return a checked pipeline.
 
-    :raises ToolError: something in it is not allowed; the sentence names it.
+    :raises ToolError: it is not permitted.
     """
     if not isinstance(value, list):
         raise ToolError('A pipeline must be a list of stages, such as [{"$match": {…}}].')
@@ -72,9 +72,9 @@ def _stage(value: object) -> dict[str, Any]:
 
 
 def expression(value: object) -> Any:
-    """An expression over the fields of a document.
+    """Return a checked expression over the fields of a document.
 
-    :raises ToolError: it holds what is not allowed.
+    :raises ToolError: it is not permitted.
     """
     match value:
         case str() if value.startswith("$"):
@@ -89,9 +89,9 @@ def expression(value: object) -> Any:
 
 
 def path(value: object) -> str:
-    """`$field`, or `$$ROOT` and its like.
+    """Return a checked `$field`, or `$$ROOT` and similar.
 
-    :raises ToolError: it is something else.
+    :raises ToolError: it is not permitted.
     """
     if isinstance(value, str) and value.startswith("$$"):
         variable, _, rest = value[2:].partition(".")
@@ -133,9 +133,9 @@ def _shown(value: object) -> Any:
 
 
 def fields_of(value: object) -> dict[str, int] | None:
-    """Which fields to show: an object of 0 and 1, or a list of names.
+    """Return the fields to show: an object of 0 and 1, or a list of names.
 
-    :raises ToolError: it is something else.
+    :raises ToolError: it is neither.
     """
     if value is None or value == {} or value == []:
         return None
@@ -147,9 +147,9 @@ def fields_of(value: object) -> dict[str, int] | None:
 
 
 def order_of(value: object) -> dict[str, int] | None:
-    """The order: an object of 1 (up) and -1 (down).
+    """Return the order: an object of 1 (ascending) and -1 (descending).
 
-    :raises ToolError: it is something else.
+    :raises ToolError: it is not.
     """
     if value is None or value == {}:
         return None
@@ -222,7 +222,10 @@ def _counted(value: object) -> str:
 
 
 def whole(value: object, least: int, most: int, what: str) -> int:
-    """:raises ToolError: it is no whole number within these bounds."""
+    """Return a whole number within these bounds.
+
+    :raises ToolError: it is not.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise ToolError(f"{what} is a whole number from {least:,} to {most:,}.")
     return value

@@ -27,7 +27,10 @@ Filter = dict[str, Any]
 
 
 def check_size(value: object) -> None:
-    """:raises ToolError: it is nested too deeply or holds too much."""
+    """Check the size of arguments.
+
+    :raises ToolError: they are nested too deeply or contain too many values.
+    """
     nodes, level = 0, [value]
     for _ in range(DEPTH):
         nodes += len(level)
@@ -46,9 +49,9 @@ def check_size(value: object) -> None:
 
 
 def filter_of(value: object) -> Filter:
-    """A filter as the database takes it.
+    """Return a checked filter.
 
-    :raises ToolError: something in it is not allowed; the sentence names it.
+    :raises ToolError: it is not permitted.
     """
     if value is None:
         return {}
@@ -68,9 +71,9 @@ def filter_of(value: object) -> Filter:
 
 
 def field_name(name: object) -> str:
-    """A field, or a path to one.
+    """Return a checked field name, or a path to a field.
 
-    :raises ToolError: it is no name, or an operator.
+    :raises ToolError: it is not permitted.
     """
     if not isinstance(name, str) or not name or len(name) > 200 or "\0" in name:
         raise ToolError(f"A field must be named by a short text, not {name!r:.60}.")
@@ -80,9 +83,9 @@ def field_name(name: object) -> str:
 
 
 def literal(value: object) -> Any:
-    """A value that stands for itself. `{"$oid": …}` and `{"$date": …}` are an id and a time, as results show them.
+    """Return a value that is not an operator. `{"$oid": …}` and `{"$date": …}` are an id and a time, as in results.
 
-    :raises ToolError: it is none that a database keeps.
+    :raises ToolError: it is not permitted.
     """
     match value:
         case None | bool():
@@ -115,7 +118,7 @@ def refused(operator: object) -> ToolError:
 
 
 def _condition(value: object) -> Any:
-    """What a field must be: a value, or operators."""
+    """Return a checked condition of a field: a value, or operators."""
     if not isinstance(value, dict) or not any(key.startswith("$") for key in value):
         return literal(value)
     if len(value) == 1 and ("$oid" in value or "$date" in value):
@@ -145,7 +148,7 @@ def _negated(value: object) -> Any:
 
 
 def _of_elements(value: object) -> Any:
-    """Of `$elemMatch`: operators for an element, or a filter for one that is a document."""
+    """Return a checked `$elemMatch`: operators for an element, or a filter for an element that is a document."""
     if not isinstance(value, dict):
         raise ToolError("$elemMatch needs an object.")
     if value and all(key in _OPERATORS for key in value):

@@ -1,6 +1,6 @@
 """The tools `find_documents`, `count_documents`, `aggregate` and `list_collections`, over pymongo's asynchronous client.
 
-What may be asked is decided in `legato.tools.mongodb.guard`. Needs the extra `legato[mongodb]`.
+`legato.tools.mongodb.query_policy` decides what is permitted. Needs the extra `legato[mongodb]`.
 """
 
 import asyncio
@@ -27,14 +27,14 @@ from pymongo.errors import (
 from legato.engines.base import ToolSpec
 from legato.errors import SettingsError, ToolError
 from legato.tools.base import Context
-from legato.tools.mongodb.guard import QueryGuard, check_arguments
+from legato.tools.mongodb.query_policy import QueryPolicy, check_arguments
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_URI = "mongodb://127.0.0.1:27017"
 
-GONE_MS = 4500
-"""How long a server may be out of reach before a query says so."""
+UNREACHABLE_MS = 4500
+"""How long a server may be unreachable before a query fails."""
 
 Document = dict[str, Any]
 
@@ -52,9 +52,9 @@ class _MongoTool(Struct, frozen=True):
 class MongoTools:
     """A `Toolset` that reads the `collections` of one database.
 
-    With `owner_field`, only documents in which that field is the id of the user who asks. `approval` names the tools that
-    wait for a person's word (`*`: all). A query may take `max_time_ms` and give `max_rows`, of which `max_bytes` are told.
-    A server that is gone is noticed half a second after `gone_ms`, which is 5 s, or after `max_time_ms` where that is longer.
+    With `owner_field`, only documents in which that field is the id of the user who asks. `approval` names the tools that need
+    a person's approval (`*`: all). A query may take `max_time_ms` and return `max_rows`, of which `max_bytes` are returned. An
+    unreachable server is detected half a second after `unreachable_ms`, which is 5 s, or after `max_time_ms` if that is longer.
     """
 
     def __init__(
@@ -70,24 +70,27 @@ class MongoTools:
         max_bytes: int = 16384,
         seconds: float = 30.0,
         approval: Collection[str] = (),
-        gone_ms: int = GONE_MS,
+        unreachable_ms: int = UNREACHABLE_MS,
     ) -> None:
-        """:raises SettingsError: the `uri` is none, or there is no database in it nor beside it, or no collection."""
+        """Store the settings.
+
+        :raises SettingsError: there is no collection.
+        """
         if not collections:
             raise SettingsError(f"[tools.{name}] needs `collections`: the names of those that may be read.")
         self._name = name
-        self._guard = QueryGuard(collections, owner_field, max_rows)
+        self._policy = QueryPolicy(collections, owner_field, max_rows)
         self._max_time_ms = max_time_ms
         self._max_bytes = max_bytes
-        self._gone_ms = gone_ms
-        self._patience = max(gone_ms, max_time_ms) / 1000 + 0.5
+        self._unreachable_ms = unreachable_ms
+        self._timeout = max(unreachable_ms, max_time_ms) / 1000 + 0.5
         self._database_name = database
         self._uri = uri
         self._client: AsyncMongoClient[Document] | None = None
         self._database: AsyncDatabase[Document] | None = None
         self.tools = tuple(
             _MongoTool(spec, "*" in approval or spec.name in approval, seconds, act)
-            for spec, act in self._offered()
+            for spec, act in self._specs()
         )
 
     @property
@@ -95,14 +98,14 @@ class MongoTools:
         return self._name
 
     async def open(self) -> None:
-        """Make the client. It connects when it is first needed."""
+        """Create the client. It connects at the first query."""
         try:
             self._client = AsyncMongoClient(
                 self._uri,
                 appname="legato",
-                serverSelectionTimeoutMS=self._gone_ms,
-                connectTimeoutMS=self._gone_ms,
-                socketTimeoutMS=max(self._gone_ms, self._max_time_ms + 500),
+                serverSelectionTimeoutMS=self._unreachable_ms,
+                connectTimeoutMS=self._unreachable_ms,
+                socketTimeoutMS=max(self._unreachable_ms, self._max_time_ms + 500),
                 retryReads=False,
             )
             options: CodecOptions[Document] = CodecOptions(
@@ -127,7 +130,7 @@ class MongoTools:
 
         if self._client is None:
             await self.open()
-        await self._asked(ping)
+        await self._query(ping)
 
     async def close(self) -> None:
         if self._client is not None:
@@ -135,7 +138,7 @@ class MongoTools:
             await client.close()
 
     async def _find(self, arguments: dict[str, Any], context: Context) -> str:
-        find = self._guard.find(arguments, context.user)
+        find = self._policy.find(arguments, context.user)
 
         async def ask(database: AsyncDatabase[Document]) -> str:
             async with database[find.collection].find(
@@ -146,12 +149,12 @@ class MongoTools:
                 sort=list(find.order.items()) if find.order else None,
                 max_time_ms=self._max_time_ms,
             ) as cursor:
-                return await told(cursor, find.rows, self._max_bytes)
+                return await rows_as_json(cursor, find.rows, self._max_bytes)
 
-        return await self._asked(ask)
+        return await self._query(ask)
 
     async def _count(self, arguments: dict[str, Any], context: Context) -> str:
-        count = self._guard.count(arguments, context.user)
+        count = self._policy.count(arguments, context.user)
 
         async def ask(database: AsyncDatabase[Document]) -> str:
             number = await database[count.collection].count_documents(
@@ -159,42 +162,42 @@ class MongoTools:
             )
             return dumps({"count": number})
 
-        return await self._asked(ask)
+        return await self._query(ask)
 
     async def _aggregate(self, arguments: dict[str, Any], context: Context) -> str:
-        aggregate = self._guard.aggregate(arguments, context.user)
+        aggregate = self._policy.aggregate(arguments, context.user)
 
         async def ask(database: AsyncDatabase[Document]) -> str:
             async with await database[aggregate.collection].aggregate(
                 aggregate.pipeline, maxTimeMS=self._max_time_ms, allowDiskUse=False
             ) as cursor:
-                return await told(cursor, aggregate.rows, self._max_bytes)
+                return await rows_as_json(cursor, aggregate.rows, self._max_bytes)
 
-        return await self._asked(ask)
+        return await self._query(ask)
 
     async def _list(self, arguments: dict[str, Any], context: Context) -> str:
-        """The collections, and the names of the fields of one document of each, of those that the user may read."""
+        """List the collections, and the field names of one document in each that the user may read."""
         check_arguments(arguments, ())
-        owned = self._guard.owned(context.user)
+        owner_filter = self._policy.owner_filter(context.user)
 
         async def ask(database: AsyncDatabase[Document]) -> str:
             listed = []
-            for name in self._guard.collections:
-                one = await database[name].find_one(owned, max_time_ms=self._max_time_ms)
+            for name in self._policy.collections:
+                one = await database[name].find_one(owner_filter, max_time_ms=self._max_time_ms)
                 listed.append({"name": name, "fields": list(one or ())[:100]})
             return dumps({"collections": listed})
 
-        return await self._asked(ask)
+        return await self._query(ask)
 
-    async def _asked(self, ask: Callable[[AsyncDatabase[Document]], Awaitable[str]]) -> str:
-        """Ask the database, with patience, and say in a sentence what went wrong.
+    async def _query(self, ask: Callable[[AsyncDatabase[Document]], Awaitable[str]]) -> str:
+        """Run a query with the time limit.
 
-        :raises ToolError: it did.
+        :raises ToolError: it failed; the sentence says why.
         """
         if self._database is None:
             raise ToolError("The document store is not open.")
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._timeout):
                 return await ask(self._database)
         except ExecutionTimeout:
             raise ToolError(
@@ -210,8 +213,8 @@ class MongoTools:
             logger.warning("A query of [tools.%s] failed", self._name, exc_info=error)
             raise ToolError(f"The query failed: {str(error)[:300]}.") from None
 
-    def _offered(self) -> list[tuple[ToolSpec, Callable[[dict[str, Any], Context], Awaitable[str]]]]:
-        collection = {"type": "string", "enum": list(self._guard.collections)}
+    def _specs(self) -> list[tuple[ToolSpec, Callable[[dict[str, Any], Context], Awaitable[str]]]]:
+        collection = {"type": "string", "enum": list(self._policy.collections)}
         query = {
             "type": "object",
             "description": 'A MongoDB filter, such as {"status": "open"}. Ids are {"$oid": "…"}, times {"$date": "…"}.',
@@ -222,7 +225,7 @@ class MongoTools:
                 name, description, {"type": "object", "properties": properties, "required": required}
             )
 
-        rows = self._guard.max_rows
+        rows = self._policy.max_rows
         return [
             (
                 spec(
@@ -267,8 +270,8 @@ class MongoTools:
         ]
 
 
-async def told(rows: AsyncIterator[Mapping[str, Any]], limit: int, most_bytes: int) -> str:
-    """Rows as JSON text (MongoDB's Extended JSON, relaxed), so many and so long at most; `truncated` where there are more."""
+async def rows_as_json(rows: AsyncIterator[Mapping[str, Any]], limit: int, most_bytes: int) -> str:
+    """Return rows as JSON text (MongoDB's relaxed Extended JSON), within both limits; `truncated` if there are more."""
     texts: list[str] = []
     size, truncated = 0, False
     async for row in rows:

@@ -1,4 +1,4 @@
-"""What a model asks of the documents becomes what the database is asked, and never more than its user may read. Pure."""
+"""Turn what a model requests into what the database is asked, within what the user may read. It does no I/O."""
 
 from collections.abc import Collection
 from typing import Any
@@ -11,7 +11,7 @@ from legato.tools.mongodb.query import Filter, check_size, filter_of
 
 
 class Find(Struct, frozen=True):
-    """As a cursor takes it. One row more than may be shown is asked for, to know whether there are more."""
+    """Arguments of a cursor. It requests one row more than may be shown, to find out whether there are more."""
 
     collection: str
     filter: Filter
@@ -32,11 +32,11 @@ class Aggregate(Struct, frozen=True):
     rows: int
 
 
-class QueryGuard:
+class QueryPolicy:
     """The rules of one toolset.
 
-    Only `collections` are read. With `owner_field`, every query begins with "this field is exactly this user": it stands
-    beside whatever the model asks, in front of everything, and nothing behind it sees another's document.
+    Only `collections` are read. With `owner_field`, every query begins with "this field is exactly this user". This condition
+    precedes everything that the model requests, so no later part of the query sees a document of another user.
     """
 
     def __init__(self, collections: Collection[str], owner_field: str | None, max_rows: int) -> None:
@@ -44,10 +44,10 @@ class QueryGuard:
         self.owner_field = owner_field
         self.max_rows = max_rows
 
-    def owned(self, user: str) -> Filter:
-        """The filter that `user` cannot get rid of; empty where documents have no owner.
+    def owner_filter(self, user: str) -> Filter:
+        """Return the filter for the documents of `user`; empty if documents have no owner.
 
-        :raises ToolError: documents have owners, and it is not known who asks.
+        :raises ToolError: documents have owners, and the user is unknown.
         """
         if self.owner_field is None:
             return {}
@@ -56,12 +56,15 @@ class QueryGuard:
         return {self.owner_field: {"$eq": str(user)}}
 
     def find(self, arguments: dict[str, Any], user: str) -> Find:
-        """:raises ToolError: the arguments ask for something that is not allowed."""
+        """Return the arguments of a find.
+
+        :raises ToolError: the arguments are not permitted.
+        """
         check_arguments(arguments, {"collection", "filter", "projection", "sort", "skip", "limit"})
         limit = arguments.get("limit")
         return Find(
             self._collection(arguments),
-            self._beside(filter_of(arguments.get("filter")), user),
+            self._with_owner(filter_of(arguments.get("filter")), user),
             fields_of(arguments.get("projection")),
             order_of(arguments.get("sort")),
             whole(arguments.get("skip") or 0, 0, SKIP, "skip"),
@@ -69,25 +72,31 @@ class QueryGuard:
         )
 
     def count(self, arguments: dict[str, Any], user: str) -> Count:
-        """:raises ToolError: as above."""
+        """Return the arguments of a count.
+
+        :raises ToolError: the arguments are not permitted.
+        """
         check_arguments(arguments, {"collection", "filter"})
-        return Count(self._collection(arguments), self._beside(filter_of(arguments.get("filter")), user))
+        return Count(self._collection(arguments), self._with_owner(filter_of(arguments.get("filter")), user))
 
     def aggregate(self, arguments: dict[str, Any], user: str) -> Aggregate:
-        """:raises ToolError: as above."""
+        """Return the arguments of an aggregation.
+
+        :raises ToolError: the arguments are not permitted.
+        """
         check_arguments(arguments, {"collection", "pipeline"})
         stages = pipeline_of(arguments.get("pipeline"))
-        owned = self.owned(user)
-        first = [{"$match": owned}] if owned else []
+        owner_filter = self.owner_filter(user)
+        first = [{"$match": owner_filter}] if owner_filter else []
         return Aggregate(
             self._collection(arguments), [*first, *stages, {"$limit": self.max_rows + 1}], self.max_rows
         )
 
-    def _beside(self, asked: Filter, user: str) -> Filter:
-        owned = self.owned(user)
-        if not owned:
+    def _with_owner(self, asked: Filter, user: str) -> Filter:
+        owner_filter = self.owner_filter(user)
+        if not owner_filter:
             return asked
-        return {"$and": [owned, asked]} if asked else owned
+        return {"$and": [owner_filter, asked]} if asked else owner_filter
 
     def _collection(self, arguments: dict[str, Any]) -> str:
         name = arguments.get("collection")
@@ -99,7 +108,10 @@ class QueryGuard:
 
 
 def check_arguments(arguments: dict[str, Any], known: Collection[str]) -> None:
-    """:raises ToolError: there are others, or they are too much."""
+    """Check names and size of arguments.
+
+    :raises ToolError: there are unknown arguments, or they are too large.
+    """
     check_size(arguments)
     if unknown := set(arguments) - set(known):
         raise ToolError(f"There is no argument {min(unknown)!r:.60}. There is: {', '.join(sorted(known))}.")
