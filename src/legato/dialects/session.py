@@ -128,7 +128,8 @@ class DialectSession(Generic[C]):
         """Authenticate the user with what came in the handshake, or wait for credentials in a frame."""
         if self.context.anyone is not None:
             self._authenticated(self.context.anyone, None)
-            self._queue.put(self._start, 0)
+            if self.rules.has_start:
+                self._queue.put(self._start, 0)
             return
         rules = self.rules
         credentials = header_credentials(handshake) if rules.hello else handshake_credentials(handshake)
@@ -225,7 +226,7 @@ class DialectSession(Generic[C]):
         self._handler.on_authenticated(user, command)
 
     async def _start(self) -> None:
-        if self.user is not None:
+        if self.user is not None and self.rules.has_start:
             await self._guarded(self._handler.start(self.user), None, 0)
 
     async def _handle(self, command: C, size: int) -> None:

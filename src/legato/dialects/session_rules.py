@@ -27,10 +27,12 @@ class SessionRules(Struct, frozen=True, kw_only=True):
     By default a client shows a token in the handshake, and the socket is closed if the token is not accepted. With
     `hello`, a client may also show credentials in a frame. `binary_is_error`: a binary message is answered with an error;
     otherwise the socket is closed for it. A frame of up to `read_bytes` is read, so that one over the server's limit is
-    answered with an error; a longer one closes the socket.
+    answered with an error; a longer one closes the socket. `has_start`: the handler's `start` precedes the first command;
+    otherwise it is not called.
     """
 
     hello: bool = False
+    has_start: bool = True
     binary_is_error: bool = True
     read_bytes: int = 1024 * 1024
     too_many: Close = Close(CloseCode.TOO_MANY, "too much at once")

@@ -26,6 +26,7 @@ NATIVE: DialectType[SettingsSection] = DialectType(
     subprotocols=(PROTOCOL,),
     rules=SessionRules(
         hello=True,
+        has_start=False,
         binary_is_error=False,
         read_bytes=0,
         too_many=Close(CloseCode.TOO_MANY, "too many commands at once"),

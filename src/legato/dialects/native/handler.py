@@ -89,7 +89,7 @@ class NativeHandler:
         self._welcome(user, command.id if command is not None else None)
 
     async def start(self, user: User) -> None:
-        """A client says itself what it follows."""
+        """Not called: a client says itself what it follows."""
 
     async def handle(self, user: User, command: ClientMessage) -> None:
         service = self._service
