@@ -86,12 +86,12 @@ class Served:
         connection = self.server.connect()
         self.sockets[connection] = socket
         if self.greets:
-            connection.say(self.server.welcome())
+            connection.send(self.server.welcome())
             await self.push()
         try:
             with suppress(ConnectionClosed):
                 async for frame in socket:
-                    connection.hear(msgspec.json.decode(frame, type=ClientMessage))
+                    connection.receive(msgspec.json.decode(frame, type=ClientMessage))
                     await self.push()
         finally:
             self.server.disconnect(connection)

@@ -288,7 +288,7 @@ class TestWatching:
         async with connected() as client:
             watch = await client.follow("v")
             (connection,) = served.sockets
-            connection.say(ConversationDeleted(conversation="v"))
+            connection.send(ConversationDeleted(conversation="v"))
             await served.push()
             assert [each async for each in watch] == [ConversationRemoved("v")]
 
@@ -405,7 +405,7 @@ class TestConnecting:
     async def test_the_last_error_of_the_server_is_the_reason(self, served: Any, connected: Connect) -> None:
         async with connected() as client:
             (connection,) = served.sockets
-            connection.say(Error(code="unauthenticated", message="Your token has expired."))
+            connection.send(Error(code="unauthenticated", message="Your token has expired."))
             await served.push()
             await served.close(CloseCode.UNAUTHENTICATED, "not authenticated")
             with pytest.raises(UnauthenticatedError, match="expired"):

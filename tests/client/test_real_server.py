@@ -194,12 +194,12 @@ async def test_the_fake_server_answers_like_the_real_one(tmp_path: Path) -> None
 
     scripted = Scripted()
     connection = scripted.connect()
-    connection.say(scripted.welcome())
-    connection.hear(first)
+    connection.send(scripted.welcome())
+    connection.receive(first)
     ack = next(frame for frame in connection.frames if isinstance(frame, Ack))
     scripted.finish(ack.reply)
     for command in story(ack):
-        connection.hear(command)
+        connection.receive(command)
         if command.id == "3":
             scripted.finish(scripted.acks["k2"].reply)
     assert kinds(connection.frames) == kinds(real)

@@ -74,7 +74,7 @@ class Pair:
         self.cut()
         self.connection = self.server.connect()
         self.state.connected()
-        self.connection.say(self.server.welcome())
+        self.connection.send(self.server.welcome())
 
     def cut(self) -> None:
         if self.connection is not None:
@@ -87,7 +87,7 @@ class Pair:
         while self.connection is not None:
             commands = self.state.take_outgoing()
             for command in commands:
-                self.connection.hear(command)
+                self.connection.receive(command)
             taken = self.connection.frames[:frames]
             del self.connection.frames[:frames]
             for frame in taken:
@@ -261,7 +261,7 @@ class TestCommands:
     def test_an_unanswered_command_is_sent_again_unchanged(self, pair: Pair) -> None:
         command = pair.state.request(Send(client_message_id="k", text="hi"))
         first = pair.state.take_outgoing()
-        pair.connection.hear(first[0])  # type: ignore[union-attr]
+        pair.connection.receive(first[0])  # type: ignore[union-attr]
         pair.connect()
         pair.settle()
         again = sent(pair, Send)

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from legato.domain.message import ImagePart, TextPart, ToolCallPart, ToolResultPart, text_of
 from legato.engines.base import Request, Turn
-from legato.engines.llama.prompt import asked, plain, sampling
+from legato.engines.llama.prompt import control_token_remover, llama_request, sampling
 from legato.errors import EngineRefusedError
 
 CONTROL = ("<|im_end|>", "<|im_start|>", "</s>")
@@ -24,19 +24,19 @@ def request(*parts, role="user", **fields):
     ],
 )
 def test_control_tokens_are_taken_out_of_what_people_say(said, left):
-    assert plain(CONTROL)(said) == left
+    assert control_token_remover(CONTROL)(said) == left
 
 
 @given(
     st.lists(st.sampled_from([*CONTROL, "<", "|", "im", "_end|>", "</", "s>", "a"]), max_size=12).map("".join)
 )
 def test_nothing_that_is_left_over_closes_up_to_a_control_token(text):
-    left = plain(CONTROL)(text)
+    left = control_token_remover(CONTROL)(text)
     assert not any(token in left for token in CONTROL)
 
 
 def test_a_model_without_control_tokens_gets_the_text_as_it_is():
-    assert plain(())("<|im_end|>") == "<|im_end|>"
+    assert control_token_remover(())("<|im_end|>") == "<|im_end|>"
 
 
 def test_every_part_is_plain_the_system_prompt_too():
@@ -46,7 +46,9 @@ def test_every_part_is_plain_the_system_prompt_too():
         Turn("user", (TextPart(f"u{mark}"),)),
         Turn("assistant", (ToolCallPart("1", "f", f"a{mark}"), ToolResultPart("1", "f", f"o{mark}"))),
     )
-    seen = asked(Request(model="x", turns=turns, prefix=f"p{mark}"), "m", plain(CONTROL))
+    seen = llama_request(
+        Request(model="x", turns=turns, prefix=f"p{mark}"), "m", control_token_remover(CONTROL)
+    )
     assert text_of(seen.turns[0].parts) == "s"
     assert text_of(seen.turns[1].parts) == "u"
     assert seen.turns[2].parts == (ToolCallPart("1", "f", "a"), ToolResultPart("1", "f", "o"))
@@ -59,9 +61,9 @@ def test_every_part_is_plain_the_system_prompt_too():
 )
 def test_only_an_image_in_the_message_itself_is_passed_on(address):
     with pytest.raises(EngineRefusedError, match="data: URL"):
-        asked(request(ImagePart(address)), "m", plain(()))
+        llama_request(request(ImagePart(address)), "m", control_token_remover(()))
     image = ImagePart("data:image/png;base64,AAAA")
-    assert asked(request(image), "m", plain(())).turns[0].parts == (image,)
+    assert llama_request(request(image), "m", control_token_remover(())).turns[0].parts == (image,)
 
 
 @pytest.mark.parametrize(
@@ -87,10 +89,12 @@ def test_what_is_not_the_callers_to_choose_is_refused(name):
 
 def test_a_reply_that_goes_on_keeps_to_the_length_it_was_given():
     ask = request(TextPart("q"), prefix="one", options={"num_predict": 10})
-    rest = asked(ask, "m", plain(()), written=" two", pieces=4)
+    rest = llama_request(ask, "m", control_token_remover(()), written=" two", pieces=4)
     assert rest.prefix == "one two"
     assert rest.options["max_tokens"] == 6
-    assert asked(ask, "m", plain(()), written="…", pieces=40).options["max_tokens"] == 1
+    assert (
+        llama_request(ask, "m", control_token_remover(()), written="…", pieces=40).options["max_tokens"] == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,14 +109,18 @@ def test_a_reply_that_goes_on_keeps_to_the_length_it_was_given():
     ],
 )
 def test_thinking_is_asked_of_the_template_and_is_over_once_there_is_an_answer(think, prefix, enabled, level):
-    seen = asked(request(TextPart("q"), think=think, prefix=prefix), "m", plain(()))
+    seen = llama_request(request(TextPart("q"), think=think, prefix=prefix), "m", control_token_remover(()))
     assert seen.options.get("chat_template_kwargs", {}).get("enable_thinking") is enabled
     assert seen.think == level
 
 
 def test_what_an_assistant_says_of_the_template_weighs_more():
     options = {"chat_template_kwargs": {"enable_thinking": True, "tone": "dry"}}
-    seen = asked(request(TextPart("q"), think=False, options=options), "m", plain(()))
+    seen = llama_request(request(TextPart("q"), think=False, options=options), "m", control_token_remover(()))
     assert seen.options == options
     with pytest.raises(EngineRefusedError, match="must be an object"):
-        asked(request(TextPart("q"), think=False, options={"chat_template_kwargs": "x"}), "m", plain(()))
+        llama_request(
+            request(TextPart("q"), think=False, options={"chat_template_kwargs": "x"}),
+            "m",
+            control_token_remover(()),
+        )

@@ -16,7 +16,7 @@ class Asking:
         self.task = asyncio.create_task(self._ask(places))
 
     async def _ask(self, places):
-        async with places.one(self.heard.append):
+        async with places.hold(self.heard.append):
             self.holds = True
             try:
                 await self._leave.wait()

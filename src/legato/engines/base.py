@@ -1,8 +1,8 @@
-"""The contract of an engine: something that writes replies.
+"""The contract of an engine: something that generates replies.
 
-An engine is asked with a `Request` and writes to an `ReplyWriter`, by plain synchronous calls, as the words come. It returns an
-`Outcome` when the reply has an end of its own, and raises an `EngineError` when it has not. Cancelling the task of
-`generate` cancels the work, down to the processor that does it: when the cancelled call has returned, nothing runs on.
+An engine gets a `Request` and writes to a `ReplyWriter` with plain synchronous calls as soon as text arrives. It returns an
+`Outcome` if the reply ended by itself, and raises an `EngineError` otherwise. Cancelling the task of `generate` cancels the
+work, down to the processor: when the cancelled call has returned, nothing continues to run.
 """
 
 from typing import Any, Literal, Protocol
@@ -14,10 +14,10 @@ from legato.stream import State, Timings, Usage
 
 
 class Turn(Struct, frozen=True):
-    """One message of the history as an engine reads it.
+    """One message of the history, as an engine reads it.
 
-    A picture or a recording is here with its `data`. One without is not for this model, and the engine tells it that there
-    is one: a model that knows of none answers as if it had seen it.
+    A picture or a recording has its `data`. One without `data` is not for this model, and the engine tells the model that it
+    exists; otherwise the model would answer as if it had seen it.
     """
 
     role: MessageRole
@@ -25,7 +25,7 @@ class Turn(Struct, frozen=True):
 
 
 class ToolSpec(Struct, frozen=True):
-    """A tool the model may ask for. `parameters` is a JSON Schema of an object."""
+    """A tool that the model may call. `parameters` is a JSON Schema of an object."""
 
     name: str
     description: str
@@ -33,7 +33,7 @@ class ToolSpec(Struct, frozen=True):
 
 
 class ToolCall(Struct, frozen=True):
-    """What a model asked for, whole. `arguments` is JSON text; `call` is unique within the reply."""
+    """A complete tool call of a model. `arguments` is JSON text; `call` is unique within the reply."""
 
     call: str
     name: str
@@ -41,12 +41,12 @@ class ToolCall(Struct, frozen=True):
 
 
 class Request(Struct, frozen=True):
-    """One reply to be written.
+    """A request for one reply.
 
-    `turns` is the whole history, the system prompt first, the last user message last. `prefix` is what this reply
-    already says: an engine whose `Capabilities.supports_prefill` is true goes on behind it and writes only what is new; the
-    others raise `EngineRefusedError` where it is not empty. `options` are the engine's own, passed through as they are.
-    `keep_alive` is as Ollama defines it. `conversation` and `user` are names for affinity and fairness, nothing else.
+    `turns` is the whole history: the system prompt first, the last user message last. `prefix` is the text that the reply
+    already has: an engine whose `Capabilities.supports_prefill` is true continues it and writes only new text; other engines
+    raise `EngineRefusedError` if it is not empty. `options` are the engine's own and passed on unchanged. `keep_alive` is as
+    Ollama defines it. `conversation` and `user` are names for affinity and fairness only.
     """
 
     model: str
@@ -61,7 +61,7 @@ class Request(Struct, frozen=True):
 
 
 class Outcome(Struct, frozen=True):
-    """How a reply ended by itself, who wrote it, and what it cost."""
+    """How a reply ended by itself, which model wrote it, and what it cost."""
 
     reason: Literal["stop", "length", "tool_calls"]
     model: str
@@ -70,10 +70,10 @@ class Outcome(Struct, frozen=True):
 
 
 class Capabilities(Struct, frozen=True):
-    """What a model on an engine can do.
+    """What a model can do on an engine.
 
-    `audio`: it hears recordings (WAV and MP3). `context` is in tokens; None where it does not tell. `image_types` are the
-    only media types of pictures that it takes; empty: all of them.
+    `audio`: it accepts recordings (WAV and MP3). `context` is in tokens, None if unknown. `image_types` are the only media types
+    of pictures that it accepts; empty: all.
     """
 
     supports_prefill: bool = field(default=False, name="continues")
@@ -85,12 +85,12 @@ class Capabilities(Struct, frozen=True):
     image_types: tuple[str, ...] = ()
 
     def sees(self, media_type: str) -> bool:
-        """Whether it takes a picture of this kind."""
+        """Return whether it accepts a picture of this media type."""
         return self.images and (not self.image_types or media_type in self.image_types)
 
 
 class Model(Struct, frozen=True, omit_defaults=True):
-    """A model that an engine offers. `size` is in bytes. One that does not chat only embeds, or ranks."""
+    """A model that an engine offers. `size` is in bytes. If `chats` is false, it only embeds or ranks."""
 
     name: str
     engine: str
@@ -102,7 +102,7 @@ class Model(Struct, frozen=True, omit_defaults=True):
 
 
 class Health(Struct, frozen=True):
-    """Whether requests can succeed now, and a sentence that says what was seen (and, if not, what to do)."""
+    """Whether requests can succeed now, and a sentence that says what was found and, if they cannot, what to do."""
 
     ok: bool
     detail: str
@@ -111,42 +111,43 @@ class Health(Struct, frozen=True):
 
 
 class ReplyWriter(Protocol):
-    """Where an engine writes. Calls are plain and synchronous, never raise, and are cheap; order is kept.
+    """Where an engine writes. Calls are plain, synchronous and cheap, and never raise; their order is kept.
 
-    Text is written as it comes, never held back to make larger pieces.
+    Text is written as soon as it arrives. It is never held back to make larger pieces.
     """
 
     def text(self, text: str) -> None:
-        """More of the answer. Empty text adds nothing to it: it says that the model is at work on what cannot be read yet,
-        such as the arguments of a tool."""
+        """Append to the answer. Empty text appends nothing: it says that the model generates something that cannot be shown yet,
+        such as the arguments of a tool call.
+        """
         ...
 
     def reasoning(self, text: str) -> None:
-        """More of the thinking."""
+        """Append to the reasoning."""
         ...
 
     def tool_call(self, call: ToolCall) -> None:
-        """The model asks for a tool; whole calls only."""
+        """Request a tool. Only complete calls are written."""
         ...
 
     def state(self, state: State) -> None:
-        """What the reply is waiting for. Engines tell `loading` and `reading` where they know; the first word is `answering` by itself."""
+        """Report what the reply waits for. Engines report `loading` and `reading` if they know it; the first text implies `answering`."""
         ...
 
     def mark(self) -> int:
-        """Where this reply stands now, to `rewind` to. A mark is good until what stands before it is taken back."""
+        """Return the current position of the reply, for `rewind`. A mark is valid until a rewind to an earlier position."""
         ...
 
     def rewind(self, to: int = 0) -> bool:
-        """Take back every word and thought behind the mark `to`; 0: all of this call of `generate`, to begin anew.
+        """Remove all text and reasoning after the mark `to`; 0: everything of this call of `generate`, to start again.
 
-        False, and nothing is done, where that cannot be: who reads cannot unread it, or a tool was asked for in between.
+        Return False, and do nothing, if that is impossible: the reader cannot remove it, or a tool was requested in between.
         """
         ...
 
 
 class NullWriter:
-    """Takes whatever an engine writes where nobody reads. What was read by nobody cannot be taken back."""
+    """Discards everything. It cannot rewind."""
 
     def text(self, text: str) -> None: ...
 
@@ -164,43 +165,43 @@ class NullWriter:
 
 
 SILENT = "it was silent for too long"
-"""What the task of an engine is cancelled with where this is why; where nobody wants the reply any more, with nothing."""
+"""The message with which the task of an engine is cancelled because of silence. Without it, the reply is not wanted any more."""
 
 
 class Engine(Protocol):
-    """Something that writes replies. One object serves any number of requests at once."""
+    """Generates replies. One object serves any number of requests at once."""
 
     @property
     def name(self) -> str:
-        """The word for it in settings and in what a person reads: `demo`, `ollama`, …"""
+        """Its name in settings and in sentences: `demo`, `ollama`, …"""
         ...
 
     async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
-        """Write one reply.
+        """Generate one reply.
 
-        :raises EngineUnavailableError: it cannot be reached or has no room.
+        :raises EngineUnavailableError: it cannot be reached or has no capacity.
         :raises ModelNotFoundError: it has no such model.
-        :raises EngineRefusedError: it does not take this request.
+        :raises EngineRefusedError: it does not accept this request.
         :raises EngineTimeoutError: it was silent for too long.
-        :raises EngineBrokeError: it ended without an ending, also where its protocol hides that.
+        :raises EngineBrokeError: it ended without an ending, also if its protocol hides that.
         """
         ...
 
     async def capabilities(self, model: str) -> Capabilities:
-        """What this model can do here. Never raises: what cannot be found out is not promised."""
+        """Return what this model can do. It never raises: what cannot be found out is false."""
         ...
 
     async def models(self) -> tuple[Model, ...]:
-        """The models on offer now. Takes 5 s at most.
+        """Return the available models, within 5 s.
 
         :raises EngineUnavailableError: it cannot be reached, or does not answer.
         """
         ...
 
     async def health(self) -> Health:
-        """Whether it can answer. Never raises; takes 5 s at most."""
+        """Return whether it can answer, within 5 s. It never raises."""
         ...
 
     async def close(self) -> None:
-        """End what it holds: connections, child processes. Requests under way are cancelled by their owners first."""
+        """Release connections and child processes. Running requests were cancelled before."""
         ...

@@ -1,10 +1,10 @@
-"""The channels of gpt-oss ("harmony"), as servers without a parser for them let them through: as text. Pure."""
+"""The channels of gpt-oss ("harmony"), which servers without a parser for them pass on as text. It does no I/O."""
 
 import re
 from typing import Literal, NamedTuple
 
 START = ("<|channel|>", "<|start|>")
-"""What a text with channels begins with."""
+"""The beginning of a text with channels."""
 
 _TOKEN = re.compile(r"<\|(start|channel|message|end|return|call|constrain)\|>")
 _TOKENS = tuple(
@@ -15,7 +15,7 @@ _RECIPIENT = re.compile(r"\bto=(?:functions\.)?([\w.-]+)")
 
 
 class HarmonyPiece(NamedTuple):
-    """A piece of the answer, of the thinking, or a whole tool call, whose `text` is its arguments."""
+    """A piece of the answer or the reasoning, or a complete tool call, whose `text` is its arguments."""
 
     kind: Literal["text", "thinking", "call"]
     text: str
@@ -23,9 +23,9 @@ class HarmonyPiece(NamedTuple):
 
 
 class HarmonyParser:
-    """Tells the channels apart: `analysis` is thinking, a message to a function is a call, all else is the answer.
+    """Separates the channels: `analysis` is reasoning, a message to a function is a tool call, everything else is the answer.
 
-    Nothing is held back but what may be the beginning of a token, and the arguments of a call.
+    It holds back only what may be the beginning of a token, and the arguments of a call.
     """
 
     __slots__ = ("_body", "_call", "_header", "_held", "_kind", "_name")
@@ -54,7 +54,7 @@ class HarmonyParser:
         return pieces
 
     def end(self) -> list[HarmonyPiece]:
-        """Return the pieces that the end of the reply leaves unfinished."""
+        """Return the pieces that are incomplete at the end of the reply."""
         pieces: list[HarmonyPiece] = []
         held, self._held = self._held, ""
         self._write(held, pieces)
@@ -95,7 +95,7 @@ class HarmonyParser:
 
 
 def _start_of_a_token(text: str) -> int:
-    """How many characters at the end of `text` may be the beginning of a token."""
+    """Return how many characters at the end of `text` may be the beginning of a token."""
     for length in range(min(_LONGEST - 1, len(text)), 0, -1):
         if any(token.startswith(text[-length:]) for token in _TOKENS):
             return length

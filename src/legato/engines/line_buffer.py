@@ -1,17 +1,17 @@
-"""Lines out of bytes, however the network has cut them."""
+"""Split bytes into lines, however the network has cut them."""
 
 LARGEST = 16 * 1024 * 1024
-"""No line and no event of an engine is larger than this, in bytes."""
+"""The maximum size of a line or an event of an engine, in bytes."""
 
 
 class LineTooLongError(Exception):
-    """A line is larger than it may be."""
+    """A line is longer than the limit."""
 
 
 class LineBuffer:
-    """Collects bytes and gives whole lines, without their newline. A carriage return before it is left in place.
+    """Collects bytes and returns complete lines without their newline. A carriage return before the newline stays.
 
-    What is unfinished is kept in pieces, so that a long line costs no more than its length.
+    An incomplete line is kept in pieces, so that a long line costs only its length.
     """
 
     __slots__ = ("_limit", "_pieces", "_size")
@@ -22,9 +22,9 @@ class LineBuffer:
         self._size = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The lines that `data` completes.
+        """Return the lines that `data` completes.
 
-        :raises TooLargeError: a line, whole or unfinished, is longer than the limit.
+        :raises LineTooLongError: a line, complete or not, is longer than the limit.
         """
         lines = data.split(b"\n")
         rest = lines.pop()
@@ -40,5 +40,5 @@ class LineBuffer:
         return lines
 
     def rest(self) -> bytes:
-        """What came behind the last newline."""
+        """Return the bytes after the last newline."""
         return b"".join(self._pieces)

@@ -1,4 +1,4 @@
-"""What the model APIs have in common: a history told message by message, tools, and errors in one of two shapes."""
+"""What the model APIs have in common: a history of flat messages, tools, and errors in one of two formats."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -22,7 +22,7 @@ NOT_HEARD = "[There is a recording here that you cannot hear. Do not guess what 
 
 
 class FlatMessage(Struct, frozen=True):
-    """One message of somebody: text, images and recordings (`data:` URLs), and the tools that were asked for with it."""
+    """One message: text, pictures and recordings (`data:` URLs), and the tools that were called with it."""
 
     role: MessageRole
     text: str
@@ -32,30 +32,31 @@ class FlatMessage(Struct, frozen=True):
 
 
 def flatten_turns(turns: Iterable[Turn]) -> Iterator[FlatMessage | ToolResultPart]:
-    """A turn may hold a whole run of tools: text, calls, results, more text. The APIs want a message for each of them.
+    """Yield the messages of the history. A turn may contain several tool calls with text between them, and the APIs need a
+    message for each.
 
-    A call that nothing answered (the reply was stopped there) is left out, since the APIs refuse it.
+    A call without a result (the reply was stopped there) is left out, because the APIs refuse it.
     """
     turns = tuple(turns)
     answered = {part.call for turn in turns for part in turn.parts if isinstance(part, ToolResultPart)}
     for turn in turns:
-        said = _MessageBuilder(turn.role)
+        message = _MessageBuilder(turn.role)
         results = False
         for part in turn.parts:
             match part:
                 case ToolCallPart():
                     if part.call in answered:
-                        said.calls.append(part)
+                        message.calls.append(part)
                 case ToolResultPart():
-                    if said.anything:
-                        yield said.told()
-                        said = _MessageBuilder(turn.role)
+                    if message.has_content:
+                        yield message.build()
+                        message = _MessageBuilder(turn.role)
                     results = True
                     yield part
                 case _:
-                    said.add(part)
-        if said.anything or not results:
-            yield said.told()
+                    message.add(part)
+        if message.has_content or not results:
+            yield message.build()
 
 
 class _MessageBuilder:
@@ -67,7 +68,7 @@ class _MessageBuilder:
         self.calls: list[ToolCallPart] = []
 
     @property
-    def anything(self) -> bool:
+    def has_content(self) -> bool:
         return bool(self._text or self._images or self._recordings or self.calls)
 
     def add(self, part: TextPart | ImagePart | AudioPart) -> None:
@@ -86,7 +87,7 @@ class _MessageBuilder:
     def _note(self, note: str) -> None:
         self._text.append(f"\n\n{note}" if self._text else note)
 
-    def told(self) -> FlatMessage:
+    def build(self) -> FlatMessage:
         return FlatMessage(
             self._role,
             "".join(self._text),
@@ -97,18 +98,18 @@ class _MessageBuilder:
 
 
 def drop_unsupported_media(turns: tuple[Turn, ...], can: Capabilities) -> tuple[Turn, ...]:
-    """The turns for a model that can do this: what it cannot see or hear is there without its `data`."""
+    """Return the turns for a model with these capabilities: unsupported pictures and recordings have no `data`."""
     if can.images and can.audio and not can.image_types:
         return turns
     return tuple(
-        Turn(turn.role, tuple(_fitted(part, can) for part in turn.parts))
+        Turn(turn.role, tuple(_supported(part, can) for part in turn.parts))
         if any(isinstance(part, ImagePart | AudioPart) for part in turn.parts)
         else turn
         for turn in turns
     )
 
 
-def _fitted(part: Part, can: Capabilities) -> Part:
+def _supported(part: Part, can: Capabilities) -> Part:
     match part:
         case ImagePart() if part.data and not can.sees(media_type_of(part.data)):
             return ImagePart()
@@ -118,12 +119,12 @@ def _fitted(part: Part, can: Capabilities) -> Part:
 
 
 def has_media(turns: tuple[Turn, ...]) -> bool:
-    """Whether there is a picture or a recording to be perceived."""
+    """Return whether there is a picture or a recording with data."""
     return any(isinstance(part, ImagePart | AudioPart) and part.data for turn in turns for part in turn.parts)
 
 
 def functions(tools: Iterable[ToolSpec]) -> list[dict[str, Any]]:
-    """Tools as both APIs describe them."""
+    """Return the tools as both APIs describe them."""
     return [
         {
             "type": "function",
@@ -134,17 +135,17 @@ def functions(tools: Iterable[ToolSpec]) -> list[dict[str, Any]]:
 
 
 def media_type_of(url: str) -> str:
-    """The media type of a `data:` URL."""
+    """Return the media type of a `data:` URL."""
     return url.removeprefix("data:").partition(";")[0]
 
 
 def base64_of(url: str) -> str:
-    """The base64 text of a `data:` URL."""
+    """Return the base64 text of a `data:` URL."""
     return url.partition(",")[2]
 
 
 def object_of(arguments: str) -> dict[str, object]:
-    """The arguments of a call as an object. A model may have written something else: then it stands under `arguments`."""
+    """Return the arguments of a call as an object. If the model wrote something else, it is the value of `arguments`."""
     try:
         value = msgspec.json.decode(arguments or "{}")
     except (msgspec.DecodeError, RecursionError):
@@ -153,14 +154,15 @@ def object_of(arguments: str) -> dict[str, object]:
 
 
 def object_text(arguments: str) -> str:
-    """The arguments of a call as the text of an object: as the model wrote it, or else as `object_of` makes it one. Servers
-    parse it, and would refuse the whole history for one call."""
+    """Return the arguments of a call as the text of an object: as the model wrote it, or else as `object_of` makes one. Servers
+    parse it, and would refuse the whole history because of one call.
+    """
     made = object_of(arguments)
     return msgspec.json.encode(made).decode() if made.keys() == {"arguments"} or not arguments else arguments
 
 
 def error_text(error: object) -> str:
-    """The words of an `error` field, which is a string, or an object with a `message`; without a full stop."""
+    """Return the text of an `error` field, which is a string, or an object with a `message`; without a full stop."""
     if isinstance(error, dict):
         error = error.get("message") or error.get("error") or error
     text = error if isinstance(error, str) else msgspec.json.encode(error).decode()
@@ -168,5 +170,5 @@ def error_text(error: object) -> str:
 
 
 def inside(who: str) -> str:
-    """What a server is called where a sentence does not begin with it."""
+    """Return the name of a server for use inside a sentence."""
     return f"the{who[3:]}" if who.startswith("The ") else who

@@ -1,4 +1,4 @@
-"""Which models write replies. Servers list those that only embed or rank beside them, and few say which is which."""
+"""Which models write replies. Servers also list models that only embed or rank, and few say which is which."""
 
 import re
 
@@ -6,7 +6,7 @@ _OTHERS = re.compile(r"embed|rerank|minilm|(?<![a-z])(bge|gte|e5)(?![a-z0-9])")
 
 
 def is_chat_model(name: str, family: str = "") -> bool:
-    """Whether a model of this name, and of this family where it is known, writes replies, as far as they tell.
+    """Return whether a model with this name, and this family if it is known, writes replies, as far as they tell.
 
     All families of BERT encode and do not write.
     """

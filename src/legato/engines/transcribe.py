@@ -1,4 +1,4 @@
-"""Putting recordings into words: the contract, and any server that has OpenAI's `/v1/audio/transcriptions`."""
+"""Transcription of recordings: the contract, and any server with OpenAI's `/v1/audio/transcriptions`."""
 
 import secrets
 from collections.abc import Mapping
@@ -22,16 +22,16 @@ SUFFIXES: Final = {
     "audio/aac": "aac",
     "audio/webm": "webm",
 }
-"""What a recording is called: servers tell its kind by the end of its name."""
+"""Extensions of recordings: servers detect the format by the file name."""
 
 
 class Transcriber(Protocol):
-    """Somebody who listens."""
+    """Transcribes recordings."""
 
     async def transcribe(self, data: bytes, media_type: str) -> str:
-        """What is said in a recording; empty where nothing is.
+        """Return the speech of a recording as text; empty if there is none.
 
-        :raises EngineError: it cannot be told, with a sentence that says why.
+        :raises EngineError: it failed; the sentence says why.
         """
         ...
 
@@ -43,9 +43,9 @@ class _TranscriptionResponse(Struct):
 
 
 class OpenAITranscriber:
-    """Asks the server at `url` (with or without `/v1`) for `model`. `language` (ISO 639-1) helps it, where it is known.
+    """Requests `model` of the server at `url` (with or without `/v1`). `language` (ISO 639-1) helps if it is known.
 
-    :raises SettingsError: the URL is none, or `ca_file` cannot be read.
+    :raises SettingsError: the URL is invalid, or `ca_file` cannot be read.
     """
 
     def __init__(
@@ -76,10 +76,10 @@ class OpenAITranscriber:
         kind = f"multipart/form-data; boundary={boundary}"
         async with self._server.request("POST", "audio/transcriptions", body, kind) as answer:
             if answer.status != 200:
-                raise await self._refusal(answer)
-            said = await answer.read()
+                raise await self._error(answer)
+            body = await answer.read()
         try:
-            return msgspec.json.decode(said, type=_TranscriptionResponse).text
+            return msgspec.json.decode(body, type=_TranscriptionResponse).text
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise EngineBrokeError(
                 f"{self._server.who} did not answer with a transcript. Check its URL."
@@ -88,23 +88,23 @@ class OpenAITranscriber:
     async def close(self) -> None:
         await self._server.close()
 
-    async def _refusal(self, answer: HttpResponse) -> EngineError:
+    async def _error(self, answer: HttpResponse) -> EngineError:
         status, who = answer.status, self._server.who
         found = failure(await answer.complaint())
-        said = found.message if found else ""
+        body_text = found.message if found else ""
         if status in (401, 403):
             return EngineRefusedError(f"{who} does not accept the key: set `api_key` in [audio].")
-        if status == 404 and "model" in said.lower():
+        if status == 404 and "model" in body_text.lower():
             return ModelNotFoundError(f"{who} has no model {self._model}: set another `model` in [audio].")
         if status == 404:
             return EngineRefusedError(f"{who} puts no recordings into words. Check the URL in [audio].")
         if status in (400, 413, 415, 422):
-            return EngineRefusedError(f"{who} does not take this recording: {said or status}.")
-        return self._server.unexpected(status, answer.headers, said)
+            return EngineRefusedError(f"{who} does not take this recording: {body_text or status}.")
+        return self._server.unexpected(status, answer.headers, body_text)
 
 
 def form(boundary: str, fields: Mapping[str, str], name: str, media_type: str, data: bytes) -> bytes:
-    """A `multipart/form-data` body (RFC 7578) of fields, and of one file. None of its texts holds a quote or a line's end."""
+    """Return a `multipart/form-data` body (RFC 7578) of fields and one file. No field may contain a quote or a line break."""
     lines = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
         for key, value in fields.items()

@@ -1,4 +1,4 @@
-"""Putting recordings into words in this process, with faster-whisper (the extra `legato[audio]`)."""
+"""Transcription in this process, with faster-whisper (the extra `legato[audio]`)."""
 
 import asyncio
 import io
@@ -16,11 +16,11 @@ MISSING = "The package faster-whisper is missing: install it with `pip install '
 
 
 class WhisperTranscriber:
-    """`model` is a size (`base`, `small` …), a repository of a model in CTranslate2's form, or a directory with one.
+    """`model` is a size (`base`, `small` …), a repository with a model in the format of CTranslate2, or a directory with one.
 
-    It is loaded with the first recording, from `directory` or, where it is not there, from the network. One recording is
-    listened to at a time, on a thread of its own; a call that is cancelled leaves its thread to come to its end. `threads`
-    None leaves their number to the library; `language` (ISO 639-1) helps it, where it is known.
+    The model is loaded with the first recording, from `directory` or, if it is not there, from the network. One recording is
+    transcribed at a time, on a thread of its own; cancelling a call does not stop its thread. If `threads` is None, the
+    library chooses the number; `language` (ISO 639-1) helps if it is known.
 
     :raises EngineUnavailableError: the package is missing.
     """
@@ -40,7 +40,7 @@ class WhisperTranscriber:
         self._language = language
         self._threads = threads
         self._model: Any = None
-        self._one = threading.Lock()
+        self._lock = threading.Lock()
 
     async def transcribe(self, data: bytes, media_type: str) -> str:
         return await asyncio.to_thread(self._transcribe, data)
@@ -49,19 +49,19 @@ class WhisperTranscriber:
         self._model = None
 
     def _transcribe(self, data: bytes) -> str:
-        with self._one:
-            model = self._loaded()
+        with self._lock:
+            model = self._load()
             try:
                 segments, _ = model.transcribe(io.BytesIO(data), language=self._language, vad_filter=True)
                 return "".join(segment.text for segment in segments).strip()
             except Exception as error:
-                # What reads the sound is FFmpeg, and its errors are of many kinds.
+                # FFmpeg decodes the recording, and raises errors of many types.
                 logger.info("A recording could not be read", exc_info=error)
                 raise EngineRefusedError(
                     "The recording cannot be read. Record it anew, or send it as a WAV."
                 ) from error
 
-    def _loaded(self) -> Any:
+    def _load(self) -> Any:
         if self._model is None:
             from faster_whisper import WhisperModel
 
@@ -74,10 +74,10 @@ class WhisperTranscriber:
                     download_root=str(self._directory),
                 )
             except Exception as error:
-                raise self._unloaded(error) from error
+                raise self._load_error(error) from error
         return self._model
 
-    def _unloaded(self, error: Exception) -> EngineError:
+    def _load_error(self, error: Exception) -> EngineError:
         logger.warning("The whisper model %s cannot be loaded", self._name, exc_info=error)
         return EngineUnavailableError(
             f"The whisper model {self._name!r} cannot be loaded or fetched. Set `model` in [audio] to a directory with one."

@@ -1,1 +1,1 @@
-"""The test kit: a scripted engine, a sink that stalls, models that say a fixed text. Shipped for those who extend Legato."""
+"""The test kit: a scripted engine, a sink that stalls, and models that write a fixed text. It is shipped for developers who extend Legato."""

@@ -10,10 +10,10 @@ P = ParamSpec("P")
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop for tests that are about time: an hour passes in no time, and always to the same effect.
+    """An event loop for tests about time: an hour passes at once, and every run is the same.
 
-    Its clock stands still while anything is ready to run. Real sockets work, and are looked at before time jumps; an
-    answer that is still on its way then comes late.
+    Its clock stands still while anything is ready to run. Real sockets work and are polled before the clock advances; an answer
+    that is still on its way then comes late.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def advance(self, seconds: float) -> None:
-        """Let time pass. Called by the loop itself, when there is nothing to do before the next timer."""
+        """Advance the clock. The loop calls this if there is nothing to do before the next timer."""
         self._now += seconds
 
 

@@ -1,4 +1,4 @@
-"""An engine under the hand of a test, and an `Out` that remembers what an engine wrote."""
+"""An engine that a test controls, and a `ReplyWriter` that records what an engine writes."""
 
 import asyncio
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from legato.stream import Event, Phase, Reasoning, State, Text, Timings, ToolSta
 
 
 class Recorder:
-    """An `Out` that keeps everything in order, a tool call as `ToolStarted`, so that tests can compare it."""
+    """A `ReplyWriter` that records everything in order, a tool call as `ToolStarted`, so that tests can compare it."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -23,22 +23,22 @@ class Recorder:
 
     @property
     def thought(self) -> str:
-        """The thinking so far."""
+        """The reasoning so far."""
         return "".join(event.text for event in self.events if isinstance(event, Reasoning))
 
     @property
     def words(self) -> list[str]:
-        """The pieces of the answer as they came."""
+        """The pieces of the answer, as they came."""
         return [event.text for event in self.events if isinstance(event, Text)]
 
     @property
     def states(self) -> list[State]:
-        """The states as they came."""
+        """The states, as they came."""
         return [event for event in self.events if isinstance(event, State)]
 
     @property
     def calls(self) -> list[ToolCall]:
-        """The tools that were asked for."""
+        """The tool calls."""
         return [
             ToolCall(event.call, event.name, event.arguments)
             for event in self.events
@@ -72,9 +72,9 @@ class Recorder:
 
 
 class ScriptedGeneration:
-    """One reply that a `ScriptedEngine` was asked for. The test says what the engine says, and how it ends.
+    """One generation of a `ScriptedEngine`. The test decides what it writes and how it ends.
 
-    `state` is `running` until the reply was finished, failed, or cancelled by whoever asked for it.
+    `state` is `running` until the generation finished, failed, or was cancelled by its caller.
     """
 
     def __init__(self, request: Request, out: ReplyWriter) -> None:
@@ -88,21 +88,21 @@ class ScriptedGeneration:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the one who asked has cancelled this reply."""
+        """Whether the caller has cancelled this generation."""
         return self.state == "cancelled"
 
     def say(self, *words: str) -> None:
-        """Write the words to the answer, each by a call of its own."""
+        """Write the words to the answer, one call each."""
         for word in words:
             self._running().text(word)
 
     def think(self, *words: str) -> None:
-        """Write the words to the thinking."""
+        """Write the words to the reasoning, one call each."""
         for word in words:
             self._running().reasoning(word)
 
     def call(self, call: str, name: str, arguments: str = "{}") -> None:
-        """Ask for a tool."""
+        """Request a tool."""
         self._running().tool_call(ToolCall(call, name, arguments))
 
     def tell(
@@ -113,7 +113,7 @@ class ScriptedGeneration:
         progress: float | None = None,
         detail: str | None = None,
     ) -> None:
-        """Tell a state."""
+        """Report a state."""
         self._running().state(State(phase, place=place, progress=progress, detail=detail))
 
     def finish(
@@ -123,7 +123,7 @@ class ScriptedGeneration:
         usage: Usage | None = None,
         timings: Timings | None = None,
     ) -> None:
-        """End the reply as an engine does that came to its end."""
+        """End the reply with this outcome."""
         self._running()
         self.state = "finished"
         self._end.set_result(Outcome(reason, self.request.model, usage, timings))
@@ -135,7 +135,7 @@ class ScriptedGeneration:
         self._end.set_exception(error)
 
     def hold(self) -> None:
-        """Be slow to stop: when this reply is cancelled, `generate` returns only after `release`."""
+        """Delay the stop: if this generation is cancelled, `generate` returns only after `release`."""
         self._may_leave.clear()
 
     def release(self) -> None:
@@ -143,7 +143,7 @@ class ScriptedGeneration:
         self._may_leave.set()
 
     async def left(self) -> None:
-        """Wait until `generate` has returned or raised, for whatever reason."""
+        """Wait until `generate` has returned or raised, for any reason."""
         await self._left.wait()
 
     async def _play(self) -> Outcome:
@@ -163,12 +163,12 @@ class ScriptedGeneration:
 
 
 class ScriptedEngine:
-    """An engine that says what a test tells it to, when the test tells it.
+    """An engine that writes what a test tells it, when the test tells it.
 
-    Each call of `generate` becomes a `ScriptedGeneration`: `await engine.asked()` gives the next one. With `reply` every request is
-    answered at once with these words instead; what a prefix already says is left out.
+    Each call of `generate` becomes a `ScriptedGeneration`: `await engine.asked()` returns the next one. With `reply` every
+    request is answered at once with these words; the part that the prefix already has is left out.
 
-    `down` makes it unreachable: every call but `health` and `capabilities` raises `EngineUnavailableError`.
+    If `down` is true, it is unreachable: every call except `health` and `capabilities` raises `EngineUnavailableError`.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class ScriptedEngine:
         capabilities: Capabilities | None = None,
         reply: Iterable[str] | None = None,
     ) -> None:
-        """With `models` empty, every name is a model of it. `capabilities` overrides `continues`."""
+        """If `models` is empty, every name is a model. `capabilities` overrides `continues`."""
         self._name = name
         self._models = tuple(models)
         self._reply = None if reply is None else tuple(reply)
@@ -198,7 +198,7 @@ class ScriptedEngine:
         return self._name
 
     async def asked(self) -> ScriptedGeneration:
-        """The next reply that it was asked for and the test has not taken yet; waits for it."""
+        """Wait for the next generation that the test has not taken yet, and return it."""
         return await self._asked.get()
 
     async def generate(self, request: Request, out: ReplyWriter) -> Outcome:

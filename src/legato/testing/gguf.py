@@ -1,10 +1,10 @@
-"""Model files of a few hundred kilobytes that a real llama.cpp loads, made in a moment and without a download.
+"""Model files of a few hundred kilobytes that a real llama.cpp loads, created at once and without a download.
 
-`scripted_model` says exactly one text. Its attention and feed-forward weights are zero, so what the model knows at any
-point is the embedding of the last token; the output row of the token after that one is set to the same vector. Greedy
-decoding then walks the text from its first word to its last and ends. This holds behind a prefix too, wherever the cut
-is one the engine itself made between two pieces of text. In the middle of a word it needs `inside`, since such a model
-has no memory but its last token.
+`scripted_model` writes exactly one text. Its attention and feed-forward weights are zero, so the state of the model at any
+point is the embedding of the last token; the output row of the following token is set to the same vector. Greedy decoding
+then writes the text from its first word to its last and ends. This also works after a prefix, if the prefix ends where the
+engine itself divided two pieces of text. In the middle of a word it needs `inside`, because such a model remembers only
+its last token.
 
 Needs the packages `gguf` and `numpy`, which Legato itself does not.
 """
@@ -52,13 +52,13 @@ For each function call, return a json object within <tool_call></tool_call> tags
 </think>
 
 {% endif %}{% endif %}"""
-"""ChatML with tools and thinking, in the shape of Qwen 3, from which llama.cpp infers how replies are to be read."""
+"""ChatML with tools and reasoning, like Qwen 3. llama.cpp infers from it how to parse replies."""
 
 _SPACE = "\u2581"
 
 
 class Shape(NamedTuple):
-    """The size of a model. `quantized`: its layers are kept in eight bits a weight (Q8_0), as most files for CPUs are."""
+    """The size of a model. `quantized`: its layers have eight bits a weight (Q8_0), like most files for CPUs."""
 
     dim: int = 128
     layers: int = 1
@@ -68,7 +68,7 @@ class Shape(NamedTuple):
 
 
 SMALL = Shape(dim=1024, layers=28, heads=8, feed=4096, quantized=True)
-"""About as much to calculate for a token as a model of 0.5 billion weights, its vocabulary aside."""
+"""About the computation per token of a model of 0.5 billion weights, without its vocabulary."""
 
 
 def scripted_model(
@@ -82,14 +82,13 @@ def scripted_model(
     name: str | None = None,
     shape: "Shape | None" = None,
 ) -> Path:
-    """Write a model to `path` that answers whatever it is asked with `text`, byte for byte, at temperature 0.
+    """Write a model to `path` that answers every request with `text`, byte for byte, at temperature 0.
 
-    A word, with the spaces before it and any newlines within it, is one token, and a word may occur only once. The
-    characters in `split` come as single bytes instead, as a rare emoji does in a real vocabulary. `<think>` and
-    `<tool_call>` blocks are written as they stand. With `loop` the end leads back to the second word, for ever. With
-    `inside` the model also goes on from the middle of a word, if no other word begins with the same two letters or
-    more; that makes its vocabulary twice as large. `shape` makes it as slow as a model of that size is: to multiply
-    by nothing takes as long.
+    A word, with the spaces before it and any newlines in it, is one token, and a word may occur only once. The characters in
+    `split` come as single bytes instead, like a rare emoji in a real vocabulary. `<think>` and `<tool_call>` blocks are
+    written unchanged. With `loop` the end leads back to the second word, without end. With `inside` the model also continues
+    in the middle of a word, if no other word begins with the same two or more letters; that doubles its vocabulary. `shape`
+    makes it as slow as a model of that size: multiplying by zero takes as long.
 
     :raises ValueError: a word occurs twice, or there is none.
     """
@@ -114,8 +113,8 @@ def scripted_model(
             joined = pieces[last] if last > n else ""
             for begun, rest in vocabulary.beginnings(piece, pieces):
                 if (rest + joined) == "\n":
-                    continue  # it would be read for the newline before the reply
-                # One token says the rest of the word and the next word with it, so that it can be told from others.
+                    continue  # it would be read as the newline before the reply
+                # One token is the rest of the word and the next word, which makes it unique.
                 token = vocabulary.add_joined(rest + joined)
                 if begun not in follows and token not in follows:
                     follows[begun], follows[token] = token, follows[chain[ends[last]]]
@@ -132,7 +131,7 @@ def scripted_model(
 
 
 def random_model(path: Path, *, dim: int = 64, layers: int = 2, context: int = 4096, seed: int = 0) -> Path:
-    """Write a model of random weights to `path`: it loads and runs like any other, and talks gibberish."""
+    """Write a model of random weights to `path`. It loads and runs like any other, and writes random text."""
     import numpy as np
 
     rng = np.random.default_rng(seed)
@@ -148,7 +147,7 @@ def random_model(path: Path, *, dim: int = 64, layers: int = 2, context: int = 4
 
 
 def projector(path: Path, *, dim: int = 128, seed: int = 0) -> Path:
-    """Write a vision projector of random weights, through which an image becomes four tokens of a model of `dim`."""
+    """Write a vision projector of random weights, which turns an image into four tokens of a model of `dim`."""
     import gguf
     import numpy as np
 
@@ -190,7 +189,7 @@ def projector(path: Path, *, dim: int = 128, seed: int = 0) -> Path:
 
 
 def pieces_of(text: str) -> list[str]:
-    """The pieces in which a scripted model says `text`: words with the spaces before them, and markup."""
+    """Return the pieces in which a scripted model writes `text`: words with the spaces before them, and markup."""
     pieces: list[str] = []
     for part in re.split(f"({'|'.join(MARKUP)})", text):
         pieces += [part] if part in MARKUP else re.findall(r" *[^ ]+| +", part)
@@ -220,9 +219,9 @@ _SYLLABLES = (
 
 
 def unique_words(count: int, *, seed: int = 0, newlines: bool = True) -> str:
-    """A text of `count` different words for `scripted_model`, with letters and signs of one to four bytes in UTF-8.
+    """Return a text of `count` different words for `scripted_model`, with characters of one to four bytes in UTF-8.
 
-    Words are joined by single spaces; with `newlines`, some hold line breaks.
+    Words are joined by single spaces; with `newlines`, some contain line breaks.
     """
     random = Random(seed)  # noqa: S311 - a repeatable text, not a secret
     seen: dict[str, None] = {}
@@ -237,9 +236,9 @@ def unique_words(count: int, *, seed: int = 0, newlines: bool = True) -> str:
 class _Vocabulary:
     """A SentencePiece vocabulary in which each word is one token.
 
-    Each beginning of a word is a token as well, for llama.cpp merges from the left, one character at a time. Unlike a
-    byte-pair vocabulary this kind has no rules that cut a text at punctuation first, so a prefix is always read back
-    in the very tokens in which it was said.
+    Each beginning of a word is a token too, because llama.cpp merges from the left, one character at a time. Unlike a byte-pair
+    vocabulary, this kind has no rules that split a text at punctuation first, so a prefix is always read back as the same
+    tokens with which it was written.
     """
 
     def __init__(self, words: Sequence[str], split: str) -> None:
@@ -261,7 +260,7 @@ class _Vocabulary:
             self.texts.append(text)
 
     def _runs(self, word: str) -> Iterable[str]:
-        """`word` in the spelling of the vocabulary, cut around the characters that come as bytes."""
+        """Return `word` in the spelling of the vocabulary, divided at the characters that come as bytes."""
         run = ""
         for character in word.replace(" ", _SPACE):
             if character in self.split:
@@ -286,14 +285,14 @@ class _Vocabulary:
         return tokens
 
     def beginnings(self, piece: str, pieces: Sequence[str]) -> Iterable[tuple[int, str]]:
-        """The tokens with which `piece` and no other begins, each with what is then left of it."""
+        """Return the tokens with which only `piece` begins, each with the rest of the piece."""
         if piece not in MARKUP and not self.split & set(piece):
             for end in range(2, len(piece)):
                 if sum(other.startswith(piece[:end]) for other in pieces) == 1:
                     yield self.id(piece[:end].replace(" ", _SPACE)), piece[end:]
 
     def add_joined(self, text: str) -> int:
-        """A token that is said, but never read where the text can be read in others."""
+        """Add a token that is written but never read if the text can be read as other tokens."""
         text = text.replace(" ", _SPACE)
         if text not in self._ids:
             self._joined.add(len(self.texts))
@@ -301,7 +300,7 @@ class _Vocabulary:
         return self._ids[text]
 
     def scores(self) -> list[float]:
-        # The higher score is merged first: what begins with a space, so that a first word never grows inside another.
+        # The higher score is merged first: texts that begin with a space, so that a first word never forms inside another.
         return [
             -2.0 if n in self._joined else 0.0 if text.startswith(_SPACE) or n < self.fixed else -1.0
             for n, text in enumerate(self.texts)
@@ -319,7 +318,7 @@ class _Vocabulary:
 
 
 def _nothing(rows: int, columns: int) -> Any:
-    """A matrix of zeros in Q8_0: blocks of 32 weights, a scale of two bytes before each."""
+    """Return a matrix of zeros in Q8_0: blocks of 32 weights, each preceded by a scale of two bytes."""
     import numpy as np
 
     return np.zeros((rows, columns // 32 * 34), np.uint8)

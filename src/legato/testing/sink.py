@@ -1,4 +1,4 @@
-"""A socket that stalls when a test says so, and a loop whose turns are taken by hand."""
+"""A socket that stalls when a test wants it, and a loop whose turns a test takes."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from legato.stream import Batch, BatchEncoder, Flusher, Log, Subscriber
 
 
 class ManualLoop:
-    """What a `Flusher` takes for the event loop: `Flusher(turns)`; callbacks wait for `turn`."""
+    """Stands in for the event loop of a `Flusher`: callbacks wait for `turn`."""
 
     def __init__(self) -> None:
         self._callbacks: list[Callable[[], None]] = []
@@ -23,7 +23,7 @@ class ManualLoop:
         return not self._callbacks
 
     def turn(self) -> None:
-        """Run what was scheduled before this turn began."""
+        """Run the callbacks that were scheduled before this turn."""
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback()
@@ -35,10 +35,10 @@ class ManualLoop:
 
 
 class StallingSink:
-    """A `Sink` that keeps what was written, a piece for each `write`.
+    """A `Sink` that records each `write`.
 
-    `stall()` makes it take no more, `resume()` makes it writable again and marks its viewers. With `room`, it stalls by
-    itself once it holds so many bytes; `drain()` is the client that reads them, and makes room.
+    `stall()` makes it not writable; `resume()` makes it writable again and marks its subscribers. With `room`, it stalls by
+    itself when it holds so many bytes; `drain()` reads them like a client, and makes room.
     """
 
     def __init__(self, room: int | None = None) -> None:
@@ -56,12 +56,12 @@ class StallingSink:
 
     @property
     def sent(self) -> list[bytes]:
-        """What has left: everything written before the last flush."""
+        """Everything that was written before the last flush."""
         return self.written[: self._flushed]
 
     @property
     def held(self) -> int:
-        """Bytes written and not yet drained."""
+        """Bytes that were written and not drained."""
         return self._held
 
     def write(self, data: bytes) -> None:
@@ -81,27 +81,27 @@ class StallingSink:
         encoding: BatchEncoder | None = None,
         ended: Callable[[Subscriber], None] | None = None,
     ) -> Subscriber:
-        """Attach a viewer of `log` to this sink; it speaks in `Delta`s where no encoding is given."""
+        """Attach a subscriber of `log` to this sink, by default with `Delta`s as its encoding."""
         viewer = Subscriber(log, offset, encoding or encode, self, flusher, ended)
         self._viewers.append(viewer)
         return viewer
 
     def stall(self) -> None:
-        """Take no more."""
+        """Become not writable."""
         self._stalled = True
 
     def resume(self) -> None:
-        """Be writable again, and say so as a socket does."""
+        """Become writable again and mark the subscribers, like a socket."""
         self._stalled = False
         self._mark()
 
     def drain(self) -> None:
-        """The client has read everything that was written."""
+        """Read everything that was written, like a client."""
         self._held = 0
         self._mark()
 
     def take(self, frames: int) -> list[bytes]:
-        """Read up to so many pieces of what has left; they are gone from the sink."""
+        """Read and remove at most so many pieces of what was sent."""
         taken = self.written[: min(frames, self._flushed)]
         del self.written[: len(taken)]
         self._flushed -= len(taken)
@@ -111,7 +111,7 @@ class StallingSink:
         return taken
 
     def deltas(self) -> list[Delta]:
-        """What was written, as the native protocol's deltas (of viewers with the default encoding)."""
+        """Return what was written as deltas of the native protocol (for subscribers with the default encoding)."""
         return list(map(decode, self.written))
 
     def _mark(self) -> None:
@@ -125,10 +125,10 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode(log: Log, batch: Batch) -> bytes:
-    """A batch as one `Delta` in JSON."""
+    """Encode a batch as one `Delta` in JSON."""
     return _encoder.encode(Delta(log.stream, log.epoch, batch.first, batch.next, batch.events))
 
 
 def decode(data: bytes) -> Delta:
-    """What `encode` made."""
+    """Decode what `encode` returned."""
     return _decoder.decode(data)

@@ -1,4 +1,4 @@
-"""An engine that needs nothing: for development, demonstrations and load tests."""
+"""An engine without requirements: for development, demonstrations and load tests."""
 
 import asyncio
 import math
@@ -14,10 +14,10 @@ from legato.errors import EngineRefusedError, ModelNotFoundError
 from legato.stream import Timings, Usage
 
 DEFAULT_MODEL = "demo:canned"
-"""What a newcomer should see first: answers a person can read, with everything that the page can show."""
+"""The model that a new user sees first: readable answers with everything that the page can show."""
 
-_PACES = {"demo:echo": 0.0, "demo:markov": 40.0, "demo:canned": 40.0}
-"""Tokens per second unless told: echo is for programs, the others are for people."""
+_TOKENS_PER_SECOND = {"demo:echo": 0.0, "demo:markov": 40.0, "demo:canned": 40.0}
+"""Default tokens per second: echo is for programs, the others are for people."""
 
 _DETAILS = {
     "demo:echo": "Says what you said, one word at a time.",
@@ -25,33 +25,33 @@ _DETAILS = {
     "demo:canned": "A few prepared answers that show what the page can do.",
 }
 
-MODELS = tuple(_PACES)
+MODELS = tuple(_TOKENS_PER_SECOND)
 
 NUMBERS = ("tokens_per_second", "first_token_ms")
-"""Options that are numbers, not negative."""
+"""Options that are non-negative numbers."""
 
 _TOKEN = re.compile(r"\s*\S+\s*|\s+")
-_TURN = 16
-"""Tokens that one reply may say in one turn of the loop, so that it is not alone on it."""
+_TOKENS_PER_TURN = 16
+"""Tokens that one reply may write in one turn of the loop, so that other work is not delayed."""
 
-_EARLY = 0.001
-"""Seconds by which a token may come before its time: loops round timers to milliseconds."""
+_EARLY_SECONDS = 0.001
+"""Seconds by which a token may come too early: event loops round timers to milliseconds."""
 
 
 class DemoEngine:
-    """Says what it was asked (`demo:echo`), makes something up (`demo:markov`), or recites (`demo:canned`).
+    """Repeats the message (`demo:echo`), invents text (`demo:markov`), or gives prepared answers (`demo:canned`).
 
-    Options: `tokens_per_second` (0: as fast as it can), `first_token_ms`, and `num_predict`, the most tokens of a reply,
-    its prefix included (no limit below 1). Those of other engines are ignored. What it says depends on the messages
-    alone, so it continues its own text, and no other. `demo:echo` uses the tools it is offered: a line `!tool NAME {…}` of the
-    last message asks for one, and then it says back what they said.
+    Options: `tokens_per_second` (0: as fast as possible), `first_token_ms`, and `num_predict`, the maximum tokens of a reply
+    including its prefix (no limit below 1). Options of other engines are ignored. The text depends on the messages only, so the
+    engine continues its own text, and no other. `demo:echo` uses the offered tools: a line `!tool NAME {…}` of the last message
+    calls one, and the answer repeats the results.
     """
 
     name = "demo"
 
     async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
         model = full_name(request.model)
-        pace = _number(request.options, "tokens_per_second", _PACES[model])
+        pace = _number(request.options, "tokens_per_second", _TOKENS_PER_SECOND[model])
         delay = _number(request.options, "first_token_ms", 0.0) / 1000
         limit = _limit(request.options)
         calls = tools.calls_of(request) if _is_echo(model) else []
@@ -66,7 +66,7 @@ class DemoEngine:
         if limit is not None:
             text = "".join(token.group() for token in islice(_TOKEN.finditer(text), limit))
         reply = _Reply(_TOKEN.finditer(text, len(request.prefix)), out.text, pace, delay)
-        await reply.said()
+        await reply.finished()
         return Outcome(
             "stop" if len(text) == whole else "length",
             model,
@@ -84,13 +84,13 @@ class DemoEngine:
         return Health(True, "The demo engine is always there.", loaded=tuple(_DETAILS))
 
     async def close(self) -> None:
-        """There is nothing to end."""
+        """Do nothing: there is nothing to close."""
 
 
 class _Reply:
-    """One text on its way. Token n is due at a time fixed from the start, so a late loop makes nothing later than it is.
+    """One text that is being written. The time of each token is fixed at the start, so a late loop delays no later token.
 
-    A single timer runs it: no task is switched to while it speaks.
+    A single timer runs it, without switching tasks.
     """
 
     __slots__ = (
@@ -122,8 +122,8 @@ class _Reply:
         self._upcoming = next(tokens, None)
         self.count = 0
 
-    async def said(self) -> None:
-        """Say everything, each word in its time."""
+    async def finished(self) -> None:
+        """Write everything, each token at its time."""
         self._wait()
         try:
             await self._end
@@ -132,7 +132,7 @@ class _Reply:
                 self._handle.cancel()
 
     def timings(self) -> Timings:
-        """What it took, once it was said."""
+        """Return the timings of the finished reply."""
         total, first = self._loop.time() - self._begun, self._first - self._begun
         rate = (self.count - 1) / (total - first) if self.count > 1 and total > first else None
         return Timings(first_token_ms=first * 1000, total_ms=total * 1000, tokens_per_second=rate)
@@ -142,24 +142,24 @@ class _Reply:
             return
         if self._upcoming is None:
             self._end.set_result(None)
-        elif self._due - self._loop.time() <= _EARLY:
-            self._handle = self._loop.call_soon(self._speak)
+        elif self._due - self._loop.time() <= _EARLY_SECONDS:
+            self._handle = self._loop.call_soon(self._run)
         else:
-            self._handle = self._loop.call_at(self._due, self._speak)
+            self._handle = self._loop.call_at(self._due, self._run)
 
-    def _speak(self) -> None:
+    def _run(self) -> None:
         try:
-            self._say_what_is_due()
+            self._write_due_tokens()
             self._wait()
-        except Exception as error:  # noqa: BLE001 (a timer's callback has nobody above it: it is raised in `said`)
+        except Exception as error:  # noqa: BLE001 (a timer's callback has no caller: it is raised in `finished`)
             if not self._end.done():
                 self._end.set_exception(error)
 
-    def _say_what_is_due(self) -> None:
-        now = self._loop.time() + _EARLY
+    def _write_due_tokens(self) -> None:
+        now = self._loop.time() + _EARLY_SECONDS
         if not self.count:
             self._first = self._loop.time()
-        for _ in range(_TURN):
+        for _ in range(_TOKENS_PER_TURN):
             if self._upcoming is None or self._due > now or self._end.done():
                 break
             self._say(self._upcoming.group())
@@ -169,15 +169,17 @@ class _Reply:
 
 
 def full_name(model: str) -> str:
-    """`demo:echo` for `echo`, and the default for no name.
+    """Return `demo:echo` for `echo`, and the default for an empty name.
 
-    :raises ModelNotFoundError: there is no such demo model; the sentence names those there are.
+    :raises ModelNotFoundError: there is no such demo model; the sentence lists them.
     """
     if not model:
         return DEFAULT_MODEL
     name = model if model.startswith("demo:") else f"demo:{model}"
-    if name not in _PACES:
-        raise ModelNotFoundError(f"The demo engine has no model {model}. It has {', '.join(_PACES)}.")
+    if name not in _TOKENS_PER_SECOND:
+        raise ModelNotFoundError(
+            f"The demo engine has no model {model}. It has {', '.join(_TOKENS_PER_SECOND)}."
+        )
     return name
 
 
@@ -204,7 +206,7 @@ def _words(request: Request) -> int:
 
 
 def is_number(value: object) -> bool:
-    """Whether `NUMBERS` may be this."""
+    """Return whether the value is valid for an option in `NUMBERS`."""
     return (
         isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
     )

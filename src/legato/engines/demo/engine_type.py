@@ -1,4 +1,4 @@
-"""The demo engine as settings and the server know it."""
+"""The engine type of the demo engine."""
 
 from legato.check_result import CheckResult, problem
 from legato.engines.base import Engine
@@ -13,7 +13,7 @@ def _make(settings: SettingsSection, context: EngineContext) -> Engine:
 
 
 async def _check(settings: SettingsSection, context: EngineContext) -> list[CheckResult]:
-    """It always answers, so only a model that does not exist is worth a line."""
+    """Report only a model that does not exist: the engine always answers."""
     try:
         full_name(context.model or "")
     except ModelNotFoundError as error:

@@ -1,4 +1,4 @@
-"""What the demo engine says: a few answers that show what the page can do, and a text to make new ones from."""
+"""The texts of the demo engine: a few answers that show what the page can do, and a text from which new ones are made."""
 
 import random
 import re
@@ -104,7 +104,7 @@ on with the windows open. Everyone remembers the train that was early, because i
 
 
 def canned(prompt: str) -> str:
-    """The answer that fits the prompt; always the same one."""
+    """Return the answer for the prompt, always the same one."""
     for answer, pattern in _PATTERNS:
         if pattern.search(prompt):
             return answer
@@ -112,7 +112,7 @@ def canned(prompt: str) -> str:
 
 
 def markov(prompt: str) -> str:
-    """Sentences that nobody wrote, 40 to 120 words; the same prompt gives the same ones."""
+    """Return 40 to 120 words of invented sentences; the same prompt gives the same sentences."""
     chance = random.Random(prompt)  # noqa: S311
     beginnings, chain = _chain()
     words: list[str] = []

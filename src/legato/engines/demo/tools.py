@@ -1,4 +1,4 @@
-"""How `demo:echo` uses tools without a model: a line `!tool NAME {…}` of the last message asks for one."""
+"""Tools without a model: a line `!tool NAME {…}` of the last message makes `demo:echo` call one."""
 
 import re
 
@@ -9,7 +9,7 @@ _LINE = re.compile(r"^!tool +(\S+)[ \t]*(.*)$", re.MULTILINE)
 
 
 def calls_of(request: Request) -> list[ToolCall]:
-    """What the last message asks for, a call for each such line, in their order; nothing where no tools are offered."""
+    """Return the tool calls of the last message, one for each such line, in order; nothing if no tools are offered."""
     if not request.tools or results_of(request) is not None:
         return []
     prompt = next((text_of(turn.parts) for turn in reversed(request.turns) if turn.role == "user"), "")
@@ -20,7 +20,7 @@ def calls_of(request: Request) -> list[ToolCall]:
 
 
 def results_of(request: Request) -> str | None:
-    """What the tools said behind the last message, a paragraph each; None where none has spoken."""
+    """Return the results after the last message, a paragraph each; None if there are none."""
     said: list[str] = []
     for turn in reversed(request.turns):
         if turn.role == "user":

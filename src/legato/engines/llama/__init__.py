@@ -1,1 +1,1 @@
-"""The embedded engine: llama.cpp in a child process. `engine.LlamaEngine` is what others use, and `weights.find_model`."""
+"""The embedded engine: llama.cpp in a child process. Other packages use `engine.LlamaEngine` and `model_files.find_model`."""

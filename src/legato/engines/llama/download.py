@@ -1,9 +1,9 @@
-"""Fetching a model file from Hugging Face, so that a download that broke off goes on where it was.
+"""Download a model file from Hugging Face. An interrupted download continues where it stopped.
 
-The library `huggingface_hub` begins anew in each process (https://github.com/huggingface/huggingface_hub/pull/4228),
-which for half a gigabyte on a bad line means never to arrive. Of its protocol this needs little: `GET
-/OWNER/REPOSITORY/resolve/main/FILE` redirects to the bytes, and the redirect tells their size and SHA-256 in
-`X-Linked-Size` and `X-Linked-ETag`. `HF_ENDPOINT`, `HF_TOKEN` and the proxies of the environment count as they do there.
+The library `huggingface_hub` starts again in each process (https://github.com/huggingface/huggingface_hub/pull/4228), so
+that half a gigabyte on a bad connection would never complete. Little of its protocol is needed: `GET
+/OWNER/REPOSITORY/resolve/main/FILE` redirects to the bytes, and the redirect has their size and SHA-256 in
+`X-Linked-Size` and `X-Linked-ETag`. `HF_ENDPOINT`, `HF_TOKEN` and the proxies of the environment work as they do there.
 """
 
 import hashlib
@@ -36,10 +36,10 @@ _TIMEOUT: Final = 10.0
 """Seconds of silence after which a connection is given up."""
 
 _TRIES: Final = 5
-"""In a row, without a byte in between."""
+"""Attempts in a row without a byte in between."""
 
 _HOPS: Final = 10
-"""Redirects that are followed on the way to a file."""
+"""Maximum redirects on the way to a file."""
 
 _CHUNK: Final = 1 << 18
 
@@ -58,9 +58,9 @@ def fetch(
     stopped: Callable[[], bool] = lambda: False,
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Write the file to `target`, with a progress bar on stderr. What has come stays beside it until it is whole.
+    """Download the file to `target`, with a progress bar on stderr. An incomplete file is kept beside it.
 
-    :raises EngineUnavailableError: it cannot be reached, is not there, or is not what was announced.
+    :raises EngineUnavailableError: it cannot be reached, does not exist, or differs from its announced size or hash.
     """
     failures, at_first = 0, _size_beside(target)
     with _bar() as bar:
@@ -84,7 +84,7 @@ def fetch(
             if stopped():
                 break
             failures = 1 if _size_beside(target) > had else failures + 1
-            # Where nothing came at all there is no network, and waiting would only hide that.
+            # If nothing arrived at all, there is no network, and waiting would only hide that.
             if failures >= _TRIES or _size_beside(target) <= at_first:
                 raise EngineUnavailableError(
                     f"The model {target.name} could not be fetched from {_endpoint()} ({_why(reason)})."
@@ -105,7 +105,7 @@ def _look(repository: str, file: str, stopped: Callable[[], bool]) -> _Source:
             headers = response.headers
             place = headers.get("Location")
             if response.status in (301, 302, 303, 307, 308) and place and "X-Linked-ETag" not in headers:
-                # The repository has another name now.
+                # The repository was renamed.
                 url = urljoin(url, place)
                 continue
         size = headers.get("X-Linked-Size") or (None if place else headers.get("Content-Length"))
@@ -128,7 +128,7 @@ def _receive(source: _Source, part: Path, told: Callable[[int], None], stopped: 
                 out.truncate(0)
                 have = 0
             while not stopped():
-                # `read1` gives what there is, so that nothing that has come is lost in a cut.
+                # `read1` returns what has arrived, so that nothing is lost if the connection breaks.
                 chunk = response.read1(_CHUNK)
                 if not chunk:
                     break
@@ -154,7 +154,7 @@ def _finish(source: _Source, part: Path, target: Path) -> None:
 
 
 def _part(target: Path, source: _Source) -> Path:
-    """The unfinished file. Its name holds the version, so that two versions are never glued together."""
+    """Return the path of the incomplete file. It contains the version, so that two versions are never mixed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     version = re.sub(r"[^\w]", "", source.etag)[:16] or "unknown"
     return target.with_name(f"{target.name}.{version}.part")
@@ -165,7 +165,7 @@ def _size_beside(target: Path) -> int:
 
 
 class _SameHostRedirects(HTTPRedirectHandler):
-    """Redirects are read here, not followed: they carry what we want to know."""
+    """Do not follow redirects: they contain the information that is needed."""
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
@@ -179,7 +179,7 @@ def _open(request: Request) -> HTTPResponse:
         response: HTTPResponse = opener.open(request, timeout=_TIMEOUT)
     except HTTPError as error:
         if 300 <= error.code < 400:
-            return error  # type: ignore[return-value]  # it is a response as well
+            return error  # type: ignore[return-value]  # it is also a response
         raise
     return response
 

@@ -1,4 +1,4 @@
-"""The embedded engine: llama.cpp's server in a child process, spoken to over a Unix socket."""
+"""The embedded engine: llama.cpp's server in a child process, over a Unix socket."""
 
 import asyncio
 import os
@@ -29,10 +29,10 @@ from legato.errors import (
 from legato.stream import State, Timings
 
 CONTEXT: Final = 4096
-"""Tokens for each slot, where nothing else is set and the model was trained for as many."""
+"""Default tokens for each slot, if the model was trained for as many."""
 
 _PICTURES: Final = ("image/gif", "image/jpeg", "image/png")
-"""What its reader of pictures (stb_image) reads; of a GIF the first frame."""
+"""The formats that llama.cpp's decoder (stb_image) reads; of a GIF the first frame."""
 
 _RESTARTS: Final = 2
 _DEATH_SECONDS: Final = 1.0
@@ -40,14 +40,14 @@ _CAPABILITIES_SECONDS: Final = 5.0
 
 
 class LlamaEngine:
-    """Writes replies with one model file.
+    """Generates replies with one model file.
 
-    `model` is what `model_files.find_model` takes, None included. `slots` replies are written at once, each with
-    `context` tokens (None: the model's own length, 4,096 at most); more requests wait in line. `threads` counts those
-    that calculate (None: one fewer than there are cores). `mmproj` is the file through which the model sees images.
-    `directory` is where models are kept. `cache_mib` bounds what is remembered of conversations without a slot.
+    `model` is the name for `model_files.find_model`, or None. `slots` replies are generated at once, each with `context` tokens
+    (None: the model's own length, at most 4,096); further requests are queued. `threads` is the number of compute threads
+    (None: one fewer than there are cores). `mmproj` is the projector file for pictures. `directory` contains downloaded
+    models. `cache_mib` limits the cache of conversations without a slot.
 
-    When the child dies, what it was writing goes on behind what was already written, twice at most for one reply.
+    If the child dies, its replies continue after the text that was already written, at most twice for one reply.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class LlamaEngine:
         self._places = SlotQueue(self._slots)
         self._file: Path | None = None
         self._metadata: Metadata | None = None
-        self._without = prompt.plain(())
+        self._without = prompt.control_token_remover(())
         self._closing = threading.Event()
         self._preparing: asyncio.Task[None] | None = None
         self._supervisor = Supervisor(self._launch, self._explain)
@@ -89,23 +89,23 @@ class LlamaEngine:
 
     @property
     def child(self) -> WorkerProcess | None:
-        """The process that takes requests now, if there is one."""
+        """The process that accepts requests now, if there is one."""
         return self._supervisor.child
 
     async def start(self) -> None:
-        """Find the model file, fetching it where that is needed, and start the child without waiting for it.
+        """Find the model file, download it if necessary, and start the child without waiting for it.
 
         :raises ModelNotFoundError: there is no such file.
-        :raises EngineUnavailableError: it cannot be fetched, is no model, or the package xllamacpp is missing.
+        :raises EngineUnavailableError: it cannot be downloaded, is not a model, or the package xllamacpp is missing.
         """
         await self.prepare()
         self._supervisor.start()
 
     async def ready(self) -> WorkerProcess:
-        """The child, as soon as it takes requests.
+        """Wait for the child until it accepts requests, and return it.
 
         :raises ModelNotFoundError: there is no such model file.
-        :raises EngineUnavailableError: it cannot be fetched or loaded.
+        :raises EngineUnavailableError: it cannot be downloaded or loaded.
         """
         await self.prepare()
         return await self._supervisor.ready()
@@ -118,7 +118,7 @@ class LlamaEngine:
         def moved(place: int) -> None:
             out.state(State("queued", model=self._name, place=place))
 
-        async with self._places.one(moved):
+        async with self._places.hold(moved):
             turn_at = loop.time()
             child = await self._waited(out)
             loaded_at = loop.time()
@@ -189,10 +189,10 @@ class LlamaEngine:
         for restarts in range(_RESTARTS + 1):
             if restarts:
                 child = await self._waited(out)
-                recorder.again()
+                recorder.start_over()
             try:
-                speaker = await self._speaker(child)
-                rest = prompt.asked(
+                speaker = await self._client(child)
+                rest = prompt.llama_request(
                     request, self._name, self._without, written=recorder.said, pieces=recorder.pieces
                 )
                 return await speaker.generate(rest, recorder)
@@ -212,10 +212,10 @@ class LlamaEngine:
         out.state(State("loading", model=self._name))
         return await self.ready()
 
-    async def _speaker(self, child: WorkerProcess) -> OpenAIEngine:
-        """What speaks to this child. The one of the child before it is closed.
+    async def _client(self, child: WorkerProcess) -> OpenAIEngine:
+        """Return the client of this child, and close the client of the previous one.
 
-        :raises EngineUnavailableError: it is dead.
+        :raises EngineUnavailableError: the child is dead.
         """
         if self._speaking is not None and self._speaking[0] is child:
             return self._speaking[1]
@@ -227,7 +227,7 @@ class LlamaEngine:
             who="The embedded model",
             api_key=child.key,
             unix_socket=child.socket,
-            # The server closes the connection of a stream without a word, and the next request would run into that.
+            # The server closes the connection after a stream without notice, and the next request would fail on it.
             headers={"Connection": "close"},
             continues=True,
             name=self.name,
@@ -239,10 +239,10 @@ class LlamaEngine:
         return speaker
 
     async def prepare(self) -> None:
-        """Find the model file and read its head, once, whoever asks first; after a failure the next who asks tries again.
+        """Find the model file and read its metadata, once for all callers. After a failure the next caller tries again.
 
         :raises ModelNotFoundError: there is no such file.
-        :raises EngineUnavailableError: it cannot be fetched, is no model or too large a one, or xllamacpp is missing.
+        :raises EngineUnavailableError: it cannot be downloaded, is not a model or too large, or xllamacpp is missing.
         """
         if self._metadata is not None:
             return
@@ -251,7 +251,7 @@ class LlamaEngine:
             task = self._preparing = asyncio.get_running_loop().create_task(
                 self._find(), name="llama model file"
             )
-            # Whoever asked may have gone; a failure is told to the next.
+            # The caller may be gone; the next caller gets the failure.
             task.add_done_callback(_failure)
         await asyncio.shield(task)
 
@@ -270,7 +270,7 @@ class LlamaEngine:
             raise EngineUnavailableError(load_errors.no_memory(name_of(file), self._slots))
         self._file = file
         self._name = name_of(file)
-        self._without = prompt.plain(metadata.control)
+        self._without = prompt.control_token_remover(metadata.control)
         self._metadata = metadata
 
     def _launch(self, socket: Path, key: str) -> WorkerConfig:
@@ -312,7 +312,7 @@ class LlamaEngine:
 
 
 class _Recorder:
-    """Keeps what was written on its way, to go on behind it if the child dies."""
+    """Records what was written, so that another child can continue it if this one dies."""
 
     def __init__(self, out: ReplyWriter) -> None:
         self._out = out
@@ -325,8 +325,8 @@ class _Recorder:
     def said(self) -> str:
         return "".join(self._text)
 
-    def again(self) -> None:
-        """What comes next is from another child."""
+    def start_over(self) -> None:
+        """Prepare for the output of another child."""
         self._restarted = self._thought and not self._text
 
     def text(self, text: str) -> None:
@@ -336,7 +336,7 @@ class _Recorder:
         self._out.text(text)
 
     def reasoning(self, text: str) -> None:
-        # A thought cannot be gone on with: it is begun anew, and this is where.
+        # Reasoning cannot be continued: it starts again from here.
         self._out.reasoning(f"\n\n{text}" if self._restarted else text)
         self._restarted = False
         self._thought = True
@@ -351,7 +351,7 @@ class _Recorder:
         return 0
 
     def rewind(self, to: int = 0) -> bool:
-        """Nobody asks: a child's text is gone on with."""
+        """Return False: the text of a child is continued and never removed."""
         return False
 
 

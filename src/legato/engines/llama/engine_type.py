@@ -1,4 +1,4 @@
-"""The embedded engine as settings and the server know it."""
+"""The engine type of the embedded engine."""
 
 import re
 from importlib.util import find_spec
@@ -18,14 +18,14 @@ from legato.errors import LegatoError
 from legato.settings_types import SettingsSection
 
 REMOTE = re.compile(r"(?:hf:)?[\w-][\w.-]*(?:/[\w.-]+){2,}")
-"""owner/repository/file: a model file that is downloaded if it is not here."""
+"""owner/repository/file: a model file that is downloaded if it does not exist on this machine."""
 
 DEFAULTS = (None, DEFAULT.file, DEFAULT.file.removesuffix(".gguf"))
 """Names of the model that is downloaded if none is named."""
 
 
 class LlamaSettings(SettingsSection):
-    """`[engines.llama]`, the embedded engine. The engine chooses what is None."""
+    """`[engines.llama]`, the embedded engine. The engine chooses the value of a setting that is None."""
 
     slots: Annotated[int | None, Field(ge=1, le=256)] = Field(
         None, description="Number of replies generated at once; further ones queue. Not set: 2."
@@ -86,7 +86,7 @@ async def _check(settings: LlamaSettings, context: EngineContext) -> list[CheckR
 
 
 def _to_download(model: str | None, directory: Path) -> bool:
-    """Return whether the server would look for the model elsewhere than here."""
+    """Return whether the model is not in the directory and the server would look for it elsewhere."""
     if (directory / Path(model or DEFAULT.file).name).is_file() or (model is None and packaged_model()):
         return False
     return model in DEFAULTS or bool(model and REMOTE.fullmatch(model) and not expand_home(model).is_file())

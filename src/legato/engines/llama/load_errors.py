@@ -1,4 +1,4 @@
-"""Why a model cannot be loaded, as a sentence."""
+"""Describe why a model cannot be loaded."""
 
 import re
 from contextlib import suppress
@@ -16,7 +16,7 @@ _CAUSE: Final = re.compile(r"^\S+ E \S.*?: (?:error loading model: )?(.*)$", re.
 
 
 def sentence(said: str, name: str, file: Path | None, slots: int) -> str:
-    """What a child said that could not begin, its log behind it, as a person can act on it."""
+    """Return what a child reported that could not start, with its log, as a sentence that says what to do."""
     first = said.partition("\n")[0]
     if "xllamacpp" in first:
         return MISSING
@@ -35,16 +35,16 @@ def no_memory(name: str, slots: int) -> str:
 
 
 def needed(metadata: Metadata, context: int, slots: int) -> int:
-    """Bytes for the weights and for what is remembered of `slots` texts of `context` tokens. More is used beside it."""
+    """Return the bytes for the weights and for the cache of `slots` texts of `context` tokens. More memory is used beside it."""
     return metadata.size + metadata.token_bytes * context * slots
 
 
 def installed(
     meminfo: Path = Path("/proc/meminfo"), limit: Path = Path("/sys/fs/cgroup/memory.max")
 ) -> int | None:
-    """The bytes of memory that this machine, or the container around this process, has; None where it does not tell.
+    """Return the bytes of memory of this machine, or of the container around this process; None if it is unknown.
 
-    A model that needs more would not fail: it would make the system end other processes, or stand still.
+    A model that needs more would not fail: the system would end other processes, or stall.
     """
     known: list[int] = []
     with suppress(OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What a GGUF file says of itself before anybody loads it.
+"""Read the metadata of a GGUF file without loading it.
 
 The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (little endian, versions 2 and 3).
 """
@@ -32,19 +32,19 @@ _ARRAY: Final = 9
 _BROKEN: Final = (
     struct.error, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, MemoryError,
 )  # fmt: skip
-"""What reading a file can run into that is not what its first bytes promise."""
+"""Errors of reading a file that does not contain what its first bytes promise."""
 
 _UNKNOWN_TOKEN: Final = 2
 _CONTROL_TOKEN: Final = 3
 
 _LOOKS_LIKE_CONTROL: Final = re.compile(r"<[|｜].*[|｜]>|</?s>|<(start|end)_of_turn>", re.DOTALL)
-"""llama.cpp takes such tokens for control tokens, whatever their type in the file says."""
+"""llama.cpp treats such tokens as control tokens, whatever their type in the file."""
 
 
 class Metadata(Struct, frozen=True):
     """`context` is the length in tokens that the model was trained for; `control` are the texts of its control tokens.
 
-    `token_bytes` is what llama.cpp keeps of each token of a conversation, at most.
+    `token_bytes` is the maximum that llama.cpp caches for each token of a conversation.
     """
 
     architecture: str
@@ -64,9 +64,9 @@ class Metadata(Struct, frozen=True):
 
 
 def read_metadata(path: Path) -> Metadata:
-    """Read the head of `path`; about 0.2 s for a vocabulary of 150,000 tokens.
+    """Read the header of `path`; about 0.2 s for a vocabulary of 150,000 tokens.
 
-    :raises EngineUnavailableError: it cannot be read, or is no GGUF file.
+    :raises EngineUnavailableError: it cannot be read, or is not a GGUF file.
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -105,11 +105,11 @@ def _metadata(data: mmap.mmap) -> Metadata:
 
 
 def _token_bytes(values: dict[str, Any], architecture: str) -> int:
-    """Keys and values of two bytes a number, in each layer."""
+    """Return the bytes of keys and values in all layers, two bytes a number."""
 
     def number(key: str, default: int = 0) -> int:
         value = values.get(f"{architecture}.{key}", default)
-        # Where layers differ, the file has a list.
+        # If layers differ, the file has a list.
         return max(value, default=0) if isinstance(value, list | tuple) else int(value)
 
     heads = number("attention.head_count")
@@ -132,7 +132,7 @@ def _control_tokens(values: dict[str, Any]) -> tuple[str, ...]:
         for token in tokens
         if token[:1] == b"<" and _LOOKS_LIKE_CONTROL.fullmatch(token.decode("utf-8", "replace"))
     )
-    # A lone character or a space can stand in anybody's text and commands nothing.
+    # A single character or a space can occur in any text and is no command.
     texts = (token.decode("utf-8", "replace") for token in control)
     return tuple(sorted(text for text in texts if len(text) > 1 and not text.isspace()))
 

@@ -1,4 +1,4 @@
-"""What llama.cpp is asked: people's words without its control tokens, and options under the names it knows."""
+"""The request to llama.cpp: text without control tokens, and options under the names that it knows."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -20,21 +20,21 @@ _IGNORED: Final = frozenset({
     "num_ctx", "num_thread", "num_batch", "num_gpu", "main_gpu", "num_keep", "numa", "low_vram", "f16_kv",
     "use_mmap", "use_mlock", "vocab_only", "penalize_newline", "tfs_z",
 })  # fmt: skip
-"""Ollama's names for how a model is loaded. Here that is decided once, in the settings of the engine."""
+"""Ollama's options for loading a model. Here the settings of the engine decide this."""
 
 _OURS: Final = frozenset({
     "model", "messages", "prompt", "stream", "stream_options", "return_progress", "tools", "n", "id_slot",
     "cache_prompt", "lora", "timings_per_token", "continue_final_message", "add_generation_prompt",
 })  # fmt: skip
-"""What the request itself decides, or what would reach into other people's slots."""
+"""Fields that the request itself decides, or that would affect other slots."""
 
 
 def sampling(options: dict[str, Any]) -> dict[str, Any]:
-    """`options` in llama.cpp's names. Its own and OpenAI's pass as they are; Ollama's are translated.
+    """Return `options` with llama.cpp's names. Its own and OpenAI's pass unchanged; Ollama's are translated.
 
     A negative `num_predict` means no limit, as with Ollama.
 
-    :raises EngineRefusedError: an option is none of the caller's.
+    :raises EngineRefusedError: an option may not be set by a caller.
     """
     chosen: dict[str, Any] = {}
     for name, value in options.items():
@@ -49,11 +49,11 @@ def sampling(options: dict[str, Any]) -> dict[str, Any]:
     return chosen
 
 
-def plain(control: Iterable[str]) -> Callable[[str], str]:
-    """A function that takes the texts of `control` out of a text, until none is left.
+def control_token_remover(control: Iterable[str]) -> Callable[[str], str]:
+    """Return a function that removes the texts of `control` from a text, until none is left.
 
-    llama.cpp reads a control token in anybody's words as a command: `<|im_end|>` would end the message and let its
-    writer speak as somebody else.
+    llama.cpp reads a control token in any text as a command: `<|im_end|>` would end the message, and its author could write
+    as another role.
     """
     texts = sorted(control, key=len, reverse=True)
     if not texts:
@@ -61,7 +61,7 @@ def plain(control: Iterable[str]) -> Callable[[str], str]:
     pattern = re.compile("|".join(map(re.escape, texts)))
 
     def without(text: str) -> str:
-        # What is left over may close up to a token again.
+        # The remaining text may form a token again.
         while (shorter := pattern.sub("", text)) != text:
             text = shorter
         return text
@@ -69,22 +69,22 @@ def plain(control: Iterable[str]) -> Callable[[str], str]:
     return without
 
 
-def asked(
+def llama_request(
     request: Request, name: str, without: Callable[[str], str], *, written: str = "", pieces: int = 0
 ) -> Request:
-    """`request` as llama.cpp gets it, for the model `name`, behind the text that is already `written`.
+    """Return `request` as llama.cpp gets it, for the model `name`, after the text that is already `written`.
 
-    llama.cpp sends a token a piece, so `pieces` is what is gone of the length that the reply may have. Nobody's words are
-    control tokens, not even the system prompt's: the owner of a conversation may have added to it.
+    llama.cpp sends one token in each piece, so `pieces` is subtracted from the maximum length of the reply. No text may
+    contain control tokens, not even the system prompt: the owner of a conversation may have added to it.
 
-    :raises EngineRefusedError: an image is not in the message itself, or an option is none of the caller's.
+    :raises EngineRefusedError: an image is not in the message itself, or an option may not be set by a caller.
     """
     options = sampling(request.options)
     limit = options.get("max_tokens")
     if pieces and isinstance(limit, int | float):
         options["max_tokens"] = max(1, int(limit) - pieces)
     prefix = request.prefix + written
-    # Behind a text that has begun to answer there is nothing left to think about.
+    # If the answer has begun, there is nothing left to reason about.
     think = False if prefix else request.think
     if think is not None:
         chosen = options.get("chat_template_kwargs", {})
@@ -112,7 +112,7 @@ def _part(part: Part, without: Callable[[str], str]) -> Part:
         case ToolResultPart():
             return msgspec.structs.replace(part, output=without(part.output))
         case ImagePart():
-            # llama.cpp would fetch an address, from wherever this server can reach.
+            # llama.cpp would fetch a URL, from any host that this server can reach.
             if part.data and not part.data.startswith("data:image/"):
                 raise EngineRefusedError("An image must be sent in the message itself, as a data: URL.")
             return part

@@ -1,4 +1,4 @@
-"""Who may ask the model now, and who stands where in the line."""
+"""The queue for the slots of the model."""
 
 import asyncio
 from collections import deque
@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 
 
 class SlotQueue:
-    """As many places as the model has slots, given in the order of asking.
+    """As many permits as the model has slots, granted in the order of requests.
 
-    llama.cpp would queue by itself, but what waits there cannot be cancelled and does not know its place.
+    llama.cpp has a queue of its own, but its entries cannot be cancelled and do not know their position.
     """
 
     def __init__(self, count: int) -> None:
@@ -21,8 +21,8 @@ class SlotQueue:
         return len(self._line)
 
     @asynccontextmanager
-    async def one(self, moved: Callable[[int], None]) -> AsyncIterator[None]:
-        """Hold a place. While waiting, `moved` is told the place in line, from 1, at first and whenever it changes."""
+    async def hold(self, moved: Callable[[int], None]) -> AsyncIterator[None]:
+        """Hold a slot. While waiting, `moved` receives the queue position, from 1, at first and after every change."""
         await self._take(moved)
         try:
             yield

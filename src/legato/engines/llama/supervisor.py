@@ -1,4 +1,4 @@
-"""The child process is started, watched, started again when it dies, and ended."""
+"""Start the child process, watch it, restart it when it dies, and end it."""
 
 import asyncio
 import logging
@@ -32,7 +32,7 @@ _TAIL_LINES: Final = 20
 
 
 class WorkerProcess:
-    """One life of the child process, from when it takes requests. `pid` is the process that runs the model."""
+    """One child process, from when it accepts requests. `pid` is the process that runs the model."""
 
     def __init__(self, socket: Path, key: str, pid: int, dead: asyncio.Event) -> None:
         self.socket = socket
@@ -45,7 +45,7 @@ class WorkerProcess:
         return not self._dead.is_set()
 
     async def died(self, within: float) -> bool:
-        """Whether it is dead, or will be `within` seconds: a connection breaks a moment before its process is gone."""
+        """Return whether it is dead, or dies `within` seconds: a connection breaks a moment before its process ends."""
         try:
             async with asyncio.timeout(within):
                 await self._dead.wait()
@@ -55,10 +55,10 @@ class WorkerProcess:
 
 
 class Supervisor:
-    """Keeps one child alive. `launch` says how, given a socket and a key; `explain` makes a sentence of a failure.
+    """Keeps one child alive. `launch` starts it with a socket and a key; `explain` describes a failure.
 
-    A child that dies while it runs is started again: at once, and then, until one has `worked`, after 0.5, 1, 2 … 30 s.
-    A child that cannot begin is not tried again before somebody asks, and not before the same delay.
+    A child that dies while it runs is restarted: at once, and then, until one has `worked`, after 0.5, 1, 2 … 30 s. A child
+    that cannot start is tried again only on request, and not before the same delay.
     """
 
     def __init__(self, launch: Callable[[Path, str], WorkerConfig], explain: Callable[[str], str]) -> None:
@@ -71,7 +71,7 @@ class Supervisor:
 
     @property
     def child(self) -> WorkerProcess | None:
-        """The child that takes requests now, if there is one."""
+        """The child that accepts requests now, if there is one."""
         current = self._current
         if (
             current is None
@@ -84,22 +84,22 @@ class Supervisor:
 
     @property
     def failure(self) -> EngineUnavailableError | None:
-        """Why there is none and none on the way."""
+        """Why there is no child and none is starting."""
         current = self._current
         error = current.exception() if current is not None and current.done() else None
         return error if isinstance(error, EngineUnavailableError) else None
 
     def start(self) -> None:
-        """Start a child, unless there is one, one on the way, or it is too early to try again."""
+        """Start a child, unless there is one, one is starting, or it is too early to try again."""
         loop = asyncio.get_running_loop()
         if self._task is None or (self._task.done() and loop.time() >= self._retry_at):
             self._current = loop.create_future()
             self._task = loop.create_task(self._run(), name="llama supervisor")
 
     async def ready(self) -> WorkerProcess:
-        """The child, as soon as it takes requests.
+        """Wait for the child until it accepts requests, and return it.
 
-        :raises EngineUnavailableError: it cannot begin.
+        :raises EngineUnavailableError: it cannot start.
         """
         self.start()
         if self._current is None:
@@ -107,11 +107,11 @@ class Supervisor:
         return await asyncio.shield(self._current)
 
     def worked(self) -> None:
-        """A reply was written to its end: whatever a child dies of next, it is not the model."""
+        """Record that a reply was completed: the model is not the reason if the child dies later."""
         self._deaths = 0
 
     async def close(self) -> None:
-        """End the child. When this returns it is gone, and its socket too."""
+        """End the child. When this returns, it is gone, and so is its socket."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -123,7 +123,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                await self._live()
+                await self._run_child()
             except EngineUnavailableError as error:
                 self._deaths += 1
                 self._retry_at = loop.time() + self._delay()
@@ -138,12 +138,12 @@ class Supervisor:
     def _delay(self) -> float:
         return exponential_delay(self._deaths - 2, 0.5, 30.0) if self._deaths > 1 else 0.0
 
-    async def _live(self) -> None:
-        """One life of a child, from its start to its death.
+    async def _run_child(self) -> None:
+        """Run one child, from its start to its death.
 
-        :raises EngineUnavailableError: it died before it took requests.
+        :raises EngineUnavailableError: it died before it accepted requests.
         """
-        directory = Path(tempfile.mkdtemp(prefix="legato-llama-", dir=_room()))
+        directory = Path(tempfile.mkdtemp(prefix="legato-llama-", dir=_socket_directory()))
         try:
             process = await _spawn()
             tail = _OutputTail(process)
@@ -159,11 +159,11 @@ class Supervisor:
 
     async def _watch(self, process: Process, tail: "_OutputTail", directory: Path) -> None:
         socket, key = socket_in(directory), secrets.token_urlsafe(24)
-        word = await self._hear(process, socket, key)
+        word = await self._read_first_message(process, socket, key)
         if not isinstance(word, WorkerReady):
             status = await process.wait()
             said = await tail.text()
-            reason = word.reason if word else _how(status)
+            reason = word.reason if word else _exit_reason(status)
             raise EngineUnavailableError(self._explain(f"{reason}\n{said}".strip()))
         dead = asyncio.Event()
         if self._current is not None:
@@ -173,10 +173,12 @@ class Supervisor:
         finally:
             dead.set()
             self._current = asyncio.get_running_loop().create_future()
-        log.warning("The llama process is started again: %s.\n%s", _how(status), await tail.text())
+        log.warning("The llama process is started again: %s.\n%s", _exit_reason(status), await tail.text())
 
-    async def _hear(self, process: Process, socket: Path, key: str) -> WorkerReady | WorkerFailed | None:
-        """What the child says about its beginning; None where it dies without a word."""
+    async def _read_first_message(
+        self, process: Process, socket: Path, key: str
+    ) -> WorkerReady | WorkerFailed | None:
+        """Return the first message of the child; None if it dies without one."""
         if process.stdin is None or process.stdout is None:
             raise AssertionError
         try:
@@ -192,14 +194,14 @@ class Supervisor:
 
 
 class _OutputTail:
-    """The last of what a process writes to its standard error."""
+    """The end of what a process writes to its standard error."""
 
     def __init__(self, process: Process) -> None:
         self._bytes = b""
         self._task = asyncio.get_running_loop().create_task(self._read(process))
 
     async def text(self) -> str:
-        """All of it, once the process is gone."""
+        """Return all of it, when the process is gone."""
         await asyncio.wait([self._task], timeout=1.0)
         lines = self._bytes.decode("utf-8", "replace").strip().splitlines()
         return "\n".join(lines[-_TAIL_LINES:])
@@ -216,15 +218,15 @@ class _OutputTail:
             self._bytes = (self._bytes + data)[-_TAIL_BYTES:]
 
 
-def _how(status: int) -> str:
-    """How a child ended, from its exit status: that of the guard, who passes on the worker's signal as 256 less it."""
+def _exit_reason(status: int) -> str:
+    """Describe how a child ended by its exit status. The guard process reports a signal of the worker as 256 less it."""
     if status < 0 or status > 192:
         return f"it was ended by signal {-status if status < 0 else 256 - status}"
     return f"it ended with status {status}"
 
 
-def _room() -> str:
-    """Where a socket may lie: the whole of its path must fit into about a hundred bytes."""
+def _socket_directory() -> str:
+    """Return a directory for sockets: the whole path must fit into about a hundred bytes."""
     usual = tempfile.gettempdir()
     return usual if len(os.fsencode(usual)) < 70 else "/tmp"  # noqa: S108 - the directory in it is ours alone
 
@@ -236,14 +238,14 @@ async def _spawn() -> Process:
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
-            # Ctrl-C in a terminal goes to all of its session; when this one ends is decided here.
+            # Ctrl-C in a terminal reaches the whole session; the supervisor decides when the child ends.
             start_new_session=True,
         )
     )
     try:
         return await asyncio.shield(starting)
     except asyncio.CancelledError:
-        # Half a process cannot be ended.
+        # A process that is not fully started cannot be ended.
         await asyncio.wait([starting])
         if starting.exception() is None:
             await _end(starting.result())
@@ -251,7 +253,7 @@ async def _spawn() -> Process:
 
 
 async def _end(process: Process) -> None:
-    """The end of its input is the sign; a process that does not see it is killed. It is reaped either way."""
+    """Close the input as the sign to end; a process that ignores it is killed. It is reaped in both cases."""
     if process.returncode is None and process.stdin is not None:
         process.stdin.close()
         try:

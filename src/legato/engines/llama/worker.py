@@ -1,9 +1,9 @@
 """The program of the child process: `python -m legato.engines.llama.worker`.
 
-It reads a `WorkerConfig` from its standard input, which then stays open as the line of life, and forks. The worker loads the
-model and runs llama.cpp's server; it can hold the interpreter's lock for seconds, and die of native code. The guard
-waits: when its input ends (the parent is gone, however it went), it kills the worker; when the worker ends, it ends
-like it. Either way the socket is taken away. A guard that is itself killed takes the worker along.
+It reads a `WorkerConfig` from its standard input, which then stays open to show that the parent lives, and forks. The
+worker loads the model and runs llama.cpp's server; it can hold the interpreter's lock for seconds, and die of native code.
+The guard process waits: when its input ends (the parent is gone, for any reason), it kills the worker; when the worker
+ends, it ends in the same way. In both cases the socket is removed. If the guard itself is killed, the worker ends too.
 """
 
 import ctypes
@@ -28,7 +28,7 @@ from legato.engines.llama.worker_protocol import (
 _PR_SET_PDEATHSIG = 1
 
 _WARNINGS = 2
-"""llama.cpp's word for them and what is worse; above it, it writes several lines about each reply."""
+"""llama.cpp's level for warnings and errors; above it, it writes several lines about each reply."""
 
 
 def main() -> NoReturn:
@@ -36,7 +36,7 @@ def main() -> NoReturn:
     if not line:
         os._exit(0)
     launch = decode_launch(line)
-    # Each holds one end of a pipe that nobody writes to: it ends when the other is gone.
+    # Each holds one end of an unused pipe: the pipe ends when the other process is gone.
     worker_gone, worker_lives = os.pipe()
     guard_gone, guard_lives = os.pipe()
     guard = os.getpid()
@@ -65,7 +65,7 @@ def _guard(worker: int, worker_gone: int, directory: Path) -> NoReturn:
 
 
 def _work(launch: WorkerConfig) -> NoReturn:
-    # llama.cpp writes to standard output as it likes; the words for the parent go another way.
+    # llama.cpp writes to standard output; the messages to the parent use another descriptor.
     voice = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -78,9 +78,9 @@ def _work(launch: WorkerConfig) -> NoReturn:
     except ImportError as error:
         say(WorkerFailed(f"the package xllamacpp cannot be used ({error})"))
         os._exit(1)
-    except Exception as error:  # noqa: BLE001 - whatever native code throws becomes a word to the parent
+    except Exception as error:  # noqa: BLE001 - any error of native code is reported to the parent
         say(WorkerFailed(str(error)))
-        # Native code writes its log from a thread of its own, which only an orderly exit waits for.
+        # Native code writes its log on a thread of its own; only a regular exit waits for it.
         sys.exit(1)
     say(WorkerReady(os.getpid()))
     while server:
@@ -111,15 +111,15 @@ def _serve(launch: WorkerConfig) -> object:
 
 
 def _step(devices: list[dict[str, Any]]) -> int:
-    """How many tokens of a prompt are read at once: between two steps the other slots write a token, and a stop is heard.
+    """Return how many tokens of a prompt are read at once. Between two steps the other slots write a token, and a stop is handled.
 
-    On a CPU, half a billion weights take 0.4 s for 32 tokens and 1.5 s for 128, which reads 13 % faster.
+    On a CPU, a model of half a billion weights takes 0.4 s for 32 tokens and 1.5 s for 128, which reads 13 % faster.
     """
     return 128 if any(device["type"].name.endswith("GPU") for device in devices) else 32
 
 
 def _die_with(guard: int, guard_gone: int) -> None:
-    """End when the guard ends. Linux sees to it even while native code holds the interpreter."""
+    """End when the guard ends. Linux does this even while native code holds the interpreter."""
 
     def wait() -> None:
         os.read(guard_gone, 1)

@@ -1,4 +1,4 @@
-"""What the parent tells the child process, and what the child tells the parent: one JSON object a line."""
+"""The messages between the parent and the child process: one JSON object on each line."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from msgspec import Struct
 
 
 class WorkerConfig(Struct, frozen=True):
-    """How a model is loaded, written to the child's standard input. `context` is in tokens, for each slot."""
+    """How to load a model, written to the child's standard input. `context` is in tokens, for each slot."""
 
     model: str
     name: str
@@ -21,13 +21,13 @@ class WorkerConfig(Struct, frozen=True):
 
 
 class WorkerReady(Struct, frozen=True, tag_field="type", tag="ready"):
-    """The child takes requests. `pid` is the process that runs the model."""
+    """The child accepts requests. `pid` is the process that runs the model."""
 
     pid: int
 
 
 class WorkerFailed(Struct, frozen=True, tag_field="type", tag="unable"):
-    """The child cannot begin. `reason` is what it met, for a sentence."""
+    """The child cannot start. `reason` is the cause, for a sentence."""
 
     reason: str
 
@@ -40,5 +40,5 @@ decode_word: "msgspec.json.Decoder[WorkerMessage]" = msgspec.json.Decoder(Worker
 
 
 def socket_in(directory: Path) -> Path:
-    """llama.cpp takes a host for a Unix socket by its ending."""
+    """Return the path of the socket. llama.cpp recognizes a Unix socket by its extension."""
     return directory / "llama.sock"

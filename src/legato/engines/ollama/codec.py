@@ -1,6 +1,6 @@
-"""What Ollama reads and writes, without I/O: a request as JSON, and the lines of `/api/chat` as words.
+"""Ollama's wire format, without I/O: a request as JSON, and the lines of `/api/chat` as text.
 
-The wire is that of Ollama 0.17 (its `docs/api.md`, and recordings in `tests/data/ollama`).
+The format is that of Ollama 0.17 (its `docs/api.md`, and recordings in `tests/data/ollama`).
 """
 
 from collections.abc import Callable, Collection
@@ -28,11 +28,11 @@ from legato.errors import EngineBrokeError
 from legato.stream import State, Timings, Usage
 
 _NANOSECONDS = 1e6
-"""In a millisecond."""
+"""Nanoseconds in a millisecond."""
 
 
 def chat(request: Request) -> bytes:
-    """The body of `POST /api/chat`."""
+    """Return the body of `POST /api/chat`."""
     body: dict[str, Any] = {"model": request.model, "messages": _messages(request), "stream": True}
     if request.tools:
         body["tools"] = functions(request.tools)
@@ -74,10 +74,10 @@ def _messages(request: Request) -> list[dict[str, Any]]:
 
 
 class OllamaReplyParser:
-    """Reads the answer to one `/api/chat`, from its bytes, in whatever pieces they come. Text goes to `out` at once; tool
-    calls are collected, and given whole when the reply ends.
+    """Parses the response to one `/api/chat` from pieces of any size. Text is written to `out` at once; tool calls are
+    collected and written when the reply ends.
 
-    `new_id` names tool calls of versions that do not name them; `tools` are the names that were offered.
+    `new_id` names tool calls of versions that do not name them; `tools` are the names of the offered tools.
     """
 
     __slots__ = (
@@ -100,13 +100,13 @@ class OllamaReplyParser:
 
     @property
     def ended(self) -> bool:
-        """Whether there is an ending, though text may follow one that came with text."""
+        """Whether there is an ending. If it came with text, more text may follow."""
         return self._last is not None
 
     def feed(self, data: bytes) -> None:
-        """Read on.
+        """Parse more bytes.
 
-        :raises EngineBrokeError: it tells of an error, or this is not Ollama's protocol.
+        :raises EngineBrokeError: they report an error, or are not Ollama's protocol.
         """
         if b"\r" in data:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
@@ -120,7 +120,7 @@ class OllamaReplyParser:
             self._read(line)
 
     def flush(self) -> None:
-        """Write what was read and still waits, at the end of the bytes, also if the connection broke.
+        """Write what was parsed and not written yet. Call it at the end of the bytes, also if the connection broke.
 
         :raises EngineBrokeError: as `feed` does.
         """
@@ -135,7 +135,7 @@ class OllamaReplyParser:
         self._said.end()
 
     def end(self) -> Outcome:
-        """The bytes are at their end.
+        """Return the outcome at the end of the bytes.
 
         :raises EngineBrokeError: there was no ending.
         """
@@ -159,7 +159,7 @@ class OllamaReplyParser:
         if not data or data.startswith((b":", b"event:", b"id:", b"retry:")):
             self._sign()
             return
-        # A proxy may have made events of the lines.
+        # A proxy may have turned the lines into events.
         data = data.removeprefix(b"data:").lstrip()
         if data == b"[DONE]":
             return
@@ -223,7 +223,7 @@ class OllamaReplyParser:
                 self._out.tool_call(call)
 
     def _message(self, message: dict[str, Any]) -> bool:
-        """Write what a message says. Returns whether it says anything."""
+        """Write the text of a message. Return whether it has any."""
         thought = reasoning_in(message)
         parts = list(texts(message.get("content")))
         thought += "".join(text for kind, text in parts if kind == "thinking")
@@ -237,7 +237,7 @@ class OllamaReplyParser:
         return bool(said or thought or called)
 
     def _sign(self) -> None:
-        """A keep-alive: while the prompt is read it says that the server is at work."""
+        """Handle a keep-alive: while the prompt is read, it says that the server works."""
         if not self._spoke and self._last is None:
             self._out.state(State("reading"))
 
@@ -270,7 +270,7 @@ class _ErrorBody(Struct):
 
 
 def failure(body: bytes) -> str:
-    """What the body of an answer that is not 200 says; empty where it is not Ollama's."""
+    """Return the error in the body of a response that is not 200; empty if it is not Ollama's."""
     try:
         error = msgspec.json.decode(body, type=_ErrorBody).error
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -279,5 +279,5 @@ def failure(body: bytes) -> str:
 
 
 def refuses(status: int, said: str) -> bool:
-    """Whether Ollama finds fault with the request, so that sending it again is of no use. A bad option is a 500."""
+    """Return whether Ollama rejects the request itself, so that sending it again is useless. A wrong option is a 500."""
     return status in (400, 413, 422) or (status == 500 and said.startswith('option "'))

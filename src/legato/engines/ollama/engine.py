@@ -1,4 +1,4 @@
-"""An Ollama, on this machine or another."""
+"""The engine for an Ollama on this machine or another."""
 
 import asyncio
 import secrets
@@ -23,22 +23,22 @@ from legato.errors import (
 from legato.stream import State
 
 _DOUBT_SECONDS = 30.0
-"""How long text is waited for behind an ending that came with text."""
+"""How long to wait for text after an ending that came with text."""
 
 _HEALTH_SECONDS = 4.5
 _KNOWN_SECONDS = 300.0
-"""How long what a model can do is believed: it may be pulled again, or made anew with another template."""
+"""How long capabilities are cached: a model may be pulled again, or created again with another template."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
 class OllamaEngine:
-    """Speaks to `/api/chat` of the Ollama at `url`.
+    """Uses `/api/chat` of the Ollama at `url`.
 
-    `ca_file` (PEM) is trusted beside the system's authorities; `headers` are sent with every request, for a proxy before
-    it that wants a key. `connect_timeout` is in seconds.
+    `ca_file` (PEM) is trusted in addition to the system's authorities; `headers` are sent with every request, for a proxy that
+    needs a key. `connect_timeout` is in seconds.
 
-    :raises SettingsError: the URL is none, or `ca_file` cannot be read.
+    :raises SettingsError: the URL is invalid, or `ca_file` cannot be read.
     """
 
     name = "ollama"
@@ -83,7 +83,7 @@ class OllamaEngine:
         return outcome if outcome.model else msgspec.structs.replace(outcome, model=request.model)
 
     async def _tell_loading(self, model: str, out: ReplyWriter) -> None:
-        """Ollama says nothing while it loads a model, so look whether it must; the request itself does not wait for it."""
+        """Report `loading` if Ollama has to load the model, which it does not say itself. The request does not wait for this check."""
         with suppress(EngineError):
             running = await self._ask("api/ps", models.OllamaModelList)
             if models.full_name(model) not in {models.full_name(one.name) for one in running.models or ()}:
@@ -187,9 +187,9 @@ class OllamaEngine:
 
 
 async def _read(answer: HttpResponse, reply: codec.OllamaReplyParser) -> None:
-    """Read to the end of the reply. More text may follow an ending that came with text.
+    """Read until the reply ends. More text may follow an ending that came with text.
 
-    :raises ConnectionBrokeError: the connection broke before the reply had ended.
+    :raises ConnectionBrokeError: the connection broke before the reply ended.
     """
     try:
         while not reply.done:

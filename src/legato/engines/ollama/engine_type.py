@@ -1,4 +1,4 @@
-"""Ollama as settings and the server know it."""
+"""The engine type of Ollama."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +15,7 @@ from legato.settings_types import Header, SettingsSection
 
 
 class OllamaSettings(SettingsSection):
-    """`[engines.ollama]`. `ca_file` is a PEM file of certificates to trust beside the system's."""
+    """`[engines.ollama]`. `ca_file` is a PEM file of certificates to trust in addition to the system's."""
 
     url: Annotated[str, Field(pattern=r"^https?://\S+$", description="The URL of Ollama.")] = (
         "http://127.0.0.1:11434"

@@ -1,4 +1,4 @@
-"""The events of a streamed chat completion as words, without I/O. With it the two extras of llama.cpp's server:
+"""Parse the events of a streamed chat completion, without I/O. It also reads two extensions of llama.cpp's server:
 `prompt_progress` and `timings`.
 """
 
@@ -21,12 +21,12 @@ from legato.stream import State, Timings, Usage
 
 
 class OpenAIReplyParser:
-    """Reads the answer to one streamed completion, from its bytes, in whatever pieces they come. Text goes to `out` at once;
-    tool calls are collected, and given whole when the reply ends.
+    """Parses the response to one streamed completion from pieces of any size. Text is written to `out` at once; tool calls are
+    collected and written when the reply ends.
 
-    `who` names the server in sentences; `new_id` names calls that have no id; `tools` are the names that were offered.
+    `who` names the server in sentences; `new_id` names calls without an id; `tools` are the names of the offered tools.
 
-    Text that came is never dropped, and a reply without an ending of its own is never called complete.
+    Received text is never dropped, and a reply without an ending of its own never counts as complete.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class OpenAIReplyParser:
         """Whether `[DONE]` was read: nothing more is to come."""
 
     def feed(self, data: bytes) -> None:
-        """Read on.
+        """Parse more bytes.
 
-        :raises EngineBrokeError: it tells of an error, or this is not the protocol.
-        :raises EngineRefusedError: it tells that the request is at fault, or its filter stopped the reply.
+        :raises EngineBrokeError: they report an error, or are not the protocol.
+        :raises EngineRefusedError: they report that the request is wrong, or a filter stopped the reply.
         """
         if not self._head:
             self._head = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
@@ -76,21 +76,21 @@ class OpenAIReplyParser:
 
     @property
     def ended(self) -> bool:
-        """Whether the reply has an ending of its own, though more (what it cost) may follow."""
+        """Whether the reply has an ending of its own. Usage may still follow."""
         return self.done or self._reason is not None
 
     @property
     def certain(self) -> bool:
-        """Whether no more text can follow: the ending came behind the text, not with it."""
+        """Whether no more text can follow, because the ending came after the text and not with it."""
         return self.done or (self.ended and self._certain and not self._premature)
 
     @property
     def premature(self) -> bool:
-        """Whether text followed an ending, so that only the end of the bytes is one."""
+        """Whether text followed an ending, so that only the end of the bytes ends the reply."""
         return self._premature and not self.done
 
     def flush(self) -> None:
-        """Write what was read and still waits, at the end of the bytes, also if the connection broke.
+        """Write what was parsed and not written yet. Call it at the end of the bytes, also if the connection broke.
 
         :raises EngineError: as `feed` does.
         """
@@ -106,9 +106,9 @@ class OpenAIReplyParser:
         self._said.end()
 
     def end(self) -> Outcome:
-        """The bytes are at their end: `[DONE]`, or at least a `finish_reason`, must have come.
+        """Return the outcome at the end of the bytes: `[DONE]`, or at least a `finish_reason`, must have come.
 
-        :raises EngineBrokeError: there was no ending. Ollama's `/v1` and others hide a broken reply so.
+        :raises EngineBrokeError: there was no ending. Ollama's `/v1` and others hide a broken reply in this way.
         """
         self.flush()
         if not self.ended and self._head in (b"{", b"[", b"<") and not self._spoke:
@@ -134,7 +134,7 @@ class OpenAIReplyParser:
         )
 
     def _feed_body(self, data: bytes) -> None:
-        """The server sends JSON without events: one whole reply, or a line for each chunk."""
+        """Parse JSON without events: one complete reply, or a line for each chunk."""
         body = self._body
         if body is None:
             raise AssertionError
@@ -175,7 +175,7 @@ class OpenAIReplyParser:
             self._read(data)
 
     def _readable(self, event: SseEvent) -> bool:
-        """Whether the last event, which the end of the bytes has cut, is whole."""
+        """Return whether the last event, which the end of the bytes has cut, is complete."""
         data = event.data.strip()
         if data != b"[DONE]" and b"[DONE]".startswith(data):
             return False
@@ -218,7 +218,7 @@ class OpenAIReplyParser:
             self._remark(value)
 
     def _remark(self, value: object) -> None:
-        """An event that is no object: a sign of life, or a sentence that matters if the reply has no ending."""
+        """Handle an event that is not an object: a keep-alive, or a sentence that matters if the reply has no ending."""
         if isinstance(value, str) and value.lower().lstrip().startswith(("error", "internal server error")):
             raise self._failure(error_of(value))
         if is_heartbeat(value):
@@ -277,7 +277,7 @@ class OpenAIReplyParser:
             self._certain = not spoke and self._answered
 
     def _delta(self, delta: dict[str, Any] | None) -> bool:
-        """Write what a delta says. Returns whether it says anything."""
+        """Write the content of a delta. Return whether it has any."""
         if delta is None:
             return False
         thought = self._out_thought(self._thought.piece(reasoning_in(delta)))
@@ -291,7 +291,7 @@ class OpenAIReplyParser:
         called = self._calls.add(delta.get("tool_calls")) if delta.get("tool_calls") else False
         if function := delta.get("function_call"):
             called |= self._calls.add(function)
-        # What opens the reply some servers send before they have begun to read the prompt.
+        # Some servers send the first chunk before they read the prompt.
         if not spoke and (called or (self._opened and not thought)):
             self._said.text("")
         self._opened = True
@@ -300,7 +300,7 @@ class OpenAIReplyParser:
         return spoke or thought or called
 
     def _message(self, message: dict[str, Any], last: bool) -> bool:
-        """Write what is new in a whole message, or in a piece under its name."""
+        """Write what is new in a complete message, or in a piece that is sent as one."""
         spoke = self._out_thought(self._thought.retold(reasoning_in(message), last))
         parts = [*texts(message.get("content")), *texts(message.get("refusal"))]
         thinking = "".join(text for kind, text in parts if kind == "thinking")
@@ -327,7 +327,7 @@ class OpenAIReplyParser:
         return bool(text)
 
     def _sign(self) -> None:
-        """A keep-alive: while the prompt is read it says that the server is at work."""
+        """Handle a keep-alive: while the prompt is read, it says that the server works."""
         if not self._spoke and not self.ended:
             self._out.state(State("reading"))
 
@@ -355,7 +355,7 @@ class OpenAIReplyParser:
 
 
 def _error_of(data: bytes) -> StreamError:
-    """Return what an event tells that calls itself an error."""
+    """Return the error of an event that reports one."""
     try:
         return error_of(decode_values(data)[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""Any server that speaks OpenAI's chat completions."""
+"""The engine for any server with OpenAI's chat completions."""
 
 import asyncio
 import re
@@ -26,10 +26,10 @@ from legato.errors import (
 )
 
 _COST_SECONDS = 2.0
-"""How long what follows the end of a reply is waited for."""
+"""How long to wait for usage after the end of a reply."""
 
 _DOUBT = 15
-"""How many times as long, if the ending came with text: some servers say `stop` with every piece."""
+"""How many times longer to wait if the ending came with text: some servers send `stop` with every piece."""
 
 _HEALTH_SECONDS = 4.5
 _KNOWN_SECONDS = 300.0
@@ -37,7 +37,7 @@ _REFUSED = frozenset({400, 405, 406, 411, 413, 414, 415, 422})
 
 
 def base_url(url: str) -> str:
-    """`url` as the base that `/chat/completions` stands behind: a bare server gets its `/v1`."""
+    """Return the base URL of `/chat/completions`: a URL without a path gets `/v1`."""
     url = url.strip().rstrip("/").removesuffix("/chat/completions")
     try:
         versioned = any(re.match(r"v\d", segment) for segment in URL(url).parts)
@@ -47,14 +47,13 @@ def base_url(url: str) -> str:
 
 
 class OpenAIEngine:
-    """Speaks to the server at `url` (with or without `/v1`), or to one behind `unix_socket`.
+    """Uses the server at `url` (with or without `/v1`), or behind `unix_socket`.
 
-    `continues` says that a last message of the assistant is gone on with, as llama.cpp's server does; `sees`, that its
-    models take pictures; `hears`, that they take recordings (`input_audio`). `name` is its word in settings, `who` what a
-    person reads. `extra_body` are fields for every completion, which the options of a request override; a field that is
-    None there is left out.
+    `continues`: the server continues a final assistant message, as llama.cpp's does; `sees`: its models accept pictures;
+    `hears`: they accept recordings (`input_audio`). `name` is the name in settings, `who` the name in sentences. `extra_body`
+    are fields of every completion, which the options of a request override; a field that is None there is left out.
 
-    :raises SettingsError: the URL is none, or `ca_file` cannot be read.
+    :raises SettingsError: the URL is invalid, or `ca_file` cannot be read.
     """
 
     def __init__(
@@ -111,7 +110,7 @@ class OpenAIEngine:
         return outcome if outcome.model else msgspec.structs.replace(outcome, model=request.model)
 
     async def capabilities(self, model: str) -> Capabilities:
-        """The protocol has no way to ask. Tools are part of it, and a model that lacks them refuses them."""
+        """Return the configured capabilities: the protocol cannot report them. Tools are part of it; a model without tools refuses them."""
         now = asyncio.get_running_loop().time()
         until, contexts = self._listed
         if now >= until:
@@ -195,10 +194,10 @@ class OpenAIEngine:
 
 
 async def _read(answer: HttpResponse, reply: OpenAIReplyParser) -> None:
-    """Read to the end of the reply. Behind an ending, what it cost may follow, and `[DONE]`, or nothing on a connection that
-    stays open; more text may follow an ending that came with text.
+    """Read until the reply ends. After an ending, usage and `[DONE]` may follow, or nothing on a connection that stays open; more
+    text may follow an ending that came with text.
 
-    :raises ConnectionBrokeError: the connection broke before the reply had ended.
+    :raises ConnectionBrokeError: the connection broke before the reply ended.
     """
     try:
         while not reply.done:

@@ -1,4 +1,4 @@
-"""A server with the OpenAI API as settings and the server know it."""
+"""The engine type of servers with the OpenAI API."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Errors of OpenAI-compatible servers: the bodies of answers that are not 2xx. Pure."""
+"""Errors of OpenAI-compatible servers: the bodies of responses that are not 2xx. It does no I/O."""
 
 import msgspec
 from msgspec import Struct
@@ -8,14 +8,14 @@ from legato.engines.message_format import error_text
 
 
 class OpenAIError(Struct, frozen=True):
-    """What the body of an answer that is not 200 says."""
+    """The error in the body of a response that is not 200."""
 
     message: str
     code: str = ""
 
 
 def failure(body: bytes) -> OpenAIError | None:
-    """The error of an OpenAI-compatible server, in the shapes they have; None where the body is none."""
+    """Return the error of an OpenAI-compatible server in any of the known formats; None if the body contains none."""
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -30,12 +30,12 @@ def failure(body: bytes) -> OpenAIError | None:
 
 
 def means_model(failure: OpenAIError) -> bool:
-    """Whether a 404 is about the model, not about the address."""
+    """Return whether a 404 is about the model, and not about the URL."""
     return failure.code == "model_not_found" or "model" in failure.message.lower()
 
 
 def explanation(body: bytes) -> str:
-    """Return the sentence in the body of an answer that is not 2xx, also where it has the shape of another protocol."""
+    """Return the sentence in the body of a response that is not 2xx, also in the format of another protocol."""
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""The list of models of an OpenAI-compatible server, in the shapes that servers have for it. Pure."""
+"""The list of models of an OpenAI-compatible server, in any of the known formats. It does no I/O."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ _CONTEXTS = ("context_length", "max_model_len", "context_window", "max_context_l
 
 
 class OpenAIModel(Struct):
-    """A model in `/models`. Its context is told, if at all, under a name of the server's own."""
+    """A model in `/models`. Servers name its context, if at all, each in their own way."""
 
     id: str
     context_length: int | None = None
@@ -24,9 +24,9 @@ class OpenAIModel(Struct):
 
 
 def models_in(body: bytes) -> list[OpenAIModel]:
-    """Return the models of a list in `data` or `models`, or of a bare list. Entries that name no model are left out.
+    """Return the models of a list in `data` or `models`, or of a bare list. Entries without a name are left out.
 
-    :raises ValueError: the body is no list of models.
+    :raises ValueError: the body is not a list of models.
     """
     values = decode_values(body)
     value = values[0]

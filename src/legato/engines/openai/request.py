@@ -11,11 +11,11 @@ from legato.engines.message_format import FlatMessage, base64_of, flatten_turns,
 _OF_OLLAMA = frozenset(
     {"num_ctx", "num_predict", "num_thread", "num_gpu", "num_batch", "num_keep", "main_gpu", "use_mmap"}
 )
-"""Options of an assistant that an OpenAI-compatible server has no field for, and may refuse."""
+"""Options of an assistant for which an OpenAI-compatible server has no field. It may refuse them."""
 
 
 def completion(request: Request, extra: Mapping[str, Any]) -> bytes:
-    """The body of `POST /chat/completions`. A field that `extra` or the options set to None is left out."""
+    """Return the body of `POST /chat/completions`. A field that `extra` or the options set to None is left out."""
     body: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
     if isinstance(request.think, str):
         body["reasoning_effort"] = request.think

@@ -16,7 +16,7 @@ from legato.gateway.websocket.origins import Origins
 from legato.gateway.websocket.timer_wheel import TimerWheel
 
 
-class Flushable(Protocol):
+class FlushTarget(Protocol):
     """A socket with frames that are not sent yet."""
 
     def flush(self) -> None:
@@ -36,10 +36,10 @@ class SocketServer:
         self.limits = limits
         self.origins = origins
         self.wheel = wheel
-        self._to_flush: list[Flushable] = []
+        self._to_flush: list[FlushTarget] = []
         self._proxies: ProxyHeadersMiddleware | None = None
 
-    def flush_soon(self, socket: Flushable) -> None:
+    def flush_soon(self, socket: FlushTarget) -> None:
         """Flush `socket` at the end of this turn of the loop, together with all others."""
         if not self._to_flush:
             asyncio.get_running_loop().call_soon(self._flush)

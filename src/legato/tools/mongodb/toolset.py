@@ -1,6 +1,6 @@
 """The tools `find_documents`, `count_documents`, `aggregate` and `list_collections`, over pymongo's asynchronous client.
 
-`legato.tools.mongodb.query_policy` decides what is permitted. Needs the extra `legato[mongodb]`.
+`legato.tools.mongodb.query_filter` decides what is permitted. Needs the extra `legato[mongodb]`.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from pymongo.errors import (
 from legato.engines.base import ToolSpec
 from legato.errors import SettingsError, ToolError
 from legato.tools.base import Context
-from legato.tools.mongodb.query_policy import QueryPolicy, check_arguments
+from legato.tools.mongodb.query_filter import QueryFilter, check_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class MongoTools:
         if not collections:
             raise SettingsError(f"[tools.{name}] needs `collections`: the names of those that may be read.")
         self._name = name
-        self._policy = QueryPolicy(collections, owner_field, max_rows)
+        self._filter = QueryFilter(collections, owner_field, max_rows)
         self._max_time_ms = max_time_ms
         self._max_bytes = max_bytes
         self._unreachable_ms = unreachable_ms
@@ -138,7 +138,7 @@ class MongoTools:
             await client.close()
 
     async def _find(self, arguments: dict[str, Any], context: Context) -> str:
-        find = self._policy.find(arguments, context.user)
+        find = self._filter.find(arguments, context.user)
 
         async def ask(database: AsyncDatabase[Document]) -> str:
             async with database[find.collection].find(
@@ -154,7 +154,7 @@ class MongoTools:
         return await self._query(ask)
 
     async def _count(self, arguments: dict[str, Any], context: Context) -> str:
-        count = self._policy.count(arguments, context.user)
+        count = self._filter.count(arguments, context.user)
 
         async def ask(database: AsyncDatabase[Document]) -> str:
             number = await database[count.collection].count_documents(
@@ -165,7 +165,7 @@ class MongoTools:
         return await self._query(ask)
 
     async def _aggregate(self, arguments: dict[str, Any], context: Context) -> str:
-        aggregate = self._policy.aggregate(arguments, context.user)
+        aggregate = self._filter.aggregate(arguments, context.user)
 
         async def ask(database: AsyncDatabase[Document]) -> str:
             async with await database[aggregate.collection].aggregate(
@@ -178,11 +178,11 @@ class MongoTools:
     async def _list(self, arguments: dict[str, Any], context: Context) -> str:
         """List the collections, and the field names of one document in each that the user may read."""
         check_arguments(arguments, ())
-        owner_filter = self._policy.owner_filter(context.user)
+        owner_filter = self._filter.owner_filter(context.user)
 
         async def ask(database: AsyncDatabase[Document]) -> str:
             listed = []
-            for name in self._policy.collections:
+            for name in self._filter.collections:
                 one = await database[name].find_one(owner_filter, max_time_ms=self._max_time_ms)
                 listed.append({"name": name, "fields": list(one or ())[:100]})
             return dumps({"collections": listed})
@@ -214,7 +214,7 @@ class MongoTools:
             raise ToolError(f"The query failed: {str(error)[:300]}.") from None
 
     def _specs(self) -> list[tuple[ToolSpec, Callable[[dict[str, Any], Context], Awaitable[str]]]]:
-        collection = {"type": "string", "enum": list(self._policy.collections)}
+        collection = {"type": "string", "enum": list(self._filter.collections)}
         query = {
             "type": "object",
             "description": 'A MongoDB filter, such as {"status": "open"}. Ids are {"$oid": "…"}, times {"$date": "…"}.',
@@ -225,7 +225,7 @@ class MongoTools:
                 name, description, {"type": "object", "properties": properties, "required": required}
             )
 
-        rows = self._policy.max_rows
+        rows = self._filter.max_rows
         return [
             (
                 spec(

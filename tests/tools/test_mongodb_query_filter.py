@@ -22,9 +22,9 @@ from legato.tools.mongodb.pipeline import (
     pipeline_of,
 )
 from legato.tools.mongodb.query import _OPERATORS, filter_of
-from legato.tools.mongodb.query_policy import QueryPolicy
+from legato.tools.mongodb.query_filter import QueryFilter
 
-POLICY = QueryPolicy(["bookings"], "owner", 10)
+FILTER = QueryFilter(["bookings"], "owner", 10)
 
 HOSTILE_FILTERS: list[Any] = [
     {"$where": "sleep(1000) || true"},
@@ -212,26 +212,26 @@ def test_what_is_allowed_comes_out_as_the_database_takes_it() -> None:
 def test_the_owner_stands_in_front_of_every_query() -> None:
     mine = {"owner": {"$eq": "ada"}}
     widened = {"$or": [{"owner": {"$ne": None}}, {"owner": "bob"}]}
-    assert POLICY.find({"filter": widened}, "ada").filter == {"$and": [mine, widened]}
-    assert POLICY.find({}, "ada").filter == mine
-    assert POLICY.count({"filter": widened}, "ada").filter == {"$and": [mine, widened]}
-    pipeline = POLICY.aggregate({"pipeline": [{"$match": widened}]}, "ada").pipeline
+    assert FILTER.find({"filter": widened}, "ada").filter == {"$and": [mine, widened]}
+    assert FILTER.find({}, "ada").filter == mine
+    assert FILTER.count({"filter": widened}, "ada").filter == {"$and": [mine, widened]}
+    pipeline = FILTER.aggregate({"pipeline": [{"$match": widened}]}, "ada").pipeline
     assert pipeline == [{"$match": mine}, {"$match": widened}, {"$limit": 11}]
 
 
 def test_where_nobody_is_known_to_ask_nothing_is_read() -> None:
-    for ask in (POLICY.find, POLICY.count, POLICY.aggregate):
+    for ask in (FILTER.find, FILTER.count, FILTER.aggregate):
         with pytest.raises(ToolError, match="for whom"):
-            ask({"pipeline": []} if ask == POLICY.aggregate else {}, "")
+            ask({"pipeline": []} if ask == FILTER.aggregate else {}, "")
 
 
 @pytest.mark.parametrize(
     "name", ["salaries", "system.users", "bookings ", "", None, 3, ["bookings"], {"$ne": 1}]
 )
 def test_only_the_collections_that_are_set_can_be_read(name: Any) -> None:
-    policy = QueryPolicy(["bookings", "guests"], None, 10)
+    query_filter = QueryFilter(["bookings", "guests"], None, 10)
     with pytest.raises(ToolError, match="There is no collection"):
-        policy.find({"collection": name}, "ada")
+        query_filter.find({"collection": name}, "ada")
 
 
 @pytest.mark.parametrize(
@@ -251,12 +251,12 @@ def test_only_the_collections_that_are_set_can_be_read(name: Any) -> None:
 )
 def test_other_arguments_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ToolError):
-        POLICY.find(arguments, "ada")
+        FILTER.find(arguments, "ada")
 
 
 def test_rows_have_a_limit_whatever_is_asked_for() -> None:
-    assert POLICY.find({"limit": 2**31}, "ada").rows == 10
-    assert POLICY.find({"limit": 3}, "ada").rows == 3
+    assert FILTER.find({"limit": 2**31}, "ada").rows == 10
+    assert FILTER.find({"limit": 3}, "ada").rows == 3
 
 
 def test_what_is_nested_too_deeply_or_too_much_is_refused() -> None:
@@ -265,7 +265,7 @@ def test_what_is_nested_too_deeply_or_too_much_is_refused() -> None:
         deep = [deep]
     for filter_ in ({"a": deep}, {"a": {"$in": list(range(1000))}}):
         with pytest.raises(ToolError):
-            POLICY.find({"filter": filter_}, "ada")
+            FILTER.find({"filter": filter_}, "ada")
     while isinstance(deep, list):  # a list nested so deeply cannot be given up in one go
         deep = deep[0]
 
@@ -334,7 +334,7 @@ def keys(value: object) -> set[str]:
 @given(JSON)
 def test_no_forbidden_operator_comes_through_at_any_depth(asked: Any) -> None:
     try:
-        found = POLICY.find({"filter": asked}, "ada").filter
+        found = FILTER.find({"filter": asked}, "ada").filter
     except ToolError:
         return
     assert not keys(found) & FORBIDDEN
@@ -366,7 +366,7 @@ STAGES = st.dictionaries(
 @given(st.lists(STAGES, max_size=4) | JSON)
 def test_no_pipeline_reaches_beyond_the_owner(asked: Any) -> None:
     try:
-        pipeline = POLICY.aggregate({"pipeline": asked}, "ada").pipeline
+        pipeline = FILTER.aggregate({"pipeline": asked}, "ada").pipeline
     except ToolError:
         return
     assert pipeline[0] == {"$match": {"owner": {"$eq": "ada"}}}
@@ -432,13 +432,13 @@ JSON = st.recursive(
 
 @given(JSON, JSON, JSON)
 def test_whatever_a_model_writes_is_taken_or_refused(one: Any, two: Any, three: Any) -> None:
-    policy = QueryPolicy(["bookings"], "owner", 10)
+    query_filter = QueryFilter(["bookings"], "owner", 10)
     asked: list[tuple[Callable[..., Any], dict[str, Any]]] = [
-        (policy.find, {"filter": one, "projection": two, "sort": three}),
-        (policy.find, {"collection": one, "skip": two, "limit": three}),
-        (policy.count, {"filter": {"a": one}}),
-        (policy.aggregate, {"pipeline": [one, {"$match": {"a": two}}, {"$group": {"_id": three}}]}),
-        (policy.aggregate, {"pipeline": one}),
+        (query_filter.find, {"filter": one, "projection": two, "sort": three}),
+        (query_filter.find, {"collection": one, "skip": two, "limit": three}),
+        (query_filter.count, {"filter": {"a": one}}),
+        (query_filter.aggregate, {"pipeline": [one, {"$match": {"a": two}}, {"$group": {"_id": three}}]}),
+        (query_filter.aggregate, {"pipeline": one}),
     ]
     for verb, arguments in asked:
         with contextlib.suppress(ToolError):

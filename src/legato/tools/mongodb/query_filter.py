@@ -32,7 +32,7 @@ class Aggregate(Struct, frozen=True):
     rows: int
 
 
-class QueryPolicy:
+class QueryFilter:
     """The rules of one toolset.
 
     Only `collections` are read. With `owner_field`, every query begins with "this field is exactly this user". This condition
