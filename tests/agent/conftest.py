@@ -116,7 +116,7 @@ def running(door: Door) -> Callable[..., Any]:
     @asynccontextmanager
     async def run(*engines: Any, **more: Any) -> AsyncIterator[Agent]:
         sources = [each if isinstance(each, EngineSource) else EngineSource(each) for each in engines]
-        more = {"pauses": lambda: repeat(0.0), "look_seconds": 0.01} | more
+        more = {"pauses": lambda: repeat(0.0), "list_seconds": 0.01} | more
         agent = Agent(more.pop("url", door.url), EnginePool(sources), **more)
         task = asyncio.create_task(agent.run())
         try:

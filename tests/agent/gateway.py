@@ -35,8 +35,8 @@ Key = tuple[str, int]
 class Gateway:
     """One agent's books, over all its connections. What it says is put to `out`; what it took is in `taken`."""
 
-    def __init__(self, generation: int = 2, *, acknowledges: bool = True) -> None:
-        self.generation = generation
+    def __init__(self, version: int = 2, *, acknowledges: bool = True) -> None:
+        self.version = version
         self.acknowledges = acknowledges
         self.lease: float | None = None
         self.heartbeat: float | None = None
@@ -99,7 +99,7 @@ class Gateway:
                 self.refused[key] = message.reason
                 self.leased.discard(key)
             case Token():
-                assert self.generation == 1
+                assert self.version == 1
                 assert message.job_id not in self.over
                 self.tokens[message.job_id].append(message.token)
             case JobComplete():
@@ -107,12 +107,12 @@ class Gateway:
             case JobError():
                 self.over[message.job_id] = message.error
             case _:
-                assert self.registered or self.generation == 1
+                assert self.registered or self.version == 1
 
     def _register(self, message: Register) -> None:
         assert not self.registered
         self.registered = True
-        if self.generation == 1:
+        if self.version == 1:
             self.out.append(b'{"type":"registered","agentId":"a1","timestamp":0}')
             return
         assert message.protocol == 2

@@ -37,7 +37,7 @@ async def test_it_registers_with_its_models_and_what_they_can_do(door: Door, run
     can = Capabilities(supports_prefill=True, context=4096)
     told: list[object] = []
     engine = ScriptedEngine(models=("one", "two"), capabilities=can)
-    async with running(engine, slots=3, name="box", key="secret", told=told.append):
+    async with running(engine, slots=3, name="box", key="secret", listener=told.append):
         await door.registered()
         await door.until(lambda: told)
     [register] = [each for each in door.gateway.heard if isinstance(each, Register)]
@@ -114,7 +114,7 @@ async def test_the_text_is_whole_after_a_cut_at_every_frame(
             assert door.connections == connections + 1
             door.gateway.acknowledge(key)
             await door.say()
-            await door.until(lambda: agent.state.idle)
+            await door.until(lambda: agent.protocol.idle)
     assert not door.gateway.lost
 
 
@@ -172,11 +172,11 @@ async def test_a_job_that_is_cancelled_before_its_first_step_frees_its_slot(
     door: Door, running: Running
 ) -> None:
     async with running(DemoEngine()) as agent:
-        await door.until(lambda: agent.state.generation == 2)
+        await door.until(lambda: agent.protocol.registered)
         key = door.gateway.push("j", "word " * 50)
         frames, door.gateway.out = door.gateway.out, []
         for frame in (*frames, b'{"type":"cancel","jobId":"j","attempt":1}'):
-            agent._carry_out(agent.state.received(frame))
+            agent._carry_out(agent.protocol.received(frame))
         door.gateway.cancelling.add(key)
         await door.until(lambda: key in door.gateway.cancelled)
         second = door.gateway.push("k", "whole")
@@ -210,7 +210,7 @@ async def test_an_engine_that_writes_too_much_is_cancelled(door: Door, running: 
     engine = ScriptedEngine()
     door.gateway.acknowledges = False
     async with running(engine) as agent:
-        agent.state._limit = 4096
+        agent.protocol._state.limit = 4096
         await door.registered()
         key = door.gateway.push("j", model="scripted")
         await door.say()
@@ -269,7 +269,7 @@ async def test_a_gateway_that_is_frozen_is_left(
     monkeypatch.setattr("legato.agent.connect.PING", 0.05)
     monkeypatch.setattr("legato.agent.connect.PONG", 0.05)
     told: list[object] = []
-    async with running(DemoEngine(), told=told.append):
+    async with running(DemoEngine(), listener=told.append):
         await door.registered()
         assert door.socket is not None
         # It takes nothing more from the socket, so that no ping is answered.
@@ -284,7 +284,7 @@ async def test_one_that_never_registers_it_is_left(
     monkeypatch.setattr(shell, "HANDSHAKE_SECONDS", 0.05)
     door.greets = False
     told: list[Any] = []
-    async with running(DemoEngine(), told=told.append):
+    async with running(DemoEngine(), listener=told.append):
         await door.until(lambda: told)
     assert "takes no agents" in told[0].reason
 
@@ -300,7 +300,7 @@ async def test_pauses_grow_until_it_is_registered_again(door: Door, running: Run
             yield 0.0
 
     await door.stop()
-    async with running(DemoEngine(), told=told.append, pauses=pauses):
+    async with running(DemoEngine(), listener=told.append, pauses=pauses):
         await door.until(lambda: len(told) >= 4)
         assert len(asked) == 1
         await door.start()
@@ -347,7 +347,7 @@ async def test_other_refusals(door: Door, running: Running, status: int) -> None
             await Agent(door.url, EnginePool([EngineSource(DemoEngine())])).run()
         return
     told: list[object] = []
-    async with running(DemoEngine(), told=told.append):
+    async with running(DemoEngine(), listener=told.append):
         await door.until(lambda: len(told) > 1)
         door.process_request = lambda *_: None  # type: ignore[method-assign]
         await door.registered()
@@ -428,17 +428,17 @@ class TestStopping:
         door.gateway.cancel(key)
         door.gateway.push("k", model="scripted")
         await door.say()
-        await door.until(lambda: run.cancelled and agent.state.running)
+        await door.until(lambda: run.cancelled and agent.protocol.running)
         await door.stop()
-        await door.until(lambda: agent.state.until)
+        await door.until(lambda: agent.protocol.lease_end)
         for _ in range(3):
             agent.stop()
         await door.until(lambda: agent._ending)
         run.release()
         await task
-        assert agent.state.until is not None
-        agent._expire(agent.state.until)
-        assert agent.state.until is None
+        assert agent.protocol.lease_end is not None
+        agent._expire(agent.protocol.lease_end)
+        assert agent.protocol.lease_end is None
 
     async def test_where_nobody_is_there_to_be_told_it_ends(self) -> None:
         agent = Agent("ws://127.0.0.1:1/ws/agents", EnginePool([EngineSource(DemoEngine())]))
@@ -449,7 +449,7 @@ class TestStopping:
 
 class TestTheFirstGeneration:
     async def test_an_old_server_gets_its_tokens(self, door: Door, running: Running) -> None:
-        door.gateway.generation = 1
+        door.gateway.version = 1
         async with running(DemoEngine()):
             await door.registered()
             for job in ("one", "two"):
@@ -463,18 +463,18 @@ class TestTheFirstGeneration:
         assert set(door.gateway.over.values()) == {None}
 
     async def test_it_does_not_offer_any_model_where_it_has_none(self, door: Door, running: Running) -> None:
-        door.gateway.generation = 1
+        door.gateway.version = 1
         engine = ScriptedEngine()
         engine.down = True
         told: list[Any] = []
-        async with running(engine, told=told.append):
+        async with running(engine, listener=told.append):
             await door.until(lambda: told)
             assert "no model here yet" in told[0].reason
             engine.down = False
             await door.until(lambda: isinstance(told[-1], AgentRegistered))
 
     async def test_it_registers_anew_when_models_come(self, door: Door, running: Running) -> None:
-        door.gateway.generation = 1
+        door.gateway.version = 1
         engine = ScriptedEngine()
         engine.down = True
         async with running(engine, DemoEngine()):

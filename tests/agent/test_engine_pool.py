@@ -22,7 +22,7 @@ def ask(model: str) -> Request:
 async def test_an_ollama_is_offered_with_its_facts_and_loaded_when_asked() -> None:
     async with OllamaDouble({"plain": Scripted(words("one two"))}) as double:
         roster = EnginePool([EngineSource(OllamaEngine(double.url))])
-        [facts] = await roster.look()
+        [facts] = await roster.list_models()
         assert (facts.name, facts.loaded, facts.size, facts.context) == (
             "plain",
             False,
@@ -32,7 +32,7 @@ async def test_an_ollama_is_offered_with_its_facts_and_loaded_when_asked() -> No
         assert facts.can is not None
         assert facts.can.supports_prefill
         await roster.load("plain")
-        [facts] = await roster.look()
+        [facts] = await roster.list_models()
         assert (facts.loaded, facts.context) == (True, 4096)
         for name in ("plain", "plain:latest"):
             out = Recorder()
@@ -44,7 +44,7 @@ async def test_an_ollama_is_offered_with_its_facts_and_loaded_when_asked() -> No
 async def test_models_are_offered_under_the_names_that_were_given() -> None:
     async with OllamaDouble() as double:
         roster = EnginePool([EngineSource(OllamaEngine(double.url), ("think", "plain:latest", "none"))])
-        assert [facts.name for facts in await roster.look()] == ["think", "plain:latest"]
+        assert [facts.name for facts in await roster.list_models()] == ["think", "plain:latest"]
         with pytest.raises(ModelNotFoundError, match="think, plain:latest"):
             await roster.generate(ask("loop"), Recorder())
         await roster.close()
@@ -54,7 +54,7 @@ async def test_a_model_that_only_embeds_is_offered_where_it_is_named() -> None:
     async with OllamaDouble({"plain": Scripted([]), "vectors": Scripted([], family="bert")}) as double:
         for names, offered in ((), ["plain"]), (("vectors",), ["vectors"]):
             roster = EnginePool([EngineSource(OllamaEngine(double.url), names)])
-            assert [facts.name for facts in await roster.look()] == offered
+            assert [facts.name for facts in await roster.list_models()] == offered
             await roster.close()
 
 
@@ -65,7 +65,7 @@ async def test_each_model_is_written_by_the_engine_that_has_it() -> None:
         roster = EnginePool(
             [EngineSource(OpenAIEngine(double.url)), EngineSource(first), EngineSource(second)]
         )
-        assert [facts.name for facts in await roster.look()] == [
+        assert [facts.name for facts in await roster.list_models()] == [
             "plain",
             "demo:echo",
             "demo:markov",
@@ -96,13 +96,13 @@ async def test_an_engine_that_is_slow_for_a_while_keeps_its_models(monkeypatch: 
     monkeypatch.setattr(rosters, "LIST_SECONDS", 0.001)
     engine = Slow()
     roster = EnginePool([EngineSource(engine)])
-    assert len(await roster.look()) == 1
+    assert len(await roster.list_models()) == 1
     engine.hangs = True
-    assert [len(await roster.look()) for _ in range(rosters.SLOW_LISTS)] == [1] * (rosters.SLOW_LISTS - 1) + [
-        0
-    ]
+    assert [len(await roster.list_models()) for _ in range(rosters.SLOW_LISTS)] == [1] * (
+        rosters.SLOW_LISTS - 1
+    ) + [0]
     engine.hangs = False
-    assert len(await roster.look()) == 1
+    assert len(await roster.list_models()) == 1
 
 
 async def test_an_engine_that_is_gone_offers_nothing_and_says_so_once(
@@ -111,7 +111,7 @@ async def test_an_engine_that_is_gone_offers_nothing_and_says_so_once(
     engine = ScriptedEngine()
     engine.down = True
     roster = EnginePool([EngineSource(engine)])
-    assert await roster.look() == await roster.look() == ()
+    assert await roster.list_models() == await roster.list_models() == ()
     assert caplog.text.count("does not answer") == 1
     engine.down = False
-    assert len(await roster.look()) == 1
+    assert len(await roster.list_models()) == 1

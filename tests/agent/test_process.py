@@ -105,8 +105,8 @@ async def test_a_wrong_key_is_said_and_the_status_is_1(door: Door, tmp_path: Pat
         assert (await line(process)).startswith("The agent is registered")
 
 
-async def test_the_environment_of_the_first_generation_works(door: Door, tmp_path: Path) -> None:
-    door.gateway.generation = 1
+async def test_the_environment_of_the_protocol_version_1_works(door: Door, tmp_path: Path) -> None:
+    door.gateway.version = 1
     async with OllamaDouble({"llama2": Scripted(words("one two")), "other": Scripted([])}) as ollama:
         environ = {"SERVER_WS_URL": door.url, "OLLAMA_URL": ollama.url, "MODELS": "llama2, mistral"}
         async with started(tmp_path, **environ) as process:

@@ -41,7 +41,7 @@ class Wire:
 
     def __init__(self, gateway: Gateway, state: AgentProtocol) -> None:
         self.gateway = gateway
-        self.state = state
+        self.protocol = state
         self.up: deque[bytes] = deque()
         self.down: deque[bytes] = deque()
         self.effects: list[Effect] = []
@@ -52,23 +52,23 @@ class Wire:
         self.effects += effects
         for effect in effects:
             if isinstance(effect, StartJob):
-                self.running.append(effect.lease)
+                self.running.append(effect.job)
             elif isinstance(effect, AbortJob):
-                self.running.remove(effect.lease)
-                self.aborted.append(effect.lease)
+                self.running.remove(effect.job)
+                self.aborted.append(effect.job)
 
     def connect(self) -> None:
         self.gateway.connect()
 
-    def cut(self, now: float = 0.0) -> None:
+    def disconnect(self, now: float = 0.0) -> None:
         self.up.clear()
         self.down.clear()
-        self.carry_out(self.state.lost(now))
+        self.carry_out(self.protocol.disconnected(now))
         self.connect()
 
     def send(self, frames: int = 1_000_000) -> None:
         """The agent puts frames on the wire."""
-        while frames and (frame := self.state.next_frame()) is not None:
+        while frames and (frame := self.protocol.next_frame()) is not None:
             self.up.append(frame)
             frames -= 1
 
@@ -83,7 +83,7 @@ class Wire:
         self.down += self.gateway.out
         self.gateway.out.clear()
         while frames and self.down:
-            self.carry_out(self.state.received(self.down.popleft()))
+            self.carry_out(self.protocol.received(self.down.popleft()))
             frames -= 1
 
     def settle(self) -> None:
@@ -106,19 +106,19 @@ class Wire:
             self.deliver(1)
 
     def finish(self, lease: AgentJob) -> None:
-        self.state.ended(lease, Outcome("stop", "m", Usage(1, 2)))
+        self.protocol.ended(lease, Outcome("stop", "m", Usage(1, 2)))
         self.leave(lease)
 
     def leave(self, lease: AgentJob) -> None:
         (self.running if lease in self.running else self.aborted).remove(lease)
-        self.carry_out(self.state.left(lease))
+        self.carry_out(self.protocol.stopped(lease))
 
     def heard(self, kind: type) -> list[object]:
         return [each for each in self.gateway.heard if isinstance(each, kind)]
 
 
-def wired(slots: int = 1, generation: int = 2, **more: object) -> Wire:
-    wire = Wire(Gateway(generation), AgentProtocol("run", slots=slots, **more))  # type: ignore[arg-type]
+def wired(slots: int = 1, version: int = 2, **more: object) -> Wire:
+    wire = Wire(Gateway(version), AgentProtocol("run", slots=slots, **more))  # type: ignore[arg-type]
     wire.connect()
     wire.settle()
     return wire
@@ -155,7 +155,7 @@ class Cuts(RuleBasedStateMachine):
         for _ in range(count):
             self.words += 1
             event = Text(f"w{self.words} ") if self.words % 3 else Reasoning(f"w{self.words} ")
-            self.wire.state.write(lease, event)
+            self.wire.protocol.write(lease, event)
             self.written.setdefault((lease.job_id, lease.attempt), []).append(event)
 
     @rule(which=st.integers(0, 1), count=st.integers(1, 12), frames=st.integers(0, 4))
@@ -174,7 +174,7 @@ class Cuts(RuleBasedStateMachine):
         lease = self.wire.running[which % len(self.wire.running)]
         written = self.written.setdefault((lease.job_id, lease.attempt), [])
         if breaks:
-            self.wire.state.broke(lease, "engine_broke", "It broke.")
+            self.wire.protocol.failed(lease, "engine_broke", "It broke.")
             written.append(JobFailed("engine_broke", "It broke."))
             self.wire.leave(lease)
         else:
@@ -184,7 +184,7 @@ class Cuts(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: self.wire.aborted)
     def leave(self) -> None:
-        self.wire.state.write(self.wire.aborted[0], Text("a last word"))
+        self.wire.protocol.write(self.wire.aborted[0], Text("a last word"))
         self.wire.leave(self.wire.aborted[0])
 
     @property
@@ -222,9 +222,9 @@ class Cuts(RuleBasedStateMachine):
         self.wire.answer(frames)
 
     @rule(gets=st.sampled_from(["nowhere", "welcomed", "heard", "registered", "registered"]))
-    def cut(self, gets: str) -> None:
+    def disconnect(self, gets: str) -> None:
         """The next connection may break as well before it is of any use."""
-        self.wire.cut()
+        self.wire.disconnect()
         if gets != "nowhere":
             self.wire.answer()
             self.wire.send()
@@ -244,7 +244,7 @@ class Cuts(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         wire, gateway = self.wire, self.wire.gateway
-        wire.cut()
+        wire.disconnect()
         wire.settle()
         while wire.running or wire.aborted:
             for lease in list(wire.aborted):
@@ -260,7 +260,7 @@ class Cuts(RuleBasedStateMachine):
             assert gateway.ended(key)
             gateway.acknowledge(key)
         wire.settle()
-        assert wire.state.idle
+        assert wire.protocol.idle
 
 
 Cuts.TestCase.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
@@ -272,10 +272,10 @@ def test_a_line_that_breaks_every_few_kilobytes_gets_a_long_reply_across() -> No
     key = wire.gateway.push("j")
     wire.settle()
     for number in range(1000):
-        wire.state.write(wire.running[0], Text(f"{number} "))
+        wire.protocol.write(wire.running[0], Text(f"{number} "))
     wire.finish(wire.running[0])
     for _ in range(40):
-        wire.cut()
+        wire.disconnect()
         wire.settle_within(4096)
     assert wire.gateway.text(key) == "".join(f"{number} " for number in range(1000))
 
@@ -285,8 +285,8 @@ def test_what_comes_between_two_turns_is_one_frame() -> None:
     key = wire.gateway.push("j")
     wire.settle()
     for word in ("a", "b", "c"):
-        wire.state.write(wire.running[0], Text(word))
-    wire.state.write(wire.running[0], ToolCalled(ToolCall("c1", "look", "{}")))
+        wire.protocol.write(wire.running[0], Text(word))
+    wire.protocol.write(wire.running[0], ToolCalled(ToolCall("c1", "look", "{}")))
     wire.finish(wire.running[0])
     wire.settle()
     [frame] = wire.heard(EventBatch)
@@ -301,7 +301,7 @@ def test_what_comes_between_two_turns_is_one_frame() -> None:
             JobEnded("stop", "m", Usage(1, 2)),
         ],
     )
-    assert wire.state.idle
+    assert wire.protocol.idle
 
 
 def test_a_frame_has_a_bound_and_jobs_take_turns() -> None:
@@ -310,7 +310,7 @@ def test_a_frame_has_a_bound_and_jobs_take_turns() -> None:
     wire.settle()
     for lease in wire.running:
         for _ in range(8):
-            wire.state.write(lease, Text("word "))
+            wire.protocol.write(lease, Text("word "))
     wire.settle()
     frames = wire.heard(EventBatch)
     assert [frame.job_id for frame in frames[:4]] == ["one", "two", "one", "two"]  # type: ignore[attr-defined]
@@ -322,7 +322,7 @@ def test_a_text_that_is_too_long_for_a_frame_comes_in_pieces() -> None:
     key = wire.gateway.push("j")
     wire.settle()
     text = "\x00é🎻" * PIECE
-    wire.state.write(wire.running[0], Text(text))
+    wire.protocol.write(wire.running[0], Text(text))
     wire.send()
     assert max(map(len, wire.up)) < 64 * 1024
     wire.settle()
@@ -333,9 +333,9 @@ def test_half_a_character_harms_nobody() -> None:
     wire = wired()
     key = wire.gateway.push("j")
     wire.settle()
-    wire.state.write(wire.running[0], Text("a\ud800b"))
-    wire.state.write(wire.running[0], ToolCalled(ToolCall("c", "n", '"\udc00"')))
-    wire.state.write(wire.running[0], State("reading", progress=0.5))
+    wire.protocol.write(wire.running[0], Text("a\ud800b"))
+    wire.protocol.write(wire.running[0], ToolCalled(ToolCall("c", "n", '"\udc00"')))
+    wire.protocol.write(wire.running[0], State("reading", progress=0.5))
     wire.settle()
     assert wire.gateway.taken[key] == [
         Text("a\ufffdb"),
@@ -345,16 +345,16 @@ def test_half_a_character_harms_nobody() -> None:
 
 
 def test_one_that_writes_more_than_can_be_kept_breaks_honestly() -> None:
-    wire = wired(kept=4096)
+    wire = wired(limit=4096)
     wire.gateway.acknowledges = False
     key = wire.gateway.push("j")
     wire.settle()
     [lease] = wire.running
     written = 0
-    while wire.state.write(lease, Text("word")):
+    while wire.protocol.write(lease, Text("word")):
         written += 1
     assert lease.over
-    assert wire.state.write(lease, Text("more")), "it is told once"
+    assert wire.protocol.write(lease, Text("more")), "it is told once"
     wire.leave(lease)
     wire.settle()
     assert wire.gateway.text(key) == "word" * (written + 1)
@@ -409,7 +409,7 @@ def test_cancelled_is_said_when_nothing_runs_any_more() -> None:
     wire = wired()
     key = wire.gateway.push("j")
     wire.settle()
-    wire.state.write(wire.running[0], Text("never seen"))
+    wire.protocol.write(wire.running[0], Text("never seen"))
     wire.gateway.cancel(key)
     wire.gateway.cancel(key)
     wire.settle()
@@ -418,7 +418,7 @@ def test_cancelled_is_said_when_nothing_runs_any_more() -> None:
     wire.settle()
     assert wire.gateway.cancelled == {key}
     assert wire.gateway.taken[key] == []
-    assert wire.state.idle
+    assert wire.protocol.idle
 
 
 def test_cancelled_is_said_of_a_job_that_nobody_knows() -> None:
@@ -434,7 +434,7 @@ def test_cancelled_after_a_cut_is_said_where_it_is_asked_for() -> None:
     wire.settle()
     wire.gateway.cancel(key)
     wire.settle()
-    wire.cut()
+    wire.disconnect()
     wire.settle()
     wire.gateway.cancel(key)
     wire.settle()
@@ -447,20 +447,20 @@ def test_it_goes_on_while_the_gateway_is_away_and_gives_up_with_the_lease() -> N
     wire = wired()
     wire.gateway.push("j")
     wire.settle()
-    wire.carry_out(wire.state.lost(100.0))
-    wire.state.write(wire.running[0], Text("on"))
-    assert wire.state.until == 115.0
-    assert wire.state.expired(114.9) == []
-    wire.carry_out(wire.state.lost(110.0))
-    assert wire.state.until == 115.0, "an attempt that failed does not make the lease longer"
-    wire.carry_out(wire.state.expired(115.0))
+    wire.carry_out(wire.protocol.disconnected(100.0))
+    wire.protocol.write(wire.running[0], Text("on"))
+    assert wire.protocol.lease_end == 115.0
+    assert wire.protocol.lease_expired(114.9) == []
+    wire.carry_out(wire.protocol.disconnected(110.0))
+    assert wire.protocol.lease_end == 115.0, "an attempt that failed does not make the lease longer"
+    wire.carry_out(wire.protocol.lease_expired(115.0))
     assert [lease.job_id for lease in wire.aborted] == ["j"]
     wire.leave(wire.aborted[0])
     wire.connect()
     wire.settle()
     assert wire.heard(Register)[-1].running == []  # type: ignore[attr-defined]
-    assert wire.state.until is None
-    assert wire.state.idle
+    assert wire.protocol.lease_end is None
+    assert wire.protocol.idle
 
 
 def test_the_gateway_says_how_long_a_lease_is_and_how_often_to_beat() -> None:
@@ -469,14 +469,14 @@ def test_the_gateway_says_how_long_a_lease_is_and_how_often_to_beat() -> None:
     wire = Wire(gateway, AgentProtocol("run"))
     wire.connect()
     wire.settle()
-    assert wire.state.heartbeat == 0.1
-    wire.carry_out(wire.state.lost(1.0))
-    assert wire.state.until == 4.0
+    assert wire.protocol.heartbeat == 0.1
+    wire.carry_out(wire.protocol.disconnected(1.0))
+    assert wire.protocol.lease_end == 4.0
 
 
 def test_it_comes_back_as_the_one_it_was() -> None:
     wire = wired()
-    wire.cut()
+    wire.disconnect()
     wire.settle()
     first, second = wire.heard(Register)
     assert (first.instance, first.secret) == ("run", None)  # type: ignore[attr-defined]
@@ -488,7 +488,7 @@ def test_a_job_the_gateway_does_not_name_any_more_is_given_up() -> None:
     key = wire.gateway.push("j")
     wire.settle()
     wire.gateway.leased.discard(key)
-    wire.cut()
+    wire.disconnect()
     wire.settle()
     assert [lease.job_id for lease in wire.aborted] == ["j"]
 
@@ -498,13 +498,13 @@ def test_a_job_that_cannot_be_gone_on_with_is_given_up(offset: int) -> None:
     wire = wired()
     wire.gateway.push("j")
     wire.settle()
-    wire.state.write(wire.running[0], Text("a"))
+    wire.protocol.write(wire.running[0], Text("a"))
     wire.settle()
-    wire.carry_out(wire.state.lost(0.0))
-    wire.carry_out(wire.state.received(msgspec.json.encode(AgentWelcome("a", 0))))
+    wire.carry_out(wire.protocol.disconnected(0.0))
+    wire.carry_out(wire.protocol.received(msgspec.json.encode(AgentWelcome("a", 0))))
     told = {"type": "registered", "agentId": "a", "timestamp": 0, "protocol": 2}
     resume = [{"jobId": "j", "attempt": 1, "offset": offset}]
-    wire.carry_out(wire.state.received(msgspec.json.encode(told | {"resume": resume})))
+    wire.carry_out(wire.protocol.received(msgspec.json.encode(told | {"resume": resume})))
     assert len(wire.aborted) == 1
 
 
@@ -512,10 +512,10 @@ def test_an_acknowledgement_of_what_was_never_sent_is_ignored() -> None:
     wire = wired()
     key = wire.gateway.push("j")
     wire.settle()
-    wire.state.write(wire.running[0], Text("a"))
-    [ignored] = wire.state.received(b'{"type":"ack","jobId":"j","attempt":1,"offset":1}')
+    wire.protocol.write(wire.running[0], Text("a"))
+    [ignored] = wire.protocol.received(b'{"type":"ack","jobId":"j","attempt":1,"offset":1}')
     assert isinstance(ignored, FrameIgnored)
-    assert wire.state.received(b'{"type":"ack","jobId":"j","attempt":2,"offset":1}') == []
+    assert wire.protocol.received(b'{"type":"ack","jobId":"j","attempt":2,"offset":1}') == []
     wire.settle()
     assert wire.gateway.text(key) == "a"
 
@@ -523,13 +523,13 @@ def test_an_acknowledgement_of_what_was_never_sent_is_ignored() -> None:
 def test_models_are_told_when_they_change() -> None:
     wire = wired()
     one = ModelInfo("one", loaded=False, size=7, context=4096)
-    wire.state.offer((one,))
-    wire.state.offer((one,))
+    wire.protocol.offer((one,))
+    wire.protocol.offer((one,))
     wire.settle()
     assert wire.heard(Models) == [Models([one])]
-    wire.carry_out(wire.state.lost(0.0))
+    wire.carry_out(wire.protocol.disconnected(0.0))
     two = ModelInfo("two")
-    wire.state.offer((one, two))
+    wire.protocol.offer((one, two))
     wire.connect()
     wire.settle()
     [_, again] = wire.heard(Register)
@@ -541,7 +541,7 @@ def test_models_that_change_while_it_registers_are_told() -> None:
     wire = Wire(Gateway(), AgentProtocol("run"))
     wire.connect()
     wire.answer(1)
-    wire.state.offer((ModelInfo("one"),))
+    wire.protocol.offer((ModelInfo("one"),))
     wire.settle()
     assert wire.heard(Register)[0].models == []  # type: ignore[attr-defined]
     assert wire.heard(Models) == [Models([ModelInfo("one")])]
@@ -551,20 +551,20 @@ def test_one_that_drains_takes_no_job_and_ends_those_it_has() -> None:
     wire = wired(slots=2)
     key = wire.gateway.push("j")
     wire.settle()
-    wire.state.drain()
-    wire.state.drain()
+    wire.protocol.drain()
+    wire.protocol.drain()
     late = wire.gateway.push("k")
     wire.settle()
     assert len(wire.heard(Drain)) == 1
     assert "about to end" in wire.gateway.refused[late]
-    assert not wire.state.idle
-    wire.cut()
+    assert not wire.protocol.idle
+    wire.disconnect()
     wire.settle()
     assert len(wire.heard(Drain)) == 2, "a gateway that was away has not heard it"
     wire.finish(wire.running[0])
     wire.settle()
     assert wire.gateway.ended(key)
-    assert wire.state.idle
+    assert wire.protocol.idle
 
 
 def test_what_is_not_done_when_it_ends_is_handed_back() -> None:
@@ -572,25 +572,25 @@ def test_what_is_not_done_when_it_ends_is_handed_back() -> None:
     first, second = wire.gateway.push("j"), wire.gateway.push("k")
     wire.settle()
     wire.finish(wire.running[0])
-    wire.state.write(wire.running[0], Text("a"))
+    wire.protocol.write(wire.running[0], Text("a"))
     wire.settle()
-    wire.state.write(wire.running[0], Text("b"))
-    wire.state.drain()
-    wire.carry_out(wire.state.give_up())
+    wire.protocol.write(wire.running[0], Text("b"))
+    wire.protocol.drain()
+    wire.carry_out(wire.protocol.hand_back())
     wire.settle()
     assert wire.gateway.ended(first)
     assert wire.gateway.refused.keys() == {second}
     assert wire.gateway.text(second) == "a"
-    assert not wire.state.idle
+    assert not wire.protocol.idle
     wire.leave(wire.aborted[0])
-    assert wire.state.idle
+    assert wire.protocol.idle
 
 
 def test_a_call_that_no_message_can_hold_breaks_the_job() -> None:
     wire = wired()
     key = wire.gateway.push("j")
     wire.settle()
-    assert not wire.state.write(wire.running[0], ToolCalled(ToolCall("c", "n", "x" * MAX_FRAME_BYTES)))
+    assert not wire.protocol.write(wire.running[0], ToolCalled(ToolCall("c", "n", "x" * MAX_FRAME_BYTES)))
     wire.settle()
     [last] = wire.gateway.taken[key]
     assert isinstance(last, JobFailed)
@@ -610,8 +610,8 @@ def test_it_says_what_it_loads_and_that_it_lives() -> None:
     wire.gateway.say(Load("m"))
     wire.settle()
     assert wire.effects[-1] == PreloadModel("m")
-    wire.state.loading("m", 0.5)
-    wire.state.beat(1.5)
+    wire.protocol.loading("m", 0.5)
+    wire.protocol.beat(1.5)
     wire.settle()
     assert wire.heard(Loading) == [Loading("m", 0.5)]
     assert wire.heard(Heartbeat) == [Heartbeat(1.5)]
@@ -620,7 +620,7 @@ def test_it_says_what_it_loads_and_that_it_lives() -> None:
 def test_a_job_it_cannot_understand_is_refused_so_that_nobody_waits() -> None:
     wire = wired()
     wire.gateway.leased.add(("j", 4))
-    effects = wire.state.received(b'{"type":"job","jobId":"j","attempt":4,"model":"m","turns":7}')
+    effects = wire.protocol.received(b'{"type":"job","jobId":"j","attempt":4,"model":"m","turns":7}')
     assert isinstance(effects[0], FrameIgnored)
     wire.settle()
     assert "does not understand" in wire.gateway.refused[("j", 4)]
@@ -641,7 +641,7 @@ def test_a_job_it_cannot_understand_is_refused_so_that_nobody_waits() -> None:
 )
 def test_what_it_cannot_read_is_ignored(frame: bytes) -> None:
     wire = wired()
-    assert all(isinstance(effect, FrameIgnored) for effect in wire.state.received(frame))
+    assert all(isinstance(effect, FrameIgnored) for effect in wire.protocol.received(frame))
     wire.settle()
     assert wire.gateway.refused == {}
 
@@ -656,12 +656,12 @@ def test_nothing_is_said_before_it_is_welcome() -> None:
     [ignored] = state.received(msgspec.json.encode(Registered("a", 0, protocol=2)))
     assert isinstance(ignored, FrameIgnored)
     assert state.received(msgspec.json.encode(RegistrationRefused("No."))) == []
-    assert state.complaint == "No."
+    assert state.refusal == "No."
 
 
 class TestTheFirstGeneration:
     def test_a_prompt_is_answered_a_token_a_frame(self) -> None:
-        wire = wired(generation=1)
+        wire = wired(version=1)
         assert wire.effects[-1] == RegistrationAccepted(1)
         wire.gateway.prompt("j", "Hello", temperature=0.5, options={"num_ctx": 9}, system="Be.", raw=True)
         wire.settle()
@@ -669,54 +669,54 @@ class TestTheFirstGeneration:
         assert [turn.role for turn in request.turns] == ["system", "user"]
         assert request.options == {"temperature": 0.5, "num_ctx": 9}
         for event in (Text("a"), Reasoning("hm"), State("reading"), Text("b")):
-            wire.state.write(wire.running[0], event)
+            wire.protocol.write(wire.running[0], event)
         wire.finish(wire.running[0])
         wire.settle()
         assert wire.gateway.tokens == {"j": ["a", "b"]}
         assert wire.gateway.over == {"j": None}
         assert wire.heard(Status) == [Status("busy"), Status("idle")]
-        assert wire.state.idle
+        assert wire.protocol.idle
 
     def test_one_job_at_a_time_whatever_its_slots(self) -> None:
-        wire = wired(slots=4, generation=1)
+        wire = wired(slots=4, version=1)
         wire.gateway.prompt("j", "Hello")
         wire.gateway.prompt("k", "Hello")
         wire.settle()
         assert wire.gateway.over["k"] is not None
-        wire.state.broke(wire.running[0], "engine_broke", "It broke.")
+        wire.protocol.failed(wire.running[0], "engine_broke", "It broke.")
         wire.leave(wire.running[0])
         wire.settle()
         assert wire.gateway.over["j"] == "It broke."
 
     def test_a_cut_ends_its_job(self) -> None:
-        wire = wired(generation=1)
+        wire = wired(version=1)
         wire.gateway.prompt("j", "Hello")
         wire.settle()
-        wire.cut()
+        wire.disconnect()
         assert len(wire.aborted) == 1
         wire.leave(wire.aborted[0])
         wire.settle()
-        assert wire.state.idle
+        assert wire.protocol.idle
 
     def test_jobs_of_the_second_are_given_up_where_only_the_first_is_spoken(self) -> None:
         wire = wired()
         wire.gateway.push("j")
         wire.settle()
-        wire.gateway.generation = 1
-        wire.cut()
+        wire.gateway.version = 1
+        wire.disconnect()
         wire.settle()
         assert len(wire.aborted) == 1
 
     def test_it_knows_that_the_gateway_believes_in_other_models(self) -> None:
-        wire = wired(generation=1)
-        assert not wire.state.stale
-        wire.state.offer((ModelInfo("one"),))
-        assert wire.state.stale
+        wire = wired(version=1)
+        assert not wire.protocol.is_outdated
+        wire.protocol.offer((ModelInfo("one"),))
+        assert wire.protocol.is_outdated
         wire.settle()
         assert wire.heard(Models) == []
 
     def test_a_job_it_cannot_understand_is_an_error(self) -> None:
-        wire = wired(generation=1)
-        wire.state.received(b'{"type":"job","jobId":"j","model":null,"prompt":"x"}')
+        wire = wired(version=1)
+        wire.protocol.received(b'{"type":"job","jobId":"j","model":null,"prompt":"x"}')
         wire.settle()
         assert "does not understand" in (wire.gateway.over["j"] or "")

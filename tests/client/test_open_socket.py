@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from legato.agent.connect import dial as dial_as_agent
+from legato.agent.connect import connect as connect_as_agent
 from legato.client.connect import connect as connect_as_user
 from legato.errors import InvalidError, UnreachableError
 
 Dial = Callable[[str, str | None], Awaitable[Any]]
 
 
-@pytest.fixture(params=[dial_as_agent, connect_as_user], ids=["agent", "person"])
+@pytest.fixture(params=[connect_as_agent, connect_as_user], ids=["agent", "person"])
 def dial(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Dial:
     for name in ("ws", "socks", "http", "https", "all", "no"):
         monkeypatch.delenv(f"{name}_proxy", raising=False)

@@ -1,4 +1,4 @@
-"""The agent itself: it dials, comes back, runs engines, and says and hears what `AgentProtocol` decides."""
+"""The agent: it connects and reconnects, runs engines, and sends and receives what `AgentProtocol` decides."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from legato import __version__
-from legato.agent.connect import closing, dial
+from legato.agent.connect import connect, explain_close
 from legato.agent.effects import AbortJob, Effect, FrameIgnored, PreloadModel, RegistrationAccepted, StartJob
 from legato.agent.engine_pool import EnginePool
 from legato.agent.job import AgentJob
@@ -31,21 +31,21 @@ from legato.stream import Reasoning, State, Text
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 3.0
-"""Seconds between two looks at which models there are."""
+LIST_SECONDS = 3.0
+"""Seconds between two listings of the models."""
 
 DRAIN_SECONDS = 30.0
-"""How long running jobs may go on once the agent was told to stop."""
+"""How long running jobs may continue once the agent was told to stop."""
 
 ALIVE_SECONDS = 0.5
-"""Seconds without an event of a job after which a sign of life is one."""
+"""Seconds without an event of a job after which a sign of life is sent."""
 
-GIVE_UP_SECONDS = 2.0
-"""How long it may take to hand back what runs, when there is no more time."""
+HAND_BACK_SECONDS = 2.0
+"""How long it may take to hand back running jobs when there is no more time."""
 
 
 class AgentRegistered(Struct, frozen=True):
-    """The server has taken the agent. `again`: it was away."""
+    """The server has accepted the agent. `again`: it was disconnected before."""
 
     url: str
     models: tuple[str, ...]
@@ -54,83 +54,86 @@ class AgentRegistered(Struct, frozen=True):
 
 
 class AgentDisconnected(Struct, frozen=True):
-    """The server is not there, and tried again in `seconds`. Jobs go on meanwhile."""
+    """There is no connection. The agent connects again in `seconds`; its jobs continue meanwhile."""
 
     reason: str
     seconds: float
 
 
 class Agent:
-    """Writes jobs of the server at `url` with the engines of `roster`, `slots` at once.
+    """Runs jobs of the server at `url` with the engines of `engines`, `slots` at once.
 
-    `key` is the agent's. `told` hears of `AgentRegistered` and `AgentDisconnected`. `pauses` are the seconds before each attempt to come
-    back, `look_seconds` those between two looks at the models, `drain_seconds` those that `stop` gives to running jobs.
+    `key` is the agent's. `listener` is called with `AgentRegistered` and `AgentDisconnected`. `pauses` are the seconds before
+    each attempt to reconnect, `list_seconds` those between two listings of the models, `drain_seconds` those that `stop` gives to
+    running jobs.
     """
 
     def __init__(
         self,
         url: str,
-        roster: EnginePool,
+        engines: EnginePool,
         *,
         key: str | None = None,
         slots: int = 1,
         name: str | None = None,
-        told: Callable[[AgentRegistered | AgentDisconnected], None] = lambda _: None,
+        listener: Callable[[AgentRegistered | AgentDisconnected], None] = lambda _: None,
         pauses: Callable[[], Iterator[float]] = lambda: backoff(random.random),
-        look_seconds: float = LOOK_SECONDS,
+        list_seconds: float = LIST_SECONDS,
         drain_seconds: float = DRAIN_SECONDS,
     ) -> None:
-        self.state = AgentProtocol(secrets.token_hex(8), slots=slots, name=name, version=__version__)
+        self.protocol = AgentProtocol(secrets.token_hex(8), slots=slots, name=name, version=__version__)
         self._url = url
-        self._shown = without_key(url)
-        self._roster = roster
+        self._shown_url = without_key(url)
+        self._engines = engines
         self._key = key
         self._slots = slots
-        self._told = told
+        self._listener = listener
         self._pauses = pauses
-        self._look_seconds = look_seconds
+        self._list_seconds = list_seconds
         self._drain_seconds = drain_seconds
-        self._facts: tuple[ModelInfo, ...] = ()
+        self._models: tuple[ModelInfo, ...] = ()
         self._jobs: dict[AgentJob, asyncio.Task[None]] = {}
         self._loads: set[asyncio.Task[None]] = set()
-        self._wake = asyncio.Event()
-        self._joined = asyncio.Event()
-        self._look_now = asyncio.Event()
+        self._wake_sender = asyncio.Event()
+        self._registered = asyncio.Event()
+        self._list_now = asyncio.Event()
         self._may_end = asyncio.Event()
         self._ended = asyncio.Event()
-        self._been_here = False
+        self._was_registered = False
         self._hurried = False
         self._ending = False
         self._socket: ClientConnection | None = None
 
     async def run(self) -> None:
-        """The agent's whole life: until `stop`, or for ever.
+        """Run the agent until `stop`, or for ever.
 
-        :raises UnauthenticatedError: the server does not take its key.
-        :raises ForbiddenError: the server does not take it.
-        :raises InvalidError: its URL is no address.
-        :raises EngineError: the embedded model it was to run is not here.
+        :raises UnauthenticatedError: the server rejects the key.
+        :raises ForbiddenError: the server rejects the agent.
+        :raises InvalidError: the URL is not valid.
+        :raises EngineError: the embedded model is not here, and cannot be downloaded.
         """
         try:
-            await self._roster.start()
-            await self._look()
-            await self._first_to_end(self._dial(), self._look_on(), self._drain(), self._ended.wait())
+            await self._engines.start()
+            await self._list()
+            await self._run_until_first_ends(
+                self._keep_connected(), self._keep_listing(), self._drain(), self._ended.wait()
+            )
         finally:
             await self._end()
 
     def stop(self) -> None:
-        """Take no more jobs and end once those that run are done, or their time is up.
+        """Take no more jobs, and end when the running jobs are done or their time is over.
 
-        The second call hands back what runs and ends as soon as the server knows; the third just ends.
+        The second call hands back the running jobs and ends as soon as the server knows. The third call ends at once.
         """
         if self._hurried:
             self._ended.set()
-        self._hurried = self.state.draining
-        self.state.drain()
+        self._hurried = self.protocol.draining
+        self.protocol.drain()
         self._may_end.set()
-        self._wake.set()
+        self._wake_sender.set()
 
-    async def _first_to_end(self, *parts: Coroutine[Any, Any, object]) -> None:
+    async def _run_until_first_ends(self, *parts: Coroutine[Any, Any, object]) -> None:
         """Run all until one ends, and raise what it raised."""
         tasks = [asyncio.create_task(part) for part in parts]
         try:
@@ -148,182 +151,188 @@ class Agent:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        await self._roster.close()
+        await self._engines.close()
 
     async def _drain(self) -> None:
-        """Return once the agent was told to stop and has nothing left, or has had time enough."""
+        """Return when the agent was told to stop and has no jobs left, or when its time is over."""
         await self._may_end.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._drain_seconds):
-                while not (self.state.idle or self._hurried):
-                    await self._something_new()
-        if self.state.generation is None:
+                while not (self.protocol.idle or self._hurried):
+                    await self._wait_for_change()
+        if not self.protocol.registered:
             return
-        self._carry_out(self.state.give_up())
+        self._carry_out(self.protocol.hand_back())
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GIVE_UP_SECONDS):
-                while not self.state.idle:
-                    await self._something_new()
+            async with asyncio.timeout(HAND_BACK_SECONDS):
+                while not self.protocol.idle:
+                    await self._wait_for_change()
 
-    async def _something_new(self) -> None:
+    async def _wait_for_change(self) -> None:
         self._may_end.clear()
         await self._may_end.wait()
 
-    async def _look_on(self) -> None:
+    async def _keep_listing(self) -> None:
         while True:
-            self._look_now.clear()
+            self._list_now.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._look_seconds):
-                    await self._look_now.wait()
-            await self._look()
-            if self.state.stale and not self.state.running and self._socket is not None:
+                async with asyncio.timeout(self._list_seconds):
+                    await self._list_now.wait()
+            await self._list()
+            if self.protocol.is_outdated and not self.protocol.running and self._socket is not None:
                 await close_socket(self._socket)
 
-    async def _look(self) -> None:
-        self._facts = await self._roster.look()
-        self.state.offer(self._facts)
-        self._wake.set()
+    async def _list(self) -> None:
+        self._models = await self._engines.list_models()
+        self.protocol.offer(self._models)
+        self._wake_sender.set()
 
-    async def _dial(self) -> None:
-        """Talk, come back, talk … until there is no sense in it."""
+    async def _keep_connected(self) -> None:
+        """Connect and reconnect until the server rejects the agent."""
         pauses = self._pauses()
         while True:
             try:
-                self._socket = await dial(self._url, self._key)
-                reason, hopeless = await self._talk(self._socket)
+                self._socket = await connect(self._url, self._key)
+                reason, hopeless = await self._communicate(self._socket)
             except UnreachableError as error:
                 reason, hopeless = error.message, True
             finally:
                 self._socket = None
-            if self._joined.is_set() and not hopeless:
+            if self._registered.is_set() and not hopeless:
                 pauses = self._pauses()
-            self._joined.clear()
-            self._lost()
+            self._registered.clear()
+            self._disconnected()
             pause = next(pauses)
-            self._told(AgentDisconnected(reason, pause))
+            self._listener(AgentDisconnected(reason, pause))
             await asyncio.sleep(pause)
 
-    def _lost(self) -> None:
+    def _disconnected(self) -> None:
         loop = asyncio.get_running_loop()
-        self._carry_out(self.state.lost(loop.time()))
-        if (until := self.state.until) is not None:
-            loop.call_at(until, self._expire, until)
+        self._carry_out(self.protocol.disconnected(loop.time()))
+        if (end := self.protocol.lease_end) is not None:
+            loop.call_at(end, self._expire, end)
 
-    def _expire(self, until: float) -> None:
-        self._carry_out(self.state.expired(until))
+    def _expire(self, end: float) -> None:
+        self._carry_out(self.protocol.lease_expired(end))
 
-    async def _talk(self, socket: ClientConnection) -> tuple[str, bool]:
-        """Say and hear until the connection ends. Returns why, and whether it is of no use to come back soon."""
+    async def _communicate(self, socket: ClientConnection) -> tuple[str, bool]:
+        """Send and receive until the connection ends. Returns why, and whether it makes no sense to reconnect soon."""
         try:
-            await self._first_to_end(self._hear(socket), self._say(socket), self._beat(socket))
+            await self._run_until_first_ends(self._receive(socket), self._send(socket), self._beat(socket))
         except ConnectionClosed as closed:
-            return closing(closed, self.state.complaint, self._shown, self._key)
+            return explain_close(closed, self.protocol.refusal, self._shown_url, self._key)
         finally:
             await close_socket(socket)
         return "The connection ended.", False
 
-    async def _say(self, socket: ClientConnection) -> None:
+    async def _send(self, socket: ClientConnection) -> None:
         while True:
-            self._wake.clear()
-            while (frame := self.state.next_frame()) is not None:
+            self._wake_sender.clear()
+            while (frame := self.protocol.next_frame()) is not None:
                 await socket.send(frame, text=True)
-            self._moved()
-            await self._wake.wait()
+            self._check_drained()
+            await self._wake_sender.wait()
 
-    async def _hear(self, socket: ClientConnection) -> None:
+    async def _receive(self, socket: ClientConnection) -> None:
         while True:
-            self._carry_out(self.state.received(await socket.recv(decode=False)))
+            self._carry_out(self.protocol.received(await socket.recv(decode=False)))
 
     async def _beat(self, socket: ClientConnection) -> None:
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
-                await self._joined.wait()
+                await self._registered.wait()
         except TimeoutError:
-            raise UnreachableError(f"What answers at {self._shown} takes no agents.") from None
-        names = tuple(each.name for each in self._facts)
-        if self.state.generation == 1 and not names:
+            raise UnreachableError(f"What answers at {self._shown_url} takes no agents.") from None
+        names = tuple(each.name for each in self._models)
+        if self.protocol.needs_models and not names:
             raise UnreachableError(
-                f"The server at {self._shown} sends any job to an agent without models, and there is no model here yet."
+                f"The server at {self._shown_url} sends any job to an agent without models, and there is no model here yet."
             )
-        self._told(AgentRegistered(self._shown, names, self._slots, self._been_here))
-        self._been_here = True
+        self._listener(AgentRegistered(self._shown_url, names, self._slots, self._was_registered))
+        self._was_registered = True
         while True:
-            await asyncio.sleep(self.state.heartbeat)
-            self.state.beat(time.time() * 1000)
-            self._wake.set()
+            await asyncio.sleep(self.protocol.heartbeat)
+            self.protocol.beat(time.time() * 1000)
+            self._wake_sender.set()
 
     def _carry_out(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             match effect:
-                case StartJob(lease) if not self._ending:
-                    task = asyncio.create_task(self._write(lease), name=f"job {lease.job_id}")
-                    self._jobs[lease] = task
-                    task.add_done_callback(partial(self._left, lease))
+                case StartJob(job) if not self._ending:
+                    task = asyncio.create_task(self._run_job(job), name=f"job {job.job_id}")
+                    self._jobs[job] = task
+                    task.add_done_callback(partial(self._job_stopped, job))
                 case StartJob():
                     pass
-                case AbortJob(lease):
-                    # One whose turn came while the agent was ending has no task.
-                    if (running := self._jobs.get(lease)) is not None:
+                case AbortJob(job):
+                    # A job whose turn came while the agent was ending has no task.
+                    if (running := self._jobs.get(job)) is not None:
                         running.cancel()
                 case PreloadModel(model):
                     loading = asyncio.create_task(self._load(model))
                     self._loads.add(loading)
                     loading.add_done_callback(self._loads.discard)
                 case RegistrationAccepted():
-                    self._joined.set()
+                    self._registered.set()
                 case FrameIgnored(why):
                     logger.warning("not understood: %s", why)
-        self._wake.set()
-        self._moved()
+        self._wake_sender.set()
+        self._check_drained()
 
-    def _moved(self) -> None:
-        """There may be nothing more to wait for."""
-        if self.state.draining and self.state.idle:
+    def _check_drained(self) -> None:
+        """Wake `_drain` if there may be nothing more to wait for."""
+        if self.protocol.draining and self.protocol.idle:
             self._may_end.set()
 
-    async def _write(self, lease: AgentJob) -> None:
+    async def _run_job(self, job: AgentJob) -> None:
         try:
-            outcome = await self._roster.generate(lease.request, _JobWriter(self.state, lease, self._wake))
-            self.state.ended(lease, outcome)
+            outcome = await self._engines.generate(
+                job.request, _JobWriter(self.protocol, job, self._wake_sender)
+            )
+            self.protocol.ended(job, outcome)
         except EngineError as error:
-            self.state.broke(lease, error.code, error.message)
+            self.protocol.failed(job, error.code, error.message)
         except Exception:
-            logger.exception("job %s failed", lease.job_id)
-            self.state.broke(lease, EngineError.code, "The engine failed in a way it should not. Try again.")
+            logger.exception("job %s failed", job.job_id)
+            self.protocol.failed(
+                job, EngineError.code, "The engine failed in a way it should not. Try again."
+            )
 
-    def _left(self, lease: AgentJob, _: object) -> None:
-        # Called by the task and not in it: one that is cancelled before its first step never runs.
-        del self._jobs[lease]
-        self._carry_out(self.state.left(lease))
-        if any(each.name == lease.request.model and not each.loaded for each in self._facts):
-            self._look_now.set()
+    def _job_stopped(self, job: AgentJob, _: object) -> None:
+        # Called by the task and not in it: a task that is cancelled before its first step never runs.
+        del self._jobs[job]
+        self._carry_out(self.protocol.stopped(job))
+        if any(each.name == job.request.model and not each.loaded for each in self._models):
+            self._list_now.set()
 
     async def _load(self, model: str) -> None:
-        self.state.loading(model)
-        self._wake.set()
+        self.protocol.loading(model)
+        self._wake_sender.set()
         try:
-            await self._roster.load(model)
+            await self._engines.load(model)
         except EngineError as error:
             logger.warning("%s cannot be loaded: %s", model, error.message)
-        self._look_now.set()
+        self._list_now.set()
 
 
 class _JobWriter:
-    """Where the engine writes one job. When that becomes too much, it cancels the task that it was made in."""
+    """The writer of one job. If the job writes too much, it cancels the task that it was created in."""
 
-    __slots__ = ("_lease", "_loop", "_said_at", "_state", "_task", "_wake")
+    __slots__ = ("_job", "_loop", "_protocol", "_task", "_wake_sender", "_written_at")
 
-    def __init__(self, state: AgentProtocol, lease: AgentJob, wake: asyncio.Event) -> None:
-        self._state = state
-        self._lease = lease
-        self._wake = wake
+    def __init__(self, protocol: AgentProtocol, job: AgentJob, wake_sender: asyncio.Event) -> None:
+        self._protocol = protocol
+        self._job = job
+        self._wake_sender = wake_sender
         self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
-        self._said_at = float("-inf")
+        self._written_at = float("-inf")
 
     def text(self, text: str) -> None:
-        """Without text it is a sign of life, which is of use only where nothing else was said for a while."""
-        if text or (self._state.generation != 1 and self._loop.time() >= self._said_at + ALIVE_SECONDS):
+        """Write text. Empty text is a sign of life, which is sent only if nothing else was written for a while."""
+        if text or (
+            self._protocol.sends_signs_of_life and self._loop.time() >= self._written_at + ALIVE_SECONDS
+        ):
             self._write(Text(text))
 
     def reasoning(self, text: str) -> None:
@@ -340,11 +349,11 @@ class _JobWriter:
         return 0
 
     def rewind(self, to: int = 0) -> bool:
-        """What was sent to the gateway stays said."""
+        """Return False: what was sent to the gateway cannot be taken back."""
         return False
 
     def _write(self, event: Text | Reasoning | State | ToolCalled) -> None:
-        self._said_at = self._loop.time()
-        if not self._state.write(self._lease, event) and self._task is not None:
+        self._written_at = self._loop.time()
+        if not self._protocol.write(self._job, event) and self._task is not None:
             self._task.cancel()
-        self._wake.set()
+        self._wake_sender.set()

@@ -31,7 +31,7 @@ def socket_url(server: str) -> str:
     return urlunsplit(parts._replace(path=parts.path if parts.path.strip("/") else PATH))
 
 
-async def dial(url: str, key: str | None) -> ClientConnection:
+async def connect(url: str, key: str | None) -> ClientConnection:
     """A connection to `url`, with the key in its handshake if there is one.
 
     :raises UnreachableError: it may be there later.
@@ -56,10 +56,12 @@ async def dial(url: str, key: str | None) -> ClientConnection:
     return await open_socket(url, key, refusal, pings=(PING, PONG))
 
 
-def closing(closed: ConnectionClosed, complaint: str | None, shown: str, key: str | None) -> tuple[str, bool]:
+def explain_close(
+    closed: ConnectionClosed, refusal: str | None, shown: str, key: str | None
+) -> tuple[str, bool]:
     """Why the connection ended, and whether the server said that it is of no use to come back soon.
 
-    `complaint` is what the server said last.
+    `refusal` is what the server said last.
 
     :raises UnauthenticatedError: it wants a key, or another one.
     :raises ForbiddenError: it does not take this agent.
@@ -68,12 +70,10 @@ def closing(closed: ConnectionClosed, complaint: str | None, shown: str, key: st
         return "The connection broke.", False
     code, reason = closed.rcvd.code, closed.rcvd.reason
     if code in (CloseCode.UNAUTHENTICATED, CloseCode.REVOKED):
-        raise UnauthenticatedError(complaint or _wrong_key(shown, key))
+        raise UnauthenticatedError(refusal or _wrong_key(shown, key))
     if code == CloseCode.FORBIDDEN:
-        raise ForbiddenError(
-            complaint or f"The server at {shown} does not take this agent: {reason or code}."
-        )
-    return complaint or reason or f"The server closed the connection ({code}).", not reconnects(code)
+        raise ForbiddenError(refusal or f"The server at {shown} does not take this agent: {reason or code}.")
+    return refusal or reason or f"The server closed the connection ({code}).", not reconnects(code)
 
 
 def _wrong_key(shown: str, key: str | None) -> str:

@@ -1,6 +1,4 @@
-"""What the agent's state wants done, as values."""
-
-from typing import Literal
+"""What the agent's protocol wants done, as values."""
 
 from msgspec import Struct
 
@@ -8,15 +6,15 @@ from legato.agent.job import AgentJob
 
 
 class StartJob(Struct, frozen=True):
-    """Let an engine write this job, and call `left` when it has returned."""
+    """Run this job with an engine, and call `stopped` when the engine has returned."""
 
-    lease: AgentJob
+    job: AgentJob
 
 
 class AbortJob(Struct, frozen=True):
-    """Cancel the engine that writes this job."""
+    """Cancel the engine that runs this job."""
 
-    lease: AgentJob
+    job: AgentJob
 
 
 class PreloadModel(Struct, frozen=True):
@@ -26,15 +24,16 @@ class PreloadModel(Struct, frozen=True):
 
 
 class RegistrationAccepted(Struct, frozen=True):
-    """The gateway has taken this agent, in this generation of the protocol."""
+    """The gateway has accepted this agent, in this version of the protocol."""
 
-    generation: Literal[1, 2]
+    version: int
 
 
 class FrameIgnored(Struct, frozen=True):
-    """Something came that could not be used. `why` is for the log."""
+    """A frame could not be used. `why` is for the log."""
 
     why: str
 
 
 Effect = StartJob | AbortJob | PreloadModel | RegistrationAccepted | FrameIgnored
+"""What has to be done, in order."""

@@ -1,4 +1,4 @@
-"""Which engines an agent runs, by what it was told."""
+"""Which engines an agent runs, by its options and its environment."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,11 +16,11 @@ from legato.errors import InvalidError
 ENGINES = ("auto", "ollama", "llama", "openai", "demo")
 
 LLAMA_SLOTS = 2
-"""Replies that one embedded model writes at once, where nobody says how many."""
+"""Replies that one embedded model writes at once, if the options do not say how many."""
 
 
 class EngineSelection(Struct, frozen=True):
-    """What the one who started the agent asked for. `slots` None leaves them to the engines."""
+    """The options of the agent. `slots` None: each engine decides."""
 
     engines: tuple[str, ...] = ("auto",)
     models: tuple[str, ...] = ()
@@ -29,31 +29,33 @@ class EngineSelection(Struct, frozen=True):
 
 
 def make_sources(
-    asked: EngineSelection, environ: Mapping[str, str], directory: Path
+    selection: EngineSelection, environ: Mapping[str, str], directory: Path
 ) -> tuple[list[EngineSource], int]:
-    """The engines, and how many jobs they write at once. `directory` is where model files are kept.
+    """Build the engines. Returns them, and how many jobs they run at once. `directory` is where model files are kept.
 
-    `auto` is what the names of the models tell (a GGUF file, `demo:…`), and an Ollama for the rest.
+    `auto` chooses by the names of the models (a GGUF file, `demo:…`), and takes Ollama for the others.
 
-    :raises InvalidError: what was asked for does not go together.
-    :raises SettingsError: a URL is none, or a key. :raises ModelNotFoundError: there is no such demo model.
+    :raises InvalidError: the options do not fit together.
+    :raises SettingsError: a URL or a key is not valid. :raises ModelNotFoundError: there is no such demo model.
     """
-    for engine in asked.engines:
+    for engine in selection.engines:
         if engine not in ENGINES:
             raise InvalidError(f"There is no engine called {engine!r}. There are {', '.join(ENGINES)}.")
-    files = tuple(name for name in asked.models if _is_file(name))
-    demos = tuple(name for name in asked.models if name.startswith("demo:"))
-    others = tuple(name for name in asked.models if name not in files + demos)
+    files = tuple(name for name in selection.models if _is_file(name))
+    demos = tuple(name for name in selection.models if name.startswith("demo:"))
+    others = tuple(name for name in selection.models if name not in files + demos)
     names = tuple(
-        dict.fromkeys(each for engine in asked.engines for each in _meant(engine, files, demos, others))
+        dict.fromkeys(
+            each for engine in selection.engines for each in _engines_for(engine, files, demos, others)
+        )
     )
     elsewhere = sum(name in ("ollama", "openai") for name in names)
-    if asked.url is not None and elsewhere > 1:
+    if selection.url is not None and elsewhere > 1:
         raise InvalidError(
             "--url is the address of one engine, and --engine names two that have one. Give them in OLLAMA_HOST "
             "and OPENAI_BASE_URL instead, or run an agent for each."
         )
-    if asked.url is not None and not elsewhere:
+    if selection.url is not None and not elsewhere:
         raise InvalidError(
             "--url needs --engine ollama or --engine openai beside it: it does not say what answers at that address."
         )
@@ -63,31 +65,33 @@ def make_sources(
     for name in names:
         match name:
             case "ollama":
-                url = asked.url or environ.get("OLLAMA_URL") or environ.get("OLLAMA_HOST") or ""
+                url = selection.url or environ.get("OLLAMA_URL") or environ.get("OLLAMA_HOST") or ""
                 sources.append(EngineSource(OllamaEngine(url), others))
                 slots += 1
             case "openai":
-                url = asked.url or environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+                url = selection.url or environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
                 server = OpenAIEngine(url, api_key=given(environ.get("OPENAI_API_KEY"), "OPENAI_API_KEY"))
                 sources.append(EngineSource(server, others))
                 slots += 1
             case "llama":
-                each = asked.slots or LLAMA_SLOTS
-                for model in (asked.models if single else files) or (None,):
+                each = selection.slots or LLAMA_SLOTS
+                for model in (selection.models if single else files) or (None,):
                     sources.append(EngineSource(LlamaEngine(model, directory=directory, slots=each)))
                     slots += each
             case _:
-                wanted = asked.models if single else demos
+                wanted = selection.models if single else demos
                 sources.append(EngineSource(DemoEngine(), tuple(map(full_name, wanted))))
                 slots += 1
-    return sources, asked.slots or slots
+    return sources, selection.slots or slots
 
 
-def _meant(engine: str, files: Sequence[str], demos: Sequence[str], others: Sequence[str]) -> Sequence[str]:
+def _engines_for(
+    engine: str, files: Sequence[str], demos: Sequence[str], others: Sequence[str]
+) -> Sequence[str]:
     if engine != "auto":
         return (engine,)
-    told = [name for name, models in (("llama", files), ("demo", demos)) if models]
-    return [*(("ollama",) if others or not told else ()), *told]
+    chosen = [name for name, models in (("llama", files), ("demo", demos)) if models]
+    return [*(("ollama",) if others or not chosen else ()), *chosen]
 
 
 def _is_file(model: str) -> bool:

@@ -18,14 +18,15 @@ from legato.fleet.protocol import ModelInfo
 logger = logging.getLogger(__name__)
 
 LIST_SECONDS = 5.0
-"""How long an engine may take to list its models."""
+"""Seconds that an engine may take to list its models."""
 
 SLOW_LISTS = 6
-"""Lists in a row that may be late before the models count as gone: a busy engine is slow, and still writes."""
+"""Late listings in a row after which the models count as gone: a busy engine lists slowly, and still writes."""
 
 
 class EngineSource(Struct):
-    """An engine, and the models of it that are offered; none named means all that it has."""
+    """An engine, and the names of its models that are offered; no names mean all. `listed` are its models when they were listed
+    last, `late` counts the listings in a row that took too long, `complaint` is the warning that was logged last."""
 
     engine: Engine
     names: tuple[str, ...] = ()
@@ -35,38 +36,38 @@ class EngineSource(Struct):
 
 
 class EnginePool:
-    """Several engines as one. Where two offer a model of the same name, the first has it."""
+    """Several engines as one. If two offer a model of the same name, the first is used."""
 
     def __init__(self, sources: Iterable[EngineSource]) -> None:
         self._sources = tuple(sources)
         self._offered: dict[str, Engine] = {}
 
     async def start(self) -> None:
-        """Make ready what must be here before the first job: the file of an embedded model.
+        """Prepare what the first job needs: the file of an embedded model.
 
-        :raises EngineError: it is not here, and cannot be fetched.
+        :raises EngineError: the file is not here, and cannot be downloaded.
         """
         for source in self._sources:
             if isinstance(source.engine, LlamaEngine):
                 await source.engine.start()
 
-    async def look(self) -> tuple[ModelInfo, ...]:
-        """The models on offer now. Never raises: an engine that does not answer offers none."""
+    async def list_models(self) -> tuple[ModelInfo, ...]:
+        """List the models that are offered now. Never raises: an engine that does not answer offers none."""
         await asyncio.gather(*(_list(source) for source in self._sources))
-        facts: dict[str, ModelInfo] = {}
+        infos: dict[str, ModelInfo] = {}
         offered: dict[str, Engine] = {}
         for source in self._sources:
-            for name, model in _chosen(source):
+            for name, model in _offered_models(source):
                 if name not in offered:
                     offered[name] = source.engine
-                    facts[name] = await _facts(source.engine, name, model)
+                    infos[name] = await _describe(source.engine, name, model)
         self._offered = offered
-        return tuple(facts.values())
+        return tuple(infos.values())
 
     async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
         """Write one reply with the engine that has its model.
 
-        :raises ModelNotFoundError: none has.
+        :raises ModelNotFoundError: no engine has it.
         :raises EngineError: as the engine does.
         """
         engine = self._engine(request.model)
@@ -76,15 +77,15 @@ class EnginePool:
         return await engine.generate(request, out)
 
     async def load(self, model: str) -> None:
-        """Have a model loaded, where the engine can be told to.
+        """Load a model, if the engine can do that ahead of a request.
 
-        :raises EngineError: it has no such model, or cannot load it.
+        :raises EngineError: the engine has no such model, or cannot load it.
         """
         match self._engine(model):
             case LlamaEngine() as llama:
                 await llama.ready()
             case OllamaEngine() as ollama:
-                # A chat without messages loads the model and says nothing (Ollama's API documentation).
+                # A chat without messages loads the model and writes nothing (Ollama's API documentation).
                 await ollama.generate(Request(model=model, turns=()), NullWriter())
             case _:
                 pass
@@ -118,7 +119,7 @@ async def _list(source: EngineSource) -> None:
         complaint = error.message
     else:
         source.late = 0
-        missing = [name for name in source.names if _named(source.listed, name) is None]
+        missing = [name for name in source.names if _find(source.listed, name) is None]
         complaint = f"The engine {source.engine.name} has no model {missing[0]} yet." if missing else ""
         if complaint and complaint != source.complaint:
             logger.warning(complaint)
@@ -136,19 +137,19 @@ async def _models(engine: Engine) -> tuple[Model, ...]:
     return await engine.models()
 
 
-def _chosen(source: EngineSource) -> list[tuple[str, Model]]:
-    """The models on offer, under the names by which they are offered. One that does not chat must be named."""
+def _offered_models(source: EngineSource) -> list[tuple[str, Model]]:
+    """The models of a source by the names under which they are offered. A model that does not chat is offered only by name."""
     if not source.names:
         return [(canonical_model_name(model.name), model) for model in source.listed if model.chats]
-    found = [(name, _named(source.listed, name)) for name in source.names]
+    found = [(name, _find(source.listed, name)) for name in source.names]
     return [(name, model) for name, model in found if model is not None]
 
 
-def _named(models: Sequence[Model], name: str) -> Model | None:
+def _find(models: Sequence[Model], name: str) -> Model | None:
     return next((model for model in models if model.name in (name, f"{name}{LATEST}")), None)
 
 
-async def _facts(engine: Engine, name: str, model: Model) -> ModelInfo:
+async def _describe(engine: Engine, name: str, model: Model) -> ModelInfo:
     can = await engine.capabilities(model.name)
     return ModelInfo(
         name,

@@ -1,4 +1,4 @@
-"""What an agent has to say on the connection that it has now."""
+"""What an agent has to send on its present connection."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -9,23 +9,23 @@ from legato.agent.job import AgentJob
 from legato.agent.replay_buffer import encoded
 
 FRAME = 2 * 1024
-"""Bytes of events in one frame, but for a single event that is longer. So small that a line which breaks every few kilobytes
-still gets whole frames across, and so long that a frame costs nothing a token."""
+"""Bytes of events in one frame, unless a single event is longer. Short enough that a connection that breaks every few kilobytes
+still transfers whole frames, long enough that a frame adds little to the cost of a token."""
 
 UNSENT = 100_000
 """Messages that may wait to be sent."""
 
 
 class Outbox:
-    """Messages in the order in which they are said, and behind them what jobs wrote, job by job. `frame` is in bytes."""
+    """Messages in order, and behind them the events of jobs, job by job. `frame` is in bytes."""
 
     def __init__(self, frame: int = FRAME) -> None:
         self._frame = frame
         self._messages: deque[bytes] = deque()
-        self._dirty: deque[AgentJob] = deque()
+        self._unsent: deque[AgentJob] = deque()
 
     @property
-    def silent(self) -> bool:
+    def empty(self) -> bool:
         """Whether there is no message to be sent."""
         return not self._messages
 
@@ -34,31 +34,31 @@ class Outbox:
         """Whether too many messages wait."""
         return len(self._messages) > UNSENT
 
-    def say(self, message: Struct) -> None:
+    def put(self, message: Struct) -> None:
         self._messages.append(encoded(message))
 
-    def mark(self, lease: AgentJob) -> None:
-        """This job may have written something that was not sent."""
-        if not lease.dirty and lease.kept.sent < lease.kept.next:
-            lease.dirty = True
-            self._dirty.append(lease)
+    def put_events(self, job: AgentJob) -> None:
+        """Send the events of this job that were not sent, if there are any."""
+        if not job.unsent and job.buffer.sent < job.buffer.next:
+            job.unsent = True
+            self._unsent.append(job)
 
     def next(self, *, events: bool) -> bytes | None:
-        """The next frame; `events`: what jobs wrote may be sent. What was written meanwhile goes out together."""
+        """The next frame; `events`: events of jobs may be sent. Events that were written meanwhile share a frame."""
         if self._messages:
             return self._messages.popleft()
-        while self._dirty and events:
-            lease = self._dirty.popleft()
-            lease.dirty = False
-            frame = lease.kept.frame(lease.job_id, lease.attempt, self._frame)
+        while self._unsent and events:
+            job = self._unsent.popleft()
+            job.unsent = False
+            frame = job.buffer.frame(job.job_id, job.attempt, self._frame)
             if frame is not None:
-                self.mark(lease)
+                self.put_events(job)
                 return frame
         return None
 
-    def clear(self, leases: Iterable[AgentJob]) -> None:
-        """The connection is gone, and with it what was to be sent on it."""
+    def clear(self, jobs: Iterable[AgentJob]) -> None:
+        """Drop everything, because the connection is gone."""
         self._messages.clear()
-        self._dirty.clear()
-        for lease in leases:
-            lease.dirty = False
+        self._unsent.clear()
+        for job in jobs:
+            job.unsent = False

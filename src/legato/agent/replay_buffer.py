@@ -44,7 +44,7 @@ class ReplayBuffer:
         self.size += len(data) + _OVERHEAD
 
     def write(self, event: JobEvent) -> bool:
-        """Write an event, a long text in parts. False, and nothing is written, where no message can hold it."""
+        """Write an event, a long text in parts. False, and nothing is written, if no message can hold it."""
         if isinstance(event, Text | Reasoning) and len(event.text) > PIECE:
             kind, text = type(event), event.text
             for begin in range(0, len(text), PIECE):
@@ -57,7 +57,7 @@ class ReplayBuffer:
         return False
 
     def acknowledge(self, offset: int) -> bool:
-        """Drop what is below `offset`. False, and nothing is done, where that was never sent."""
+        """Drop the events below `offset`. False, and nothing is done, if they were never all sent."""
         if offset > self.sent:
             return False
         if offset > self.first:
@@ -68,14 +68,14 @@ class ReplayBuffer:
         return True
 
     def resume(self, offset: int) -> bool:
-        """Go on from `offset` on a new connection. False where that is dropped already, or was never written."""
+        """Continue from `offset` on a new connection. False if that event was dropped already, or never written."""
         if not self.first <= offset <= self.next:
             return False
         self.sent = offset
         return self.acknowledge(offset)
 
     def frame(self, job_id: str, attempt: int, limit: int) -> bytes | None:
-        """A frame with the events that were not sent, as many as fit into `limit` bytes (one at least). None: all were."""
+        """A frame of the events that were not sent, as many as fit into `limit` bytes (at least one); None if all were sent."""
         begin = self.sent - self.first
         end, size = begin, 0
         while end < len(self._events):

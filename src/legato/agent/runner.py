@@ -1,4 +1,4 @@
-"""What `legato agent` does: an agent made of what was asked for and of the environment, and said how it fares."""
+"""What `legato agent` does: build an agent from the options and the environment, run it, and print its state."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ from legato.logs import scrub, set_up_logs
 from legato.terminal_text import complain
 
 
-def lend(
+def run_agent(
     server: str | None,
     *,
     engines: Iterable[str],
@@ -31,32 +31,32 @@ def lend(
 ) -> None:
     """Run an agent until it is told to stop.
 
-    :raises LegatoError: it cannot, with a sentence that says why and what to do.
+    :raises LegatoError: the agent cannot run. The sentence says why, and what to do.
     """
     set_up_logs()
     if not server:
         raise InvalidError(
             "Which server? Give it with --server ws://HOST:PORT/ws/agents, or in SERVER_WS_URL."
         )
-    asked = EngineSelection(
+    selection = EngineSelection(
         engines=tuple(engines) or ("auto",),
-        models=tuple(models) or _listed(os.environ.get("MODELS", "")),
+        models=tuple(models) or _split(os.environ.get("MODELS", "")),
         url=url,
         slots=slots,
     )
     data = os.environ.get("LEGATO_DATA_DIR")
     directory = (Path(data) if data else default_data_dir()) / "models"
-    sources, capacity = make_sources(asked, os.environ, directory)
-    running = Agent(
+    sources, capacity = make_sources(selection, os.environ, directory)
+    agent = Agent(
         socket_url(server),
         EnginePool(sources),
         key=given(key, "--key or LEGATO_AGENT_KEY"),
         slots=capacity,
         name=name or socket.gethostname(),
-        told=_ConsoleReporter(),
+        listener=_ConsoleReporter(),
     )
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(_run(running))
+        runner.run(_run(agent))
 
 
 async def _run(agent: Agent) -> None:
@@ -65,7 +65,7 @@ async def _run(agent: Agent) -> None:
 
 
 class _ConsoleReporter:
-    """Says each thing once: a server that is away for a night is one line."""
+    """Prints each state once: a server that is down for a night is one line."""
 
     def __init__(self) -> None:
         self._reason = ""
@@ -84,5 +84,5 @@ class _ConsoleReporter:
         sys.stdout.flush()
 
 
-def _listed(text: str) -> tuple[str, ...]:
+def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -38,6 +38,6 @@ def agent(
 ) -> None:
     """Lend this machine's models to a server. It is dialled, so nothing here has to be reachable from outside."""
     # Imported late: it is slow to import, and other commands do not need it.
-    from legato.agent.runner import lend
+    from legato.agent.runner import run_agent
 
-    lend(server, engines=engine or (), url=url, models=model or (), slots=slots, key=key, name=name)
+    run_agent(server, engines=engine or (), url=url, models=model or (), slots=slots, key=key, name=name)
