@@ -9,21 +9,21 @@ CHECK_SECONDS = 5.0
 
 
 class CheckResult(Struct, frozen=True):
-    """`problem` stops the server or its replies; `note` is worth knowing."""
+    """A `problem` prevents the start of the server or its replies; a `note` is worth knowing. `fix` says what to do."""
 
     about: str
     verdict: Literal["ok", "note", "problem"]
-    said: str
+    message: str
     fix: str = ""
 
 
-def ok(about: str, said: str) -> CheckResult:
-    return CheckResult(about, "ok", said)
+def ok(about: str, message: str) -> CheckResult:
+    return CheckResult(about, "ok", message)
 
 
-def note(about: str, said: str, fix: str = "") -> CheckResult:
-    return CheckResult(about, "note", said, fix)
+def note(about: str, message: str, fix: str = "") -> CheckResult:
+    return CheckResult(about, "note", message, fix)
 
 
-def problem(about: str, said: str, fix: str = "") -> CheckResult:
-    return CheckResult(about, "problem", said, fix)
+def problem(about: str, message: str, fix: str = "") -> CheckResult:
+    return CheckResult(about, "problem", message, fix)

@@ -68,14 +68,14 @@ def about(findings: list[CheckResult], what: str) -> CheckResult:
 async def test_a_server_that_would_start_has_no_problem(settings: Callable[..., Settings]) -> None:
     findings = await run_checks(settings(), {})
     assert [finding for finding in findings if finding.verdict == "problem"] == []
-    assert "will be made" in about(findings, "Database").said
+    assert "will be made" in about(findings, "Database").message
 
 
 class TestSignIn:
     async def test_an_open_server_for_everyone_is_a_problem(self, settings: Callable[..., Settings]) -> None:
         found = checks.auth(settings(flags={"host": "0.0.0.0"}))
         assert found.verdict == "problem"
-        assert "LEGATO_JWT_SECRET" in found.said
+        assert "LEGATO_JWT_SECRET" in found.message
 
     async def test_a_short_secret_is_worth_a_note(self, settings: Callable[..., Settings]) -> None:
         found = checks.auth(settings(LEGATO_JWT_SECRET="hush"))
@@ -133,7 +133,7 @@ class TestDataDirectory:
 
         monkeypatch.setattr(os, "mkdir", refused)
         (found,) = checks.data_dir(settings(flags={"data_dir": "new/data"}))
-        assert (found.verdict, "cannot be made" in found.said) == ("problem", True)
+        assert (found.verdict, "cannot be made" in found.message) == ("problem", True)
         monkeypatch.undo()
         assert next(checks.data_dir(settings(flags={"data_dir": "new/data"}))).verdict == "ok"
         assert [each for each in tmp_path.iterdir() if each.name != "legato.toml"] == before
@@ -169,7 +169,7 @@ class TestDatabase:
         connection.close()
         before = path.read_bytes()
         found = await checks.database_opens(settings())
-        assert (found.verdict, "with 1 conversation." in found.said) == ("ok", True)
+        assert (found.verdict, "with 1 conversation." in found.message) == ("ok", True)
         assert path.read_bytes() == before
 
     async def test_what_is_no_database_is_a_problem(self, settings: Callable[..., Settings]) -> None:
@@ -185,7 +185,7 @@ class TestDatabase:
 
     async def test_a_file_may_be_named(self, settings: Callable[..., Settings], tmp_path: Path) -> None:
         found = await checks.database_opens(settings(LEGATO_DATABASE_URL=f"sqlite:///{tmp_path}/other.db"))
-        assert f"{tmp_path}/other.db will be made" in found.said
+        assert f"{tmp_path}/other.db will be made" in found.message
 
 
 class TestPort:
@@ -194,14 +194,14 @@ class TestPort:
     ) -> None:
         url = await answering(api_info={"server": "9.9", "auth": False, "assistants": []})
         (found,) = await checks.ports(settings(flags={"port": int(url.rpartition(":")[2])}))
-        assert (found.verdict, "Legato 9.9 is running" in found.said) == ("ok", True)
+        assert (found.verdict, "Legato 9.9 is running" in found.message) == ("ok", True)
 
     async def test_something_else_there_is_a_problem(
         self, settings: Callable[..., Settings], answering: Callable[..., Any]
     ) -> None:
         url = await answering()
         (found,) = await checks.ports(settings(flags={"port": int(url.rpartition(":")[2])}))
-        assert (found.verdict, "--port" in found.said) == ("problem", True)
+        assert (found.verdict, "--port" in found.message) == ("problem", True)
 
     async def test_a_free_one_is_well(self, settings: Callable[..., Settings]) -> None:
         with socket.socket() as taken:
@@ -217,7 +217,7 @@ class TestPort:
         taken = int(url.rpartition(":")[2])
         server, agents = await checks.ports(settings(flags={"agents_port": taken}))
         assert (server.verdict, agents.verdict) == ("ok", "problem")
-        assert "--agents-port" in agents.said
+        assert "--agents-port" in agents.message
 
     @pytest.mark.parametrize("host", ["192.0.2.1", "nohost.invalid"])
     @pytest.mark.parametrize("port", [0, 1])
@@ -226,7 +226,7 @@ class TestPort:
     ) -> None:
         (found,) = await checks.ports(settings(flags={"host": host, "port": port}))
         assert found.verdict == "problem"
-        assert found.said.startswith("--host: ")
+        assert found.message.startswith("--host: ")
         assert "--port" not in str(found)
 
 
@@ -263,7 +263,7 @@ class TestEngines:
     async def test_a_demo_model_must_be_one(self, settings: Callable[..., Settings]) -> None:
         assert await self.look(settings(flags={"engine": "demo"})) == []
         (found,) = await self.look(settings(flags={"engine": "auto", "model": "demo:nope"}))
-        assert (found.verdict, "demo:canned" in found.said) == ("problem", True)
+        assert (found.verdict, "demo:canned" in found.message) == ("problem", True)
 
     async def test_an_ollama_that_is_not_there_is_a_problem_where_it_was_asked_for(
         self, settings: Callable[..., Settings]
@@ -277,8 +277,8 @@ class TestEngines:
         monkeypatch.setattr(llama_type, "find_spec", lambda name: None)
         ollama, llama = await self.look(settings(flags={"engine": "auto"}))
         assert (ollama.verdict, llama.verdict) == ("note", "note")
-        assert "The demo engine answers." in ollama.said
-        assert "pip install" in llama.said
+        assert "The demo engine answers." in ollama.message
+        assert "pip install" in llama.message
 
     async def test_a_model_file_must_be_there(
         self, settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -290,16 +290,16 @@ class TestEngines:
         assert found.verdict == "problem"
         (tmp_path / "model.gguf").write_bytes(b"nonsense")
         (found,) = await self.look(settings(flags=flags))
-        assert (found.verdict, "not a whole GGUF" in found.said) == ("problem", True)
+        assert (found.verdict, "not a whole GGUF" in found.message) == ("problem", True)
         random_model(tmp_path / "model.gguf")
         (found,) = await self.look(settings(flags=flags))
         assert found.verdict == "ok"
         (found,) = await self.look(settings('[engines.llama]\nmmproj = "gone"\n', flags))
-        assert (found.verdict, "mmproj" in found.said) == ("problem", True)
+        assert (found.verdict, "mmproj" in found.message) == ("problem", True)
         monkeypatch.setattr(llama_type, "packaged_model", lambda: None)
         for flags in ({"engine": "llama"}, {"engine": "llama", "model": "owner/repository/file.gguf"}):
             (found,) = await self.look(settings(flags=flags))
-            assert (found.verdict, "fetched at the first start" in found.said) == ("note", True)
+            assert (found.verdict, "fetched at the first start" in found.message) == ("note", True)
 
     async def test_the_packaged_model_is_here_and_a_better_one_is_offered(
         self, settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -313,12 +313,12 @@ class TestEngines:
         monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
         (found,) = await self.look(settings(flags={"engine": "llama"}))
         assert found.verdict == "ok"
-        assert found.said == f"SmolLM2-135M-Instruct is here. {packaged_model.HINT}"
+        assert found.message == f"SmolLM2-135M-Instruct is here. {packaged_model.HINT}"
         (found,) = await self.look(settings(flags={"engine": "llama", "model": packaged_model.NAME}))
-        assert (found.verdict, found.said) == ("ok", "SmolLM2-135M-Instruct is here.")
+        assert (found.verdict, found.message) == ("ok", "SmolLM2-135M-Instruct is here.")
         monkeypatch.setattr(model_files, "packaged_model", lambda: None)
         (found,) = await self.look(settings(flags={"engine": "llama", "model": packaged_model.NAME}))
-        assert (found.verdict, packaged_model.INSTALL in found.said) == ("problem", True)
+        assert (found.verdict, packaged_model.INSTALL in found.message) == ("problem", True)
         monkeypatch.setattr(llama_type, "packaged_model", lambda: None)
         (found,) = await self.look(settings(flags={"engine": "llama"}))
         assert (found.verdict, packaged_model.INSTALL in found.fix) == ("note", True)
@@ -365,8 +365,8 @@ class TestTools:
         self, settings: Callable[..., Settings], section: str, why: str
     ) -> None:
         found = await self.look(settings(f'[assistants.a]\ntools = ["t"]\n[tools.t]\n{section}'))
-        assert (found.verdict, why in found.said) == ("problem", True)
-        assert "legato.toml, line 3: " in found.said
+        assert (found.verdict, why in found.message) == ("problem", True)
+        assert "legato.toml, line 3: " in found.message
 
     async def test_one_that_does_not_answer_is_worth_a_note(self, settings: Callable[..., Settings]) -> None:
         for section, who in (
@@ -374,13 +374,13 @@ class TestTools:
             ('kind = "mcp"\nurl = "http://u:hush@127.0.0.1:1/mcp?key=hush"\n', "http://127.0.0.1:1/mcp."),
         ):
             found = await self.look(settings(f'[assistants.a]\ntools = ["t"]\n[tools.t]\n{section}'))
-            assert (found.verdict, who in found.said, "hush" in str(found)) == ("note", True, False)
+            assert (found.verdict, who in found.message, "hush" in str(found)) == ("note", True, False)
 
     async def test_one_that_is_there_is_well(self, settings: Callable[..., Settings]) -> None:
         command = [sys.executable, str(Path(__file__).parent.parent / "doubles" / "mcp_server.py")]
         text = f'[assistants.a]\ntools = ["t"]\n[tools.t]\nkind = "mcp"\ncommand = {json.dumps(command)}\n'
         found = await self.look(settings(text))
-        assert (found.verdict, found.said) == ("ok", "It offers 6 tools.")
+        assert (found.verdict, found.message) == ("ok", "It offers 6 tools.")
 
     async def test_one_that_no_assistant_has_is_not_opened(self, settings: Callable[..., Settings]) -> None:
         assert await component_checks.tools(settings('[tools.t]\nkind = "mcp"\n')) == []
@@ -392,7 +392,7 @@ class TestMedia:
     ) -> None:
         monkeypatch.setattr("legato.engines.whisper.find_spec", lambda name: None)
         (found,) = await component_checks.recordings(settings('[audio]\nengine = "whisper"\n'))
-        assert (found.verdict, "legato[audio]" in found.said) == ("problem", True)
+        assert (found.verdict, "legato[audio]" in found.message) == ("problem", True)
         (found,) = await component_checks.recordings(settings('[audio]\nengine = "openai"\n'))
         assert found.verdict == "ok"
         assert await component_checks.recordings(settings()) == []
@@ -402,7 +402,7 @@ class TestMedia:
     ) -> None:
         (tmp_path / "file").write_text("")
         (found,) = component_checks.attachments(settings(f'[attachments]\ndirectory = "{tmp_path}/file/x"\n'))
-        assert (found.verdict, "in the way" in found.said) == ("note", True)
+        assert (found.verdict, "in the way" in found.message) == ("note", True)
         (found,) = component_checks.attachments(settings(f'[attachments]\ndirectory = "{tmp_path}/x"\n'))
         assert found.verdict == "ok"
 

@@ -36,7 +36,7 @@ class House:
         candidates = [Candidate(self.primary), Candidate(self.backup, "phi3")]
         self.engine: Engine = FallbackEngine(
             candidates if backup else candidates[:1],
-            patience=Timeouts(**settings),
+            timeouts=Timeouts(**settings),
             breakers=self.breakers,
             chance=lambda: 1.0,
         )
@@ -139,7 +139,7 @@ class TestBeforeTheFirstWord:
         engine = ScriptedEngine(models=())
         for chance, pause in ((0.0, 0.5), (0.5, 0.75), (1.0, 1.0)):
             fallback = FallbackEngine(
-                [Candidate(engine)], patience=Timeouts(backoff=1), chance=partial(float, chance)
+                [Candidate(engine)], timeouts=Timeouts(backoff=1), chance=partial(float, chance)
             )
             began = now()
             task = asyncio.ensure_future(fallback.generate(REQUEST, Recorder()))
@@ -391,7 +391,7 @@ class TestPatience:
     @virtual_time
     async def test_a_reply_that_ends_in_time_leaves_no_timer(self) -> None:
         fallback = FallbackEngine(
-            [Candidate(ScriptedEngine(models=(), reply=["one"]))], patience=Timeouts(timeout=10)
+            [Candidate(ScriptedEngine(models=(), reply=["one"]))], timeouts=Timeouts(timeout=10)
         )
         await fallback.generate(REQUEST, Recorder())
         await asyncio.sleep(100)
@@ -475,7 +475,7 @@ class TestCancelling:
                 except asyncio.CancelledError:
                     raise EngineRefusedError("Do not interrupt me.") from None
 
-        fallback = FallbackEngine([Candidate(Grumpy(models=()))], patience=Timeouts(timeout=10))
+        fallback = FallbackEngine([Candidate(Grumpy(models=()))], timeouts=Timeouts(timeout=10))
         with pytest.raises(EngineRefusedError):
             await fallback.generate(REQUEST, Recorder())
         task = asyncio.current_task()

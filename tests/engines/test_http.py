@@ -77,6 +77,6 @@ async def test_where_nobody_listens_the_reason_is_in_plain_words() -> None:
 
 def test_one_that_answers_need_not_be_started() -> None:
     http = HttpClient("http://127.0.0.1:1", who="It", remedy="Start it.")
-    message = http.unexpected(500, {}, "boom").message
+    message = http.unexpected_status(500, {}, "boom").message
     assert message.startswith("It at http://127.0.0.1:1 answered with an error, 500 (boom). Try again")
     assert "Start it." not in message

@@ -93,7 +93,7 @@ async def test_keep_alives_are_signs_of_life_but_not_for_ever() -> None:
     out = Recorder()
     patience = Timeouts(timeout=60, first_token_timeout=10)
     task = asyncio.ensure_future(
-        FallbackEngine([Candidate(engine)], patience=patience).generate(Request("scripted", ()), out)
+        FallbackEngine([Candidate(engine)], timeouts=patience).generate(Request("scripted", ()), out)
     )
     run = await engine.asked()
     loop = asyncio.get_running_loop()
@@ -107,7 +107,7 @@ async def test_keep_alives_are_signs_of_life_but_not_for_ever() -> None:
     assert out.states == [State("reading")]
 
     task = asyncio.ensure_future(
-        FallbackEngine([Candidate(engine)], patience=patience).generate(Request("scripted", ()), Recorder())
+        FallbackEngine([Candidate(engine)], timeouts=patience).generate(Request("scripted", ()), Recorder())
     )
     run = await engine.asked()
     began = loop.time()
@@ -178,7 +178,7 @@ async def test_a_poisoned_prompt_of_one_person_refuses_nobody_elses(kind: Any) -
     ) as odd:
         odd.on_request = poisoned
         engine = kind(odd.url)
-        fallback = FallbackEngine([Candidate(engine)], patience=Timeouts(backoff=0.001), breakers=Breakers())
+        fallback = FallbackEngine([Candidate(engine)], timeouts=Timeouts(backoff=0.001), breakers=Breakers())
         errors = await many_times(fallback, poison, 4)
         assert all("the runner crashed" in error.message for error in errors)
         assert len(odd.asked) == 12
@@ -190,7 +190,7 @@ async def test_a_poisoned_prompt_of_one_person_refuses_nobody_elses(kind: Any) -
 
 async def test_a_backend_that_is_not_there_is_everybodys_matter() -> None:
     engine = OpenAIEngine("http://127.0.0.1:9")
-    fallback = FallbackEngine([Candidate(engine)], patience=Timeouts(backoff=0.001))
+    fallback = FallbackEngine([Candidate(engine)], timeouts=Timeouts(backoff=0.001))
     errors = await many_times(fallback, Request("m", HI.turns, user="ann"), 3)
     await engine.close()
     assert all(isinstance(error, EngineUnavailableError) for error in errors)

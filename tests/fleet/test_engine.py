@@ -298,7 +298,7 @@ async def test_what_every_agent_fails_at_is_told_as_the_last_of_them_says(fleet:
 async def test_an_agent_whose_engine_hangs_is_not_asked_again_at_once(fleet: Any) -> None:
     a, b = fleet.agent(slots=4), fleet.agent(slots=4)
     patience = Timeouts(timeout=10.0, first_token_timeout=0.1, backoff=0.01)
-    engine = FallbackEngine([Candidate(fleet.engine, "m")], patience=patience)
+    engine = FallbackEngine([Candidate(fleet.engine, "m")], timeouts=patience)
     out = Recorder()
     request = Request("m", (Turn("user", (TextPart("Hello"),)),), conversation="c")
     task = asyncio.create_task(engine.generate(request, out))

@@ -52,7 +52,7 @@ def with_settings(assistant: ResolvedAssistant, settings: ConversationSettings) 
     if settings.model is not None:
         other.model = settings.model
         if isinstance(assistant.engine, FallbackEngine):
-            other.engine = assistant.engine.asking(settings.model)
+            other.engine = assistant.engine.with_model(settings.model)
     if settings.system is not None:
         system = "\n\n".join(filter(None, (assistant.config.system, settings.system)))
         other.config = replace(assistant.config, system=system)

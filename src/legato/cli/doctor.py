@@ -52,10 +52,10 @@ def show(findings: "list[CheckResult]") -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for finding in findings:
-        said = Text(harmless(finding.said))
+        text = Text(harmless(finding.message))
         if finding.fix:
-            said.append(f"\n→ {harmless(finding.fix)}", style="bold")
-        table.add_row(Text(finding.verdict, style=STYLES[finding.verdict]), finding.about, said)
+            text.append(f"\n→ {harmless(finding.fix)}", style="bold")
+        table.add_row(Text(finding.verdict, style=STYLES[finding.verdict]), finding.about, text)
     console = Console(highlight=False)
     console.print(table)
     problems = sum(finding.verdict == "problem" for finding in findings)

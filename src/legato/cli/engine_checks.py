@@ -38,9 +38,9 @@ async def _engine(settings: Settings, name: str, model: str | None) -> list[Chec
     usable = all(found.verdict != "problem" for found in llama)
     instead = "The embedded model answers instead." if usable else "The demo engine answers."
     return [
-        *(note(found.about, f"{found.said} {instead}", found.fix) for found in ollama),
+        *(note(found.about, f"{found.message} {instead}", found.fix) for found in ollama),
         *(
-            note(found.about, found.said, found.fix) if found.verdict == "problem" else found
+            note(found.about, found.message, found.fix) if found.verdict == "problem" else found
             for found in llama
         ),
     ]

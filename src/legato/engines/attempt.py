@@ -1,4 +1,4 @@
-"""One attempt at a reply, under watch: what it showed, and how long it was silent."""
+"""One attempt at a reply, with limits: what it wrote, how much, and how long it was silent."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,26 +10,26 @@ from legato.errors import EngineTimeoutError, ReplyTooLongError
 from legato.stream import State
 
 CHARACTERS = 4 * 1024 * 1024
-"""Characters of one attempt, at most: the answer, the thinking, and the arguments of tools together."""
+"""Maximum characters of one attempt: the answer, the reasoning and the arguments of tools together."""
 
 EVENTS = 1_000_000
-"""Calls by which an engine writes one attempt, at most."""
+"""Maximum number of calls with which an engine writes one attempt."""
 
 STATE_EVENTS = 10
-"""Events as which a state counts: more is kept of it than of a word."""
+"""How many events a state counts as, because it needs more memory than text."""
 
 KEEP_ALIVES = 4.0
-"""Times the timeout for which keep-alives alone count as signs of life."""
+"""For how many timeouts keep-alives alone count as signs of life."""
 
 TOO_LONG = "it grew too long"
 
 
 class WatchdogWriter:
-    """An `Out` before another one, for one attempt. It writes through at once, and notes each sign of life.
+    """A `ReplyWriter` in front of another one, for one attempt. It passes everything on at once, and notes each sign of life.
 
-    `shown` says whether a word, a thought or a tool call has gone through: from then on nothing can be taken back.
-    `spoke` is called before the first of them. `notice` is what the person is told beside who answers, where it is not
-    who was asked. With `announce` the first word is preceded by the state `answering`, because others were told before.
+    `shown` says whether text, reasoning or a tool call was passed on; after that the attempt cannot be repeated. `spoke` is
+    called before the first of them. `notice` is shown to the person if another model answers than the requested one. With
+    `announce` the first text is preceded by the state `answering`, because other states were shown before.
     """
 
     __slots__ = (
@@ -41,7 +41,7 @@ class WatchdogWriter:
         "_expired",
         "_first",
         "_handle",
-        "_heard",
+        "_last_sign",
         "_limit",
         "_loop",
         "_model",
@@ -77,7 +77,7 @@ class WatchdogWriter:
         self._spoke = spoke
         self._notice = notice
         self._announce = announce
-        self._began = self._heard = self._loop.time()
+        self._began = self._last_sign = self._loop.time()
         self._bare: State | None = None
         self._characters = self._events = 0
         self._over = False
@@ -88,11 +88,10 @@ class WatchdogWriter:
     async def attempt(
         self, generate: Callable[[Request, ReplyWriter], Awaitable[Outcome]], request: Request
     ) -> Outcome:
-        """Let an engine's `generate` write to this watch, in this task: when it is silent for too long it is cancelled, and
-        waited for.
+        """Run an engine's `generate` in this task, with this writer. If it is silent for too long, it is cancelled and awaited.
 
-        :raises EngineTimeoutError: it was.
-        :raises ReplyTooLongError: it wrote more than an attempt may hold; what is beyond that is not written.
+        :raises EngineTimeoutError: it was silent for too long.
+        :raises ReplyTooLongError: it wrote more than an attempt may contain; the rest is not written.
         """
         before, ours = self._task.cancelling(), False
         self._arm()
@@ -110,32 +109,32 @@ class WatchdogWriter:
             if ours and self._over:
                 raise ReplyTooLongError(_TOO_LONG) from None
             if ours:
-                raise EngineTimeoutError(self._complaint()) from None
+                raise EngineTimeoutError(self._timeout_message()) from None
             raise
 
     def text(self, text: str) -> None:
-        self._heard = self._loop.time()
+        self._last_sign = self._loop.time()
         text = self._within(text)
         if text:
             if not self.shown:
-                self._begin()
+                self._on_first_output()
             self._out.text(text)
         else:
-            self._grant(self._timeout)
+            self._set_limit(self._timeout)
 
     def reasoning(self, text: str) -> None:
         if text := self._within(text):
             if not self.shown:
-                self._begin()
-            self._heard = self._loop.time()
+                self._on_first_output()
+            self._last_sign = self._loop.time()
             self._out.reasoning(text)
 
     def tool_call(self, call: ToolCall) -> None:
         if self._within(call.arguments) != call.arguments:
             return
         if not self.shown:
-            self._begin()
-        self._heard = self._loop.time()
+            self._on_first_output()
+        self._last_sign = self._loop.time()
         self._out.tool_call(call)
 
     def state(self, state: State) -> None:
@@ -143,20 +142,20 @@ class WatchdogWriter:
         if state == State("reading"):
             self._keep_alive(state)
             return
-        self._heard = self._loop.time()
+        self._last_sign = self._loop.time()
         self._bare = None
         if state.phase == "reading" and state.agent is not None and state.progress is None:
-            # Who gave it to an agent says so, and the agent has said nothing yet.
-            self._grant(self._timeout if self.shown else self._first)
+            # The dispatcher reports that it sent the job to an agent, which has not answered yet.
+            self._set_limit(self._timeout if self.shown else self._first)
         elif state.phase != "answering":
-            self._grant(self._timeout)
+            self._set_limit(self._timeout)
         self._tell(state)
 
     def _keep_alive(self, state: State) -> None:
-        """The engine says that it reads, and nothing else: it is alive, and has not begun."""
-        self._grant(self._timeout)
+        """Handle a sign of life without progress: the engine says that it reads, and nothing else."""
+        self._set_limit(self._timeout)
         if self._loop.time() < self._began + KEEP_ALIVES * self._timeout:
-            self._heard = self._loop.time()
+            self._last_sign = self._loop.time()
         if self._bare is None:
             self._bare = state
             self._tell(state)
@@ -169,7 +168,7 @@ class WatchdogWriter:
         self._out.state(state)
 
     def _within(self, text: str, events: int = 1) -> str:
-        """Return what of `text` fits into the attempt. Beyond the limits the task is cancelled."""
+        """Return the part of `text` that fits into the attempt. Beyond the limits the task is cancelled."""
         if self._over:
             return ""
         self._events += events
@@ -184,20 +183,20 @@ class WatchdogWriter:
         return self._out.mark()
 
     def rewind(self, to: int = 0) -> bool:
-        self._heard = self._loop.time()
+        self._last_sign = self._loop.time()
         taken_back = self._out.rewind(to)
         if taken_back and not to:
             self._characters = 0
         return taken_back
 
-    def _begin(self) -> None:
+    def _on_first_output(self) -> None:
         self.shown = True
-        self._grant(self._timeout)
+        self._set_limit(self._timeout)
         self._spoke()
         if self._announce:
             self._out.state(State("answering", model=self._model, detail=self._notice))
 
-    def _grant(self, limit: float) -> None:
+    def _set_limit(self, limit: float) -> None:
         sooner = limit < self._limit
         self._limit = limit
         if sooner:
@@ -205,20 +204,20 @@ class WatchdogWriter:
 
     def _arm(self) -> None:
         self._disarm()
-        self._handle = self._loop.call_at(self._heard + self._limit, self._look)
+        self._handle = self._loop.call_at(self._last_sign + self._limit, self._check)
 
     def _disarm(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
 
-    def _look(self) -> None:
-        if self._loop.time() < self._heard + self._limit:
+    def _check(self) -> None:
+        if self._loop.time() < self._last_sign + self._limit:
             self._arm()
         else:
             self._expired = True
             self._task.cancel(SILENT)
 
-    def _complaint(self) -> str:
+    def _timeout_message(self) -> str:
         what = "said nothing more" if self.shown else "said nothing"
         return f"{self._model} {what} for {self._limit:g} s. Please try again."
 

@@ -29,7 +29,7 @@ async def pick_engine(
     *,
     url: str,
     model: str | None = None,
-    patience: float = LIST_SECONDS,
+    timeout: float = LIST_SECONDS,
 ) -> EngineChoice:
     """Return an Ollama that answers and has a model, else the embedded model, else the demo engine.
 
@@ -37,10 +37,10 @@ async def pick_engine(
     `LegatoError` if it cannot. If `model` is given, only that model is accepted, except for the demo engine.
     """
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(timeout):
             models = await ollama()
     except TimeoutError:
-        problem = f"Ollama did not answer at {url} within {patience:g} s."
+        problem = f"Ollama did not answer at {url} within {timeout:g} s."
     except LegatoError:
         problem = f"Ollama does not answer at {url}."
     else:

@@ -1,12 +1,12 @@
-"""A circuit breaker: a backend that keeps failing is left alone for a while. Pure; times are seconds of any one clock."""
+"""A circuit breaker: a backend that keeps failing is not used for a while. It does no I/O; times are seconds of any one clock."""
 
 from typing import NewType
 
 Permit = NewType("Permit", int)
-"""Leave to try the backend once. What came of it is told with the pass; a pass from before the breaker moved counts no more."""
+"""Permission to try the backend once, to be passed on with the result. A permit from before a change of the breaker has no effect."""
 
 _COUNTED = 2
-"""Failures of one asker that count, at most, if the request may be why."""
+"""Maximum failures of one user that count, if the request may be the reason."""
 
 _ASKERS = 1000
 
@@ -14,11 +14,11 @@ _ASKERS = 1000
 class Breaker:
     """The state of one backend.
 
-    *Closed*, everyone may try. After `threshold` failures in a row it *opens*: nobody may, for `first` seconds. Then
-    one may, on trial; if that fails it opens again for twice as long, up to `longest`. When the trial speaks its first
-    word the others may try too, but the next failure opens it at once, until a reply has come to its end.
+    *Closed*: everyone may try. After `threshold` failures in a row it *opens*: no one may try for `first` seconds. Then one
+    request may try; if it fails, the breaker opens again for twice as long, up to `longest`. When this request gets its first
+    text, others may try too, but the next failure opens the breaker at once, until a reply has been completed.
 
-    Whoever was admitted tells exactly one of `succeeded`, `failed` and `released` in the end.
+    The holder of a permit calls exactly one of `succeeded`, `failed` and `released` at the end.
     """
 
     __slots__ = (
@@ -55,7 +55,7 @@ class Breaker:
         return self._open_until is None
 
     def admit(self, now: float) -> Permit | None:
-        """Leave to try the backend now, or None."""
+        """Return a permit to try the backend now, or None."""
         if self._open_until is None:
             return self._pass
         if self._trial or now < self._open_until:
@@ -65,20 +65,20 @@ class Breaker:
         return self._pass
 
     def wait(self, now: float) -> float:
-        """Seconds until somebody may try again; 0 where somebody may, or does so right now."""
+        """Return the seconds until a request may try again; 0 if one may, or is trying now."""
         if self._open_until is None or self._trial:
             return 0.0
         return max(0.0, self._open_until - now)
 
     def spoke(self, admitted: Permit) -> None:
-        """The first word came."""
+        """Record that the first text arrived."""
         if admitted == self._pass and self._trial:
             self._trial = False
             self._open_until = None
             self._failures = self._threshold - 1
 
     def succeeded(self, admitted: Permit) -> None:
-        """The backend answered as it should, be it by a refusal."""
+        """Record that the backend answered properly; a refusal counts as proper."""
         if admitted == self._pass:
             self._trial = False
             self._open_until = None
@@ -88,10 +88,10 @@ class Breaker:
             self._alone = True
 
     def failed(self, admitted: Permit, now: float, why: str = "", by: str | None = None) -> None:
-        """Note that the backend could not be reached, was silent, or broke.
+        """Record that the backend could not be reached, was silent, or broke.
 
-        `by` names who asked, if the request itself may be why. Failures of one asker count twice at most, and do not open
-        the breaker alone: a prompt that a backend cannot take must not close it to everybody.
+        `by` is the user, if the request itself may be the reason. Failures of one user count at most twice, and do not open the
+        breaker alone: a prompt that a backend cannot handle must not block the backend for all users.
         """
         if admitted != self._pass:
             return
@@ -112,21 +112,21 @@ class Breaker:
             self._pass = Permit(self._pass + 1)
 
     def released(self, admitted: Permit) -> None:
-        """It was not found out: the attempt was cancelled. The next one may try instead."""
+        """Record that the result is unknown, because the attempt was cancelled. The next request may try instead."""
         if admitted == self._pass and self._trial:
             self._trial = False
             self._pass = Permit(self._pass + 1)
 
 
 class Breakers:
-    """The breakers of all backends, shared by everything that tries them. A backend is an engine's name and a model's."""
+    """The breakers of all backends, shared by all who use them. A backend is the name of an engine and of a model."""
 
     def __init__(self, threshold: int = 5, first: float = 5.0, longest: float = 30.0) -> None:
         self._settings = (threshold, first, longest)
         self._breakers: dict[tuple[str, str], Breaker] = {}
 
     def of(self, engine: str, model: str) -> Breaker:
-        """The breaker of this backend, closed where there was none."""
+        """Return the breaker of this backend, a closed one at first."""
         breaker = self._breakers.get((engine, model))
         if breaker is None:
             breaker = self._breakers[engine, model] = Breaker(*self._settings)

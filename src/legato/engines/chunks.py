@@ -67,12 +67,12 @@ def choices_in(chunk: dict[str, Any]) -> list[dict[str, Any]]:
 
 def reasoning_in(delta: dict[str, Any]) -> str:
     """Return the thinking in a delta or a message. A server that tells it under two names tells it once."""
-    told: list[str] = []
+    pieces: list[str] = []
     for name in _REASONING:
         text = "".join(text for _, text in texts(delta.get(name), "thinking"))
-        if text and text not in told:
-            told.append(text)
-    return "".join(told)
+        if text and text not in pieces:
+            pieces.append(text)
+    return "".join(pieces)
 
 
 def texts(value: object, kind: Kind = "text") -> Iterator[tuple[Kind, str]]:

@@ -1,4 +1,4 @@
-"""An engine made of engines: a primary, backups for it, and patience with each."""
+"""An engine that consists of a primary engine and backups, with timeouts and retries."""
 
 import asyncio
 import copy
@@ -28,14 +28,14 @@ from legato.errors import (
 from legato.stream import State
 
 ATTEMPTS = 3
-"""How often one candidate is tried for one reply, at most."""
+"""Maximum attempts of one candidate for one reply."""
 
-LONGEST_PAUSE = 10.0
-"""Seconds after which an engine may ask to be tried again (`retry_after`), and is; one that asks for more is not."""
+MAX_RETRY_AFTER = 10.0
+"""The longest `retry_after` in seconds after which an engine is tried again; if it asks for more, it is not."""
 
 
 class Candidate(NamedTuple):
-    """An engine, and the model to ask it for; None means the one that the request names."""
+    """An engine and the model to request; None means the model that the request names."""
 
     engine: Engine
     model: str | None = None
@@ -44,9 +44,9 @@ class Candidate(NamedTuple):
 class Timeouts(Struct, frozen=True):
     """How long an attempt may be silent, in seconds.
 
-    `timeout` is the silence between two words, and while the engine says that the request is queued, a model is loading
-    or the prompt is being read. `first_token_timeout` is the silence before anything came, and that of an agent that was
-    given the request (None: `timeout`). `backoff` is the pause after a first failure, doubled after each further one.
+    `timeout` is the silence between two pieces of text, and while the engine reports that the request is queued, a model is
+    loading or the prompt is being read. `first_token_timeout` is the silence before any output, also of an agent that got the
+    request (None: `timeout`). `backoff` is the delay after the first failure, doubled after each further one.
     """
 
     timeout: float = 300.0
@@ -55,68 +55,69 @@ class Timeouts(Struct, frozen=True):
 
 
 class FallbackEngine:
-    """Tries its candidates in order until one speaks; from its first word on, the reply is its own.
+    """Tries its candidates in order until one produces output; that candidate then writes the reply.
 
-    While nothing was shown, an attempt that failed or was silent is made again, after a pause that doubles, or as long as
-    the engine asks for, unless that is too long or this candidate has cost more than `timeout` already; then the next
-    candidate is asked. A model that is not there is not
-    asked for twice. A refusal is final, but for candidates on another engine: what was refused (a key, a context too
-    long) may be taken there. After a word, a thought or a tool call was shown, a failure is raised as it is.
+    If nothing was shown, a failed or silent attempt is repeated, after a delay that doubles, or after the `retry_after` of the
+    engine. If that is too long or this candidate has already taken longer than `timeout`, the next candidate is tried. A missing
+    model is requested only once. A refusal is final except for candidates on another engine, which may accept what was refused
+    (a key, a long context). After text, reasoning or a tool call was shown, a failure is raised unchanged.
 
-    The person is told by `State.detail` that somebody else answers, and why; `Outcome.model` is who spoke. A backend
-    whose breaker is open is passed over. Cancelling counts as no failure.
+    `State.detail` tells the person that another model answers, and why; `Outcome.model` is the model that answered. A backend
+    with an open breaker is skipped. Cancelling does not count as a failure.
 
-    Time is the event loop's; `chance` gives numbers from 0 to 1 for the jitter. The engines are not its own: `close`
-    leaves them open.
+    Time is the event loop's; `chance` returns numbers from 0 to 1 for the jitter. `close` does not close the engines.
     """
 
     def __init__(
         self,
         candidates: Sequence[Candidate],
         *,
-        patience: Timeouts | None = None,
+        timeouts: Timeouts | None = None,
         breakers: Breakers | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """:raises ValueError: without a candidate."""
+        """Store the candidates.
+
+        :raises ValueError: there is no candidate.
+        """
         if not candidates:
             raise ValueError("a fallback needs a candidate")
         self._candidates = tuple(candidates)
-        self._patience = patience or Timeouts()
+        self._timeouts = timeouts or Timeouts()
         self._breakers = breakers or Breakers()
         self._chance = chance
 
-    def asking(self, model: str) -> "FallbackEngine":
-        """The same, but that the primary is asked for another model."""
+    def with_model(self, model: str) -> "FallbackEngine":
+        """Return a copy that requests another model of the primary engine."""
         other = copy.copy(self)
         other._candidates = (self._candidates[0]._replace(model=model), *self._candidates[1:])
         return other
 
     @property
     def name(self) -> str:
-        """The primary's."""
+        """The name of the primary engine."""
         return self._candidates[0].engine.name
 
     async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
-        troubles: list[_AttemptFailure] = []
+        failures: list[_AttemptFailure] = []
         for index, candidate in enumerate(self._candidates):
             backend = self._backend(candidate, request)
-            if any(not trouble.allows(backend) for trouble in troubles):
+            if any(not each.allows(backend) for each in failures):
                 continue
-            fit = await self._fitted(backend, request, index)
+            fit = await self._supported_request(backend, request, index)
             without = " without what it cannot see or hear" if fit.turns != request.turns else ""
             if fit.tools != request.tools:
                 without += (" and" if without else "") + " without tools"
-            answer = await self._ask(
-                backend, fit, out, troubles, f"{backend.label} answers instead{without}."
+            answer = await self._try_backend(
+                backend, fit, out, failures, f"{backend.label} answers instead{without}."
             )
             if isinstance(answer, Outcome):
                 return answer
-            troubles.append(answer)
-        raise _all_failed(troubles)
+            failures.append(answer)
+        raise _all_failed(failures)
 
     async def capabilities(self, model: str) -> Capabilities:
-        """The primary's, with the context of the smallest. A backup that cannot continue refuses a prefix by itself."""
+        """Return the capabilities of the primary engine, with the smallest context of all. A backup without prefill refuses a prefix itself."""
         known = await asyncio.gather(
             *[candidate.engine.capabilities(candidate.model or model) for candidate in self._candidates]
         )
@@ -127,26 +128,26 @@ class FallbackEngine:
         )
 
     async def models(self) -> tuple[Model, ...]:
-        """Those of all its engines that can be reached."""
+        """Return the models of all engines that can be reached."""
         found: list[Model] = []
-        trouble: EngineError | None = None
+        each: EngineError | None = None
         for engine in self._engines():
             try:
                 found += await engine.models()
             except EngineError as error:
-                trouble = trouble or error
-        if trouble is not None and not found:
-            raise trouble
+                each = each or error
+        if each is not None and not found:
+            raise each
         return tuple(found)
 
     async def health(self) -> Health:
-        """Well where one of its engines is."""
-        told = await asyncio.gather(*[engine.health() for engine in self._engines()])
-        well = next((each for each in told if each.ok), told[0])
-        return replace(well, detail=" ".join(dict.fromkeys(each.detail for each in told)))
+        """Return ok if one of the engines is ok."""
+        text = await asyncio.gather(*[engine.health() for engine in self._engines()])
+        well = next((each for each in text if each.ok), text[0])
+        return replace(well, detail=" ".join(dict.fromkeys(each.detail for each in text)))
 
     async def close(self) -> None:
-        """Nothing: its engines belong to whoever made them."""
+        """Do nothing: the creator of the engines closes them."""
 
     def _engines(self) -> list[Engine]:
         return list({id(candidate.engine): candidate.engine for candidate in self._candidates}.values())
@@ -158,9 +159,10 @@ class FallbackEngine:
         return _Backend(candidate.engine, model, label, self._breakers.of(candidate.engine.name, model))
 
     @staticmethod
-    async def _fitted(backend: "_Backend", request: Request, index: int) -> Request:
-        """The request as this backend can take it: a backup that cannot think, or use tools, answers without, and one that
-        cannot see or hear is told that there was something."""
+    async def _supported_request(backend: "_Backend", request: Request, index: int) -> Request:
+        """Return the request that this backend supports. A backup without reasoning or tools answers without them, and one without
+        image or audio input is told that there was such an attachment.
+        """
         think, turns, tools = request.think, request.turns, request.tools
         if index and (think or tools or has_media(turns)):
             can = await backend.engine.capabilities(backend.model)
@@ -168,43 +170,43 @@ class FallbackEngine:
             tools = tools if can.tools else ()
         return replace(request, model=backend.model, turns=turns, think=think, tools=tools)
 
-    async def _ask(
+    async def _try_backend(
         self,
         backend: "_Backend",
         request: Request,
         out: ReplyWriter,
-        troubles: list["_AttemptFailure"],
+        failures: list["_AttemptFailure"],
         instead: str,
     ) -> "Outcome | _AttemptFailure":
-        """Try one backend until it speaks. Returns what went wrong while nothing was shown, and raises afterwards."""
-        clock, patience = asyncio.get_running_loop().time, self._patience
-        first = patience.timeout if patience.first_token_timeout is None else patience.first_token_timeout
-        notice = " ".join([*(trouble.sentence() for trouble in troubles), instead])
+        """Try one backend until it produces output. Return the failure if nothing was shown; raise it otherwise."""
+        clock, timeouts = asyncio.get_running_loop().time, self._timeouts
+        first = timeouts.timeout if timeouts.first_token_timeout is None else timeouts.first_token_timeout
+        notice = " ".join([*(each.sentence() for each in failures), instead])
         failure: EngineError | None = None
-        begun = clock()
+        started = clock()
         for attempt in range(ATTEMPTS):
             if attempt:
-                await self._pause(backend, attempt, out, _wanted_pause(failure))
-            if (leave := backend.breaker.admit(clock())) is None:
+                await self._pause(backend, attempt, out, _retry_after(failure))
+            if (permit := backend.breaker.admit(clock())) is None:
                 break
-            if troubles and not attempt:
+            if failures and not attempt:
                 out.state(State("loading", model=backend.model, detail=notice))
-            watch = WatchdogWriter(
+            watchdog = WatchdogWriter(
                 out,
                 backend.model,
-                timeout=patience.timeout,
+                timeout=timeouts.timeout,
                 first_token_timeout=first,
-                spoke=partial(backend.breaker.spoke, leave),
-                notice=notice if troubles else None,
-                announce=bool(attempt or troubles),
+                spoke=partial(backend.breaker.spoke, permit),
+                notice=notice if failures else None,
+                announce=bool(attempt or failures),
             )
             try:
-                return await self._once(backend, leave, watch, request)
+                return await self._attempt(backend, permit, watchdog, request)
             except EngineError as error:
-                if watch.shown:
+                if watchdog.shown:
                     raise
                 failure = error
-                spent = clock() - begun >= patience.timeout or _wanted_pause(error) > LONGEST_PAUSE
+                spent = clock() - started >= timeouts.timeout or _retry_after(error) > MAX_RETRY_AFTER
                 if spent or not error.retryable or not backend.breaker.closed:
                     break
         return _AttemptFailure(backend, failure, backend.breaker.wait(clock()))
@@ -212,26 +214,28 @@ class FallbackEngine:
     async def _pause(self, backend: "_Backend", attempt: int, out: ReplyWriter, wanted: float) -> None:
         detail = f"{backend.label} does not answer. Trying again ({attempt + 1} of {ATTEMPTS})."
         out.state(State("queued", model=backend.model, detail=detail))
-        pause = exponential_delay(attempt - 1, self._patience.backoff, shortened=1 - self._chance())
+        pause = exponential_delay(attempt - 1, self._timeouts.backoff, shortened=1 - self._chance())
         await asyncio.sleep(max(pause, wanted))
 
     @staticmethod
-    async def _once(backend: "_Backend", leave: Permit, watch: WatchdogWriter, request: Request) -> Outcome:
-        """One attempt, and what the breaker is told of it."""
+    async def _attempt(
+        backend: "_Backend", permit: Permit, watchdog: WatchdogWriter, request: Request
+    ) -> Outcome:
+        """Make one attempt, and report its result to the breaker."""
         try:
-            outcome = await watch.attempt(backend.engine.generate, request)
+            outcome = await watchdog.attempt(backend.engine.generate, request)
         except EngineError as error:
             if error.retryable:
                 asker = request.user or request.conversation or None
                 by = asker if _may_be_request(error) else None
-                backend.breaker.failed(leave, asyncio.get_running_loop().time(), error.message, by)
+                backend.breaker.failed(permit, asyncio.get_running_loop().time(), error.message, by)
             else:
-                backend.breaker.succeeded(leave)
+                backend.breaker.succeeded(permit)
             raise
         except BaseException:
-            backend.breaker.released(leave)
+            backend.breaker.released(permit)
             raise
-        backend.breaker.succeeded(leave)
+        backend.breaker.succeeded(permit)
         return outcome
 
 
@@ -250,7 +254,7 @@ class _AttemptFailure(NamedTuple):
     wait: float
 
     def allows(self, other: _Backend) -> bool:
-        """Whether asking `other` makes sense after this."""
+        """Return whether trying `other` makes sense after this failure."""
         return not isinstance(self.error, EngineRefusedError) or other.engine is not self.backend.engine
 
     def sentence(self) -> str:
@@ -266,48 +270,48 @@ class _AttemptFailure(NamedTuple):
                 return "does not answer"
 
     def remedy(self) -> str:
-        """What to do about it, where the error says so behind what happened."""
-        return _parted(self.error.message)[1] if self.error is not None else ""
+        """Return what to do, if the error says so after its first sentence."""
+        return _split_first_sentence(self.error.message)[1] if self.error is not None else ""
 
     def _why(self) -> str:
         why = self.error.message if self.error is not None else self.backend.breaker.why
-        first = _parted(why)[0].rstrip(".")
+        first = _split_first_sentence(why)[0].rstrip(".")
         own = f"{self.backend.model} "
         return f"it {first.removeprefix(own)}" if first.startswith(own) else first or "it does not say why"
 
 
 def _may_be_request(error: EngineError) -> bool:
-    """Whether the request may be why, and not the backend."""
+    """Return whether the request may be the reason, and not the backend."""
     if isinstance(error, EngineUnavailableError):
         return error.may_be_request
     return isinstance(error, EngineBrokeError | EngineTimeoutError)
 
 
-def _wanted_pause(error: EngineError | None) -> float:
-    """The seconds that an engine asks to be left alone."""
+def _retry_after(error: EngineError | None) -> float:
+    """Return the seconds after which the engine asks to be tried again."""
     return (error.retry_after or 0.0) if isinstance(error, EngineUnavailableError) else 0.0
 
 
-def _parted(message: str) -> tuple[str, str]:
-    """The first sentence, and all others."""
+def _split_first_sentence(message: str) -> tuple[str, str]:
+    """Return the first sentence, and all others."""
     first, *rest = re.split(r"(?<=[.!?])\s", message.strip(), maxsplit=1)
     return first, "".join(rest)
 
 
-def _all_failed(troubles: list[_AttemptFailure]) -> EngineError:
-    """What the person is told in the end: why each did not answer, and what to do."""
-    if len(troubles) == 1 and troubles[0].error is not None:
-        return troubles[0].error
-    told = " ".join(trouble.sentence() for trouble in troubles)
-    errors = [trouble.error for trouble in troubles if trouble.error is not None]
+def _all_failed(failures: list[_AttemptFailure]) -> EngineError:
+    """Return the final error: why each backend did not answer, and what to do."""
+    if len(failures) == 1 and failures[0].error is not None:
+        return failures[0].error
+    text = " ".join(each.sentence() for each in failures)
+    errors = [each.error for each in failures if each.error is not None]
     if not errors:
-        wait = max(1.0, min(trouble.wait for trouble in troubles))
-        return EngineUnavailableError(f"{told} Please try again in {math.ceil(wait)} s.", retry_after=wait)
+        wait = max(1.0, min(each.wait for each in failures))
+        return EngineUnavailableError(f"{text} Please try again in {math.ceil(wait)} s.", retry_after=wait)
     worst = next((error for error in errors if error.retryable), errors[0])
-    remedies = list(dict.fromkeys(filter(None, (trouble.remedy() for trouble in troubles))))
+    remedies = list(dict.fromkeys(filter(None, (each.remedy() for each in failures))))
     if not remedies and worst.retryable:
         remedies = ["Please try again in a moment."]
-    told = " ".join([told, *remedies])
+    text = " ".join([text, *remedies])
     if isinstance(worst, EngineTimeoutError):
-        return EngineTimeoutError(told)
-    return EngineUnavailableError(told) if worst.retryable else type(worst)(told)
+        return EngineTimeoutError(text)
+    return EngineUnavailableError(text) if worst.retryable else type(worst)(text)

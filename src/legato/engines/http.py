@@ -1,4 +1,4 @@
-"""One HTTP server that writes replies: a pool of connections to it, and its failures as the errors of engines."""
+"""A client of one HTTP server that generates replies: its connection pool, and its failures as errors of engines."""
 
 import asyncio
 import io
@@ -27,11 +27,11 @@ _LARGE = 256 * 1024
 
 
 class ConnectionBrokeError(EngineBrokeError):
-    """The connection ended before the answer did."""
+    """The connection ended before the response did."""
 
 
 class HttpResponse:
-    """An answer whose headers are there. Its body is read once, with `more` or `read`."""
+    """A response whose headers have arrived. Its body is read once, with `more` or `read`."""
 
     def __init__(self, response: aiohttp.ClientResponse, who: str) -> None:
         self._response = response
@@ -44,11 +44,11 @@ class HttpResponse:
 
     @property
     def ok(self) -> bool:
-        """Whether the status says that the request was done (2xx)."""
+        """Whether the status is a success (2xx)."""
         return 200 <= self.status < 300
 
     async def more(self) -> bytes:
-        """What has come of the body since; waits for something to come. Empty at its end.
+        """Wait for the next bytes of the body, and return them; empty at its end.
 
         :raises ConnectionBrokeError: the connection ended before the body did.
         """
@@ -66,7 +66,7 @@ class HttpResponse:
             ) from error
 
     async def _decompressed(self, encoding: str) -> bytes:
-        """Decompress in a thread, a bounded piece at a time; what it expands to is not known before."""
+        """Decompress in a thread, a bounded piece at a time, because the size of the result is unknown."""
         if self._decompressor is None:
             self._decompressor = Decompressor(encoding)
         while True:
@@ -79,7 +79,7 @@ class HttpResponse:
                 return piece
 
     async def read(self, limit: int = LARGEST) -> bytes:
-        """The body whole, but no more of it than about `limit` bytes.
+        """Return the body, but not more than about `limit` bytes.
 
         :raises ConnectionBrokeError: the connection ended before the body did.
         """
@@ -88,15 +88,15 @@ class HttpResponse:
             body += data
         return bytes(body)
 
-    async def complaint(self) -> bytes:
-        """The beginning of the body, for a sentence about why it is not the answer; empty where it cannot be had."""
+    async def error_body(self) -> bytes:
+        """Return the beginning of the body of an error; empty if it cannot be read."""
         try:
             return await self.read(_ERROR_BYTES)
         except ConnectionBrokeError:
             return b""
 
     async def drain(self) -> None:
-        """Read the end of a body whose words were all read, so that its connection can be used again."""
+        """Read the end of a body whose content was read completely, so that its connection can be reused."""
         try:
             async with asyncio.timeout(_DRAIN_SECONDS):
                 while await self._response.content.readany():
@@ -106,13 +106,13 @@ class HttpResponse:
 
 
 class HttpClient:
-    """The server at `url`, or behind `unix_socket`.
+    """A client of the server at `url`, or behind `unix_socket`.
 
-    `who` names it in sentences, `remedy` says what a person does when it cannot be reached. `ca_file` (PEM) is trusted
-    beside the system's authorities. The environment's proxies are used, but never for this machine. `connect_timeout`
-    is in seconds and counts from the name lookup to the end of the TLS handshake; nothing else is timed here.
+    `who` names the server in sentences, `remedy` says what to do if it cannot be reached. `ca_file` (PEM) is trusted in addition
+    to the system's authorities. The proxies of the environment are used, except for this machine. `connect_timeout` is in
+    seconds, from the name lookup to the end of the TLS handshake; there is no other timeout.
 
-    :raises SettingsError: the URL is none, `ca_file` cannot be read, or there are two kinds of credentials.
+    :raises SettingsError: the URL is invalid, `ca_file` cannot be read, or there are two kinds of credentials.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class HttpClient:
         connect_timeout: float = 5.0,
     ) -> None:
         self.url = _parsed(url)
-        # The path of a socket says nothing to a person.
+        # The path of a socket does not help a person.
         self.who = f"{who} at {str(self.url.with_user(None)).rstrip('/')}" if unix_socket is None else who
         self._remedy = remedy
         self._tls = _tls(ca_file) if ca_file is not None else None
@@ -135,7 +135,7 @@ class HttpClient:
         self._proxy = None if unix_socket is not None else environment_proxy(self.url)
         self._headers = {
             "User-Agent": f"legato/{__version__}",
-            # A proxy that compresses also collects; words are wanted as they come.
+            # A proxy that compresses also buffers; text must arrive at once.
             "Accept-Encoding": "identity",
             **(headers or {}),
         }
@@ -148,10 +148,10 @@ class HttpClient:
     async def request(
         self, method: str, path: str, body: bytes | None = None, kind: str = "application/json"
     ) -> AsyncIterator[HttpResponse]:
-        """Ask, and give the answer whatever its status. A body that is not read to its end closes the connection at
-        once, which is what makes a model stop. `kind` is the content type of what is sent.
+        """Send a request and yield the response, whatever its status. If its body is not read to the end, the connection is closed at
+        once, which makes a model stop. `kind` is the content type of the request.
 
-        :raises EngineUnavailableError: it cannot be reached, or went away before it answered.
+        :raises EngineUnavailableError: the server cannot be reached, or disconnected before it answered.
         """
         headers = None if body is None else {"Content-Type": kind}
         try:
@@ -168,24 +168,25 @@ class HttpClient:
     async def _ask(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None
     ) -> aiohttp.ClientResponse:
-        """Ask, and once more where the connection ended without a word: llama.cpp closes after a stream what it
-        promised to keep, and the next request runs into that."""
-        session, url = self._opened(), self.url.joinpath(path)
+        """Send a request, and once more if the connection ended without a response: llama.cpp closes a connection after a stream that
+        it promised to keep, and the next request fails on it.
+        """
+        session, url = self._open_session(), self.url.joinpath(path)
         try:
             return await session.request(
-                method, url, data=_in_pieces(body), headers=headers, allow_redirects=False
+                method, url, data=_body_stream(body), headers=headers, allow_redirects=False
             )
         except aiohttp.ClientConnectorError:
             raise
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             return await session.request(
-                method, url, data=_in_pieces(body), headers=headers, allow_redirects=False
+                method, url, data=_body_stream(body), headers=headers, allow_redirects=False
             )
 
     async def fetch(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        """The status and the body of a short answer.
+        """Return the status and the body of a short response.
 
-        :raises EngineUnavailableError: it cannot be reached, or broke off.
+        :raises EngineUnavailableError: the server cannot be reached, or disconnected.
         """
         try:
             async with self.request(method, path, body) as answer:
@@ -199,7 +200,7 @@ class HttpClient:
         if session is not None:
             await session.close()
 
-    def _opened(self) -> aiohttp.ClientSession:
+    def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             tls: ssl.SSLContext | bool = self._tls or True
             self._session = aiohttp.ClientSession(
@@ -215,19 +216,21 @@ class HttpClient:
             )
         return self._session
 
-    def unexpected(self, status: int, headers: Mapping[str, str], said: str = "") -> EngineUnavailableError:
-        """The error for a status that is nobody's fault but the server's, or that comes from something else there."""
-        told = f" ({said})" if said else ""
+    def unexpected_status(
+        self, status: int, headers: Mapping[str, str], detail: str = ""
+    ) -> EngineUnavailableError:
+        """Return the error for a status that is a failure of the server, or that another program there returned."""
+        suffix = f" ({detail})" if detail else ""
         if 300 <= status < 400:
             target = headers.get("Location", "another address")
             return EngineUnavailableError(f"{self.who} redirects to {target}: set that as its URL.")
         if status in (429, 503):
             return EngineUnavailableError(
-                f"{self.who} has no room for another request now{told}. Try again in a moment.",
+                f"{self.who} has no room for another request now{suffix}. Try again in a moment.",
                 retry_after=_seconds(headers),
             )
         return EngineUnavailableError(
-            f"{self.who} answered with an error, {status}{told}. Try again in a moment; if it goes on, its log says more.",
+            f"{self.who} answered with an error, {status}{suffix}. Try again in a moment; if it goes on, its log says more.",
             may_be_request=status not in (502, 504),
         )
 
@@ -252,7 +255,7 @@ class HttpClient:
                 why = f"the name {self.url.host} is not known"
             case aiohttp.ClientConnectorError():
                 number = error.os_error.errno
-                # asyncio's own words are a call and a tuple.
+                # asyncio's own message is a call and a tuple.
                 why = os.strerror(number).lower() if number else "no connection"
             case aiohttp.ClientResponseError():
                 return EngineUnavailableError(
@@ -264,8 +267,8 @@ class HttpClient:
         return EngineUnavailableError(f"{self.who} cannot be reached ({why}). {self._remedy}")
 
 
-def _in_pieces(body: bytes | None) -> bytes | io.BytesIO | None:
-    """A large body (a picture is in it) is written piece by piece, so that nothing else waits for it."""
+def _body_stream(body: bytes | None) -> bytes | io.BytesIO | None:
+    """Return a large body (it contains a picture) as a stream that is written in pieces, so that it does not delay other work."""
     return body if body is None or len(body) < _LARGE else io.BytesIO(body)
 
 
@@ -299,9 +302,9 @@ def _tls(ca_file: str | Path) -> ssl.SSLContext:
 
 
 def environment_proxy(url: URL) -> URL | None:
-    """The proxy that `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` name for `url`; none for this machine.
+    """Return the proxy that `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` name for `url`; None for this machine.
 
-    A SOCKS proxy is passed over: aiohttp speaks none.
+    A SOCKS proxy is ignored: aiohttp does not support it.
     """
     host = url.host or ""
     if is_loopback(host) or proxy_bypass(host):

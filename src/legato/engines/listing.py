@@ -1,4 +1,4 @@
-"""Lists of models: which one to chat with if none is named, and how a list is told to a person."""
+"""Lists of models: which one to use if none is named, and how to describe a list to a person."""
 
 import asyncio
 from collections.abc import Sequence

@@ -84,8 +84,8 @@ def words(value: object, depth: int = 0) -> str:
     elif isinstance(value, list) and value and depth < 4:
         found = "; ".join(filter(None, (words(each, depth + 1) for each in value[:5])))
     elif isinstance(value, dict) and depth < 4:
-        told = (words(each, depth + 1) for name in _WORDS if tells(each := value.get(name)))
-        found = next(filter(None, told), "") or (encode_text(value) if value and not depth else "")
+        texts = (words(each, depth + 1) for name in _WORDS if tells(each := value.get(name)))
+        found = next(filter(None, texts), "") or (encode_text(value) if value and not depth else "")
     else:
         found = "" if value is None or isinstance(value, bool) or depth else encode_text(value)
     return join_surrogates(" ".join(found.split()))[:LENGTH].rstrip(". ")

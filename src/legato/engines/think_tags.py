@@ -1,7 +1,7 @@
-"""Thinking that a model writes into its text, in tags or channels, told apart from the answer.
+"""Separate reasoning that a model writes into its text, in tags or channels, from the answer.
 
-Servers do that for models whose template says so, and if they were not asked to switch thinking off: Ollama with
-`think = false`, and servers without a parser for the model, let the tags through as text.
+Servers do this for models whose template declares it, unless they were asked to switch reasoning off. Ollama with
+`think = false`, and servers without a parser for the model, pass the tags on as text.
 """
 
 from typing import Literal
@@ -22,25 +22,25 @@ TAGS = {
     "<|begin_of_thought|>": "<|end_of_thought|>",
     "<|channel>thought": "<channel|>",
 }
-"""What opens thinking, and what closes it. Their case does not matter."""
+"""Opening tags of reasoning and their closing tags, in any case."""
 
 CLOSING = ("</think>", "</thinking>", "[/think]", "</seed:think>", "◁/think▷", "<|end_thinking|>")
-"""What closes thinking also if nothing opened it: a template may have written the opening tag into the prompt."""
+"""Tags that close reasoning also without an opening tag, which a template may have written into the prompt."""
 
 _WATCHED = 1024 * 1024
 _MENTIONS = 8
 
 
 class ThinkTagParser:
-    """A `ReplyWriter` in front of another. A text that begins with `<think>` is reasoning up to `</think>`; so it is with the
-    other `TAGS`, and with the channels of gpt-oss.
+    """A `ReplyWriter` in front of another one. A text that begins with `<think>` is reasoning up to `</think>`; the same holds for
+    the other `TAGS`, and for the channels of gpt-oss.
 
-    A text without an opening tag is written as the answer at once. If a closing tag follows, the text is taken back and
-    becomes reasoning. If `out` cannot take it back, the tag is written as it is, for a parser behind it. A tag in quotes
-    or in code is text.
+    A text without an opening tag is written as the answer at once. If a closing tag follows, the text is removed and becomes
+    reasoning. If `out` cannot remove it, the tag is written unchanged, for a parser behind it. A tag in quotes or in code is
+    text.
 
-    Nothing is held back but what may still turn out to be a tag. Call `finish` when the reply has ended, also if it broke.
-    A reply that goes on behind a text (`goes_on`) has its beginning behind it.
+    It holds back only what may be a tag. Call `finish` when the reply has ended, also after a failure. If the reply continues
+    an existing text (`goes_on`), that text has its beginning.
     """
 
     __slots__ = ("_calls", "_close", "_harmony", "_held", "_mentions", "_out", "_phase", "_size", "_spoken")
@@ -79,7 +79,7 @@ class ThinkTagParser:
                 self._write(self._harmony.feed(text))
 
     def reasoning(self, text: str) -> None:
-        """The server tells it apart itself."""
+        """Pass on reasoning that the server separated itself."""
         if self._phase != "told":
             self.finish()
             self._phase = "told"
@@ -99,7 +99,7 @@ class ThinkTagParser:
         return self._out.rewind(to)
 
     def finish(self) -> None:
-        """No more text comes: what was held back is what it looks like."""
+        """Write what was held back, because no more text comes."""
         held, self._held = self._held, []
         write = self._out.reasoning if self._phase == "thinking" else self._out.text
         if self._phase == "channels":
@@ -147,13 +147,13 @@ class ThinkTagParser:
             self._speak(said)
 
     def _speak(self, text: str) -> None:
-        """The blank line behind the thinking is not part of the answer."""
+        """Write the answer, without the blank line after the reasoning."""
         if said := text.lstrip():
             self._phase = "speaking"
             self._out.text(said)
 
     def _go_on(self, text: str) -> None:
-        """A server that tells thinking apart may leave the closing tag in front of the answer."""
+        """Handle a closing tag before the answer, which a server that separates reasoning may leave there."""
         self._held.append(text)
         said = "".join(self._held)
         low = said.lstrip()[: max(map(len, CLOSING))].lower()
@@ -165,7 +165,7 @@ class ThinkTagParser:
             self.finish()
 
     def _watch(self, text: str) -> None:
-        """Write text through, and look for a tag that closes thinking which nothing opened."""
+        """Write text, and look for a closing tag without an opening one."""
         held = "".join(self._held)
         self._held.clear()
         text = held + text
@@ -216,7 +216,7 @@ def _closing(text: str) -> str:
 
 
 def _is_mention(before: str) -> bool:
-    """Whether a closing tag behind this text is spoken of: in quotes, in code, or behind its own opening tag."""
+    """Return whether a closing tag after this text is only mentioned: in quotes, in code, or after its own opening tag."""
     if before.endswith(("`", '"', "'", "“", "‘", "«")) or before.count("```") % 2:
         return True
     if before.rpartition("\n")[2].count("`") % 2:
@@ -226,7 +226,7 @@ def _is_mention(before: str) -> bool:
 
 
 def _find(text: str, tag: str) -> int:
-    """Return where a tag is in the text, whatever its case; -1 if it is not there."""
+    """Return the index of a tag in the text, in any case; -1 if it is not there."""
     at = text.find(tag)
     if at >= 0 or tag[0] not in text:
         return at

@@ -90,7 +90,7 @@ class OpenAITranscriber:
 
     async def _error(self, answer: HttpResponse) -> EngineError:
         status, who = answer.status, self._server.who
-        found = failure(await answer.complaint())
+        found = failure(await answer.error_body())
         body_text = found.message if found else ""
         if status in (401, 403):
             return EngineRefusedError(f"{who} does not accept the key: set `api_key` in [audio].")
@@ -100,7 +100,7 @@ class OpenAITranscriber:
             return EngineRefusedError(f"{who} puts no recordings into words. Check the URL in [audio].")
         if status in (400, 413, 415, 422):
             return EngineRefusedError(f"{who} does not take this recording: {body_text or status}.")
-        return self._server.unexpected(status, answer.headers, body_text)
+        return self._server.unexpected_status(status, answer.headers, body_text)
 
 
 def form(boundary: str, fields: Mapping[str, str], name: str, media_type: str, data: bytes) -> bytes:

@@ -128,7 +128,7 @@ async def _resolve(engines: EngineFactory, tools: ToolFactory, assistant: Assist
             )
         )
     timeouts = Timeouts(assistant.timeout, assistant.first_token_timeout)
-    fallback = FallbackEngine(candidates, patience=timeouts, breakers=engines.breakers)
+    fallback = FallbackEngine(candidates, timeouts=timeouts, breakers=engines.breakers)
     return ResolvedAssistant(assistant, fallback, model, await tools.of(assistant.tools))
 
 

@@ -237,8 +237,8 @@ class ScriptedEngine:
 
     @staticmethod
     def _recite(run: ScriptedGeneration, words: tuple[str, ...]) -> None:
-        said, skip = 0, len(run.request.prefix)
+        written, skip = 0, len(run.request.prefix)
         for word in words:
-            run.say(word[max(0, skip - said) :])
-            said += len(word)
+            run.say(word[max(0, skip - written) :])
+            written += len(word)
         run.finish(usage=Usage(prompt_tokens=len(run.request.turns), completion_tokens=len(words)))

@@ -179,11 +179,11 @@ def _make_tool(
 
 
 def _describe(error: pydantic.ValidationError) -> str:
-    said = [
+    text = [
         f"{'.'.join(map(str, each['loc'])) or 'it'}: {each['msg']}"
         for each in error.errors(include_url=False, include_input=False, include_context=False)[:5]
     ]
-    return f"The arguments do not fit: {'; '.join(said)}."
+    return f"The arguments do not fit: {'; '.join(text)}."
 
 
 def _text(result: object) -> str:

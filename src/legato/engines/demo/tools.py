@@ -21,9 +21,9 @@ def calls_of(request: Request) -> list[ToolCall]:
 
 def results_of(request: Request) -> str | None:
     """Return the results after the last message, a paragraph each; None if there are none."""
-    said: list[str] = []
+    text: list[str] = []
     for turn in reversed(request.turns):
         if turn.role == "user":
             break
-        said = [part.output for part in turn.parts if isinstance(part, ToolResultPart)] + said
-    return "\n\n".join(said) if said else None
+        text = [part.output for part in turn.parts if isinstance(part, ToolResultPart)] + text
+    return "\n\n".join(text) if text else None

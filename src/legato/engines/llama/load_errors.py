@@ -15,14 +15,14 @@ _NO_MEMORY: Final = re.compile(
 _CAUSE: Final = re.compile(r"^\S+ E \S.*?: (?:error loading model: )?(.*)$", re.MULTILINE)
 
 
-def sentence(said: str, name: str, file: Path | None, slots: int) -> str:
+def sentence(message: str, name: str, file: Path | None, slots: int) -> str:
     """Return what a child reported that could not start, with its log, as a sentence that says what to do."""
-    first = said.partition("\n")[0]
+    first = message.partition("\n")[0]
     if "xllamacpp" in first:
         return MISSING
-    if _NO_MEMORY.search(said):
+    if _NO_MEMORY.search(message):
         return no_memory(name, slots)
-    found = _CAUSE.search(said)
+    found = _CAUSE.search(message)
     cause = found[1] if found else first
     return f"llama.cpp cannot load {file}: {cause.strip().rstrip('.')}. Choose another model file."
 

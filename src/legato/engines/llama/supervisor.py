@@ -162,9 +162,9 @@ class Supervisor:
         word = await self._read_first_message(process, socket, key)
         if not isinstance(word, WorkerReady):
             status = await process.wait()
-            said = await tail.text()
+            message = await tail.text()
             reason = word.reason if word else _exit_reason(status)
-            raise EngineUnavailableError(self._explain(f"{reason}\n{said}".strip()))
+            raise EngineUnavailableError(self._explain(f"{reason}\n{message}".strip()))
         dead = asyncio.Event()
         if self._current is not None:
             self._current.set_result(WorkerProcess(socket, key, word.pid, dead))

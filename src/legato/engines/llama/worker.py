@@ -2,8 +2,8 @@
 
 It reads a `WorkerConfig` from its standard input, which then stays open to show that the parent lives, and forks. The
 worker loads the model and runs llama.cpp's server; it can hold the interpreter's lock for seconds, and die of native code.
-The guard process waits: when its input ends (the parent is gone, for any reason), it kills the worker; when the worker
-ends, it ends in the same way. In both cases the socket is removed. If the guard itself is killed, the worker ends too.
+The watcher process waits: when its input ends (the parent is gone, for any reason), it kills the worker; when the worker
+ends, it ends in the same way. In both cases the socket is removed. If the watcher itself is killed, the worker ends too.
 """
 
 import ctypes
@@ -38,16 +38,16 @@ def main() -> NoReturn:
     launch = decode_launch(line)
     # Each holds one end of an unused pipe: the pipe ends when the other process is gone.
     worker_gone, worker_lives = os.pipe()
-    guard_gone, guard_lives = os.pipe()
-    guard = os.getpid()
+    watcher_gone, guard_lives = os.pipe()
+    watcher = os.getpid()
     worker = os.fork()
     if worker:
         os.close(worker_lives)
-        os.close(guard_gone)
+        os.close(watcher_gone)
         _guard(worker, worker_gone, Path(launch.socket).parent)
     os.close(worker_gone)
     os.close(guard_lives)
-    _die_with(guard, guard_gone)
+    _die_with(watcher, watcher_gone)
     _work(launch)
 
 
@@ -118,17 +118,17 @@ def _step(devices: list[dict[str, Any]]) -> int:
     return 128 if any(device["type"].name.endswith("GPU") for device in devices) else 32
 
 
-def _die_with(guard: int, guard_gone: int) -> None:
-    """End when the guard ends. Linux does this even while native code holds the interpreter."""
+def _die_with(watcher: int, watcher_gone: int) -> None:
+    """End when the watcher ends. Linux does this even while native code holds the interpreter."""
 
     def wait() -> None:
-        os.read(guard_gone, 1)
+        os.read(watcher_gone, 1)
         os._exit(0)
 
     threading.Thread(target=wait, daemon=True).start()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != guard:
+        if os.getppid() != watcher:
             os._exit(0)
 
 

@@ -13,12 +13,12 @@ def address(host: str) -> str:
     place, slash, path = rest.partition("/")
     if place.startswith("["):
         name, _, after = place.partition("]")
-        name, given = name + "]", after.removeprefix(":")
+        name, port_text = name + "]", after.removeprefix(":")
     elif place.count(":") > 1:
-        name, given = f"[{place}]", ""
+        name, port_text = f"[{place}]", ""
     else:
-        name, _, given = place.partition(":")
+        name, _, port_text = place.partition(":")
     name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(name, name)  # noqa: S104
-    if given.isdecimal() and int(given) <= 65535:
-        port = given
+    if port_text.isdecimal() and int(port_text) <= 65535:
+        port = port_text
     return f"{scheme}://{name}:{port}{slash}{path}".rstrip("/")

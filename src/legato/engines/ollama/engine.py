@@ -156,7 +156,7 @@ class OllamaEngine:
     async def _ask(self, path: str, kind: type[T]) -> T:
         status, data = await self._server.fetch("GET", path)
         if not 200 <= status < 300:
-            raise self._server.unexpected(status, {}, codec.failure(data))
+            raise self._server.unexpected_status(status, {}, codec.failure(data))
         return self._understood(data, kind)
 
     def _understood(self, data: bytes, kind: type[T]) -> T:
@@ -168,9 +168,9 @@ class OllamaEngine:
             ) from error
 
     async def _refusal(self, answer: HttpResponse, model: str) -> EngineError:
-        status, said = answer.status, codec.failure(await answer.complaint())
+        status, message = answer.status, codec.failure(await answer.error_body())
         who = self._server.who
-        if status == 404 and said:
+        if status == 404 and message:
             return ModelNotFoundError(
                 f"{who} has no model {model}: run `ollama pull {model}`, or choose another model."
             )
@@ -179,11 +179,13 @@ class OllamaEngine:
                 f"What answers is not Ollama, but something else ({who}). Check the URL."
             )
         if status in (401, 403, 407):
-            told = f" ({said})" if said else ""
-            return EngineRefusedError(f"{who} does not let us in{told}: check the `headers` of this engine.")
-        if codec.refuses(status, said):
-            return EngineRefusedError(f"{who} refuses the request: {said or status}.")
-        return self._server.unexpected(status, answer.headers, said)
+            suffix = f" ({message})" if message else ""
+            return EngineRefusedError(
+                f"{who} does not let us in{suffix}: check the `headers` of this engine."
+            )
+        if codec.refuses(status, message):
+            return EngineRefusedError(f"{who} refuses the request: {message or status}.")
+        return self._server.unexpected_status(status, answer.headers, message)
 
 
 async def _read(answer: HttpResponse, reply: codec.OllamaReplyParser) -> None:

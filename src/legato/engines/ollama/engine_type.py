@@ -47,8 +47,8 @@ async def _check(settings: OllamaSettings, context: EngineContext) -> list[Check
         start = "Start it with `ollama serve`, or say where it is with OLLAMA_HOST."
         return [problem("Ollama", f"Nothing answers at {url} within {CHECK_SECONDS:g} s.", start)]
     if not names:
-        said = f"It answers at {url} and has no model."
-        return [problem("Ollama", said, f"ollama pull {model or 'qwen3:0.6b'}")]
+        message = f"It answers at {url} and has no model."
+        return [problem("Ollama", message, f"ollama pull {model or 'qwen3:0.6b'}")]
     if model is not None and model not in names and f"{model}:latest" not in names:
         return [problem("Ollama", f"It answers at {url} and has no model {model!r}.", f"ollama pull {model}")]
     return [ok("Ollama", f"It answers at {url} and has {listed(names)}.")]

@@ -175,22 +175,24 @@ class OpenAIEngine:
 
     async def _refusal(self, answer: HttpResponse, model: str) -> EngineError:
         status, who = answer.status, self._server.who
-        body = await answer.complaint()
+        body = await answer.error_body()
         failure = errors.failure(body)
-        said = failure.message if failure else errors.explanation(body)
+        message = failure.message if failure else errors.explanation(body)
         if status == 401:
             return EngineRefusedError(f"{who} does not accept the key: set `api_key` of this engine.")
         if status == 403:
-            return EngineRefusedError(f"{who} does not let this key do that{f' ({said})' if said else ''}.")
+            return EngineRefusedError(
+                f"{who} does not let this key do that{f' ({message})' if message else ''}."
+            )
         if status == 404 and model and failure and errors.means_model(failure):
             return ModelNotFoundError(f"{who} has no model {model}: choose one that it offers.")
         if status == 404:
             return EngineUnavailableError(f"{who} does not know this address. Check the URL.")
         if status == 429 and failure and failure.code == "insufficient_quota":
-            return EngineRefusedError(f"{who} refuses the request: {said}.")
+            return EngineRefusedError(f"{who} refuses the request: {message}.")
         if status in _REFUSED:
-            return EngineRefusedError(f"{who} refuses the request: {said or status}.")
-        return self._server.unexpected(status, answer.headers, said)
+            return EngineRefusedError(f"{who} refuses the request: {message or status}.")
+        return self._server.unexpected_status(status, answer.headers, message)
 
 
 async def _read(answer: HttpResponse, reply: OpenAIReplyParser) -> None:
@@ -201,10 +203,10 @@ async def _read(answer: HttpResponse, reply: OpenAIReplyParser) -> None:
     """
     try:
         while not reply.done:
-            patience = _COST_SECONDS if reply.certain else _COST_SECONDS * _DOUBT
+            wait = _COST_SECONDS if reply.certain else _COST_SECONDS * _DOUBT
             waits = reply.ended and not reply.premature
             try:
-                async with asyncio.timeout(patience if waits else None):
+                async with asyncio.timeout(wait if waits else None):
                     data = await answer.more()
             except TimeoutError:
                 return

@@ -119,9 +119,9 @@ class MongoTools:
                 self._database = self._client.get_default_database().with_options(options)
         except (InvalidName, InvalidURI, ConfigurationError, ValueError) as error:
             await self.close()
-            said = str(error).rstrip(".")
+            text = str(error).rstrip(".")
             raise SettingsError(
-                f"[tools.{self._name}] uri or database cannot be used: {said[:1].lower()}{said[1:]}."
+                f"[tools.{self._name}] uri or database cannot be used: {text[:1].lower()}{text[1:]}."
             ) from None
 
     async def reach(self) -> None:
