@@ -47,7 +47,7 @@ def undefined_words(modules: dict[str, list[str]], page: str) -> dict[str, list[
     """Return the last words of public class names that the page does not define, each with its classes."""
     section = page[page.index("## Words") : page.index("## Packages")]
     cells = re.findall(r"^\| ([^|]+) \|", section, re.MULTILINE)
-    defined = {_singular(word) for cell in cells for word in re.findall(r"[a-z]+", cell.lower())}
+    defined = {_singular(word) for cell in cells for word in re.findall(r"[a-z][a-z0-9]*", cell.lower())}
     missing: dict[str, list[str]] = defaultdict(list)
     for name, places in sorted(modules.items()):
         if name.startswith("_") or all(MESSAGES.match(place) for place in places):
