@@ -272,13 +272,13 @@ export interface ToolResultPart {
   failed?: boolean;
 }
 
-/** Tokens the model read and wrote, as the engine counts them. */
+/** Tokens that the model read and wrote, as the engine counts them. */
 export interface Usage {
   prompt_tokens?: number | null;
   completion_tokens?: number | null;
 }
 
-/** Milliseconds, measured where the reply was made, and the rate of its tokens. */
+/** Milliseconds, measured where the reply was generated, and tokens a second. */
 export interface Timings {
   queued_ms?: number | null;
   load_ms?: number | null;
@@ -287,7 +287,7 @@ export interface Timings {
   tokens_per_second?: number | null;
 }
 
-/** Who wrote the characters `start` ≤ n < `end` of a reply's text. */
+/** The model and agent that wrote the characters `start` ≤ n < `end` of a reply's text. */
 export interface Span {
   start: number;
   end: number;
@@ -371,16 +371,16 @@ export interface Text {
   text: string;
 }
 
-/** More of what the model thinks before or between what it says. Never part of the answer. */
+/** More of the model's reasoning, before or between parts of the answer. Never a part of the answer. */
 export interface Reasoning {
   type: "reasoning";
   text: string;
 }
 
 /**
- * A tool that needs a person's word waits for it. `arguments` is JSON text.
+ * A tool waits for a person's approval. `arguments` is JSON text.
  *
- * `ToolStarted` of the same `call` follows where it may run, `ToolFinished` with `failed` where it may not.
+ * If it is allowed, `ToolStarted` of the same `call` follows; if it is refused, `ToolFinished` with `failed`.
  */
 export interface ToolAsked {
   type: "tool_asked";
@@ -397,7 +397,7 @@ export interface ToolStarted {
   arguments: string;
 }
 
-/** The tool of `call` came back. `output` is text (JSON text where it is structured). */
+/** The tool of `call` returned. `output` is text; structured output is JSON text. */
 export interface ToolFinished {
   type: "tool_finished";
   call: string;
@@ -408,8 +408,8 @@ export interface ToolFinished {
 /**
  * What the reply is waiting for.
  *
- * `place` counts from 1 (next in line). `progress` is a share from 0 to 1 of the loading or reading.
- * `detail` is a sentence for the person, such as that another model answers. A state replaces the one before it.
+ * `place` counts from 1, the next in the queue. `progress` is a share from 0 to 1 of the loading or reading.
+ * `detail` is a sentence for the person, for example that another model answers. A state replaces the one before it.
  */
 export interface State {
   type: "state";
@@ -422,9 +422,9 @@ export interface State {
 }
 
 /**
- * The reply goes back to what it was at offset `to`: the next attempt does not continue the last one's text.
+ * The reply goes back to what it was at offset `to`, because the next attempt does not continue the text of the last one.
  *
- * `text` and `reasoning` are all that is kept, so a reader who got events joined together needs no more than this.
+ * `text` and `reasoning` are all that is kept, so a reader that received joined events needs no more than this.
  * A rewind never crosses a tool's event.
  */
 export interface Rewound {
@@ -434,7 +434,7 @@ export interface Rewound {
   reasoning?: string;
 }
 
-/** The reply is whole (`stop`), at its length limit (`length`), or was stopped by a person (`stopped`). */
+/** The reply is complete (`stop`), reached its length limit (`length`), or was stopped by a person (`stopped`). */
 export interface Finished {
   type: "finished";
   reason: "length" | "stop" | "stopped";

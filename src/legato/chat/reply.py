@@ -290,7 +290,7 @@ def _cleaned(text: str | None) -> str | None:
 
 def stored_log(message: Message) -> Log:
     """A log that tells a finished message again. The same message always gives the same log, epoch and offsets."""
-    log = Log(message.id, f"stored-{message.revision}", again=True)
+    log = Log(message.id, f"stored-{message.revision}", restored=True)
     for piece in pieces(message.reasoning):
         log.append(Reasoning(piece))
     for part in message.parts:

@@ -97,7 +97,7 @@ class ReplyRunner:
         restored: bool = False,
     ) -> Reply:
         """Give a stored reply its log and its place in the queue. It runs once `run` is called. `restored`: it had a log before."""
-        log = Log(message.id, self._new_epoch(), again=restored)
+        log = Log(message.id, self._new_epoch(), restored=restored)
         reply = Reply(message, log, assistant, user, self._clock, owner)
         self._journal.open(reply.log)
         self._running.enter(reply)

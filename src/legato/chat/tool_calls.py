@@ -11,7 +11,7 @@ from legato.domain.surrogates import decode_replacing_surrogates
 from legato.domain.validation import clean_text
 from legato.engines.base import ToolCall
 from legato.stream import Event, Failed, Finished, Reasoning, ReplySnapshot, State, ToolUse
-from legato.stream.log import compacted
+from legato.stream.log import compact_events
 from legato.tools.base import Tool
 
 CALLS = 16
@@ -120,7 +120,7 @@ def unfinished(tools: Iterable[ToolUse]) -> list[tuple[str, str]]:
 
 def kept(events: Iterable[Event]) -> list[Event]:
     """What a log that was lost begins with again: all up to the last word or tool. What the model thought behind that it thinks anew."""
-    events = compacted([event for event in events if not isinstance(event, Finished | Failed)])
+    events = compact_events([event for event in events if not isinstance(event, Finished | Failed)])
     last = max(
         (n for n, event in enumerate(events) if not isinstance(event, Reasoning | State)),
         default=-1,

@@ -1,6 +1,6 @@
-"""The heart: a reply is an append-only log, and everyone who looks at it is a cursor.
+"""A reply is an append-only log, and every subscriber is a cursor on it.
 
-Nothing here does I/O, reads a clock, or knows of asyncio.
+This package does no I/O, reads no clock and does not import asyncio.
 """
 
 from legato.stream.events import (

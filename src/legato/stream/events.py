@@ -1,4 +1,4 @@
-"""What can happen in a reply. Each event stands at one offset of a log; on the wire it is an object with a `type`."""
+"""The events of a reply. Each has one offset in a log; on the wire it is an object with a `type`."""
 
 from typing import Literal
 
@@ -8,14 +8,14 @@ Phase = Literal["queued", "loading", "reading", "answering"]
 
 
 class Usage(Struct, frozen=True, omit_defaults=True):
-    """Tokens the model read and wrote, as the engine counts them."""
+    """Tokens that the model read and wrote, as the engine counts them."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
 
 class Timings(Struct, frozen=True, omit_defaults=True):
-    """Milliseconds, measured where the reply was made, and the rate of its tokens."""
+    """Milliseconds, measured where the reply was generated, and tokens a second."""
 
     queued_ms: float | None = None
     load_ms: float | None = None
@@ -25,7 +25,7 @@ class Timings(Struct, frozen=True, omit_defaults=True):
 
 
 class Span(Struct, frozen=True, gc=False, omit_defaults=True):
-    """Who wrote the characters `start` ≤ n < `end` of a reply's text."""
+    """The model and agent that wrote the characters `start` ≤ n < `end` of a reply's text."""
 
     start: int
     end: int
@@ -40,15 +40,15 @@ class Text(Struct, frozen=True, gc=False, tag_field="type", tag="text"):
 
 
 class Reasoning(Struct, frozen=True, gc=False, tag_field="type", tag="reasoning"):
-    """More of what the model thinks before or between what it says. Never part of the answer."""
+    """More of the model's reasoning, before or between parts of the answer. Never a part of the answer."""
 
     text: str
 
 
 class ToolAsked(Struct, frozen=True, gc=False, tag_field="type", tag="tool_asked"):
-    """A tool that needs a person's word waits for it. `arguments` is JSON text.
+    """A tool waits for a person's approval. `arguments` is JSON text.
 
-    `ToolStarted` of the same `call` follows where it may run, `ToolFinished` with `failed` where it may not.
+    If it is allowed, `ToolStarted` of the same `call` follows; if it is refused, `ToolFinished` with `failed`.
     """
 
     call: str
@@ -65,7 +65,7 @@ class ToolStarted(Struct, frozen=True, gc=False, tag_field="type", tag="tool_sta
 
 
 class ToolFinished(Struct, frozen=True, gc=False, tag_field="type", tag="tool_finished", omit_defaults=True):
-    """The tool of `call` came back. `output` is text (JSON text where it is structured)."""
+    """The tool of `call` returned. `output` is text; structured output is JSON text."""
 
     call: str
     output: str
@@ -75,8 +75,8 @@ class ToolFinished(Struct, frozen=True, gc=False, tag_field="type", tag="tool_fi
 class State(Struct, frozen=True, gc=False, tag_field="type", tag="state", omit_defaults=True):
     """What the reply is waiting for.
 
-    `place` counts from 1 (next in line). `progress` is a share from 0 to 1 of the loading or reading.
-    `detail` is a sentence for the person, such as that another model answers. A state replaces the one before it.
+    `place` counts from 1, the next in the queue. `progress` is a share from 0 to 1 of the loading or reading.
+    `detail` is a sentence for the person, for example that another model answers. A state replaces the one before it.
     """
 
     phase: Phase
@@ -88,9 +88,9 @@ class State(Struct, frozen=True, gc=False, tag_field="type", tag="state", omit_d
 
 
 class Rewound(Struct, frozen=True, gc=False, tag_field="type", tag="rewound"):
-    """The reply goes back to what it was at offset `to`: the next attempt does not continue the last one's text.
+    """The reply goes back to what it was at offset `to`, because the next attempt does not continue the text of the last one.
 
-    `text` and `reasoning` are all that is kept, so a reader who got events joined together needs no more than this.
+    `text` and `reasoning` are all that is kept, so a reader that received joined events needs no more than this.
     A rewind never crosses a tool's event.
     """
 
@@ -100,7 +100,7 @@ class Rewound(Struct, frozen=True, gc=False, tag_field="type", tag="rewound"):
 
 
 class Finished(Struct, frozen=True, tag_field="type", tag="finished", omit_defaults=True):
-    """The reply is whole (`stop`), at its length limit (`length`), or was stopped by a person (`stopped`)."""
+    """The reply is complete (`stop`), reached its length limit (`length`), or was stopped by a person (`stopped`)."""
 
     reason: Literal["stop", "length", "stopped"]
     usage: Usage | None = None

@@ -24,11 +24,11 @@ from legato.stream.snapshot import ReplySnapshot, common_prefix_length
 
 
 class LogClosedError(Exception):
-    """Something was appended behind the terminal event. It was not taken."""
+    """An event was appended after the terminal event. It was not taken."""
 
 
 class Batch(Struct, frozen=True, gc=False):
-    """The events of the offsets `first` ≤ offset < `next`, neighbours of text merged into one."""
+    """The events of the offsets `first` ≤ offset < `next`, with adjacent text joined into one event."""
 
     first: int
     next: int
@@ -36,7 +36,7 @@ class Batch(Struct, frozen=True, gc=False):
 
 
 class Cursor(Protocol):
-    """Someone who reads a log: everything before `cursor` is behind it."""
+    """A reader of a log. It has read everything before the offset `cursor`."""
 
     @property
     def cursor(self) -> int: ...
@@ -46,39 +46,39 @@ class Log:
     """An append-only log, closed by exactly one terminal event.
 
     `stream` names the reply, `epoch` this incarnation of its log: a log that was lost and made anew has another epoch,
-    so offsets of the old one are never taken for offsets of the new.
+    so offsets of the old one are never taken for offsets of the new one.
 
-    A listener is called after each append, in the order of subscription, synchronously. It takes note and returns: it
-    must not raise, append, subscribe or unsubscribe.
+    Listeners are called after each append, synchronously, in the order of subscription. A listener must not raise, append,
+    subscribe or unsubscribe.
 
-    Offsets below `base` were compacted: what they held is still there as one batch from 0 to `base`, which can be read
-    whole and not from its middle. `again`: an earlier incarnation of it was lost, and may have said something else.
-    `rewinds` counts how often something was taken back. `next` is the offset that the next event will get, and what a viewer who has seen all
-    holds as its cursor. `memo` is where viewers keep the bytes of the last batch, so that it is encoded once for all.
+    Offsets below `base` are compacted: their content is one batch from 0 to `base`, which can be read as a whole but not
+    from its middle. `restored`: an earlier incarnation was lost, and may have had other content. `rewinds` counts the
+    rewinds. `next` is the offset of the next event, and the cursor of a subscriber that has read everything.
+    `encoded_cache` holds the bytes of the last batch for each encoder, so that it is encoded once for all subscribers.
     """
 
     __slots__ = (
-        "_anchors",
         "_compacted",
         "_events",
-        "_held",
+        "_last_state",
+        "_last_text",
         "_last_tool",
         "_listeners",
-        "_said",
-        "again",
+        "_savepoints",
         "base",
         "closed",
         "encoded_cache",
         "epoch",
         "next",
+        "restored",
         "rewinds",
         "stream",
     )
 
-    def __init__(self, stream: str, epoch: str, *, again: bool = False) -> None:
+    def __init__(self, stream: str, epoch: str, *, restored: bool = False) -> None:
         self.stream = stream
         self.epoch = epoch
-        self.again = again
+        self.restored = restored
         self.rewinds = 0
         self.base = 0
         self.next = 0
@@ -87,24 +87,24 @@ class Log:
         self._compacted: list[Event] = []
         self._events: list[Event] = []
         self._last_tool = 0
-        self._anchors: dict[int, tuple[int, int]] = {}
-        self._held: tuple[int, State | None] = (0, None)
-        self._said = (0, "")
+        self._savepoints: dict[int, tuple[int, int]] = {}
+        self._last_state: tuple[int, State | None] = (0, None)
+        self._last_text = (0, "")
         self._listeners: dict[Callable[[], None], Cursor | None] = {}
 
     @property
     def end(self) -> Terminal | None:
-        """The terminal event, once there is one."""
+        """The terminal event, or None if the log is open."""
         if not self.closed:
             return None
         last = self._events[-1] if self._events else self._compacted[-1]
         return last if isinstance(last, Finished | Failed) else None
 
     def append(self, event: Event) -> int:
-        """Write one event at the end and return its offset.
+        """Append one event and return its offset.
 
-        :raises LogClosedError: behind the terminal event.
-        :raises ValueError: for a rewind; those are written by `rewind`, which knows what is kept.
+        :raises LogClosedError: the log has a terminal event.
+        :raises ValueError: the event is a rewind. `rewind` writes those, because it knows what is kept.
         """
         if self.closed:
             raise LogClosedError(f"stream {self.stream} is closed")
@@ -124,31 +124,31 @@ class Log:
         return offset
 
     def savepoint(self) -> int:
-        """The offset that comes next. It can be rewound to even once it was compacted."""
+        """Return the next offset, and make it possible to rewind to it even after it was compacted."""
         said = self.snapshot()
-        self._anchors[self.next] = (len(said.text), len(said.reasoning))
+        self._savepoints[self.next] = (len(said.text), len(said.reasoning))
         return self.next
 
     def rewind(self, to: int) -> int:
-        """Take the text back to what it was at offset `to`, and return the offset of that event.
+        """Reset the text to what it was at offset `to`, and return the offset of that event.
 
-        :raises LogClosedError: behind the terminal event.
-        :raises ValueError: where `to` is no offset of this log, was compacted and is no anchor, or lies before a tool's
+        :raises LogClosedError: the log has a terminal event.
+        :raises ValueError: `to` is not an offset of this log, was compacted and is no savepoint, or lies before a tool's
             event.
         """
         if self.closed:
             raise LogClosedError(f"stream {self.stream} is closed")
-        known = to in self._anchors or to >= self.base
+        known = to in self._savepoints or to >= self.base
         if to != self.next and not (known and self._last_tool <= to < self.next):
             raise ValueError(f"cannot rewind stream {self.stream} to {to}")
         if to >= self.base:
             kept = ReplySnapshot(self._prefix(to))
             text, reasoning = kept.text, kept.reasoning
         else:
-            # A rewind to before it drops an anchor, so what was said then still stands at the beginning.
-            kept, (said, thought) = self.snapshot(), self._anchors[to]
+            # A rewind to an earlier offset drops later savepoints, so the text of this one is still the beginning.
+            kept, (said, thought) = self.snapshot(), self._savepoints[to]
             text, reasoning = kept.text[:said], kept.reasoning[:thought]
-        self._anchors = {at: lengths for at, lengths in self._anchors.items() if at <= to}
+        self._savepoints = {at: lengths for at, lengths in self._savepoints.items() if at <= to}
         self._events.append(Rewound(to, text, reasoning))
         self.next += 1
         self.rewinds += 1
@@ -157,15 +157,15 @@ class Log:
         return self.next - 1
 
     def readable(self, offset: int) -> bool:
-        """Whether a cursor at `offset` can go on from there."""
+        """Whether a cursor at `offset` can read on from there."""
         return offset == 0 or self.base <= offset <= self.next
 
     def since(self, offset: int, limit: int = 0) -> Batch:
-        """All from `offset` on; with a `limit`, no more than about so many characters, but one event at least.
+        """Return all events from `offset` on; with a `limit`, about that many characters at most, but at least one event.
 
-        What was compacted, and a single event, come whole, however long they are.
+        The compacted part and a single event come as a whole, however long they are.
 
-        :raises ValueError: where no cursor can be (see `readable`).
+        :raises ValueError: no cursor can be at `offset` (see `readable`).
         """
         events = self._events
         start = offset - self.base
@@ -180,27 +180,27 @@ class Log:
             start, merged = 0, self._compacted.copy()
         else:
             raise ValueError(f"stream {self.stream} was compacted up to {self.base}")
-        stop = _stop(events, start, limit, merged) if limit else len(events)
+        stop = _batch_end(events, start, limit, merged) if limit else len(events)
         merge(events[start:stop], merged)
         return Batch(offset, self.base + stop, merged)
 
     def single(self, batch: Batch) -> Batch:
-        """The same batch with no neighbours joined; as it is, where its beginning was compacted."""
+        """Return the batch without joined events, or as it is if its beginning was compacted."""
         start = batch.first - self.base
         if start < 0:
             return batch
         return Batch(batch.first, batch.next, self._events[start : batch.next - self.base])
 
     def text_at(self, offset: int) -> str:
-        """The answer as it stood at `offset`. Asking again further on costs only what was said in between.
+        """Return the answer at `offset`. A later call with a larger offset costs only the events in between.
 
-        :raises ValueError: where `offset` is beyond the end or inside what was compacted.
+        :raises ValueError: `offset` is beyond the end or inside the compacted part.
         """
         if not self.readable(offset):
             raise ValueError(f"stream {self.stream} has no offset {offset}")
         if offset == 0:
             return ""
-        known, text = self._said
+        known, text = self._last_text
         if not self.base <= known <= offset:
             known, text = self.base, ReplySnapshot(self._compacted).text
         said = [text]
@@ -210,37 +210,37 @@ class Log:
             elif isinstance(event, Rewound):
                 said = [event.text]
         text = "".join(said)
-        self._said = (offset, text)
+        self._last_text = (offset, text)
         return text
 
     def state_at(self, offset: int) -> State | None:
-        """The state that held at `offset`, where one was told. Asking again further on costs only what came in between.
+        """Return the state at `offset`, or None if there was none. A later call with a larger offset costs only the events in between.
 
-        :raises ValueError: where `offset` is beyond the end or inside what was compacted.
+        :raises ValueError: `offset` is beyond the end or inside the compacted part.
         """
         if not self.readable(offset):
             raise ValueError(f"stream {self.stream} has no offset {offset}")
         if offset == 0:
             return None
-        known, state = self._held
+        known, state = self._last_state
         if not self.base <= known <= offset:
             known, state = self.base, ReplySnapshot(self._compacted).state
         for event in self._events[known - self.base : offset - self.base]:
             if isinstance(event, State):
                 state = event
-        self._held = (offset, state)
+        self._last_state = (offset, state)
         return state
 
     def snapshot(self) -> ReplySnapshot:
-        """All that the log says."""
+        """Return the content of the whole log."""
         return ReplySnapshot(self._prefix(self.next))
 
     def compact(self, before: int) -> None:
-        """Give up the single events below `before`; positions inside that range can no longer be continued.
+        """Join the events below `before`. Positions inside that range can no longer be continued.
 
-        A subscribed cursor that stands inside it keeps what is in front of it: `base` says how far it went.
+        Events in front of a subscribed cursor are kept. Afterwards `base` says how far it went.
 
-        :raises ValueError: where `before` is beyond the end.
+        :raises ValueError: `before` is beyond the end.
         """
         if before > self.next:
             raise ValueError(f"stream {self.stream} has no offset {before}")
@@ -250,17 +250,17 @@ class Log:
         if before <= self.base:
             return
         cut = before - self.base
-        self._compacted = compacted(self._compacted + self._events[:cut])
+        self._compacted = compact_events(self._compacted + self._events[:cut])
         del self._events[:cut]
         self.base = before
         self.encoded_cache.clear()
 
     def subscribe(self, listener: Callable[[], None], reader: Cursor | None = None) -> None:
-        """Call `listener` after each append; where `reader` is told, nothing in front of its cursor is compacted."""
+        """Call `listener` after each append. With a `reader`, nothing in front of its cursor is compacted."""
         self._listeners[listener] = reader
 
     def unsubscribe(self, listener: Callable[[], None]) -> None:
-        """Call `listener` no more. Unknown listeners are ignored."""
+        """Stop calling `listener`. Unknown listeners are ignored."""
         self._listeners.pop(listener, None)
         if not self._listeners:
             self.encoded_cache.clear()
@@ -272,7 +272,7 @@ class Log:
 
 
 _ENVELOPE = 64
-"""What an event weighs on the wire beside its text, about, in characters."""
+"""The approximate size of an event on the wire without its text, in characters."""
 
 
 def _weight(event: Event) -> int:
@@ -289,8 +289,8 @@ def _weight(event: Event) -> int:
             return _ENVELOPE
 
 
-def _stop(events: list[Event], start: int, limit: int, before: list[Event]) -> int:
-    """Where to end a batch that begins with `before` and goes on at `events[start]`."""
+def _batch_end(events: list[Event], start: int, limit: int, before: list[Event]) -> int:
+    """Return where to end a batch that begins with `before` and continues at `events[start]`."""
     size = sum(_ENVELOPE + _weight(event) for event in before)
     count = len(events)
     kind: type[Event] | None = None
@@ -310,7 +310,7 @@ _TEXT = attrgetter("text")
 
 
 def merge(events: list[Event], into: list[Event]) -> None:
-    """Append `events` to `into`, joining neighbours of text and of reasoning."""
+    """Append `events` to `into`, joining adjacent text and adjacent reasoning."""
     for kind, run in groupby(events, type):
         if kind is Text or kind is Reasoning:
             text = "".join(map(_TEXT, run))
@@ -323,13 +323,15 @@ def merge(events: list[Event], into: list[Event]) -> None:
             into.extend(run)
 
 
-def compacted(events: list[Event]) -> list[Event]:
-    """The shortest list of events with the same fold: what was taken back and states that were replaced are left out, but
-    for those that say whose a text is."""
+def compact_events(events: list[Event]) -> list[Event]:
+    """Return the shortest list of events with the same snapshot.
+
+    Text that was taken back is left out, and so are replaced states, except those that name the writer of a text.
+    """
     state = next((event for event in reversed(events) if isinstance(event, State)), None)
     kept: list[Event] = []
     text: list[str] = []
-    thought, since = 0, 0  # what was thought before the last tool, and where in `kept` the rest begins
+    thought, since = 0, 0  # length of the reasoning before the last tool, and where in `kept` the rest begins
     reasoning = ""
     for event in events:
         match event:
@@ -345,7 +347,7 @@ def compacted(events: list[Event]) -> list[Event]:
             case Rewound():
                 said = "".join(text)
                 common = common_prefix_length(said, event.text)
-                kept[since:] = _shortened(kept[since:], len(said) - common)
+                kept[since:] = _without_last_characters(kept[since:], len(said) - common)
                 text, reasoning = [event.text], event.reasoning
                 kept += [Reasoning(reasoning[thought:])] if reasoning[thought:] else []
                 kept += [Text(event.text[common:])] if event.text[common:] else []
@@ -356,12 +358,12 @@ def compacted(events: list[Event]) -> list[Event]:
                 assert_never(event)
         kept.append(event)
     merged: list[Event] = []
-    merge(_without_idle(kept, state), merged)
+    merge(_without_replaced_states(kept, state), merged)
     return merged
 
 
-def _shortened(events: list[Event], by: int) -> list[Event]:
-    """Without the thoughts, and without so many of the last characters."""
+def _without_last_characters(events: list[Event], by: int) -> list[Event]:
+    """Return the events without reasoning, and without the last `by` characters of text."""
     kept: list[Event] = []
     for event in reversed(events):
         match event:
@@ -377,8 +379,8 @@ def _shortened(events: list[Event], by: int) -> list[Event]:
     return kept[::-1]
 
 
-def _without_idle(events: list[Event], last: State | None) -> list[Event]:
-    """Of the states only the last, and those that say that what follows is somebody else's than what stands before."""
+def _without_replaced_states(events: list[Event], last: State | None) -> list[Event]:
+    """Return the events with only those states that are the last one, or that name a writer other than the one before."""
     kept: list[Event] = []
     told: tuple[str | None, str | None] = (None, None)
     answering: State | None = None

@@ -1,8 +1,8 @@
-"""Where a client stands in a reply, and the one answer to a client that comes back.
+"""The position of a client in a reply, and the answer to a client that resumes.
 
-Offsets alone are not enough. A server that lost a log and wrote it anew may again have offsets 1, 2, 3, 4, and a client
-that saw 1, 2, 3 of the old one would take the new 4 for a continuation: text of two different replies, joined without
-a mark. The epoch names the incarnation of the log, so that such a client is told to begin again.
+Offsets alone are not enough. A server that lost a log and wrote it anew may again have offsets 1, 2, 3, 4. A client that
+read 1, 2, 3 of the old log would then take the new 4 for a continuation, and join the text of two different replies. The
+epoch names the incarnation of the log, so that such a client is told to start over.
 """
 
 from typing import Literal
@@ -15,7 +15,7 @@ ResetReason = Literal["epoch", "trimmed", "future"]
 
 
 class Position(Struct, frozen=True):
-    """What a client keeps and shows to go on: the next offset it wants of this incarnation of a stream."""
+    """What a client stores and sends to resume: the next offset that it needs of this incarnation of a stream."""
 
     stream: str
     epoch: str
@@ -23,21 +23,21 @@ class Position(Struct, frozen=True):
 
 
 class Continue(Struct, frozen=True):
-    """Everything from `offset` on is there: nothing is missing, nothing comes twice."""
+    """The log has everything from `offset` on: nothing is missing, and nothing comes twice."""
 
     offset: int
 
 
 class Reset(Struct, frozen=True):
-    """The client must forget what it has of this stream; it is told again from offset 0."""
+    """The client must discard what it has of this stream, which then comes again from offset 0."""
 
     reason: ResetReason
 
 
 def resume(log: Log, position: Position) -> Continue | Reset:
-    """Answer a client that comes back: continue exactly there, or reset. Never something in between.
+    """Return whether a client continues exactly at its position, or starts over. There is nothing in between.
 
-    :raises ValueError: where the position is of another stream.
+    :raises ValueError: the position belongs to another stream.
     """
     if position.stream != log.stream:
         raise ValueError(f"a position of stream {position.stream} was held against {log.stream}")

@@ -1,4 +1,4 @@
-"""What a log says, added up: the value that every viewer must arrive at."""
+"""The content of a log up to an offset: the value that every subscriber must arrive at."""
 
 from collections.abc import Iterable
 from typing import assert_never
@@ -22,9 +22,9 @@ from legato.stream.events import (
 
 
 class ToolUse(Struct):
-    """One run of a tool as a viewer sees it; `output` is None while it runs, or waits for a person's word (`asking`).
+    """One run of a tool. `output` is None while the tool runs, or waits for a person's approval (`asking`).
 
-    `at` is where in the text it began.
+    `at` is the position in the text at which it began.
     """
 
     call: str
@@ -37,12 +37,13 @@ class ToolUse(Struct):
 
 
 class ReplySnapshot:
-    """The sum of the events applied so far.
+    """The text, reasoning, tool runs, state and end after the events applied so far.
 
-    A text belongs to whom the last state of the phase `answering` names. What a rewind leaves stays whose it was.
+    Text belongs to the model and agent that the last state of the phase `answering` names. Text that a rewind keeps stays
+    with its writer.
 
-    Joined neighbours add up to the same as the single events: `ReplySnapshot` of any sequence of batches that covers a log
-    without gap or overlap equals `ReplySnapshot` of the log.
+    Joined events give the same as single ones: the snapshot of any sequence of batches that covers a log without gap or
+    overlap equals the snapshot of the log.
     """
 
     __slots__ = ("_length", "_reasoning", "_starts", "_text", "_writer", "end", "state", "tools")
@@ -75,7 +76,7 @@ class ReplySnapshot:
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """Who wrote what of the text, from its first character to its last, without a gap."""
+        """The writers of the text, from its first character to its last, without a gap."""
         ends = [start for start, _ in self._starts[1:]]
         return tuple(
             Span(start, end, *who)
@@ -83,7 +84,7 @@ class ReplySnapshot:
         )
 
     def apply(self, event: Event) -> None:
-        """Add one event. After a terminal event nothing more counts."""
+        """Apply one event. Events after a terminal event change nothing."""
         if self.end is not None:
             return
         match event:
@@ -146,11 +147,11 @@ class ReplySnapshot:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Fold(text={self.text!r}, reasoning={self.reasoning!r}, tools={self.tools!r}, state={self.state!r}, end={self.end!r})"
+        return f"ReplySnapshot(text={self.text!r}, reasoning={self.reasoning!r}, tools={self.tools!r}, state={self.state!r}, end={self.end!r})"
 
 
 def common_prefix_length(one: str, other: str) -> int:
-    """How many characters the two begin with in common."""
+    """Return how many characters both texts begin with in common."""
     least = min(len(one), len(other))
     if one[:least] == other[:least]:
         return least

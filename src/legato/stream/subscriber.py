@@ -1,7 +1,7 @@
-"""Viewers: cursors on logs, written out together once per turn of the event loop.
+"""Subscribers: cursors on logs, written together once in an iteration of the event loop.
 
-There is no queue. A viewer whose socket takes no more stays where it is, and its next frame is longer: that is the whole
-of back-pressure and of batching.
+There is no queue. A subscriber whose socket takes no more keeps its cursor, and its next frame is longer. That is all of the
+back-pressure and of the batching.
 """
 
 from collections.abc import Callable
@@ -10,37 +10,37 @@ from typing import Protocol
 from legato.stream.log import Batch, Log
 
 FRAME_CHARACTERS = 64 * 1024
-"""A frame holds about this much text at most, so that a viewer far behind is caught up in pieces.
+"""The approximate maximum text of a frame, so that a subscriber far behind catches up in pieces.
 
 A single event that is longer has a frame of its own.
 """
 
 
 class BatchEncoder(Protocol):
-    """Turns a batch into bytes for the wire, the same for every viewer of the log: they are made once per batch."""
+    """Encodes a batch for the wire. The bytes are the same for all subscribers of the log, and made once for a batch."""
 
     def __call__(self, log: Log, batch: Batch) -> bytes: ...
 
 
 class Sink(Protocol):
-    """The socket of a viewer, as much as a viewer sees of it."""
+    """The writable side of a socket."""
 
     @property
     def writable(self) -> bool:
-        """Whether more may be written now. One that turns True again must have its viewers marked (`Subscriber.mark`)."""
+        """Whether more may be written now. When it becomes True again, its subscribers must be marked (`Subscriber.mark`)."""
         ...
 
     def write(self, data: bytes) -> None:
-        """Take bytes; they leave with `flush` or before. Never raises, not even on a socket that is gone."""
+        """Take bytes. They are sent by `flush` or earlier. Never raises, not even on a lost connection."""
         ...
 
     def flush(self) -> None:
-        """Send what `write` collected in this turn."""
+        """Send what `write` collected in this iteration."""
         ...
 
 
 class Flusher:
-    """Everything that became dirty since the last turn of the loop. `schedule(callback)` calls back on the next turn."""
+    """The subscribers that became dirty in this iteration of the event loop. `schedule(callback)` calls back in the next one."""
 
     __slots__ = ("_dirty", "_schedule", "_scheduled")
 
@@ -49,63 +49,66 @@ class Flusher:
         self._dirty: list[Subscriber] = []
         self._scheduled = False
 
-    def add(self, viewer: "Subscriber") -> None:
-        self._dirty.append(viewer)
+    def add(self, subscriber: "Subscriber") -> None:
+        self._dirty.append(subscriber)
         if not self._scheduled:
             self._scheduled = True
             self._schedule(self.flush)
 
     def flush(self) -> None:
-        """Write what every dirty viewer has not seen yet, then let each socket send once.
+        """Write to every dirty subscriber what is new for it, then let each socket send once.
 
-        Where an encoding or an `ended` raises, the viewers behind it are written on the next turn; the error goes to
-        whoever called.
+        If an encoder or an `ended` raises, the remaining subscribers are written in the next iteration, and the error is
+        raised to the caller.
         """
         self._scheduled = False
         dirty, self._dirty = self._dirty, []
         if len(dirty) == 1:
-            viewer = dirty[0]
+            subscriber = dirty[0]
             try:
-                viewer.deliver()
+                subscriber.deliver()
             finally:
-                viewer.sink.flush()
+                subscriber.sink.flush()
             return
         pending = iter(dirty)
         try:
-            for viewer in pending:
-                viewer.deliver()
+            for subscriber in pending:
+                subscriber.deliver()
         finally:
-            for viewer in pending:
-                self.add(viewer)
-            for sink in {viewer.sink: None for viewer in dirty}:
+            for subscriber in pending:
+                self.add(subscriber)
+            for sink in {subscriber.sink: None for subscriber in dirty}:
                 sink.flush()
 
 
 class Subscriber:
-    """A cursor on a log and the sink it is written to.
+    """A cursor on a log, and the sink that it is written to.
 
-    Each offset from the start on is handed to the sink exactly once, in order, whatever the pace of the sink.
-    `ended` is called once, on the flush that wrote the terminal event; on the first one, where it stood before `offset`.
-    One that is `alone` with its encoding leaves no bytes for others.
+    Each offset from the first one on is passed to the sink exactly once, in order, at any speed of the sink.
+    `ended` is called once, by the flush that wrote the terminal event, or by the first flush if the terminal event lies
+    before `offset`. A subscriber that is `uncached` leaves no encoded bytes for others.
     """
 
-    __slots__ = ("_ended", "attached", "cursor", "dirty", "encoding", "flusher", "log", "sink", "uncached")
+    __slots__ = ("_ended", "attached", "cursor", "dirty", "encoder", "flusher", "log", "sink", "uncached")
 
     def __init__(
         self,
         log: Log,
         offset: int,
-        encoding: BatchEncoder,
+        encoder: BatchEncoder,
         sink: Sink,
         flusher: Flusher,
         ended: Callable[["Subscriber"], None] | None = None,
     ) -> None:
-        """:raises ValueError: where no cursor can stand at `offset`; ask `resume` first."""
+        """Attach to the log at `offset`.
+
+        :raises ValueError: no cursor can be at `offset`; ask `resume` first.
+        """
         if not log.readable(offset):
             raise ValueError(f"no cursor can stand at {offset} of stream {log.stream}")
         self.log = log
         self.cursor = offset
-        self.encoding = encoding
+        self.encoder = encoder
         self.sink = sink
         self.flusher = flusher
         self.dirty = False
@@ -117,30 +120,30 @@ class Subscriber:
             self.mark()
 
     def mark(self) -> None:
-        """There may be something to write: look at the next flush."""
+        """Check at the next flush whether there is something to write."""
         if not self.dirty and self.attached:
             self.dirty = True
             self.flusher.add(self)
 
     def detach(self) -> None:
-        """Look no more. Safe to call twice."""
+        """Stop reading the log. It is safe to call this twice."""
         if self.attached:
             self.attached = False
             self.log.unsubscribe(self.mark)
 
     def deliver(self) -> None:
-        """Write until the log is exhausted or the sink takes no more."""
+        """Write until the log has no more events or the sink takes no more."""
         self.dirty = False
-        log, sink, encoding = self.log, self.sink, self.encoding
+        log, sink, encoder = self.log, self.sink, self.encoder
         while self.attached and self.cursor < log.next and sink.writable:
-            memo = log.encoded_cache.get(encoding)
-            if memo is not None and memo[0] == self.cursor:
-                _, following, data = memo
+            cached = log.encoded_cache.get(encoder)
+            if cached is not None and cached[0] == self.cursor:
+                _, following, data = cached
             else:
                 batch = log.since(self.cursor, FRAME_CHARACTERS)
-                data, following = encoding(log, batch), batch.next
+                data, following = encoder(log, batch), batch.next
                 if not self.uncached:
-                    log.encoded_cache[encoding] = (self.cursor, following, data)
+                    log.encoded_cache[encoder] = (self.cursor, following, data)
             self.cursor = following
             sink.write(data)
         if self.attached and log.closed and self.cursor >= log.next:

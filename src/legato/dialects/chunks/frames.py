@@ -81,7 +81,7 @@ def offset_in(log: Log, frame: Frame) -> int | None:
         return 0
     if not isinstance(position, int) or isinstance(position, bool):
         raise InvalidError("`position` must be the `from` or the `to` of a chunk.")
-    if epoch is None and not log.again:
+    if epoch is None and not log.restored:
         epoch = log.epoch
     resumption = resume(log, Position(log.stream, epoch if isinstance(epoch, str) else "", position))
     # In a log that was rewound, the text that the client has up to a position is unknown.
