@@ -1,4 +1,4 @@
-"""Making the connection to a server, and what its refusal or its end means."""
+"""Connect to a server, and explain its refusal or the end of the connection."""
 
 from urllib.parse import urlunsplit
 
@@ -13,15 +13,15 @@ from legato.protocol.close_codes import CloseCode, reconnects
 PATH = "/ws/agents"
 
 PING = 10.0
-"""Seconds between two pings. One without a pong for `PONG` seconds means that nobody is there."""
+"""Seconds between two pings. A ping without a pong for `PONG` seconds means that the server is gone."""
 
 PONG = 20.0
 
 
 def socket_url(server: str) -> str:
-    """The address of the agents' door: `chat.example`, `https://chat.example`, `ws://host:8081/any/path?key=…`.
+    """The address of the endpoint for agents: `chat.example`, `https://chat.example`, `ws://host:8081/any/path?key=…`.
 
-    :raises InvalidError: this is no address.
+    :raises InvalidError: the address is not valid.
     """
     parts = parts_of(server)
     if parts is None:
@@ -32,11 +32,11 @@ def socket_url(server: str) -> str:
 
 
 async def connect(url: str, key: str | None) -> ClientConnection:
-    """A connection to `url`, with the key in its handshake if there is one.
+    """Connect to `url`, with the key in the handshake if there is one.
 
-    :raises UnreachableError: it may be there later.
-    :raises UnauthenticatedError: it wants a key, or another one.
-    :raises ForbiddenError: it does not take this agent. :raises InvalidError: `url` is no address.
+    :raises UnreachableError: there is no server, or not yet.
+    :raises UnauthenticatedError: the server needs a key, or another one.
+    :raises ForbiddenError: the server rejects this agent. :raises InvalidError: `url` is not valid.
     """
 
     def refusal(shown: str, status: int) -> LegatoError | None:
@@ -59,12 +59,12 @@ async def connect(url: str, key: str | None) -> ClientConnection:
 def explain_close(
     closed: ConnectionClosed, refusal: str | None, shown: str, key: str | None
 ) -> tuple[str, bool]:
-    """Why the connection ended, and whether the server said that it is of no use to come back soon.
+    """Return why the connection ended, and whether it makes no sense to reconnect soon.
 
     `refusal` is what the server said last.
 
-    :raises UnauthenticatedError: it wants a key, or another one.
-    :raises ForbiddenError: it does not take this agent.
+    :raises UnauthenticatedError: the server needs a key, or another one.
+    :raises ForbiddenError: the server rejects this agent.
     """
     if closed.rcvd is None:
         return "The connection broke.", False

@@ -25,7 +25,7 @@ from legato.fleet.decisions import (
     QueuePosition,
     Refuse,
 )
-from legato.fleet.errors import RETRIED, broken, refused
+from legato.fleet.errors import RETRIED, error_of_agent, error_of_refusal
 from legato.fleet.job_attempt import JobAttempt
 from legato.fleet.job_queue import JobSpec
 from legato.fleet.model_names import canonical_model_name
@@ -259,7 +259,7 @@ class Dispatcher:
             model = end.model if canonical_model_name(end.model) in models else attempt.model
             reply.finish(Outcome(end.reason, model, end.usage, end.timings))
         elif reply is not None and isinstance(end, JobFailed):
-            error = broken(end)
+            error = error_of_agent(end)
             if isinstance(error, RETRIED):
                 reply.failure, report = error, self.coordination.failed
             else:
@@ -373,7 +373,7 @@ class Dispatcher:
         if refusal.reason == "lost":
             self.lost += 1
         agents, waited = bool(self.coordination.agents), self.coordination.config.queue_seconds
-        error = reply.failure or refused(refusal, reply.request.model, agents=agents, waited=waited)
+        error = reply.failure or error_of_refusal(refusal, reply.request.model, agents=agents, waited=waited)
         # If several agents failed at it, that was all the retrying that makes sense.
         reply.fail(EngineGaveUpError(error.message) if reply.failure and reply.attempts > 1 else error)
 

@@ -1,4 +1,4 @@
-"""What a person is told where the fleet does not write what they asked for."""
+"""The errors that a person gets when the fleet does not write a reply."""
 
 from legato.errors import (
     EngineBrokeError,
@@ -16,7 +16,7 @@ from legato.fleet.protocol import JobFailed
 NO_AGENT = "No agent is connected. Start one with `legato agent` beside your models."
 
 RETRIED = (EngineBrokeError, EngineUnavailableError, EngineTimeoutError, ModelNotFoundError)
-"""What may go better on another agent."""
+"""Errors that another agent may not have."""
 
 _ERRORS: dict[str, type[EngineError]] = {
     kind.code: kind
@@ -30,13 +30,14 @@ _ERRORS: dict[str, type[EngineError]] = {
 }
 
 
-def broken(end: JobFailed) -> EngineError:
-    """The error that an agent told."""
+def error_of_agent(end: JobFailed) -> EngineError:
+    """The error that an agent reported."""
     return _ERRORS.get(end.code, EngineBrokeError)(end.message)
 
 
-def refused(refusal: Refuse, model: str, *, agents: bool, waited: float) -> EngineError:
-    """Why the scheduler refused. `agents`: there are any; `waited` is how long a job may wait, in seconds."""
+def error_of_refusal(refusal: Refuse, model: str, *, agents: bool, waited: float) -> EngineError:
+    """The error for a job that the scheduler refused. `agents`: whether there are agents; `waited` is how long a job may wait, in
+    seconds."""
     wait = refusal.retry_after
     match refusal.reason:
         case "no_model":

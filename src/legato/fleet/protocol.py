@@ -1,12 +1,11 @@
 """The messages of agent and gateway, on `/ws/agents`. JSON text frames, objects with a `type`; unknown fields are ignored.
 
-Two generations speak here. The first is of the agents that exist: one job at a time, a prompt, a token a frame, no
-numbers. The second is asked for by `"protocol": 2` in `register`, and granted by `"protocol": 2` in `registered`; an agent
-that does not ask, or is not granted it, speaks the first.
+There are two versions. Version 1 has one job at a time, a prompt, and a token a frame, without offsets. An agent asks for version 2
+by `"protocol": 2` in `register`, and the gateway grants it by `"protocol": 2` in `registered`. Otherwise they use version 1.
 
-Second generation: every job is a lease with an attempt, and what the agent writes for it are events at offsets 0, 1, 2 …
-The agent keeps them until they are acknowledged, and sends again, after a cut, from the offset the gateway names. The
-gateway takes each offset once, in order, and refuses what is of another attempt.
+In version 2 every job has a lease and an attempt, and what the agent writes are events at offsets 0, 1, 2 … The agent keeps them
+until they are acknowledged. After a disconnect it sends again from the offset that the gateway names. The gateway takes each offset
+once, in order, and refuses events of another attempt.
 """
 
 from typing import Any, Literal
@@ -17,17 +16,17 @@ from legato.engines.base import Capabilities, ToolCall, ToolSpec, Turn
 from legato.stream import Reasoning, State, Text, Timings, Usage
 
 HEARTBEAT = 5.0
-"""Seconds between two signs of life of an agent."""
+"""Seconds between two heartbeats of an agent."""
 
 MAX_FRAME_BYTES = 1024 * 1024
 """The largest message that an agent sends. It takes larger ones: a request may hold pictures."""
 
 LEASE = 15.0
-"""Seconds that a cut agent of the second generation has to come back and go on with its jobs."""
+"""Seconds in which a disconnected agent of version 2 may reconnect and continue its jobs."""
 
 
 class ModelInfo(Struct, frozen=True, omit_defaults=True):
-    """A model of an agent. `size` is in bytes, `context` in tokens; None where it does not tell."""
+    """A model of an agent. `size` is in bytes, `context` in tokens; None if unknown."""
 
     name: str
     loaded: bool = True
@@ -37,11 +36,11 @@ class ModelInfo(Struct, frozen=True, omit_defaults=True):
 
 
 class Register(Struct, frozen=True, tag_field="type", tag="register", rename="camel"):
-    """The first message of an agent. An empty list of models means any (first generation) or none yet (second). Blank names
-    are none: they are what is left of an empty `MODELS`.
+    """The first message of an agent. An empty list of models means any (version 1) or none yet (version 2). Blank names
+    are ignored: they come from an empty `MODELS`.
 
-    `instance` names this run of the agent: one that comes back within its lease with the same instance and `secret` goes
-    on with its jobs, `running`, each with the number of events that it still holds (`first` … `next`).
+    `instance` names this run of the agent. An agent that reconnects within its lease with the same instance and `secret`
+    continues its jobs, `running`, each with the events that it still has (`first` … `next`).
     """
 
     models: list[str] = field(default_factory=list)
@@ -56,7 +55,7 @@ class Register(Struct, frozen=True, tag_field="type", tag="register", rename="ca
 
 
 class HeldJob(Struct, frozen=True, rename="camel"):
-    """A job that a returning agent still has: it can send the events `first` ≤ offset < `next` again."""
+    """A job that an agent still has when it reconnects: it can send the events `first` ≤ offset < `next` again."""
 
     job_id: str
     attempt: int
@@ -65,19 +64,19 @@ class HeldJob(Struct, frozen=True, rename="camel"):
 
 
 class Heartbeat(Struct, frozen=True, tag_field="type", tag="heartbeat"):
-    """A sign of life. Agents put their time into it, in milliseconds or as they like: nobody reads a clock that may be wrong."""
+    """A sign of life. Agents may put any time into it: the gateway ignores it, because their clock may be wrong."""
 
     timestamp: Any = None
 
 
 class Status(Struct, frozen=True, tag_field="type", tag="status"):
-    """First generation: whether it takes a job. Believed only as far as the gateway's own books allow."""
+    """Version 1: whether the agent takes a job. The gateway goes by its own count of jobs."""
 
     status: Any = None
 
 
 class Token(Struct, frozen=True, tag_field="type", tag="token", rename="camel"):
-    """First generation: one token of its job."""
+    """Version 1: one token of its job."""
 
     job_id: str
     token: str = ""
@@ -94,7 +93,7 @@ class JobError(Struct, frozen=True, tag_field="type", tag="job_error", rename="c
 
 
 class JobEnded(Struct, frozen=True, tag_field="type", tag="ended", omit_defaults=True):
-    """The last event of a job that came to its own end."""
+    """The last event of a job that ended by itself."""
 
     reason: Literal["stop", "length", "tool_calls"]
     model: str
@@ -103,7 +102,7 @@ class JobEnded(Struct, frozen=True, tag_field="type", tag="ended", omit_defaults
 
 
 class JobFailed(Struct, frozen=True, tag_field="type", tag="broke"):
-    """The last event of a job that did not. `code` is an `EngineError`'s."""
+    """The last event of a job that failed. `code` is that of an `EngineError`."""
 
     code: str
     message: str
@@ -119,7 +118,7 @@ JobEvent = Text | Reasoning | State | ToolCalled | JobEnded | JobFailed
 class EventBatch(
     Struct, frozen=True, tag_field="type", tag="events", rename={"job_id": "jobId", "from_": "from"}
 ):
-    """What a job wrote, from offset `from` on: as many events as came since the last frame."""
+    """What a job wrote, from offset `from` on: all events since the last frame."""
 
     job_id: str
     attempt: int
@@ -135,8 +134,8 @@ class Cancelled(Struct, frozen=True, tag_field="type", tag="cancelled", rename="
 
 
 class Refused(Struct, frozen=True, tag_field="type", tag="refused", rename="camel"):
-    """The agent cannot take this job now (it drains, or its slots are not what the gateway thinks), or hands one back that
-    it has begun: nothing more of it comes, and it goes on elsewhere."""
+    """The agent cannot take this job now (it drains, or has fewer slots than the gateway thinks), or hands back a job that
+    it has started. No more events of the job follow, and another agent continues it."""
 
     job_id: str
     attempt: int
@@ -144,20 +143,20 @@ class Refused(Struct, frozen=True, tag_field="type", tag="refused", rename="came
 
 
 class Models(Struct, frozen=True, tag_field="type", tag="models"):
-    """The models came or went."""
+    """The models changed."""
 
     facts: list[ModelInfo]
 
 
 class Loading(Struct, frozen=True, tag_field="type", tag="loading", omit_defaults=True):
-    """A model is being loaded, `progress` from 0 to 1 of it."""
+    """A model is being loaded. `progress` is from 0 to 1."""
 
     model: str
     progress: float | None = None
 
 
 class Drain(Struct, frozen=True, tag_field="type", tag="drain"):
-    """No more jobs, please: the agent ends once those it has are done."""
+    """The agent takes no more jobs, and ends when those that it has are done."""
 
 
 FromAgent = (
@@ -184,7 +183,7 @@ class AgentWelcome(Struct, frozen=True, tag_field="type", tag="welcome", rename=
 
 
 class Registered(Struct, frozen=True, tag_field="type", tag="registered", rename="camel", omit_defaults=True):
-    """`resume` says from which offset on each held job goes on; a held job that is not in it is not the agent's any more."""
+    """`resume` is the offset from which each held job continues. A held job that is not in it is not the agent's any more."""
 
     agent_id: str
     timestamp: int
@@ -202,7 +201,7 @@ class ResumeAt(Struct, frozen=True, rename="camel"):
 
 
 class PromptJob(Struct, frozen=True, tag_field="type", tag="job", rename="camel"):
-    """First generation. `parameters` is never null: an agent spreads it into Ollama's request."""
+    """Version 1. `parameters` is never null: an agent spreads it into Ollama's request."""
 
     job_id: str
     model: str
@@ -211,7 +210,7 @@ class PromptJob(Struct, frozen=True, tag_field="type", tag="job", rename="camel"
 
 
 class Job(Struct, frozen=True, tag_field="type", tag="job", rename="camel", omit_defaults=True):
-    """Second generation: an engine's request, leased for this attempt."""
+    """Version 2: the request of an engine, with a lease for this attempt."""
 
     job_id: str
     attempt: int
@@ -227,7 +226,7 @@ class Job(Struct, frozen=True, tag_field="type", tag="job", rename="camel", omit
 
 
 class Acknowledged(Struct, frozen=True, tag_field="type", tag="ack", rename="camel"):
-    """Everything below `offset` was taken and need not be kept."""
+    """All events below `offset` were taken. The agent may drop them."""
 
     job_id: str
     attempt: int
@@ -235,7 +234,7 @@ class Acknowledged(Struct, frozen=True, tag_field="type", tag="ack", rename="cam
 
 
 class Cancel(Struct, frozen=True, tag_field="type", tag="cancel", rename="camel"):
-    """Stop this job down to the processor. Answered by `cancelled`, also where there is no such job."""
+    """Stop this job, including its computation. The agent answers `cancelled`, even if it has no such job."""
 
     job_id: str
     attempt: int
@@ -248,7 +247,7 @@ class Load(Struct, frozen=True, tag_field="type", tag="load"):
 
 
 class RegistrationRefused(Struct, frozen=True, tag_field="type", tag="error"):
-    """Why the connection ends. `message` is a sentence."""
+    """The connection is closed. `message` is a sentence that says why."""
 
     message: str
 

@@ -1,4 +1,4 @@
-"""One reply that the fleet writes: over as many attempts as it takes, and as one text."""
+"""One reply that the fleet writes: one text over several attempts."""
 
 from asyncio import Future
 from collections.abc import Callable
@@ -21,7 +21,8 @@ NOT_TO_BE_TRUSTED = (
 
 
 class _AttemptText(Struct):
-    """Where an attempt begins: the mark of the reply, what was said before, and whether there were thoughts and tools."""
+    """The start of an attempt: the mark of the reply, the length of the text before it, and whether there were thoughts and tool
+    calls."""
 
     mark: int
     said: int
@@ -30,16 +31,15 @@ class _AttemptText(Struct):
 
 
 class ReplyAssembly:
-    """What was shown is kept here, so that the next attempt can go on behind it, or be held against it.
+    """Keeps the text that was shown, so that the next attempt can continue it or be compared with it.
 
-    It is the sink of its current attempt. `done` gets the outcome, or the error. `failure` is what broke the last
-    attempt, should no other be made. `agent` is the one that has it, or had it last; `stopped` is done once nothing of it
-    runs any more. `parameters` are those of a browser of the first generation. `clock` is in seconds.
+    It is the sink of its current attempt. `done` gets the outcome or the error. `failure` is the error of the last attempt, for
+    the case that there is no other. `agent` is the id of the agent that has the reply, or had it last; `stopped` completes when
+    nothing of it runs any more. `parameters` are those of a request on the browser endpoint of version 1. `clock` is in seconds.
     """
 
     __slots__ = (
         "_at",
-        "_begun",
         "_called",
         "_clock",
         "_first",
@@ -48,6 +48,7 @@ class ReplyAssembly:
         "_said",
         "_shown",
         "_spent",
+        "_start",
         "_started",
         "_thought",
         "_tokens",
@@ -84,7 +85,7 @@ class ReplyAssembly:
         self._at = 0
         self._thought = False
         self._called = False
-        self._begun = _AttemptText(0, 0, False, False)
+        self._start = _AttemptText(0, 0, False, False)
         self._writers: list[str] = []
         self._lost = "was lost"
         self._started: float | None = None
@@ -94,17 +95,17 @@ class ReplyAssembly:
 
     @property
     def attempts(self) -> int:
-        """How many agents have begun it."""
+        """How many agents have started it."""
         return len(self._writers)
 
     @property
     def shown(self) -> bool:
-        """Whether anything was written that a person has seen."""
+        """Whether a person has seen anything of it."""
         return bool(self._said) or self._thought or self._called
 
     def begin(self, agent: str, *, loaded: bool, continues: bool) -> str | None:
-        """An agent begins. The prefix for it; None where what was shown can neither be continued nor told again, and this
-        run has ended."""
+        """Start an attempt. Returns its prefix; None if what was shown can neither be continued nor repeated: then the reply has
+        failed."""
         if self.done.done():
             return None
         if self._called:
@@ -128,16 +129,16 @@ class ReplyAssembly:
         self._spent, self._tokens = self._spent + self._tokens, 0
         self._writers.append(agent)
         self._lost = "was lost"
-        self._begun = _AttemptText(self._out.mark(), len(said), self._thought, self._called)
+        self._start = _AttemptText(self._out.mark(), len(said), self._thought, self._called)
         self._out.state(
             State("reading" if loaded else "loading", model=self.request.model, agent=agent, detail=detail)
         )
         return prefix
 
     def discard_attempt(self) -> None:
-        """The agent of this attempt broke the rules: all that it wrote is taken back, and what stood before it stays. Where
-        it cannot be taken back, this run ends."""
-        begun, self._tokens = self._begun, 0
+        """Take back all text of this attempt, because its agent violated the protocol. Earlier text stays. If the text cannot be
+        taken back, the reply fails."""
+        begun, self._tokens = self._start, 0
         if not self._spent:
             self._first = None
         self._lost = "broke the rules, and what it wrote was taken back"
@@ -155,8 +156,8 @@ class ReplyAssembly:
         self._thought, self._called = begun.thought, begun.called
 
     def finish(self, outcome: Outcome) -> None:
-        """The attempt came to its end."""
-        if self._shown is not None and not self._again(""):
+        """End the reply, because the attempt came to its end."""
+        if self._shown is not None and not self._start_over(""):
             return
         if not self.done.done():
             self.done.set_result(outcome if len(self._writers) < 2 else self._summed(outcome))
@@ -189,13 +190,13 @@ class ReplyAssembly:
             self._out.reasoning(text)
 
     def tool_call(self, call: ToolCall) -> None:
-        if self._shown is not None and not self._again(""):
+        if self._shown is not None and not self._start_over(""):
             return
         self._called = True
         self._out.tool_call(call)
 
     def state(self, state: State) -> None:
-        """What the agent tells. Who it is, and its place, it does not decide."""
+        """Pass on a state of the agent. The agent decides neither its name nor the queue position."""
         if state.phase != "queued" and self._writers:
             self._out.state(replace(state, model=self.request.model, agent=self._writers[-1], place=None))
 
@@ -208,7 +209,7 @@ class ReplyAssembly:
         return said
 
     def _loss(self, agent: str, length: int, does: str) -> str:
-        """A sentence about who was lost, and who goes on."""
+        """A sentence that says which agent was lost, and which one continues."""
         before = self._writers[-1]
         after = f" after {length} characters" if length and self._lost == "was lost" else ""
         if agent == before:
@@ -216,10 +217,10 @@ class ReplyAssembly:
         return f"{before} {self._lost}{after}; {agent} {does}."
 
     def _compare(self, shown: str, text: str) -> None:
-        """This attempt tells from the start what an earlier one has told: what is the same is not told twice."""
+        """Compare text of an attempt that repeats the reply with what was shown. Equal text is not shown again."""
         expected = shown[self._at : self._at + len(text)]
         if not text.startswith(expected):
-            self._again(text)
+            self._start_over(text)
             return
         self._at += len(expected)
         if self._at == len(shown):
@@ -228,14 +229,14 @@ class ReplyAssembly:
         else:
             self._out.text("")
 
-    def _again(self, text: str) -> bool:
-        """This attempt says something else from here on: all is taken back, and told its way. Never a splice."""
+    def _start_over(self, text: str) -> bool:
+        """Take back all text and show that of this attempt, because it differs from here on. Two texts are never joined."""
         said = (self._shown or "")[: self._at] + text
         if self.done.done() or not self._out.rewind():
             self.fail(EngineBrokeError(DIFFERS))
             return False
         self._shown, self._thought, self._said = None, False, []
-        self._begun = _AttemptText(0, 0, False, False)
+        self._start = _AttemptText(0, 0, False, False)
         self._write(said)
         return True
 
@@ -245,7 +246,8 @@ class ReplyAssembly:
             self._out.text(text)
 
     def _summed(self, outcome: Outcome) -> Outcome:
-        """What all attempts cost: of a lost one, as many tokens as it delivered, and none of one that broke the rules."""
+        """The outcome with the cost of all attempts. A lost attempt counts the tokens that it delivered, one that violated the
+        protocol none."""
         now, usage, spent = self._clock(), outcome.usage, self._spent
         if spent:
             written = usage.completion_tokens if usage is not None else None
