@@ -160,6 +160,15 @@ class EngineRefusedError(EngineError):
     code = "engine_refused"
 
 
+class ContextExceededError(EngineRefusedError):
+    """The prompt has more tokens than the model's context. `limit` and `asked` are in tokens, None if they were not told."""
+
+    def __init__(self, message: str, limit: int | None = None, asked: int | None = None) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.asked = asked
+
+
 class ToolError(LegatoError):
     """A tool did not do what the model asked for. The model reads the sentence, and the reply goes on."""
 

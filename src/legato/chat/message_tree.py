@@ -7,8 +7,9 @@ from legato.domain.message import AudioPart, ImagePart, Message, Part, TextPart,
 from legato.domain.participant import Participant, ParticipantRole
 from legato.engines.base import Capabilities, Turn
 
-CHARACTERS_PER_TOKEN = 3.0
-"""A cautious estimate for languages written in letters; a model reads fewer tokens than this says, rarely more."""
+BYTES_PER_TOKEN = 3.0
+"""A cautious estimate in bytes of UTF-8, by script: three ASCII letters, one and a half of Cyrillic or Arabic, and one
+character of Chinese, Japanese, Korean, Hindi or Thai are a token. A model reads fewer tokens than this says, rarely more."""
 
 TOKENS_PER_IMAGE = 1000
 TOKENS_PER_RECORDING = 1000
@@ -92,19 +93,24 @@ def weight(message: Message) -> int:
     return total + 500
 
 
+def utf8_length(text: str) -> int:
+    """Return how many bytes a text has in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+
+
 def size(parts: tuple[Part, ...]) -> float:
     """About how many tokens these parts are for a model."""
     total = 4.0
     for part in parts:
         match part:
             case TextPart(text=text):
-                total += len(text) / CHARACTERS_PER_TOKEN
+                total += utf8_length(text) / BYTES_PER_TOKEN
             case ImagePart(data=data):
                 total += TOKENS_PER_IMAGE if data else TOKENS_PER_NOTE
             case AudioPart(data=data):
                 total += TOKENS_PER_RECORDING if data else TOKENS_PER_NOTE
             case ToolCallPart(arguments=text) | ToolResultPart(output=text):
-                total += len(text) / CHARACTERS_PER_TOKEN
+                total += utf8_length(text) / BYTES_PER_TOKEN
     return total
 
 

@@ -4,18 +4,19 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
+from legato.chat.context_window import ContextWindow, Prompt, assemble
 from legato.chat.conversation_cache import ConversationCache
 from legato.chat.disclaimer import without_disclaimer
 from legato.chat.media_input import MediaInput
-from legato.chat.message_tree import budget, size, window
+from legato.chat.message_tree import utf8_length
 from legato.chat.reply import Reply
 from legato.chat.tool_calls import before_and_tail
 from legato.domain.message import AudioPart, ImagePart, Message
-from legato.engines.base import Capabilities, Request, Turn
+from legato.engines.base import Capabilities, Request
 from legato.tools.base import Tool
 
 SHORT = 4000
-"""Characters of history below which no model's context needs to be asked for."""
+"""Bytes of history below which no model's context needs to be asked for."""
 
 
 class PromptHistory:
@@ -46,26 +47,29 @@ def after_cleared(branch: list[Message], cleared: str | None) -> list[Message]:
     return branch[next(places, -1) + 1 :]
 
 
-async def make_request(reply: Reply, history: Sequence[Message], tools: Mapping[str, Tool]) -> Request:
-    """Return the next request to the engine: as much of the history as fits, what the reply says so far, and the tools.
+async def make_request(
+    reply: Reply, history: Sequence[Message], tools: Mapping[str, Tool], window: ContextWindow
+) -> tuple[Request, Prompt]:
+    """Return the next request to the engine, and its prompt: as much of the history as fits into the window, what the reply
+    says so far, and the tools.
 
     :raises EngineError: the engine cannot be asked for the size of the model's context.
     """
     assistant, config = reply.assistant, reply.assistant.config
     done, prefix = before_and_tail(reply.log.snapshot())
     parts = [*(part for message in history for part in message.parts), *done]
-    characters = sum(len(getattr(part, "text", "")) + len(getattr(part, "output", "")) for part in parts)
+    characters = sum(
+        utf8_length(getattr(part, "text", "")) + utf8_length(getattr(part, "output", "")) for part in parts
+    )
     media = any(isinstance(part, ImagePart | AudioPart) for part in parts)
     capabilities = Capabilities()
     if characters > SHORT or media:
         capabilities = await assistant.engine.capabilities(assistant.model)
-    room = budget(capabilities, config.options)
-    if room is not None and done:
-        room -= size(done)
-    turns = window(list(history), config.system, config.history, room)
-    return Request(
+    room = window.room(capabilities, config.options)
+    prompt = assemble(history, config.system, config.history, room, done)
+    request = Request(
         model=assistant.model,
-        turns=(*turns, Turn("assistant", done)) if done else turns,
+        turns=prompt.turns,
         prefix=prefix,
         options=config.options,
         tools=tuple(replace(tool.spec, name=name) for name, tool in tools.items()),
@@ -74,3 +78,4 @@ async def make_request(reply: Reply, history: Sequence[Message], tools: Mapping[
         conversation=reply.message.conversation,
         user=reply.user,
     )
+    return request, prompt

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
+from legato.chat.context_window import ContextWindow, left_out_notice
 from legato.chat.disclaimer import DisclaimerFilter, disclaim
 from legato.chat.journal import Journal
 from legato.chat.prompt import make_request
@@ -14,6 +15,7 @@ from legato.chat.tool_calls import pending, unfinished
 from legato.chat.tool_runner import ToolRunner
 from legato.domain.message import Message
 from legato.engines.base import Outcome
+from legato.errors import ContextExceededError
 from legato.stream import Failed, Finished, State, Terminal, ToolFinished, Usage
 from legato.tools.base import offered
 
@@ -84,15 +86,21 @@ class ReplyTurn:
         await self._tool_runner.take_up()
         # After a restart the log tells calls, not the steps they were asked for in: rather too few are left than too many.
         steps = len(reply.log.snapshot().tools)
+        window, notice = ContextWindow(), reply.notice
         while True:
             enough = bool(tools) and (steps >= config.tool_steps or self._tool_runner.left <= 0)
             reply.step()
-            request = await make_request(reply, history, {} if enough else tools)
+            request, prompt = await make_request(reply, history, {} if enough else tools, window)
+            reply.notice = " ".join(filter(None, (notice, left_out_notice(prompt.left_out)))) or None
             reply.state(State("reading", model=reply.assistant.model, detail=ENOUGH if enough else None))
             try:
                 outcome = await reply.assistant.engine.generate(
                     request, self._filter if config.disclaimer else reply
                 )
+            except ContextExceededError as error:
+                if not window.shrink(prompt, error):
+                    raise
+                continue
             finally:
                 self._filter.flush()
             self._usage.add(outcome)

@@ -10,11 +10,13 @@ from typing import TypeVar
 import msgspec
 
 from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request
+from legato.engines.context_errors import LearnedContexts, context_refusal
 from legato.engines.http import ConnectionBrokeError, HttpClient, HttpResponse
 from legato.engines.ollama import codec, models
 from legato.engines.ollama.address import address
 from legato.engines.think_tags import ThinkTagParser
 from legato.errors import (
+    ContextExceededError,
     EngineError,
     EngineRefusedError,
     EngineUnavailableError,
@@ -59,6 +61,7 @@ class OllamaEngine:
             headers=headers,
             connect_timeout=connect_timeout,
         )
+        self._contexts = LearnedContexts()
         self._known: dict[str, tuple[float, Capabilities]] = {}
 
     async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
@@ -92,7 +95,8 @@ class OllamaEngine:
     async def capabilities(self, model: str) -> Capabilities:
         try:
             async with asyncio.timeout(_HEALTH_SECONDS):
-                return await self._capabilities(model)
+                known = await self._capabilities(model)
+                return msgspec.structs.replace(known, context=self._contexts.of(model, known.context))
         except (EngineError, TimeoutError):
             return Capabilities()
 
@@ -170,6 +174,9 @@ class OllamaEngine:
     async def _refusal(self, answer: HttpResponse, model: str) -> EngineError:
         status, message = answer.status, codec.failure(await answer.error_body())
         who = self._server.who
+        if status in (400, 413, 422, 500) and (refusal := context_refusal(message)) is not None:
+            self._contexts.learn(model, refusal.limit)
+            return ContextExceededError(f"{who} refuses the request: {message}.", *refusal)
         if status == 404 and message:
             return ModelNotFoundError(
                 f"{who} has no model {model}: run `ollama pull {model}`, or choose another model."

@@ -8,6 +8,7 @@ from typing import Any
 from legato.domain.surrogates import join_surrogates
 from legato.engines.base import Outcome, ReplyWriter
 from legato.engines.chunks import Ending, UnreadableError, choices_in, ending, reasoning_in, texts
+from legato.engines.context_errors import context_refusal
 from legato.engines.lenient_json import count, decode_values, is_heartbeat, number
 from legato.engines.line_buffer import LARGEST, LineTooLongError
 from legato.engines.message_format import inside
@@ -16,7 +17,7 @@ from legato.engines.sse import SseEvent, SseParser
 from legato.engines.stream_errors import StreamError, error_in, error_of
 from legato.engines.text_joiner import ReplyTextJoiner
 from legato.engines.tool_call_parts import ToolCallCollector, TooManyCallsError
-from legato.errors import EngineBrokeError, EngineRefusedError
+from legato.errors import ContextExceededError, EngineBrokeError, EngineRefusedError
 from legato.stream import State, Timings, Usage
 
 
@@ -349,6 +350,8 @@ class OpenAIReplyParser:
         )
 
     def _failure(self, error: StreamError) -> EngineBrokeError | EngineRefusedError:
+        if not self._spoke and (refusal := context_refusal(error.text)) is not None:
+            return ContextExceededError(f"{self._who} refuses the request: {error.text}.", *refusal)
         if error.refusal:
             return EngineRefusedError(f"{self._who} refuses the request: {error.text}.")
         return EngineBrokeError(f"{self._who} broke off in the middle of the reply: {error.text}.")

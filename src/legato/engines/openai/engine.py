@@ -11,6 +11,7 @@ import msgspec
 from yarl import URL
 
 from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request
+from legato.engines.context_errors import LearnedContexts
 from legato.engines.http import ConnectionBrokeError, HttpClient, HttpResponse
 from legato.engines.model_kind import is_chat_model
 from legato.engines.openai import errors
@@ -19,6 +20,7 @@ from legato.engines.openai.models import OpenAIModel, models_in
 from legato.engines.openai.request import completion
 from legato.engines.think_tags import ThinkTagParser
 from legato.errors import (
+    ContextExceededError,
     EngineError,
     EngineRefusedError,
     EngineUnavailableError,
@@ -33,6 +35,7 @@ _DOUBT = 15
 
 _HEALTH_SECONDS = 4.5
 _KNOWN_SECONDS = 300.0
+_TOO_LONG = frozenset({400, 413, 422, 500})
 _REFUSED = frozenset({400, 405, 406, 411, 413, 414, 415, 422})
 
 
@@ -86,6 +89,7 @@ class OpenAIEngine:
         self._sees = sees
         self._hears = hears
         self._extra = dict(extra_body or {})
+        self._contexts = LearnedContexts()
         self._listed: tuple[float, dict[str, int | None]] = (float("-inf"), {})
 
     @property
@@ -126,7 +130,7 @@ class OpenAIEngine:
             tools=True,
             images=self._sees,
             audio=self._hears,
-            context=contexts.get(model),
+            context=self._contexts.of(model, contexts.get(model)),
         )
 
     async def models(self) -> tuple[Model, ...]:
@@ -178,6 +182,9 @@ class OpenAIEngine:
         body = await answer.error_body()
         failure = errors.failure(body)
         message = failure.message if failure else errors.explanation(body)
+        if status in _TOO_LONG and (refusal := errors.context_in(body, message)) is not None:
+            self._contexts.learn(model, refusal.limit)
+            return ContextExceededError(f"{who} refuses the request: {message or status}.", *refusal)
         if status == 401:
             return EngineRefusedError(f"{who} does not accept the key: set `api_key` of this engine.")
         if status == 403:

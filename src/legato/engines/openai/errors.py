@@ -4,6 +4,7 @@ import msgspec
 from msgspec import Struct
 
 from legato.engines import stream_errors
+from legato.engines.context_errors import ContextRefusal, context_refusal
 from legato.engines.message_format import error_text
 
 
@@ -41,3 +42,15 @@ def explanation(body: bytes) -> str:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
     return stream_errors.words(value) if stream_errors.tells(value) else ""
+
+
+def context_in(body: bytes, said: str) -> ContextRefusal | None:
+    """Return what a refusal says of the model's context; None if it is about something else."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        value = None
+    error = value.get("error") if isinstance(value, dict) else None
+    told = error if isinstance(error, dict) else {}
+    words = f"{said} {told.get('code') or ''} {told.get('type') or ''}"
+    return context_refusal(words, told.get("n_ctx"), told.get("n_prompt_tokens"))
