@@ -63,7 +63,7 @@ class AppendOnlySubscriber(Subscriber):
     def deliver(self) -> None:
         if self.log.rewinds and self._filter is None:
             sent = self.log.text_at(self.cursor)
-            self._filter = self.encoding = RewindFilter(self._frames, self._frame, sent)
+            self._filter = self.encoder = RewindFilter(self._frames, self._frame, sent)
             self.uncached = True
         super().deliver()
 
