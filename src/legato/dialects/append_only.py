@@ -41,20 +41,20 @@ class AppendOnlySubscriber(Subscriber):
         self,
         log: Log,
         offset: int,
-        encoding: BatchEncoder,
+        encoder: BatchEncoder,
         frames: Frames,
         sink: Socket,
         flusher: Flusher,
         ended: Callable[[Subscriber], None],
     ) -> None:
-        """`encoding` makes batches of `frames` for all subscribers. A log that was rewound is sent from its beginning.
+        """`encoder` makes batches of `frames` for all subscribers. A log that was rewound is sent from its beginning.
 
         :raises ValueError: no cursor can stand at `offset`.
         """
         self._frame = sink.frame
         self._frames = frames
         self._filter: RewindFilter | None = None
-        super().__init__(log, offset, encoding, sink, flusher, ended)
+        super().__init__(log, offset, encoder, sink, flusher, ended)
 
     @property
     def diverged(self) -> bool:
