@@ -16,8 +16,9 @@ from legato.engines.http import ConnectionBrokeError, HttpClient, HttpResponse
 from legato.engines.model_kind import is_chat_model
 from legato.engines.openai import errors
 from legato.engines.openai.codec import OpenAIReplyParser
+from legato.engines.openai.learned_refusals import PICTURES, TRIES, LearnedRefusals, notice
 from legato.engines.openai.models import OpenAIModel, models_in
-from legato.engines.openai.request import completion
+from legato.engines.openai.request import completion_fields
 from legato.engines.think_tags import ThinkTagParser
 from legato.errors import (
     ContextExceededError,
@@ -26,6 +27,7 @@ from legato.errors import (
     EngineUnavailableError,
     ModelNotFoundError,
 )
+from legato.stream import State
 
 _COST_SECONDS = 2.0
 """How long to wait for usage after the end of a reply."""
@@ -37,6 +39,14 @@ _HEALTH_SECONDS = 4.5
 _KNOWN_SECONDS = 300.0
 _TOO_LONG = frozenset({400, 413, 422, 500})
 _REFUSED = frozenset({400, 405, 406, 411, 413, 414, 415, 422})
+
+
+class _RequestRefusedError(EngineRefusedError):
+    """The server refuses what is in the request. `said` is all that its answer says."""
+
+    def __init__(self, message: str, said: str) -> None:
+        super().__init__(message)
+        self.said = said
 
 
 def base_url(url: str) -> str:
@@ -90,6 +100,7 @@ class OpenAIEngine:
         self._hears = hears
         self._extra = dict(extra_body or {})
         self._contexts = LearnedContexts()
+        self._refusals = LearnedRefusals()
         self._listed: tuple[float, dict[str, int | None]] = (float("-inf"), {})
 
     @property
@@ -99,10 +110,30 @@ class OpenAIEngine:
     async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
         if request.prefix and not self._continues:
             raise EngineRefusedError(f"{self._server.who} cannot go on behind a text.")
+        limits = known = self._refusals.of(request.model)
+        first: _RequestRefusedError | None = None
+        for tries in range(TRIES + 1):
+            if detail := notice(request, limits):
+                out.state(State("reading", model=request.model, detail=detail))
+            fields = completion_fields(request, self._extra, limits)
+            try:
+                outcome = await self._generate(request, msgspec.json.encode(fields), out)
+            except _RequestRefusedError as error:
+                first = first or error
+                changed = self._refusals.next(request, frozenset(fields), limits, error.said)
+                if changed is None or tries == TRIES:
+                    raise EngineRefusedError(first.message) from None
+                limits = changed
+            else:
+                if limits != known:
+                    self._refusals.learn(request.model, limits)
+                return outcome
+        raise AssertionError
+
+    async def _generate(self, request: Request, body: bytes, out: ReplyWriter) -> Outcome:
         aloud = ThinkTagParser(out, goes_on=bool(request.prefix))
         names = [tool.name for tool in request.tools]
         reply = OpenAIReplyParser(aloud, _new_id, self._server.who, names)
-        body = completion(request, self._extra)
         try:
             async with self._server.request("POST", "chat/completions", body) as answer:
                 if not answer.ok:
@@ -125,10 +156,12 @@ class OpenAIEngine:
                 contexts = {}
             else:
                 self._listed = (now + _KNOWN_SECONDS, contexts)
+        refused = self._refusals.of(model)
         return Capabilities(
             supports_prefill=self._continues,
             tools=True,
-            images=self._sees,
+            images=self._sees and not set(PICTURES) <= refused.pictures,
+            image_types=refused.image_types,
             audio=self._hears,
             context=self._contexts.of(model, contexts.get(model)),
         )
@@ -198,7 +231,9 @@ class OpenAIEngine:
         if status == 429 and failure and failure.code == "insufficient_quota":
             return EngineRefusedError(f"{who} refuses the request: {message}.")
         if status in _REFUSED:
-            return EngineRefusedError(f"{who} refuses the request: {message or status}.")
+            return _RequestRefusedError(
+                f"{who} refuses the request: {message or status}.", errors.details(body)
+            )
         return self._server.unexpected_status(status, answer.headers, message)
 
 

@@ -7,6 +7,8 @@ from legato.engines import stream_errors
 from legato.engines.context_errors import ContextRefusal, context_refusal
 from legato.engines.message_format import error_text
 
+_WORDS = 4000
+
 
 class OpenAIError(Struct, frozen=True):
     """The error in the body of a response that is not 200."""
@@ -54,3 +56,34 @@ def context_in(body: bytes, said: str) -> ContextRefusal | None:
     told = error if isinstance(error, dict) else {}
     words = f"{said} {told.get('code') or ''} {told.get('type') or ''}"
     return context_refusal(words, told.get("n_ctx"), told.get("n_prompt_tokens"))
+
+
+def details(body: bytes) -> str:
+    """Return all words of a refusal, the names of the fields that it is about included."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return "" if body.lstrip().startswith(b"<") else body[:_WORDS].decode("utf-8", "replace")
+    error = value.get("error", value) if isinstance(value, dict) else value
+    if isinstance(error, dict):
+        # A validator may repeat the whole request.
+        error = {
+            name: each
+            for name, each in error.items()
+            if name not in ("type", "code", "object") and each is not None
+        }
+    return msgspec.json.encode(_without_input(error)).decode()[:_WORDS]
+
+
+def _without_input(value: object, depth: int = 0) -> object:
+    if isinstance(value, dict) and depth < 5:
+        return {
+            name: _without_input(each, depth + 1)
+            for name, each in value.items()
+            if name not in ("input", "ctx")
+        }
+    return (
+        [_without_input(each, depth + 1) for each in value[:20]]
+        if isinstance(value, list) and depth < 5
+        else value
+    )

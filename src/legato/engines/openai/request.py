@@ -7,6 +7,7 @@ import msgspec
 
 from legato.engines.base import Request
 from legato.engines.message_format import FlatMessage, base64_of, flatten_turns, functions, object_text
+from legato.engines.openai.learned_refusals import RequestLimits, without_pictures
 
 _OF_OLLAMA = frozenset(
     {"num_ctx", "num_predict", "num_thread", "num_gpu", "num_batch", "num_keep", "main_gpu", "use_mmap"}
@@ -14,8 +15,14 @@ _OF_OLLAMA = frozenset(
 """Options of an assistant for which an OpenAI-compatible server has no field. It may refuse them."""
 
 
-def completion(request: Request, extra: Mapping[str, Any]) -> bytes:
+def completion(request: Request, extra: Mapping[str, Any], limits: RequestLimits | None = None) -> bytes:
     """Return the body of `POST /chat/completions`. A field that `extra` or the options set to None is left out."""
+    return msgspec.json.encode(completion_fields(request, extra, limits or RequestLimits()))
+
+
+def completion_fields(request: Request, extra: Mapping[str, Any], limits: RequestLimits) -> dict[str, Any]:
+    """Return the fields of `POST /chat/completions`, without what the server refuses."""
+    request = without_pictures(request, limits)
     body: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
     if isinstance(request.think, str):
         body["reasoning_effort"] = request.think
@@ -30,7 +37,9 @@ def completion(request: Request, extra: Mapping[str, Any]) -> bytes:
     body["messages"] = _messages(request)
     if request.tools:
         body["tools"] = functions(request.tools)
-    return msgspec.json.encode({name: value for name, value in body.items() if value is not None})
+    if limits.renames_max_tokens and "max_tokens" in body:
+        body["max_completion_tokens"] = body.pop("max_tokens")
+    return {name: value for name, value in body.items() if value is not None and name not in limits.fields}
 
 
 def _messages(request: Request) -> list[dict[str, Any]]:
