@@ -20,7 +20,7 @@ class TestOneQuestion:
         shown = legato("chat", "--server", server, stdin="a question\nof two lines\n")
         assert (shown.returncode, shown.stdout) == (0, "a question\nof two lines\n")
 
-    def test_what_is_piped_in_stands_behind_what_is_asked(self, legato: Any, server: str) -> None:
+    def test_what_is_piped_in_stands_after_what_is_asked(self, legato: Any, server: str) -> None:
         shown = legato("chat", "--server", server, "sum", "it up:", stdin="some\ndata\n")
         assert (shown.returncode, shown.stdout) == (0, "sum it up:\n\nsome\ndata\n")
 
@@ -128,7 +128,7 @@ class TestTools:
         person.see("Stopped.")
         assert person.ended() == 130
 
-    def test_the_question_ends_when_somebody_else_gives_the_word(self, terminal: Any, server: str) -> None:
+    def test_the_question_ends_when_someone_else_gives_the_word(self, terminal: Any, server: str) -> None:
         person = terminal("chat", "--server", server, "--assistant", "host")
         person.see("> ")
         person.type("hello\r")
@@ -151,7 +151,7 @@ class TestTools:
         other.type("\x04")
         assert other.ended() == 0
 
-    def test_where_nobody_can_say_yes_it_does_not_run(self, legato: Any, server: str) -> None:
+    def test_where_no_one_can_say_yes_it_does_not_run(self, legato: Any, server: str) -> None:
         shown = legato("chat", "--server", server, "--assistant", "host", '!tool roll {"sides": 6}')
         assert shown.stderr == "legato: roll needs a person's word and did not run: ask in a terminal.\n"
         assert shown.returncode == 0
@@ -159,7 +159,7 @@ class TestTools:
 
 
 class TestConversation:
-    def test_one_talks_stops_leaves_and_goes_on_later(self, terminal: Any, server: str) -> None:
+    def test_one_talks_stops_leaves_and_continues_later(self, terminal: Any, server: str) -> None:
         person = terminal("chat", "--server", server)
         person.see("> ")
         person.type("first\r")
@@ -194,7 +194,7 @@ class TestConversation:
         again.type("/exit\r")
         assert again.ended() == 0
 
-    def test_retry_goes_on_where_another_time_ended(self, legato: Any, terminal: Any, server: str) -> None:
+    def test_retry_continues_where_another_time_ended(self, legato: Any, terminal: Any, server: str) -> None:
         person = terminal("chat", "--server", server)
         person.see("> ")
         person.type("/new\r")
@@ -281,6 +281,6 @@ class TestTyping:
         monkeypatch.setattr("builtins.input", self.typed(end))
         assert read() is None
 
-    def test_a_backslash_goes_on_in_the_next_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_backslash_continues_on_the_next_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("builtins.input", self.typed("one\\", "two\\", "three"))
         assert read() == "one\ntwo\nthree"

@@ -189,7 +189,7 @@ class TestDatabase:
 
 
 class TestPort:
-    async def test_a_legato_that_runs_there_is_well(
+    async def test_a_legato_that_runs_there_is_ok(
         self, settings: Callable[..., Settings], answering: Callable[..., Any]
     ) -> None:
         url = await answering(api_info={"server": "9.9", "auth": False, "assistants": []})
@@ -203,7 +203,7 @@ class TestPort:
         (found,) = await checks.ports(settings(flags={"port": int(url.rpartition(":")[2])}))
         assert (found.verdict, "--port" in found.message) == ("problem", True)
 
-    async def test_a_free_one_is_well(self, settings: Callable[..., Settings]) -> None:
+    async def test_a_free_one_is_ok(self, settings: Callable[..., Settings]) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             free = taken.getsockname()[1]
@@ -340,7 +340,7 @@ class TestEngines:
         (found,) = await self.look(settings(text))
         assert found.about == "Ollama"
 
-    async def test_one_that_is_dead_is_told_once_for_all_its_models(
+    async def test_one_that_is_dead_is_reported_once_for_all_its_models(
         self, settings: Callable[..., Settings]
     ) -> None:
         flags = {"engine": "ollama", "model": "a", "backup_model": "b"}
@@ -376,7 +376,7 @@ class TestTools:
             found = await self.look(settings(f'[assistants.a]\ntools = ["t"]\n[tools.t]\n{section}'))
             assert (found.verdict, who in found.message, "hush" in str(found)) == ("note", True, False)
 
-    async def test_one_that_is_there_is_well(self, settings: Callable[..., Settings]) -> None:
+    async def test_one_that_is_there_is_ok(self, settings: Callable[..., Settings]) -> None:
         command = [sys.executable, str(Path(__file__).parent.parent / "doubles" / "mcp_server.py")]
         text = f'[assistants.a]\ntools = ["t"]\n[tools.t]\nkind = "mcp"\ncommand = {json.dumps(command)}\n'
         found = await self.look(settings(text))
@@ -387,7 +387,7 @@ class TestTools:
 
 
 class TestMedia:
-    async def test_a_transcriber_that_cannot_be_had_is_a_problem(
+    async def test_a_transcriber_that_is_unavailable_is_a_problem(
         self, settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("legato.engines.whisper.find_spec", lambda name: None)

@@ -89,7 +89,7 @@ def test_closed_standard_streams_are_no_ones_file(tmp_path: Path) -> None:
     assert file.read_text() == "True ''"
 
 
-def test_a_server_without_standard_streams_ends_well(tmp_path: Path) -> None:
+def test_a_server_without_standard_streams_ends_cleanly(tmp_path: Path) -> None:
     data = tmp_path / "data"
     shell = 'exec 0<&- 1>&- 2>&-; exec "$@"'
     arguments = ["-m", "legato", "serve", "--engine", "demo", "--port", "0", "--data-dir", str(data)]

@@ -9,7 +9,7 @@ from legato.cli import main
 from legato.errors import SettingsError
 
 
-def test_the_version_is_told(legato: Any) -> None:
+def test_the_version_is_reported(legato: Any) -> None:
     assert legato("--version").stdout == f"legato {__version__}\n"
 
 

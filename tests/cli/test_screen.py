@@ -75,7 +75,7 @@ def test_what_it_waits_for_in_words(state: State | None, said: str) -> None:
     assert state_text(state) == said
 
 
-def test_thinking_is_said_until_there_is_an_answer() -> None:
+def test_thinking_is_shown_until_there_is_an_answer() -> None:
     fold = ReplySnapshot([State("answering"), Reasoning("hm")])
     assert layout_of(fold, "").waiting == "Thinking"
     fold.apply(Text("yes"))
@@ -152,7 +152,7 @@ def test_one_that_starts_over_says_so() -> None:
     assert shown.rstrip().endswith("other words")
 
 
-def test_one_that_is_told_anew_and_says_the_same_goes_on() -> None:
+def test_a_reply_that_is_sent_again_and_is_the_same_continues() -> None:
     text = "one\n\ntwo\n\nthree"
     shown, _ = played(
         [
@@ -187,7 +187,7 @@ def test_a_lost_connection_is_one_line_and_so_is_its_return() -> None:
         (Finished("length"), "longer than it may be"),
     ],
 )
-def test_how_it_ended_is_said_where_it_matters(end: Terminal, said: str) -> None:
+def test_how_it_ended_is_reported_where_it_matters(end: Terminal, said: str) -> None:
     shown, _ = played([MessageLayout("some words", end=end)])
     assert "some words" in shown
     assert said in shown

@@ -46,7 +46,7 @@ def test_flags_become_settings_and_the_servers_status_is_ours(
     assert settings.engines.openai.api_key is not None
 
 
-def test_it_says_where_it_is_and_ends_well(serving: Any) -> None:
+def test_it_says_where_it_is_and_ends_cleanly(serving: Any) -> None:
     server = serving()
     assert server.line == f"Legato is ready at {server.url}\n"
     with urllib.request.urlopen(f"{server.url}/health") as answer:
@@ -54,7 +54,7 @@ def test_it_says_where_it_is_and_ends_well(serving: Any) -> None:
     assert server.end() == 0
 
 
-def test_it_ends_well_though_a_tool_does_not(serving: Any, tmp_path: Path) -> None:
+def test_it_ends_cleanly_though_a_tool_does_not(serving: Any, tmp_path: Path) -> None:
     server = serving()
 
     def post(path: str, body: object) -> Any:
@@ -79,7 +79,7 @@ def test_it_says_in_the_log_where_agents_dial_in(serving: Any) -> None:
     assert out == ""
 
 
-def test_variables_that_do_nothing_are_said(serving: Any) -> None:
+def test_variables_that_do_nothing_are_reported(serving: Any) -> None:
     server = serving(LEGATO_REDIS_URL="redis://127.0.0.1:1", LEGATO_JWT_SECRTE="x")
     server.process.terminate()
     said = server.process.communicate()[1]

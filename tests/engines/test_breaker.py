@@ -28,7 +28,7 @@ def test_it_opens_after_five_failures_in_a_row() -> None:
     assert breaker.why == "no answer"
 
 
-def test_a_success_in_between_begins_the_count_anew() -> None:
+def test_a_success_in_between_begins_the_count_again() -> None:
     breaker = Breaker()
     for _ in range(10):
         fail(breaker, 0, times=4)
@@ -46,7 +46,7 @@ def test_it_tries_again_after_5_10_20_and_then_every_30_seconds() -> None:
     assert waits == [5, 10, 20, 30, 30]
 
 
-def test_a_success_begins_the_waits_anew() -> None:
+def test_a_success_begins_the_waits_again() -> None:
     breaker = Breaker()
     fail(breaker, 0, times=5)
     fail(breaker, 5)

@@ -132,7 +132,7 @@ class TestModels:
 
 class TestContinuing:
     @given(st.text(min_size=1), st.data())
-    def test_it_goes_on_behind_any_part_of_its_own_text(self, text: str, data: st.DataObject) -> None:
+    def test_it_continues_after_any_part_of_its_own_text(self, text: str, data: st.DataObject) -> None:
         prefix = text[: data.draw(st.integers(0, len(text)))]
         assert prefix + said(request(text, prefix=prefix)).said == text
 

@@ -149,7 +149,7 @@ class TestBeforeTheFirstWord:
             assert now() - began == pytest.approx(pause)
 
     @virtual_time
-    async def test_after_three_failures_the_backup_answers_and_the_person_is_told(self) -> None:
+    async def test_after_three_failures_the_backup_answers_and_the_person_is_informed(self) -> None:
         house = House(engines=2)
         task = house.ask()
         await house.fail(DOWN, DOWN, EngineBrokeError("It broke."))
@@ -201,7 +201,7 @@ class TestBeforeTheFirstWord:
         assert house.out.events == []
 
     @virtual_time
-    async def test_two_engines_with_one_model_are_told_apart(self) -> None:
+    async def test_two_engines_with_one_model_are_distinguished(self) -> None:
         one, two = ScriptedEngine("ollama"), ScriptedEngine("openai")
         out = Recorder()
         fallback = FallbackEngine([Candidate(one, "scripted"), Candidate(two, "scripted")])
@@ -286,7 +286,7 @@ class TestPatience:
         await task
 
     @virtual_time
-    async def test_five_minutes_are_the_patience_unless_told(self) -> None:
+    async def test_the_default_timeout_is_five_minutes(self) -> None:
         house = House(backup=False)
         with pytest.raises(EngineTimeoutError, match="llama3 said nothing for 300 s"):
             await house.ask()
@@ -362,7 +362,7 @@ class TestPatience:
         assert len(house.primary.runs) == 1
 
     @virtual_time
-    async def test_empty_text_is_a_sign_of_life_that_nobody_is_shown(self) -> None:
+    async def test_empty_text_is_a_sign_of_life_that_no_one_is_shown(self) -> None:
         house = House(backup=False, timeout=60, first_token_timeout=10)
         task = house.ask()
         run = await house.primary.asked()
@@ -401,7 +401,7 @@ class TestPatience:
 class TestCancelling:
     @pytest.mark.parametrize("spoken", [False, True])
     @virtual_time
-    async def test_it_goes_through_at_once_and_nobody_else_is_asked(self, spoken: bool) -> None:
+    async def test_it_goes_through_at_once_and_no_one_else_is_asked(self, spoken: bool) -> None:
         house = House(engines=2)
         task = house.ask()
         run = await house.primary.asked()
@@ -514,7 +514,7 @@ class TestBreaking:
         assert len(house.primary.runs) == 5
 
     @virtual_time
-    async def test_where_all_are_open_the_person_is_told_when_to_come_back(self) -> None:
+    async def test_if_all_breakers_are_open_the_person_reads_when_to_try_again(self) -> None:
         house = House()
         await house.open("llama3")
         await asyncio.sleep(2)
@@ -621,7 +621,7 @@ class TestWhenAllFail:
         ids=["the same", "two", "none"],
     )
     @virtual_time
-    async def test_behind_the_reasons_stands_what_to_do(self, first: str, second: str, remedy: str) -> None:
+    async def test_what_to_do_follows_the_reasons(self, first: str, second: str, remedy: str) -> None:
         house = House(engines=2)
         task = house.ask()
         for engine, message in ((house.primary, first), (house.backup, second)):
@@ -680,7 +680,7 @@ class TestAsOneEngine:
         with pytest.raises(EngineUnavailableError, match="a does not answer"):
             await fallback.models()
 
-    async def test_it_is_well_where_one_is(self) -> None:
+    async def test_it_is_ok_where_one_is(self) -> None:
         one, two = ScriptedEngine("a"), ScriptedEngine("b")
         fallback = FallbackEngine([Candidate(one), Candidate(two)])
         one.down = True
@@ -701,7 +701,7 @@ class TestAsOneEngine:
             FallbackEngine([])
 
 
-async def test_a_backup_that_cannot_see_is_told_so_and_so_is_the_person() -> None:
+async def test_a_backup_without_vision_and_the_person_are_informed() -> None:
     house = House(engines=2)
     house.backup.can = Capabilities(audio=True)
     picture, sound = ImagePart("data:image/png;base64,AAAA"), AudioPart("data:audio/wav;base64,AAAA")

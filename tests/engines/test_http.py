@@ -62,7 +62,7 @@ async def test_a_server_that_closes_every_connection_is_one_that_cannot_be_reach
         server.close()
 
 
-async def test_where_nobody_listens_the_reason_is_in_plain_words() -> None:
+async def test_where_no_one_listens_the_reason_is_in_plain_words() -> None:
     server, url = await listening([])
     server.close()
     await server.wait_closed()

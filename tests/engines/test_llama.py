@@ -140,7 +140,7 @@ async def test_signs_of_every_length_come_whole_even_where_the_model_says_them_i
     assert "🎻" in "".join(out.words)
 
 
-async def test_it_goes_on_behind_every_piece_it_ever_said(short):
+async def test_it_continues_after_every_piece_it_ever_said(short):
     whole = Recorder()
     await short.generate(ask(), whole)
     for end in range(1, len(whole.words)):
@@ -153,7 +153,7 @@ async def test_it_goes_on_behind_every_piece_it_ever_said(short):
 @pytest.mark.parametrize(
     "word", ["Well,", "  one\nline", " *signs*\n\n", ' "and"\n', "  ünïcödé,", " 漢字", " (done)."]
 )
-async def test_it_goes_on_behind_a_cut_inside_a_word(short, word):
+async def test_it_continues_after_a_cut_inside_a_word(short, word):
     begin = SHORT.index(word)
     spaces = len(word) - len(word.lstrip(" "))
     for end in range(begin + max(2, spaces + 1), begin + len(word)):
@@ -171,7 +171,7 @@ async def test_a_child_killed_in_mid_reply_leaves_no_trace_in_the_text(long, pie
     assert len(out.killed) >= 1
 
 
-async def test_the_other_replies_of_a_killed_child_go_on_as_well(long):
+async def test_the_other_replies_of_a_killed_child_continue_as_well(long):
     killer, other = Killer(long, 30), Recorder()
     await asyncio.gather(long.generate(ask(), killer), long.generate(ask(), other))
     assert killer.said == other.said == LONG
@@ -277,7 +277,7 @@ async def test_what_it_can_do_is_what_the_server_says(short):
     assert await short.capabilities("another") == type(can)()
 
 
-async def test_nobody_without_the_key_is_answered(short):
+async def test_no_one_without_the_key_is_answered(short):
     child = await short.ready()
     async with (
         aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(child.socket))) as session,
@@ -292,7 +292,7 @@ async def test_nobody_without_the_key_is_answered(short):
             continue
 
 
-async def test_the_model_is_told_by_its_name_and_never_by_its_path(short, models):
+async def test_the_model_is_named_by_its_name_and_never_by_its_path(short, models):
     await short.ready()
     [model] = await short.models()
     assert (model.name, model.loaded, model.context) == ("short", True, 4096)
@@ -344,7 +344,7 @@ async def test_a_file_that_is_no_model_is_refused_in_a_sentence(tmp_path, conten
     await engine.close()
 
 
-async def test_a_model_that_cannot_be_loaded_is_said_once_and_not_tried_at_once_again(models, tmp_path):
+async def test_a_model_that_cannot_be_loaded_is_reported_once_and_not_tried_at_once_again(models, tmp_path):
     whole = (models / "short.gguf").read_bytes()
     (tmp_path / "half.gguf").write_bytes(whole[: len(whole) - 100_000])
     engine = LlamaEngine("half", directory=tmp_path)
@@ -359,7 +359,7 @@ async def test_a_model_that_cannot_be_loaded_is_said_once_and_not_tried_at_once_
     await engine.close()
 
 
-async def test_a_model_that_needs_more_memory_than_there_is_is_not_even_begun(tmp_path):
+async def test_a_model_that_needs_more_memory_than_there_is_is_not_even_started(tmp_path):
     random_model(tmp_path / "far.gguf", context=2**31)
     engine = LlamaEngine("far", directory=tmp_path, context=2**31)
     with pytest.raises(EngineUnavailableError, match="not enough memory"):
@@ -368,7 +368,7 @@ async def test_a_model_that_needs_more_memory_than_there_is_is_not_even_begun(tm
     await engine.close()
 
 
-async def test_without_the_package_the_way_to_it_is_told(models, monkeypatch):
+async def test_without_the_package_the_error_says_how_to_install_it(models, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(
         "legato.engines.llama.engine.find_spec", lambda name: None if name == "xllamacpp" else find(name)

@@ -46,7 +46,7 @@ def test_a_projector_has_no_words(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"hello, I am a text", b"GGUF", b"GGUF" + b"\xff" * 60, b"GGUF" + b"\0" * 60]
 )
-def test_what_is_no_model_is_said_to_be_none(tmp_path, content):
+def test_a_file_that_is_no_model_is_reported(tmp_path, content):
     path = tmp_path / "m.gguf"
     path.write_bytes(content)
     with pytest.raises(EngineUnavailableError, match="not a whole GGUF model file"):

@@ -122,7 +122,7 @@ class TestThePackagedModel:
         put(models / DEFAULT.file)
         assert find_model(name, models) == packaged
 
-    def test_where_it_is_named_and_missing_the_command_that_installs_it_is_told(self, models):
+    def test_if_it_is_named_and_missing_the_command_that_installs_it_is_reported(self, models):
         with pytest.raises(ModelNotFoundError, match="legato model fetch SmolLM2-135M-Instruct"):
             find_model("SmolLM2-135M-Instruct", models)
 
@@ -132,7 +132,7 @@ class TestThePackagedModel:
 
 
 @pytest.mark.parametrize("name", ["llama3", "no/such/path.bin", "./m.gguf", "/m.gguf", "../m.gguf"])
-def test_what_is_nowhere_is_not_found_and_the_ways_are_told(models, name, monkeypatch, tmp_path):
+def test_a_missing_model_is_not_found_and_the_error_says_how_to_get_one(models, name, monkeypatch, tmp_path):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(ModelNotFoundError) as caught:
@@ -161,7 +161,7 @@ def test_a_repository_with_a_new_name_is_followed(models, hub):
     assert find_model(f"old/repo/{DEFAULT.file}", models).read_bytes() == CONTENT
 
 
-def test_a_cut_is_gone_on_from_where_it_was(models, hub):
+def test_an_interrupted_download_continues_where_it_was(models, hub):
     hub.cuts = [100_000, 50_000, 1]
     pauses = []
     fetch("o/r", hub.file, models / "m.gguf", pause=pauses.append)
@@ -225,14 +225,14 @@ def test_a_hub_that_only_fails_is_given_up(models, hub):
 @pytest.mark.parametrize(
     ("status", "told"), [(401, "HF_TOKEN"), (403, "HF_TOKEN"), (404, "has no file"), (418, "418")]
 )
-def test_a_refusal_is_told_and_not_tried_again(models, hub, status, told):
+def test_a_refusal_is_reported_and_not_tried_again(models, hub, status, told):
     hub.status = status
     with pytest.raises(EngineUnavailableError, match=told):
         find_model(None, models)
     assert len(hub.asked) == 1
 
 
-def test_the_token_is_shown_to_the_hub_and_to_nobody_it_leads_to(models, hub, monkeypatch):
+def test_the_token_is_shown_to_the_hub_and_to_no_one_it_leads_to(models, hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "secret")
     hub.url = hub.url.replace("127.0.0.1", "localhost")
     find_model(None, models)
@@ -243,7 +243,7 @@ def test_the_token_is_shown_to_the_hub_and_to_nobody_it_leads_to(models, hub, mo
 
 
 @pytest.mark.parametrize("endpoint", [None, "http://no-such-host.invalid"])
-def test_without_a_network_the_way_out_is_told_at_once(models, endpoint, monkeypatch, capfd):
+def test_without_a_network_the_way_out_is_reported_at_once(models, endpoint, monkeypatch, capfd):
     if endpoint:
         monkeypatch.setenv("HF_ENDPOINT", endpoint)
     with pytest.raises(EngineUnavailableError) as caught:

@@ -87,7 +87,7 @@ def test_what_is_not_the_callers_to_choose_is_refused(name):
         sampling({name: 1})
 
 
-def test_a_reply_that_goes_on_keeps_to_the_length_it_was_given():
+def test_a_reply_that_continues_keeps_to_the_length_it_was_given():
     ask = request(TextPart("q"), prefix="one", options={"num_predict": 10})
     rest = llama_request(ask, "m", control_token_remover(()), written=" two", pieces=4)
     assert rest.prefix == "one two"

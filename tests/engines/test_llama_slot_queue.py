@@ -62,7 +62,7 @@ async def test_who_waits_hears_the_place_and_each_change_of_it():
     await finish(people)
 
 
-async def test_who_leaves_the_line_moves_those_behind_and_nobody_before():
+async def test_leaving_the_queue_moves_those_behind_and_no_one_before():
     _holder, second, third, fourth = people = await asking(SlotQueue(1), 4)
     third.task.cancel()
     await settle()
@@ -82,7 +82,7 @@ async def test_a_newcomer_does_not_pass_those_who_wait():
     await finish([*people, newcomer])
 
 
-async def test_a_place_given_to_somebody_just_cancelled_goes_on_to_the_next():
+async def test_a_place_given_to_a_cancelled_request_passes_to_the_next():
     holder, second, third = people = await asking(SlotQueue(1), 3)
     holder.leave()
     await asyncio.wait([holder.task])
@@ -92,7 +92,7 @@ async def test_a_place_given_to_somebody_just_cancelled_goes_on_to_the_next():
     await finish(people)
 
 
-async def test_a_place_is_not_given_to_somebody_whose_cancelling_is_under_way():
+async def test_a_place_is_not_given_to_a_request_that_is_being_cancelled():
     holder, second, third = people = await asking(SlotQueue(1), 3)
     second.task.cancel()
     holder.task.cancel()

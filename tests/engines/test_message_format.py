@@ -17,7 +17,7 @@ OTHER = ToolCallPart("c2", "weather", '{"city":"Rome"}')
 RESULT = ToolResultPart("c1", "weather", "sunny")
 
 
-def test_a_reply_with_a_tool_in_it_is_told_as_the_messages_it_was() -> None:
+def test_a_reply_with_a_tool_in_it_is_reported_as_the_messages_it_was() -> None:
     turn = Turn("assistant", (TextPart("Let me "), TextPart("look."), CALL, RESULT, TextPart("It is sunny.")))
     assert list(flatten_turns([turn])) == [
         FlatMessage("assistant", "Let me look.", calls=(CALL,)),
@@ -72,7 +72,7 @@ def test_arguments_that_are_no_object_become_one() -> None:
     assert object_of('{"a":') == {"arguments": '{"a":'}
 
 
-def test_an_error_is_told_whatever_its_shape() -> None:
+def test_an_error_is_reported_whatever_its_shape() -> None:
     assert error_text("no room.") == "no room"
     assert error_text({"message": "no room"}) == "no room"
     assert error_text({"error": "no room"}) == "no room"
@@ -90,7 +90,7 @@ def test_a_recording_stands_beside_the_text() -> None:
     ]
 
 
-def test_of_what_is_not_for_a_model_it_is_told_that_it_is_there() -> None:
+def test_a_model_is_informed_of_media_that_it_does_not_get() -> None:
     assert list(flatten_turns([Turn("user", (TextPart("look"), ImagePart(), AudioPart()))])) == [
         FlatMessage("user", f"look\n\n{NOT_SHOWN}\n\n{NOT_HEARD}")
     ]

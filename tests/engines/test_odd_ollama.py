@@ -52,7 +52,7 @@ async def test_an_ending_that_comes_with_text_may_be_none(monkeypatch: pytest.Mo
     ],
     ids=json.dumps,
 )
-async def test_an_error_of_any_shape_is_told_first_or_late(error: dict[str, Any]) -> None:
+async def test_an_error_of_any_shape_is_reported_first_or_late(error: dict[str, Any]) -> None:
     broken(await ask(error, END), "", OOM)
     broken(await ask(line("one "), line("two"), error, END), "one two", OOM)
 

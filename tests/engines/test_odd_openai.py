@@ -45,7 +45,7 @@ async def test_thinking_that_says_stop_does_not_end_the_reply(monkeypatch: pytes
     complete(await ask(thought, 0.4, thought, 0.4, chunk("Yes.", "stop"), 0.4, STOP, DONE), "Yes.", "hmhm")
 
 
-async def test_text_behind_an_ending_needs_another_ending() -> None:
+async def test_text_after_an_ending_needs_another_ending() -> None:
     broken(await ask(chunk("one ", "stop"), chunk("two")), "one two", "broke off")
     broken(await ask(chunk("one ", "stop"), chunk("two"), CUT), "one two", "broke in the middle")
     complete(await ask(chunk("one ", "stop"), chunk("two"), DONE), "one two")
@@ -102,20 +102,20 @@ ERRORS: list[object] = [
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=json.dumps)
-async def test_an_error_of_any_shape_is_told_first_or_late(error: object) -> None:
+async def test_an_error_of_any_shape_is_reported_first_or_late(error: object) -> None:
     broken(await ask(event(error), DONE), "", OOM)
     broken(await ask(chunk("one "), chunk("two"), event(error), DONE), "one two", OOM)
     broken(await ask(chunk("one "), chunk("two"), event(error)), "one two", OOM)
 
 
-async def test_an_error_behind_the_ending_is_told() -> None:
+async def test_an_error_after_the_ending_is_reported() -> None:
     broken(await ask(chunk("one"), STOP, event({"error": OOM}), DONE), "one", OOM)
 
 
 @pytest.mark.parametrize(
     "words", [b"data: Error: CUDA out of memory\n\n", b"event: error\ndata: CUDA out of memory\n\n"]
 )
-async def test_an_error_in_plain_words_is_told(words: bytes) -> None:
+async def test_an_error_in_plain_words_is_reported(words: bytes) -> None:
     broken(await ask(chunk("one"), words, DONE), "one", OOM)
 
 
@@ -311,7 +311,7 @@ async def test_thinking_in_any_shape_is_thinking(delta: dict[str, Any]) -> None:
     complete(await ask(chunk(None, None, **delta), chunk("Yes."), STOP, DONE), "Yes.", "hm")
 
 
-async def test_a_closing_tag_behind_told_thinking_is_no_answer() -> None:
+async def test_a_closing_tag_after_separated_thinking_is_no_answer() -> None:
     complete(
         await ask(chunk(None, None, reasoning="hm"), chunk("</think>\n\nYes."), STOP, DONE), "Yes.", "hm"
     )

@@ -56,7 +56,7 @@ def test_options_think_and_keep_alive_pass_through_as_they_are() -> None:
     )
 
 
-def test_a_history_with_images_and_tools_is_told_in_ollamas_words() -> None:
+def test_a_history_with_images_and_tools_is_encoded_as_ollama_expects() -> None:
     turns = (
         Turn("system", (TextPart("Be brief."),)),
         Turn("user", (TextPart("look"), ImagePart("data:image/png;base64,iVBO"))),
@@ -111,14 +111,14 @@ def test_a_reply_that_was_cut_short_anywhere_is_never_taken_for_a_whole_one(draw
     assert "The quick brown fox jumps over a lazy dog, while tokens arrive one by one.".startswith(out.said)
 
 
-def test_a_word_is_told_with_the_chunk_that_completes_its_line() -> None:
+def test_a_word_is_reported_with_the_chunk_that_completes_its_line() -> None:
     out, reply = read(b'{"message":{"content":"one"}}\n{"message":{"content":" two"}}\n{"mess')
     assert out.words == ["one", " two"]
     reply.feed(b'age":{"content":" three"}}\n')
     assert out.words == ["one", " two", " three"]
 
 
-def test_a_character_whose_halves_come_apart_is_whole_and_half_of_one_is_told_as_such() -> None:
+def test_the_halves_of_a_character_are_joined_and_a_lone_half_is_marked() -> None:
     pieces = ("a \ud83d", "\ude00 b", "\ud83d")
     for field in ("content", "thinking"):
         out, reply = read(*[line(message={field: piece}) for piece in pieces], line(done=True))
@@ -126,7 +126,7 @@ def test_a_character_whose_halves_come_apart_is_whole_and_half_of_one_is_told_as
         assert (out.said if field == "content" else out.thought) == "a \U0001f600 b\ufffd"
 
 
-def test_half_a_character_in_a_call_is_told_as_such() -> None:
+def test_half_a_character_in_a_call_is_reported_as_such() -> None:
     call = {"id": "c\ud83d", "function": {"name": "look\ude00", "arguments": {"a": ["\ud83d"]}}}
     out, reply = read(line(message={"tool_calls": [call]}), line(done=True))
     reply.end()
@@ -141,7 +141,7 @@ def test_an_ending_needs_no_newline_and_blank_lines_mean_nothing() -> None:
     assert out.said == "x"
 
 
-def test_what_comes_behind_the_ending_is_not_read() -> None:
+def test_what_comes_after_the_ending_is_not_read() -> None:
     out, reply = read(END + b"nonsense\n" + line(message={"content": "x"}))
     assert reply.done
     assert out.events == []
@@ -179,7 +179,7 @@ def test_calls_without_a_name_of_their_own_get_one() -> None:
         (b"x" * (LARGEST + 1), "larger"),
     ],
 )
-def test_what_is_no_reply_is_told_in_a_sentence(sent: bytes, says: str) -> None:
+def test_what_is_no_reply_is_reported_in_a_sentence(sent: bytes, says: str) -> None:
     with pytest.raises(EngineBrokeError, match=says):
         read(sent)
 

@@ -94,7 +94,7 @@ async def test_a_full_queue_is_worth_another_try(double: OllamaDouble, engine: O
     assert "maximum pending requests exceeded" in error.message
 
 
-async def test_nobody_there_is_told_with_the_address_and_what_to_do() -> None:
+async def test_no_one_there_is_reported_with_the_address_and_what_to_do() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     engine = OllamaEngine(f"http://user:secret@127.0.0.1:{port}")
@@ -120,7 +120,7 @@ async def test_a_connection_that_does_not_come_is_given_up() -> None:
     assert "no connection within 0.05 s" in error.message
 
 
-async def test_a_name_that_nobody_knows_is_told() -> None:
+async def test_an_unknown_host_name_is_reported() -> None:
     engine = OllamaEngine("http://nobody.invalid:11434")
     error, _ = await fails(engine)
     await engine.close()
@@ -225,7 +225,7 @@ async def test_cancelling_in_the_middle_closes_the_connection(tmp_path: Path, se
         await engine.close()
 
 
-async def test_loading_is_told_while_the_request_already_waits(
+async def test_loading_is_reported_while_the_request_already_waits(
     double: OllamaDouble, engine: OllamaEngine
 ) -> None:
     double.models["plain"].hold = hold = asyncio.Event()
@@ -249,7 +249,7 @@ async def test_a_loaded_model_is_not_said_to_load_however_it_is_called(
         assert out.states == []
 
 
-async def test_a_prefix_is_refused_where_the_model_would_begin_anew(
+async def test_a_prefix_is_refused_where_the_model_would_start_again(
     double: OllamaDouble, engine: OllamaEngine
 ) -> None:
     double.models["plain"].template = CLOSED_TEMPLATE
@@ -258,9 +258,7 @@ async def test_a_prefix_is_refused_where_the_model_would_begin_anew(
     assert double.chats == []
 
 
-async def test_a_prefix_says_why_it_cannot_be_gone_on_with(
-    double: OllamaDouble, engine: OllamaEngine
-) -> None:
+async def test_a_prefix_says_why_it_cannot_be_continued(double: OllamaDouble, engine: OllamaEngine) -> None:
     with pytest.raises(ModelNotFoundError):
         await engine.generate(Request("nope", HI, prefix="The"), Recorder())
     with socket.create_server(("127.0.0.1", 0)) as free:

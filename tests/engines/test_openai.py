@@ -101,7 +101,7 @@ async def test_a_reply_that_has_ended_is_whole_though_the_server_says_no_more(
     await asyncio.wait_for(double.gone.wait(), 10)
 
 
-async def test_a_connection_that_breaks_behind_the_ending_does_not_break_the_reply(
+async def test_a_connection_that_breaks_after_the_ending_does_not_break_the_reply(
     double: OpenAIDouble, engine: OpenAIEngine
 ) -> None:
     double.script = Script([chunk({"content": "The"}, "length"), None])
@@ -128,7 +128,7 @@ async def test_what_llama_cpp_tells_of_its_reading_is_a_state(
         [chunk({"content": "The"}), b'data: {"choi'],
     ],
 )
-async def test_a_reply_that_breaks_is_told_as_broken_and_its_words_stay(
+async def test_a_reply_that_breaks_is_reported_as_broken_and_its_words_stay(
     double: OpenAIDouble, engine: OpenAIEngine, chunks: list[Any]
 ) -> None:
     double.script = Script(chunks)
@@ -178,13 +178,13 @@ async def test_how_long_to_wait_is_kept_with_the_error(double: OpenAIDouble, eng
     assert error.retry_after == 3.0
 
 
-async def test_an_unknown_model_is_told_by_its_name(engine: OpenAIEngine) -> None:
+async def test_an_unknown_model_is_reported_by_its_name(engine: OpenAIEngine) -> None:
     error, _ = await fails(engine, Request("nope", HI))
     assert isinstance(error, ModelNotFoundError)
     assert "nope" in error.message
 
 
-async def test_a_wrong_key_is_told_without_telling_the_key() -> None:
+async def test_a_wrong_key_is_reported_without_the_key() -> None:
     async with OpenAIDouble(api_key="sk-right") as double:
         wrong = OpenAIEngine(double.url, api_key="sk-wrong")
         error, _ = await fails(wrong)
@@ -216,7 +216,7 @@ async def test_cancelling_closes_the_connection(double: OpenAIDouble, engine: Op
     await asyncio.wait_for(double.gone.wait(), 10)
 
 
-async def test_a_prefix_is_gone_on_with_only_where_the_server_is_known_to(double: OpenAIDouble) -> None:
+async def test_a_prefix_is_continued_only_where_the_server_is_known_to(double: OpenAIDouble) -> None:
     request = Request("plain", HI, prefix="The quick")
     plain = OpenAIEngine(double.url)
     error, _ = await fails(plain, request)
@@ -268,7 +268,7 @@ async def test_a_model_that_only_embeds_is_listed_as_such(double: OpenAIDouble, 
     assert [model.chats for model in await engine.models()] == [False, True]
 
 
-async def test_nobody_there_is_told_with_the_address() -> None:
+async def test_no_one_there_is_reported_with_the_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     engine = OpenAIEngine(f"http://127.0.0.1:{port}")

@@ -78,7 +78,7 @@ def test_options_cannot_replace_the_model_or_the_history() -> None:
     assert body["messages"]
 
 
-def test_ollamas_options_are_said_in_this_protocols_words_or_not_at_all() -> None:
+def test_ollamas_options_are_translated_or_dropped() -> None:
     body = asked(options={"num_ctx": 2048, "num_predict": 256, "num_thread": 8, "temperature": 0.3})
     assert body["max_tokens"] == 256
     assert not {"num_ctx", "num_predict", "num_thread"} & body.keys()
@@ -92,7 +92,7 @@ def test_thinking_is_an_effort(think: bool | str | None, effort: str | None) -> 
 
 
 @pytest.mark.parametrize(("kind", "form"), [("audio/wav", "wav"), ("audio/mpeg", "mp3")])
-def test_a_recording_is_told_in_this_protocols_words(kind: str, form: str) -> None:
+def test_a_recording_is_encoded_as_the_protocol_expects(kind: str, form: str) -> None:
     turn = Turn("user", (TextPart("hear"), AudioPart(f"data:{kind};base64,UklG")))
     body = json.loads(completion(Request("m", (turn,)), {}))
     assert body["messages"] == [
@@ -115,13 +115,13 @@ def test_a_recording_is_told_in_this_protocols_words(kind: str, form: str) -> No
         ("", {}),
     ],
 )
-def test_arguments_that_are_no_object_are_told_as_one(wrote: str, told: dict[str, Any]) -> None:
+def test_arguments_that_are_no_object_are_reported_as_one(wrote: str, told: dict[str, Any]) -> None:
     turn = Turn("assistant", (ToolCallPart("c1", "f", wrote), ToolResultPart("c1", "f", "no", failed=True)))
     [call] = asked_with(turn)["messages"][0]["tool_calls"]
     assert json.loads(call["function"]["arguments"]) == told
 
 
-def test_a_history_with_images_and_tools_is_told_in_this_protocols_words() -> None:
+def test_a_history_with_images_and_tools_is_encoded_as_the_protocol_expects() -> None:
     turns = (
         Turn("user", (TextPart("look"), ImagePart("data:image/png;base64,iVBO"))),
         Turn("assistant", (ToolCallPart("c1", "weather", '{"city":"Paris"}'),)),
@@ -164,7 +164,7 @@ def test_a_reply_is_the_same_however_the_network_cuts_it(name: str, crlf: bool, 
     assert pieces.events == whole.events
 
 
-def test_what_it_cost_comes_behind_the_last_word() -> None:
+def test_what_it_cost_comes_after_the_last_word() -> None:
     outcome = read(exchange("openai-stream").body)[1].end()
     assert outcome.usage == Usage(10, 16)
     assert outcome.model == "plain"
@@ -179,7 +179,7 @@ def test_either_ending_is_enough_and_none_is_a_broken_reply() -> None:
         read()[1].end()
 
 
-def test_what_comes_behind_done_is_not_read() -> None:
+def test_what_comes_after_done_is_not_read() -> None:
     out, reply = read(DONE + b"data: nonsense\n\n")
     assert reply.done
     assert out.events == []
@@ -202,7 +202,7 @@ def test_thinking_is_read_under_both_its_names_and_only_once() -> None:
     assert out.thought == "ab"
 
 
-def test_a_character_whose_halves_come_apart_is_whole_and_half_of_one_is_told_as_such() -> None:
+def test_the_halves_of_a_character_are_joined_and_a_lone_half_is_marked() -> None:
     pieces = ("a \ud83d", "\ude00 b", "\ud83d", "c \ude00", "\ud83d")
     for field in ("content", "reasoning"):
         out, reply = read(*[event({field: piece}) for piece in pieces], event({}, "stop"), DONE)
@@ -211,7 +211,7 @@ def test_a_character_whose_halves_come_apart_is_whole_and_half_of_one_is_told_as
         assert said == "a \U0001f600 b\ufffdc \ufffd\ufffd"
 
 
-def test_halves_of_characters_in_calls_are_joined_or_told_as_such() -> None:
+def test_halves_of_characters_in_calls_are_joined_or_reported_as_such() -> None:
     out, reply = read(
         calling(index=0, id="c\ud83d", function={"name": "look\ud83d", "arguments": '{"a": "\ud83d'}),
         calling(index=0, function={"arguments": '\ude00\ude00"}'}),
@@ -278,13 +278,13 @@ def test_arguments_as_an_object_and_content_in_parts_are_read_too() -> None:
 @pytest.mark.parametrize(
     "sent", [b'{"object":"chat.completion","choices":[]}', b"<html>login</html>", b" \n[1]"]
 )
-def test_what_is_no_stream_is_told_as_something_else(sent: bytes) -> None:
+def test_what_is_no_stream_is_reported_as_something_else(sent: bytes) -> None:
     _, reply = read(sent)
     with pytest.raises(EngineBrokeError, match="no stream of a chat completion"):
         reply.end()
 
 
-def test_calls_that_all_have_index_zero_or_none_are_told_apart_by_their_ids() -> None:
+def test_calls_that_all_have_index_zero_or_none_are_distinguished_by_their_ids() -> None:
     for index in ({"index": 0}, {}):
         out, reply = read(
             calling(**index, id="c1", function={"name": "a", "arguments": "{}"}),
@@ -343,7 +343,7 @@ def test_llama_cpp_tells_how_far_it_has_read_and_how_long_it_took() -> None:
         (b"x" * (LARGEST + 1), EngineBrokeError, "larger"),
     ],
 )
-def test_what_is_no_reply_is_told_in_a_sentence(sent: bytes, error: type[Exception], says: str) -> None:
+def test_what_is_no_reply_is_reported_in_a_sentence(sent: bytes, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         read(sent)
 
@@ -358,7 +358,7 @@ def test_the_words_of_a_refusal_are_found_whatever_their_shape() -> None:
         assert failure(body) is None
 
 
-def test_how_much_a_model_takes_is_told_under_several_names() -> None:
+def test_how_much_a_model_takes_is_reported_under_several_names() -> None:
     assert OpenAIModel("m").context is None
     assert OpenAIModel("m", max_model_len=8192).context == 8192
     assert OpenAIModel("m", context_length=4096).context == 4096

@@ -150,7 +150,7 @@ def test_what_ollama_sent_is_read_to_the_last_word() -> None:
     assert outcome.timings.tokens_per_second == pytest.approx(151.73, abs=0.01)
 
 
-def test_what_ollama_sent_until_its_runner_died_is_kept_and_told_as_broken() -> None:
+def test_what_ollama_sent_until_its_runner_died_is_kept_and_reported_as_broken() -> None:
     out = Recorder()
     reply = OllamaReplyParser(out, lambda: "call_1")
     with pytest.raises(EngineBrokeError, match="unexpected EOF"):
@@ -158,7 +158,7 @@ def test_what_ollama_sent_until_its_runner_died_is_kept_and_told_as_broken() -> 
     assert out.said.startswith("again and forever it goes on")
 
 
-def test_a_dead_runner_that_ollamas_v1_hides_is_told_as_broken() -> None:
+def test_a_dead_runner_that_ollamas_v1_hides_is_reported_as_broken() -> None:
     out = Recorder()
     reply = OpenAIReplyParser(out, lambda: "call_1", "The model server")
     reply.feed(exchange("openai-runner-killed").body)

@@ -171,7 +171,7 @@ def poisoned(request: OddRequest) -> list[Step] | None:
 
 
 @pytest.mark.parametrize("kind", [OpenAIEngine, OllamaEngine])
-async def test_a_poisoned_prompt_of_one_person_refuses_nobody_elses(kind: Any) -> None:
+async def test_a_poisoned_prompt_of_one_person_blocks_no_other_person(kind: Any) -> None:
     poison = Request("m", HI.turns, options={"stop": ["poison"]}, user="ann")
     async with OddEngine(
         sse(chunk("one", "stop"), DONE) if kind is OpenAIEngine else plain(line("one", done=True))

@@ -65,7 +65,7 @@ def test_thinking_goes_through_at_once() -> None:
     assert out.thought == "hmm "
 
 
-def test_a_reply_that_goes_on_is_past_its_beginning() -> None:
+def test_a_reply_that_continues_is_past_its_beginning() -> None:
     assert told("<think>", "x", goes_on=True) == ("", "<think>x")
 
 

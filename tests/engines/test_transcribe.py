@@ -56,7 +56,7 @@ async def test_every_refusal_of_a_server_is_a_sentence(status, body, error, said
         await ear.close()
 
 
-async def test_a_wrong_key_and_a_server_that_is_away_are_told():
+async def test_a_wrong_key_and_a_server_that_is_away_are_reported():
     async with TranscriptionsDouble(api_key="right") as server:
         ear = OpenAITranscriber(server.url, "w", api_key="wrong")
         with pytest.raises(EngineRefusedError, match="api_key"):
@@ -118,7 +118,7 @@ async def test_a_model_that_is_missing_and_a_recording_that_is_broken_are_senten
         await WhisperTranscriber(model, directory=tmp_path).transcribe(data, "audio/wav")
 
 
-def test_without_the_package_it_is_said_how_to_get_it(monkeypatch, tmp_path):
+def test_without_the_package_the_error_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setattr(whisper, "find_spec", lambda name: None)
     with pytest.raises(EngineUnavailableError, match=r"legato\[audio\]"):
         WhisperTranscriber("base", directory=tmp_path)

@@ -191,7 +191,7 @@ async def test_a_person_has_so_much_room(ada, bob):
     await uploaded(bob, png(12, 12) + bytes(99_000))
 
 
-async def test_without_a_token_nobody_uploads_and_nobody_reads(server, ada):
+async def test_without_a_token_no_one_uploads_and_no_one_reads(server, ada):
     made = await uploaded(ada, PICTURE)
     async with calling(server) as nobody:
         assert await refused(nobody, PICTURE, 401)
@@ -213,7 +213,7 @@ async def test_what_is_anothers_is_as_if_it_were_not_there(ada, bob):
     assert [status for status, _ in answers] == [404, 404, 404]
 
 
-async def test_whoever_joins_a_conversation_sees_its_pictures(ada, bob):
+async def test_anyone_who_joins_a_conversation_sees_its_pictures(ada, bob):
     made = await uploaded(ada, PICTURE)
     conversation = (await talked(ada, {"type": "image", "attachment": made["id"]}))["id"]
     async with bob.get(made["url"]) as response:

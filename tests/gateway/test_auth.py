@@ -111,7 +111,7 @@ class TestSecret:
             await Authenticator(settings)(token=issue_token(settings, "ann", 60, time.time()))
         ).id == "ann"
 
-    def test_a_weak_one_is_logged_without_being_told(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_weak_one_is_logged_without_being_shown(self, caplog: pytest.LogCaptureFixture) -> None:
         Authenticator.from_settings(Settings(auth=auth(jwt_secret="hunter2")))
         assert "may be guessed" in caplog.text
         assert "hunter2" not in caplog.text
@@ -206,7 +206,7 @@ class TestWhoItIs:
         said = await refusal(Authenticator(auth()), jwt.PyJWS().encode(payload, SECRET, "HS256"))
         assert said.startswith("This token names no user. Its 'sub' must ")
 
-    async def test_what_they_may_is_what_is_said(self) -> None:
+    async def test_the_scopes_are_those_of_the_token(self) -> None:
         async def scopes(**more: Any) -> frozenset[str]:
             return (await Authenticator(auth())(token=signed(claims(**more)))).scopes
 
@@ -320,11 +320,11 @@ class TestIssue:
             issue_token(AuthSettings(), "ann", 60, 0.0)
 
     @pytest.mark.parametrize("user", ["", "a\nb", "x" * 129, ".", ".."])
-    def test_nobody_has_such_a_name(self, user: str) -> None:
+    def test_no_one_has_such_a_name(self, user: str) -> None:
         with pytest.raises(InvalidError):
             issue_token(auth(), user, 60, 0.0)
 
-    def test_it_says_what_it_was_told(self) -> None:
+    def test_it_contains_what_was_requested(self) -> None:
         token = issue_token(auth(), "ann", 3600, 1000.9, name="Ann", scopes="chat admin")
         assert jwt.decode(token, SECRET, ["HS256"], {"verify_exp": False, "verify_iat": False}) == {
             "sub": "ann",

@@ -51,7 +51,7 @@ async def test_what_becomes_of_a_reply_whose_client_went_away_the_assistant_says
                 assert await running(http, conversation) == "streaming"
 
 
-async def test_who_waits_when_the_server_stops_is_told_to_come_back(
+async def test_a_request_that_waits_when_the_server_stops_is_asked_to_retry(
     server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(server_module, "DRAIN_SECONDS", 0.05)

@@ -96,7 +96,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 WORDS = ["Grüße", " ", "an", " die 🌍", "\n\n", "data: [DONE]", '"quoted"']
 
 
-async def test_a_reply_through_the_first_generation_is_equal_a_token_an_event(server: Server) -> None:
+async def test_a_reply_through_version_1_is_equal_a_token_an_event(server: Server) -> None:
     async with first_agent(server.address, words=WORDS) as agent, calling(server) as http:
         lines = await complete(http, "Hello", parameters={"temperature": 0.5})
         job = await agent.jobs.get()
@@ -231,7 +231,7 @@ async def test_an_agent_that_says_nothing_is_given_up_for_another(tmp_path: Path
             assert await asked == ['{"token":"here","done":false}', "[DONE]"]
 
 
-async def test_an_agent_that_falls_silent_in_mid_reply_is_told(tmp_path: Path) -> None:
+async def test_an_agent_that_falls_silent_in_mid_reply_is_reported(tmp_path: Path) -> None:
     patience = {"default": {"engine": "fleet", "timeout": 0.05}}
     async with (
         serving(settings_for(tmp_path, assistants=patience)) as server,
@@ -246,7 +246,7 @@ async def test_an_agent_that_falls_silent_in_mid_reply_is_told(tmp_path: Path) -
         assert error == '{"error":"m said nothing more for 0.05 s. Please try again."}'
 
 
-async def test_an_empty_reply_and_an_agents_error_are_told(server: Server) -> None:
+async def test_an_empty_reply_and_an_agents_error_are_reported(server: Server) -> None:
     async with first_agent(server.address, words=[]), calling(server) as http:
         assert await complete(http) == ['{"error":"the model said nothing"}']
     async with first_agent(server.address) as agent, calling(server) as http:
@@ -281,7 +281,7 @@ async def until(http: aiohttp.ClientSession, condition: Any) -> dict[str, Any]:
     raise AssertionError("the stream of the fleet has ended")
 
 
-async def test_the_fleet_is_told_and_counted(server: Server) -> None:
+async def test_the_fleet_is_described_and_counted(server: Server) -> None:
     async with first_agent(server.address) as agent, calling(server) as http:
         async with http.get("/api/agents/status") as response:
             assert await response.json() == {"total": 1, "idle": 1, "busy": 0}
@@ -358,7 +358,7 @@ async def test_without_a_token_a_site_that_is_named_may_use_the_fleet(tmp_path: 
         assert (response.status, response.headers["access-control-allow-origin"]) == (200, ours)
 
 
-async def test_a_conversation_goes_on_with_another_agent(server: Server) -> None:
+async def test_a_conversation_continues_with_another_agent(server: Server) -> None:
     async with (
         calling(server) as http,
         first_agent(server.address) as lost,
@@ -394,7 +394,7 @@ class TestKeys:
                 await socket.receive()
                 return first["type"], socket.close_code
 
-    async def test_with_keys_nobody_comes_in_without_one(self, tmp_path: Path) -> None:
+    async def test_with_keys_no_one_comes_in_without_one(self, tmp_path: Path) -> None:
         fleet = {"agent_keys": ["one", "two"], "keys": {"gpu": {"key": "three", "models": ["m"]}}}
         async with serving(fleet_settings(tmp_path, fleet=fleet)) as server:
             assert await self.refused(server) == ("error", 4001)
@@ -411,7 +411,7 @@ class TestKeys:
                     (agent,) = (await response.json())["agents"]
                 assert [each["name"] for each in agent["models"]] == ["m"]
 
-    async def test_a_persons_token_opens_no_agents_door_and_an_agents_key_no_other(
+    async def test_a_persons_token_opens_no_agents_endpoint_and_an_agents_key_no_other(
         self, tmp_path: Path
     ) -> None:
         settings = fleet_settings(tmp_path, auth={"jwt_secret": self.SECRET}, fleet={"agent_keys": ["one"]})
@@ -500,7 +500,7 @@ class SecondAgent:
         await self.send(type="events", **key, **{"from": begin}, events=list(events))
 
 
-async def test_an_agent_whose_line_is_cut_comes_back_and_goes_on(server: Server) -> None:
+async def test_an_agent_whose_connection_is_cut_reconnects_and_continues(server: Server) -> None:
     agent = SecondAgent(server.address)
     said = [{"type": "text", "text": word} for word in ("one ", "two ", "three ", "four")]
     async with calling(server) as http:

@@ -53,7 +53,7 @@ async def test_all_who_ask_at_the_same_time_share_one_answer_though_one_of_them_
 
 
 @pytest.mark.parametrize("shown", ["nothing", "nonsense", "a token to chat"])
-async def test_strangers_hear_only_who_is_well(tmp_path: Path, shown: str) -> None:
+async def test_strangers_get_only_whether_each_engine_is_ok(tmp_path: Path, shown: str) -> None:
     what = {"nothing": None, "nonsense": "x", "a token to chat": token("ada")}[shown]
     async with serving(settings_for(tmp_path, auth={"jwt_secret": SECRET})) as server:
         async with calling(server, what) as http, http.get("/ready") as response:

@@ -114,7 +114,7 @@ async def test_while_the_issuer_is_down_its_keys_are_used_but_not_for_ever(
     assert "no route" in caplog.text
 
 
-async def test_without_any_keys_nobody_is_refused_for_good() -> None:
+async def test_without_any_keys_no_one_is_refused_for_good() -> None:
     issuer = Issuer("a")
     issuer.down = True
     for _ in range(3):

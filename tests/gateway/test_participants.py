@@ -178,7 +178,7 @@ async def test_a_user_who_is_called_by_an_address_is_a_participant_like_any(
         assert (await said(ada, "DELETE", them))[0] == 403
 
 
-async def test_nobody_has_a_name_that_an_address_takes_for_a_way_up(server: Server) -> None:
+async def test_no_user_has_a_name_that_a_path_treats_as_its_parent(server: Server) -> None:
     for user in (".", ".."):
         async with calling(server, token(user)) as http:
             status, refused = await said(http, "GET", "/api/conversations")

@@ -74,7 +74,7 @@ async def test_several_large_pictures_at_once_do_not_make_an_agent_seem_slow(tmp
     assert not any("lost" in detail for detail in told)
 
 
-async def test_where_an_agent_cannot_see_it_is_said(tmp_path):
+async def test_where_an_agent_cannot_see_it_is_reported(tmp_path):
     engine = ScriptedEngine(models=("m",), capabilities=Capabilities(), reply=("What fox?",))
     async with (
         serving(settings_for(tmp_path, assistants=FLEET)) as server,
@@ -88,7 +88,7 @@ async def test_where_an_agent_cannot_see_it_is_said(tmp_path):
     assert len(engine.requests) == 1
 
 
-async def test_an_agent_of_the_first_generation_is_told_that_there_is_a_picture(tmp_path):
+async def test_an_agent_of_version_1_is_informed_that_there_is_a_picture(tmp_path):
     async with (
         serving(settings_for(tmp_path, assistants=FLEET)) as server,
         calling(server) as http,

@@ -221,7 +221,7 @@ class TestWhatIsNotWhatItSeems:
         place.write('[assistants.default]\nmodel = "llama3"\n')
         assert place.load({"engine": "ollama"}).assistants["default"].model == "llama3"
 
-    def test_short_names_that_would_do_nothing_are_told(self) -> None:
+    def test_short_names_that_would_do_nothing_are_reported(self) -> None:
         found = dict(
             misspelled({"LEGATO_PORT": "80", "LEGATO_HOST": "x", "LEGATO_MODEL": "y", "LEGATO_DATA_DIR": "z"})
         )
@@ -245,7 +245,7 @@ class TestWhatOnlyShowsLater:
             ('[audio]\nengine = "openai"\nca_file = "/gone.pem"\n', 3, make_transcriber),
         ],
     )
-    def test_it_is_said_with_its_line(
+    def test_it_is_reported_with_its_line(
         self, place: Place, text: str, line: int, make: Callable[[Settings], object]
     ) -> None:
         file = place.write(text)
@@ -253,14 +253,14 @@ class TestWhatOnlyShowsLater:
             make(place.load())
         assert caught.value.message.startswith(f"{file}, line {line}: ")
 
-    def test_it_is_said_with_its_variable_or_its_flag(self, place: Place) -> None:
+    def test_it_is_reported_with_its_variable_or_its_flag(self, place: Place) -> None:
         place.write("[server]\nport = 1\n")
         with pytest.raises(SettingsError, match=r"^LEGATO_DATABASE_URL: "):
             open_database(place.load(LEGATO_DATABASE_URL="mysql://x"))
         with pytest.raises(SettingsError, match=r"^--host: "):
             listen(place.load({"host": "nohost.invalid"}), 0)
 
-    def test_where_nobody_said_it_there_is_no_place(self, place: Place) -> None:
+    def test_a_default_has_no_place(self, place: Place) -> None:
         place.write("[server]\nport = 1\n")
         with pytest.raises(SettingsError, match=r"^hm$"), place.load().blaming("server", "host"):
             raise SettingsError("hm")
@@ -360,11 +360,11 @@ class TestWhatIsWrong:
             ('[server]\nhost = """x\n\n', 3),
         ],
     )
-    def test_what_is_not_toml_is_said_with_its_line(self, place: Place, text: str, line: int) -> None:
+    def test_what_is_not_toml_is_reported_with_its_line(self, place: Place, text: str, line: int) -> None:
         file = place.write(text)
         assert place.complaint().startswith(f"{file}, line {line}: this is not TOML (")
 
-    def test_all_that_is_wrong_is_said_at_once_in_its_order(self, place: Place) -> None:
+    def test_all_that_is_wrong_is_reported_at_once_in_its_order(self, place: Place) -> None:
         place.write("[server]\nprot = 1\nport = -1\n[storage]\nx = 1\n")
         assert [line.split(": ")[0].rsplit(" ")[-1] for line in place.complaint().split("\n")] == [
             "2",
@@ -385,7 +385,7 @@ class TestWhatIsWrong:
         assert complaint == "--port: [server] port must be at most 65535, not 70000."
         assert place.complaint({"engine": "ollama", "url": "gpu"}).startswith("--url: ")
 
-    def test_a_file_that_cannot_be_read_is_said(self, place: Place) -> None:
+    def test_a_file_that_cannot_be_read_is_reported(self, place: Place) -> None:
         file = place.path / "legato.toml"
         file.write_bytes(b'[server]\nhost = "\xff"\n')
         assert place.complaint() == f"{file}, line 2: this is not UTF-8 text."
@@ -425,7 +425,7 @@ class TestDataDirectory:
         path = place.load().make_data_dir()
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
 
-    def test_that_cannot_be_made_is_said_with_the_way_out(self, place: Place) -> None:
+    def test_that_cannot_be_made_is_reported_with_the_way_out(self, place: Place) -> None:
         place.write("", "file")
         with pytest.raises(SettingsError, match=r"cannot be made: .*LEGATO_DATA_DIR"):
             place.load({"data_dir": "file/data"}).make_data_dir()
@@ -442,7 +442,7 @@ class TestNamesOfAssistantsAndTools:
         place.write('[assistants.a]\ntools = ["mongodb"]\n[tools.mongodb]\nuri = "mongodb://x"\n')
         assert place.load().make_assistants()["a"].tools == ("mongodb",)
 
-    def test_every_name_that_stands_for_nothing_is_told_with_its_line(self, place: Place) -> None:
+    def test_every_name_that_stands_for_nothing_is_reported_with_its_line(self, place: Place) -> None:
         file = place.write(
             '[assistants.nurse]\ntools = [\n  "mongo"]\n[tools.mongodb]\n[dialects]\nrooms = "nurs"\nchunks = "zzz"\n'
         )
@@ -452,7 +452,7 @@ class TestNamesOfAssistantsAndTools:
             f"{file}, line 7: [dialects] chunks names 'zzz', and there is no [assistants.zzz]. There is: default, nurse.",
         ]
 
-    def test_a_variable_that_names_nothing_is_told_by_its_name(self, place: Place) -> None:
+    def test_a_variable_that_names_nothing_is_reported_by_its_name(self, place: Place) -> None:
         assert place.complaint(LEGATO_DIALECTS__TOKENS="x").startswith(
             "LEGATO_DIALECTS__TOKENS: [dialects] tokens"
         )

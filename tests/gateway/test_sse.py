@@ -75,7 +75,7 @@ def text_in(lines: list[str]) -> str:
     return "".join(event["text"] for frame in frames for event in frame["events"] if event["type"] == "text")
 
 
-async def test_a_stream_of_a_reply_ends_without_an_end_and_goes_on_with_the_next_server(
+async def test_a_stream_of_a_reply_ends_without_an_end_and_continues_with_the_next_server(
     tmp_path: Path,
 ) -> None:
     async with stopping(tmp_path, SLOW) as server, calling(server) as http:
@@ -98,7 +98,7 @@ async def test_a_stream_of_a_reply_ends_without_an_end_and_goes_on_with_the_next
             assert '"finished"' in (await response.text())
 
 
-async def test_the_server_that_leaves_is_not_a_viewer_who_left(tmp_path: Path) -> None:
+async def test_the_server_that_leaves_is_not_a_subscriber_who_left(tmp_path: Path) -> None:
     """The assistant stops what nobody watches; this reply has a viewer, who comes back."""
     async with stopping(tmp_path, SLOW) as server, calling(server) as http:
         conversation, reply = await asked(http)
@@ -143,7 +143,7 @@ async def test_a_completion_may_end_while_the_server_drains(
         assert (await lines(response))[-3:] == ["data: [DONE]", "", ""]
 
 
-async def test_a_completion_that_is_cut_is_told_so(tmp_path: Path) -> None:
+async def test_a_completion_that_is_cut_ends_with_an_error(tmp_path: Path) -> None:
     async with (
         stopping(tmp_path, SLOW) as server,
         calling(server) as http,
@@ -228,7 +228,9 @@ async def test_a_look_at_tokens_that_fails_is_not_the_last(
 
 
 @pytest.mark.parametrize(("transport", "code"), [("direct", 4102), ("asgi", 1012)])
-async def test_a_socket_is_told_to_come_back(tmp_path: Path, transport: str, code: int) -> None:
+async def test_a_socket_is_closed_with_a_request_to_reconnect(
+    tmp_path: Path, transport: str, code: int
+) -> None:
     async with (
         stopping(tmp_path, SLOW, server={"websocket": transport}) as server,
         calling(server) as http,

@@ -45,7 +45,9 @@ async def test_a_toolset_is_made_once_and_closed_with_the_server() -> None:
         ("dice", {}, "no installed package has an entry point of this name"),
     ],
 )
-async def test_what_cannot_be_is_told_with_its_section(name: str, settings: dict[str, Any], why: str) -> None:
+async def test_a_wrong_section_is_reported_with_its_name(
+    name: str, settings: dict[str, Any], why: str
+) -> None:
     with pytest.raises(SettingsError, match=why):
         made(name, **settings)
 
@@ -54,7 +56,7 @@ async def test_what_cannot_be_is_told_with_its_section(name: str, settings: dict
     ("name", "module", "gone"),
     [("mongodb", "legato.tools.mongodb.toolset", "bson"), ("mcp", "legato.tools.mcp.toolset", "mcp")],
 )
-def test_a_missing_package_is_told_with_the_extra_that_brings_it(
+def test_a_missing_package_is_reported_with_the_extra_that_brings_it(
     name: str, module: str, gone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for loaded in [

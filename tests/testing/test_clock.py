@@ -29,7 +29,7 @@ async def test_timers_come_in_their_order() -> None:
 
 
 @virtual_time
-async def test_waiting_for_nothing_is_told() -> None:
+async def test_waiting_for_nothing_is_reported() -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(5):
             await asyncio.Event().wait()

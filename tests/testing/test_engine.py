@@ -66,7 +66,7 @@ async def test_a_cancelled_reply_is_seen_and_may_take_its_time() -> None:
     assert run.cancelled
 
 
-async def test_with_a_reply_it_answers_by_itself_and_goes_on_behind_a_prefix() -> None:
+async def test_with_a_reply_it_answers_by_itself_and_continues_after_a_prefix() -> None:
     engine = ScriptedEngine(reply=["one ", "two ", "three"], continues=True)
     out = Recorder()
     await engine.generate(request(), out)

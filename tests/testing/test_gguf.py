@@ -58,7 +58,7 @@ def test_a_loop_leads_back_to_the_second_word(tmp_path):
     assert tokens[logits.argmax()] == "▁and"
 
 
-def test_from_inside_a_word_one_token_leads_behind_the_next(tmp_path):
+def test_from_inside_a_word_one_token_leads_after_the_next(tmp_path):
     reader = read(scripted_model(tmp_path / "m.gguf", "One two\n", inside=True))
     tokens = strings(reader, "tokenizer.ggml.tokens")
     tensors = {tensor.name: tensor.data for tensor in reader.tensors}

@@ -45,7 +45,7 @@ async def test_its_tools_are_offered_and_run(tools: McpTools) -> None:
     assert await run(tools, "say_it", text="ha") == "ha"
 
 
-async def test_several_calls_at_once_are_told_apart(tools: McpTools) -> None:
+async def test_several_calls_at_once_are_distinguished(tools: McpTools) -> None:
     said = await asyncio.gather(*[run(tools, "add", a=n, b=n) for n in range(20)])
     assert said == [str(2 * n) for n in range(20)]
 
@@ -55,14 +55,14 @@ async def test_what_it_says_is_bounded(tools: McpTools) -> None:
     assert said == "x" * 1000 + "\n[cut: 1,000 of 5,000 bytes]"
 
 
-async def test_what_fails_there_is_told(tools: McpTools) -> None:
+async def test_what_fails_there_is_reported(tools: McpTools) -> None:
     with pytest.raises(ToolError, match="well is dry"):
         await run(tools, "fail")
     with pytest.raises(ToolError):
         await run(tools, "add", a="many")
 
 
-async def test_a_server_that_dies_is_told_and_started_again(tools: McpTools) -> None:
+async def test_a_server_that_dies_is_reported_and_started_again(tools: McpTools) -> None:
     with pytest.raises(ToolError, match="was lost meanwhile"):
         await run(tools, "die")
     assert await run(tools, "add", a=1, b=1) == "2"
@@ -89,7 +89,7 @@ async def test_only_some_are_offered_and_some_ask() -> None:
         await tools.close()
 
 
-async def test_a_server_that_does_not_come_up_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_server_that_does_not_come_up_stops_no_one(caplog: pytest.LogCaptureFixture) -> None:
     tools = McpTools("gone", command=["/does/not/exist"])
     await tools.open()
     assert tools.tools == ()

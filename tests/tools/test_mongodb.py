@@ -170,7 +170,7 @@ def test_no_pipeline_gives_a_document_of_another_owner_or_collection(ask: Ask, s
     assert "SECRET" not in ask("aggregate", {"collection": "bookings", "pipeline": stages})
 
 
-async def test_rows_and_bytes_are_bounded_and_it_is_said(mongodb: MongoServer) -> None:
+async def test_rows_and_bytes_are_bounded_and_the_cut_is_reported(mongodb: MongoServer) -> None:
     few = MongoTools(
         "m", uri=mongodb.uri, database="pms", collections=["bookings"], owner_field="owner", max_rows=1
     )
@@ -224,7 +224,7 @@ async def test_a_store_that_says_nothing_is_noticed() -> None:
     await server.wait_closed()
 
 
-async def test_a_store_that_dies_is_told_and_one_that_is_back_is_read() -> None:
+async def test_a_store_that_dies_is_reported_and_one_that_is_back_is_read() -> None:
     with mongo_server() as server:
         tools = MongoTools(
             "m", uri=server.uri, database="d", collections=["c"], unreachable_ms=300, max_time_ms=300

@@ -219,7 +219,7 @@ def test_the_owner_stands_in_front_of_every_query() -> None:
     assert pipeline == [{"$match": mine}, {"$match": widened}, {"$limit": 11}]
 
 
-def test_where_nobody_is_known_to_ask_nothing_is_read() -> None:
+def test_where_no_one_is_known_to_ask_nothing_is_read() -> None:
     for ask in (FILTER.find, FILTER.count, FILTER.aggregate):
         with pytest.raises(ToolError, match="for whom"):
             ask({"pipeline": []} if ask == FILTER.aggregate else {}, "")

@@ -47,7 +47,7 @@ def test_the_model_hears_nothing_of_the_context() -> None:
     assert list(one(whose).spec.parameters["properties"]) == ["kind"]
 
 
-async def test_it_runs_and_what_it_returns_is_told_as_json() -> None:
+async def test_it_runs_and_returns_json() -> None:
     assert await one(weather).run({"city": "Paris"}, ADA) == '{"city":"Paris","days":1}'
     assert await one(whose).run({"kind": "b"}, ADA) == "ada b"
     assert await one(wipe).run({}, ADA) == "null"
@@ -58,7 +58,7 @@ async def test_it_runs_and_what_it_returns_is_told_as_json() -> None:
     [{}, {"city": 3}, {"city": "Paris", "days": 9}, {"city": "Paris", "context": "bob"}],
     ids=repr,
 )
-async def test_arguments_that_do_not_fit_are_told(arguments: dict[str, Any]) -> None:
+async def test_arguments_that_do_not_fit_are_reported(arguments: dict[str, Any]) -> None:
     with pytest.raises(ToolError, match="do not fit"):
         await one(weather).run(arguments, ADA)
 

@@ -66,7 +66,7 @@ class Gentle(Talk):
         return True
 
 
-class House:
+class RunningServer:
     """A running server, and the sessions that were opened in it."""
 
     def __init__(self, port: int, server: uvicorn.Server, talks: list[Talk], scheme: str) -> None:
@@ -119,13 +119,13 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def house(
+async def running_server(
     transport: Literal["direct", "asgi"] = "direct",
     *doors: Endpoint,
     limits: Limits | None = None,
     origins: Origins | None = None,
     tls: Callable[..., ssl.SSLContext] | None = None,
-) -> AsyncIterator[House]:
+) -> AsyncIterator[RunningServer]:
     talks: list[Talk] = []
 
     def open_talk(handshake: Handshake, socket: Socket) -> Talk:
@@ -165,7 +165,7 @@ async def house(
     server.lifespan = config.lifespan_class(config)
     await server.startup(sockets=[listener])
     try:
-        yield House(listener.getsockname()[1], server, talks, "wss" if tls else "ws")
+        yield RunningServer(listener.getsockname()[1], server, talks, "wss" if tls else "ws")
     finally:
         for each in server.servers:
             each.close()
@@ -201,7 +201,7 @@ async def frames(reader: asyncio.StreamReader) -> AsyncIterator[tuple[int, bytes
             yield first, await reader.readexactly(second)
 
 
-async def farewell(reader: asyncio.StreamReader) -> tuple[int, str]:
+async def read_close(reader: asyncio.StreamReader) -> tuple[int, str]:
     """The code and reason of the close frame that comes sooner or later."""
     async for first, payload in frames(reader):
         if first == 0x88:

@@ -74,7 +74,7 @@ def test_no_bytes_break_it(data: bytes, size: int) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_a_text_is_heard_exactly_if_it_is_utf8(payload: bytes) -> None:
+def test_a_text_is_received_exactly_if_it_is_utf8(payload: bytes) -> None:
     whole, cut = Listener(), Listener()
     whole.feed(masked(0x81, payload), 0.0)
     half = len(payload) // 2

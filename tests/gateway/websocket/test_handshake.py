@@ -7,7 +7,16 @@ import socket
 from typing import Literal
 
 import pytest
-from tests.gateway.websocket.harness import QUICK, House, farewell, frames, house, masked, request, until
+from tests.gateway.websocket.harness import (
+    QUICK,
+    RunningServer,
+    frames,
+    masked,
+    read_close,
+    request,
+    running_server,
+    until,
+)
 from websockets.exceptions import InvalidStatus
 
 from legato.gateway.websocket import Limits, Origins
@@ -15,24 +24,24 @@ from legato.gateway.websocket import Limits, Origins
 Transport = Literal["direct", "asgi"]
 
 
-async def answer(here: House, head: bytes) -> bytes:
-    reader, writer = await here.raw()
+async def answer(running: RunningServer, head: bytes) -> bytes:
+    reader, writer = await running.raw()
     writer.write(head)
     got = await reader.read()
     writer.close()
     return got
 
 
-async def test_a_session_is_told_how_it_was_asked_for(transport: Transport) -> None:
-    async with house(transport) as here:
+async def test_a_session_gets_the_request_that_opened_it(transport: Transport) -> None:
+    async with running_server(transport) as running:
         options = {
             "additional_headers": {"X-Seen-As": "Fritz"},
             "subprotocols": ["other", "legato.v2", "legato.v1"],
         }
         path = "/rooms/the%20green/seats/7?token=a%2Bb&again=1&again=2&empty="
-        async with here.connect(path, **options):
-            await until(lambda: here.talks)
-            asked = here.talks[0].handshake
+        async with running.connect(path, **options):
+            await until(lambda: running.talks)
+            asked = running.talks[0].handshake
             assert asked.path == "/rooms/the green/seats/7"
             assert asked.params == {"room": "the green", "seat": "7"}
             assert asked.query == {"token": "a+b", "again": "1", "empty": ""}
@@ -41,27 +50,27 @@ async def test_a_session_is_told_how_it_was_asked_for(transport: Transport) -> N
             assert asked.client == "127.0.0.1"
 
 
-async def test_the_first_subprotocol_that_the_door_speaks_is_taken(transport: Transport) -> None:
-    async with house(transport) as here:
-        async with here.connect(subprotocols=["other", "legato.v2", "legato.v1"]) as client:
+async def test_the_first_subprotocol_that_the_endpoint_speaks_is_taken(transport: Transport) -> None:
+    async with running_server(transport) as running:
+        async with running.connect(subprotocols=["other", "legato.v2", "legato.v1"]) as client:
             assert client.subprotocol == "legato.v2"
-            assert here.talks[0].handshake.subprotocol == "legato.v2"
-        async with here.connect(subprotocols=["unheard-of"]) as client:
+            assert running.talks[0].handshake.subprotocol == "legato.v2"
+        async with running.connect(subprotocols=["unheard-of"]) as client:
             assert client.subprotocol is None
 
 
 async def test_compression_is_never_agreed_to(transport: Transport) -> None:
-    async with house(transport) as here, here.connect(compression="deflate") as client:
+    async with running_server(transport) as running, running.connect(compression="deflate") as client:
         assert "Sec-WebSocket-Extensions" in client.request.headers
         assert "Sec-WebSocket-Extensions" not in client.response.headers
         await client.send("x" * 1000)
         assert await client.recv() == "x" * 1000
 
 
-async def test_a_path_without_a_door_is_404(transport: Transport) -> None:
-    async with house(transport) as here:
+async def test_a_path_without_an_endpoint_is_404(transport: Transport) -> None:
+    async with running_server(transport) as running:
         with pytest.raises(InvalidStatus) as info:
-            async with here.connect("/wss"):
+            async with running.connect("/wss"):
                 pass
         assert info.value.response.status_code == 404
         assert info.value.response.body == (
@@ -84,8 +93,8 @@ async def test_a_path_without_a_door_is_404(transport: Transport) -> None:
 async def test_a_foreign_page_is_403(
     transport: Transport, origin: str, allowed: tuple[str, ...], welcome: bool
 ) -> None:
-    async with house(transport, origins=Origins(allowed)) as here:
-        opening = here.connect(origin=origin.format(here=f"127.0.0.1:{here.port}"))
+    async with running_server(transport, origins=Origins(allowed)) as running:
+        opening = running.connect(origin=origin.format(here=f"127.0.0.1:{running.port}"))
         if welcome:
             async with opening as client:
                 await client.send("hello")
@@ -96,14 +105,14 @@ async def test_a_foreign_page_is_403(
                     pass
             assert info.value.response.status_code == 403
             assert b"cors_origins" in info.value.response.body
-            assert not here.talks
+            assert not running.talks
 
 
 async def test_a_proxy_that_is_trusted_names_the_client(transport: Transport) -> None:
     headers = {"X-Forwarded-For": "203.0.113.7"}
-    async with house(transport) as here, here.connect(additional_headers=headers):
-        await until(lambda: here.talks)
-        assert here.talks[0].handshake.client == "203.0.113.7"
+    async with running_server(transport) as running, running.connect(additional_headers=headers):
+        await until(lambda: running.talks)
+        assert running.talks[0].handshake.client == "203.0.113.7"
 
 
 @pytest.mark.parametrize(
@@ -122,15 +131,15 @@ async def test_a_proxy_that_is_trusted_names_the_client(transport: Transport) ->
 async def test_a_request_that_is_wrong_is_answered_with_a_status(
     was: bytes, now: bytes, status: bytes
 ) -> None:
-    async with house("direct") as here:
+    async with running_server("direct") as running:
         assert was in request()
-        assert (await answer(here, request().replace(was, now))).startswith(b"HTTP/1.1 " + status)
-        assert not here.talks
+        assert (await answer(running, request().replace(was, now))).startswith(b"HTTP/1.1 " + status)
+        assert not running.talks
 
 
 async def test_frames_may_follow_the_request_at_once(transport: Transport) -> None:
-    async with house(transport) as here:
-        reader, writer = await here.raw()
+    async with running_server(transport) as running:
+        reader, writer = await running.raw()
         writer.write(request() + masked(0x81, b"in a hurry"))
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
         async for frame in frames(reader):
@@ -143,14 +152,14 @@ async def test_frames_may_follow_the_request_at_once(transport: Transport) -> No
     "beginning", [b"", b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgr", b"POST /length HTTP/1.1\r\nX: y\r\n"]
 )
 async def test_a_request_that_does_not_come_is_not_waited_for(beginning: bytes) -> None:
-    async with house("direct", limits=QUICK) as here:
-        assert (await answer(here, beginning)).startswith(b"HTTP/1.1 408 ")
-        await until(lambda: not here.server.server_state.connections)
+    async with running_server("direct", limits=QUICK) as running:
+        assert (await answer(running, beginning)).startswith(b"HTTP/1.1 408 ")
+        await until(lambda: not running.server.server_state.connections)
 
 
 async def test_the_second_request_of_a_connection_has_a_deadline_too() -> None:
-    async with house("direct", limits=QUICK) as here:
-        reader, writer = await here.raw()
+    async with running_server("direct", limits=QUICK) as running:
+        reader, writer = await running.raw()
         writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /health HT")
         got = await reader.read()
         assert got.startswith(b"HTTP/1.1 200 ")
@@ -159,8 +168,8 @@ async def test_the_second_request_of_a_connection_has_a_deadline_too() -> None:
 
 
 async def test_a_head_without_end_is_431() -> None:
-    async with house("direct") as here:
-        reader, writer = await here.raw()
+    async with running_server("direct") as running:
+        reader, writer = await running.raw()
         writer.write(b"GET /health HTTP/1.1\r\n")
         writer.write((b"X-More: " + b"y" * 1000 + b"\r\n") * 80)
         assert (await reader.readline()).startswith(b"HTTP/1.1 431 ")
@@ -168,8 +177,8 @@ async def test_a_head_without_end_is_431() -> None:
 
 
 async def test_http_stays_what_it_is() -> None:
-    async with house("direct") as here:
-        reader, writer = await here.raw()
+    async with running_server("direct") as running:
+        reader, writer = await running.raw()
         body = b"z" * 300_000
         writer.write(b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -179,30 +188,33 @@ async def test_http_stays_what_it_is() -> None:
         writer.close()
 
 
-async def test_nothing_is_opened_for_somebody_who_only_looks() -> None:
-    async with house("direct") as here:
-        reader, writer = await here.raw()
+async def test_nothing_is_opened_for_someone_who_only_looks() -> None:
+    async with running_server("direct") as running:
+        reader, writer = await running.raw()
         writer.write(b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert b" 404 " in await reader.read()
         writer.close()
-        reader, writer = await here.opened()
+        reader, writer = await running.opened()
         writer.write(masked(0x88, b""))
-        assert (await farewell(reader))[0] in {0, 1005}
+        assert (await read_close(reader))[0] in {0, 1005}
         writer.close()
 
 
 async def test_a_body_that_falls_silent_is_not_waited_for() -> None:
-    async with house("direct", limits=Limits(tick_seconds=0.05, head_seconds=0.1, body_seconds=0.2)) as here:
+    async with running_server(
+        "direct", limits=Limits(tick_seconds=0.05, head_seconds=0.1, body_seconds=0.2)
+    ) as running:
         assert (
-            await answer(here, b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf") == b""
+            await answer(running, b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
+            == b""
         )
-        await until(lambda: not here.server.server_state.connections)
+        await until(lambda: not running.server.server_state.connections)
 
 
 async def test_a_body_that_only_drips_is_not_waited_for_either() -> None:
     limits = Limits(tick_seconds=0.05, head_seconds=0.1, body_seconds=5.0, request_seconds=0.3)
-    async with house("direct", limits=limits) as here:
-        reader, writer = await here.raw()
+    async with running_server("direct", limits=limits) as running:
+        reader, writer = await running.raw()
         writer.write(b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
 
         async def drip() -> None:
@@ -215,13 +227,13 @@ async def test_a_body_that_only_drips_is_not_waited_for_either() -> None:
             assert await reader.read() == b""
         dripping.cancel()
         writer.close()
-        await until(lambda: not here.server.server_state.connections)
+        await until(lambda: not running.server.server_state.connections)
 
 
 async def test_a_message_that_only_drips_is_not_waited_for() -> None:
     limits = Limits(tick_seconds=0.05, ping_seconds=0.1, silent_seconds=5.0, message_seconds=0.3)
-    async with house("direct", limits=limits) as here:
-        reader, writer = await here.opened()
+    async with running_server("direct", limits=limits) as running:
+        reader, writer = await running.opened()
         writer.write(bytes([0x81, 0xFE]) + (60_000).to_bytes(2, "big") + b"mask")
 
         async def drip() -> None:
@@ -230,7 +242,7 @@ async def test_a_message_that_only_drips_is_not_waited_for() -> None:
                 await asyncio.sleep(0.02)
 
         dripping = asyncio.create_task(drip())
-        code, reason = await farewell(reader)
+        code, reason = await read_close(reader)
         dripping.cancel()
         assert (code, "took too long" in reason) == (1008, True)
         writer.close()
@@ -238,8 +250,8 @@ async def test_a_message_that_only_drips_is_not_waited_for() -> None:
 
 async def test_only_so_many_requests_wait_on_one_connection(caplog: pytest.LogCaptureFixture) -> None:
     """Thousands of small requests in one packet used to be thousands of waiting tasks: 9 MB for each connection."""
-    async with house("direct") as here:
-        reader, writer = await here.raw()
+    async with running_server("direct") as running:
+        reader, writer = await running.raw()
         few = Limits().pipelined
         writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * few)
         answered = b""
@@ -249,23 +261,23 @@ async def test_only_so_many_requests_wait_on_one_connection(caplog: pytest.LogCa
         with contextlib.suppress(ConnectionError):
             answered += await reader.read()
         writer.close()
-        await until(lambda: not here.server.server_state.connections)
+        await until(lambda: not running.server.server_state.connections)
         assert answered.count(b'"well"') <= 2 * few + 1
-        assert len(here.server.server_state.tasks) <= 1
+        assert len(running.server.server_state.tasks) <= 1
     assert "Traceback" not in caplog.text
 
 
-async def test_a_download_that_nobody_reads_is_given_up() -> None:
-    async with house("direct", limits=QUICK) as here:
+async def test_a_download_that_no_one_reads_is_given_up() -> None:
+    async with running_server("direct", limits=QUICK) as running:
         connection = socket.socket()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", here.port))
+        await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", running.port))
         await asyncio.get_running_loop().sock_sendall(
             connection, b"GET /large.txt HTTP/1.1\r\nHost: x\r\n\r\n"
         )
-        await until(lambda: here.server.server_state.connections)
-        await until(lambda: not here.server.server_state.connections)
+        await until(lambda: running.server.server_state.connections)
+        await until(lambda: not running.server.server_state.connections)
         connection.close()
 
 
@@ -273,14 +285,14 @@ async def test_nothing_of_a_request_is_logged_even_when_everything_is(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    async with house("direct") as here:
-        reader, writer = await here.opened("/ws?token=s3cret")
+    async with running_server("direct") as running:
+        reader, writer = await running.opened("/ws?token=s3cret")
         writer.write(
             masked(0x81, b"s3cret") + masked(0x01, b"s3c") + masked(0x80, b"ret") + masked(0x88, b"")
         )
-        await farewell(reader)
+        await read_close(reader)
         writer.close()
-        await answer(here, request("/nowhere?token=s3cret", "Authorization: Bearer s3cret"))
-        await answer(here, request("/ws?token=s3cret").replace(b"Version: 13", b"Version: 7"))
-        assert [talk.heard for talk in here.talks] == [["s3cret", "s3cret"]]
+        await answer(running, request("/nowhere?token=s3cret", "Authorization: Bearer s3cret"))
+        await answer(running, request("/ws?token=s3cret").replace(b"Version: 13", b"Version: 7"))
+        assert [talk.heard for talk in running.talks] == [["s3cret", "s3cret"]]
     assert "s3cret" not in caplog.text

@@ -5,7 +5,7 @@ import json
 from typing import Literal
 
 import pytest
-from tests.gateway.websocket.harness import farewell, frames, house, until
+from tests.gateway.websocket.harness import frames, read_close, running_server, until
 
 from legato.dialects.base import Endpoint, Handshake, Session, Socket
 from legato.dialects.reply_encoder import ReplyEncoder
@@ -71,14 +71,14 @@ def owed(socket: Socket) -> int:
 
 async def test_a_stalled_viewer_is_bounded_while_another_gets_everything(transport: Transport) -> None:
     stage = Stage()
-    async with house(
+    async with running_server(
         transport, stage.door, limits=Limits(tick_seconds=0.05, stall_seconds=0.5, close_seconds=0.5)
-    ) as here:
-        _, stalled = await here.opened(receive_buffer=4096)
+    ) as running:
+        _, stalled = await running.opened(receive_buffer=4096)
         await until(lambda: stage.seats)
         seat = stage.seats[0]
         highest = 0
-        async with here.connect(max_size=None) as reader:
+        async with running.connect(max_size=None) as reader:
             got: list[str] = []
 
             async def read() -> None:
@@ -102,31 +102,31 @@ async def test_a_stalled_viewer_is_bounded_while_another_gets_everything(transpo
 
 
 @pytest.mark.parametrize("wakes", [True, False])
-async def test_a_viewer_that_stalls_too_long_is_told_when_it_wakes(wakes: bool) -> None:
+async def test_a_subscriber_that_stalls_too_long_reads_why_when_it_wakes(wakes: bool) -> None:
     stage = Stage()
-    async with house(
+    async with running_server(
         "direct",
         stage.door,
         limits=Limits(tick_seconds=0.05, stall_seconds=0.2, close_seconds=5.0 if wakes else 0.2),
-    ) as here:
-        reader, writer = await here.opened(receive_buffer=4096)
+    ) as running:
+        reader, writer = await running.opened(receive_buffer=4096)
         await until(lambda: stage.seats)
         for _ in range(4 * MIB // len(PIECE)):
             stage.log.append(Text(PIECE))
         await until(lambda: stage.seats[0].socket.writable is False)
         if wakes:
             await until(lambda: stage.seats[0].socket.closing)
-            assert (await farewell(reader))[0] == CloseCode.SLOW
+            assert (await read_close(reader))[0] == CloseCode.SLOW
             writer.close()
         await stage.seats[0].over.wait()
         writer.close()
 
 
 async def test_control_messages_to_a_client_that_does_not_read_have_a_bound(transport: Transport) -> None:
-    async with house(transport, limits=Limits(tick_seconds=0.05, close_seconds=0.2)) as here:
-        _, writer = await here.opened(receive_buffer=4096)
-        await until(lambda: here.talks)
-        talk = here.talks[0]
+    async with running_server(transport, limits=Limits(tick_seconds=0.05, close_seconds=0.2)) as running:
+        _, writer = await running.opened(receive_buffer=4096)
+        await until(lambda: running.talks)
+        talk = running.talks[0]
         highest = sent = 0
         while not talk.over.is_set():
             talk.socket.send(b"n" * 10_000)
@@ -141,29 +141,29 @@ async def test_control_messages_to_a_client_that_does_not_read_have_a_bound(tran
 
 async def test_a_long_message_is_not_held_against_a_client_that_reads(transport: Transport) -> None:
     long, short = b"m" * 6 * MIB, b"c" * 10
-    async with house(transport) as here, here.connect(max_size=None) as reader:
-        await until(lambda: here.talks)
+    async with running_server(transport) as running, running.connect(max_size=None) as reader:
+        await until(lambda: running.talks)
         for _ in range(2):
             for payload in (long, short, short):
-                here.talks[0].socket.send(payload)
+                running.talks[0].socket.send(payload)
                 await asyncio.sleep(0)
             assert [len(await reader.recv()) for _ in range(3)] == [len(long), 10, 10]
 
 
 async def test_nor_are_several_at_once(transport: Transport) -> None:
     sizes = [3 * MIB, 10, 4 * MIB, 3 * MIB, 10]
-    async with house(transport) as here, here.connect(max_size=None) as reader:
-        await until(lambda: here.talks)
+    async with running_server(transport) as running, running.connect(max_size=None) as reader:
+        await until(lambda: running.talks)
         for size in sizes:
-            here.talks[0].socket.send(b"m" * size)
+            running.talks[0].socket.send(b"m" * size)
             await asyncio.sleep(0)
         assert [len(await reader.recv()) for _ in sizes] == sizes
 
 
-async def test_a_viewer_that_was_slow_catches_up_with_joined_frames(transport: Transport) -> None:
+async def test_a_subscriber_that_was_slow_catches_up_with_joined_frames(transport: Transport) -> None:
     stage = Stage()
-    async with house(transport, stage.door) as here:
-        reader, writer = await here.opened(receive_buffer=4096)
+    async with running_server(transport, stage.door) as running:
+        reader, writer = await running.opened(receive_buffer=4096)
         await until(lambda: stage.seats)
         pieces = 3 * MIB // len(PIECE)
         for _ in range(pieces):

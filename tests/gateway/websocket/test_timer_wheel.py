@@ -89,7 +89,7 @@ def test_one_may_forget_another_that_is_due_as_well() -> None:
     assert sum(len(item.looks) for item in items) == 1
 
 
-def test_time_that_the_loop_slept_through_is_nobodys_silence() -> None:
+def test_time_that_the_loop_slept_through_is_no_silence() -> None:
     wheel = TimerWheel(1.0)
     item = Item(wheel)
     wheel.watch(item, 30.0)
