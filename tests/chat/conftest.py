@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from legato.broker.memory import MemoryBroker
 from legato.chat.assistant import Assistant
 from legato.chat.attachments import Attachments
 from legato.chat.commands import make_commands
@@ -97,6 +98,7 @@ class House:
             self.storage,
             speakers,
             commands=make_commands,
+            broker=MemoryBroker(asyncio.get_running_loop().time).gateway(),
             clock=asyncio.get_running_loop().time,
             attachments=self.attachments,
             transcriber=self.transcriber,

@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from random import Random
 
+from legato.broker.memory import MemoryBroker
 from legato.chat.assistant import Assistant
 from legato.chat.commands import make_commands
 from legato.chat.reply import ResolvedAssistant
@@ -23,7 +24,14 @@ async def test_jumps_of_the_wall_clock_disturb_nothing(house: House) -> None:
     grace = Assistant(name="default", on_unwatched="grace", grace_seconds=600.0)
     speakers = {"default": ResolvedAssistant(grace, house.engine, "scripted")}
     clock = asyncio.get_running_loop().time
-    service = ChatService(house.storage, speakers, commands=make_commands, clock=clock, now=now)
+    service = ChatService(
+        house.storage,
+        speakers,
+        commands=make_commands,
+        broker=MemoryBroker(clock).gateway(),
+        clock=clock,
+        now=now,
+    )
     await service.start()
     begun = await service.replies.send(ADA, Submission(None, None, "0"))
     conversation = begun.conversation.id

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from legato.broker.memory import MemoryBroker
 from legato.chat.commands import make_commands
 from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService
@@ -78,7 +79,11 @@ class Workshop(House):
             for each in self.assistants
         }
         self.service = ChatService(
-            self.storage, speakers, commands=make_commands, clock=asyncio.get_running_loop().time
+            self.storage,
+            speakers,
+            commands=make_commands,
+            broker=MemoryBroker(asyncio.get_running_loop().time).gateway(),
+            clock=asyncio.get_running_loop().time,
         )
         await self.service.start()
 

@@ -10,6 +10,7 @@ import pytest
 from tests.doubles.engines import replace_demo
 from tests.gateway.server import serving, settings_for
 
+from legato.broker.memory import MemoryBroker
 from legato.chat.assistant import Assistant
 from legato.chat.commands import make_commands
 from legato.chat.reply import ResolvedAssistant
@@ -137,7 +138,13 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     await storage.open()
     engine = ScriptedEngine(continues=True)
     speakers = {"default": ResolvedAssistant(Assistant(name="default"), engine, "scripted")}
-    service = ChatService(storage, speakers, commands=make_commands, clock=asyncio.get_running_loop().time)
+    service = ChatService(
+        storage,
+        speakers,
+        commands=make_commands,
+        broker=MemoryBroker(asyncio.get_running_loop().time).gateway(),
+        clock=asyncio.get_running_loop().time,
+    )
     await service.start()
     yield Server(service, engine, storage)
     await service.close()

@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import Connection
 from tests.dialects.conftest import Server, Wire
 
+from legato.broker.memory import MemoryBroker
 from legato.chat.assistant import Assistant
 from legato.chat.commands import make_commands
 from legato.chat.reply import ResolvedAssistant
@@ -146,7 +147,13 @@ async def one_run(storage: SqlStorage, seed: int) -> None:
     assert isinstance(storage.database, Hesitant)
     storage.database.random = random
     speakers = {"default": ResolvedAssistant(Assistant(name="default"), engine, "scripted")}
-    service = ChatService(storage, speakers, commands=make_commands, clock=asyncio.get_running_loop().time)
+    service = ChatService(
+        storage,
+        speakers,
+        commands=make_commands,
+        broker=MemoryBroker(asyncio.get_running_loop().time).gateway(),
+        clock=asyncio.get_running_loop().time,
+    )
     dialect = Server(service, engine, storage).dialect()
     begun = await service.replies.send(ADA, Submission(None, None, "One"))
     conversation = begun.conversation.id

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from legato.broker.base import Connections, PresenceBoard
 from legato.chat.access import Access
 from legato.chat.conversation_cache import ConversationCache
 from legato.chat.presence import ConnectionCounts, Present, TypingTracker
@@ -35,11 +36,19 @@ class ConversationPresence:
     """Tracks the connections and the typing of the users of every conversation. All calls on the event loop's thread."""
 
     def __init__(
-        self, cache: ConversationCache, access: Access, watchers: Watchers, *, clock: Callable[[], float]
+        self,
+        cache: ConversationCache,
+        access: Access,
+        watchers: Watchers,
+        board: PresenceBoard,
+        *,
+        clock: Callable[[], float],
     ) -> None:
+        """`board` carries the connections to the other gateways, and has theirs. `clock` is in seconds."""
         self._cache = cache
         self._access = access
         self._watchers = watchers
+        self._board = board
         self._clock = clock
         self._connections = ConnectionCounts()
         self._typing = TypingTracker()
@@ -75,13 +84,14 @@ class ConversationPresence:
         tree = self._cache.seen(conversation)
         if tree is None:
             return []
-        here = self._connections.here(conversation)
+        here = self._here(conversation)
+        absent = Connections(None, 0)
         return [
             ParticipantPresence(
                 each.user,
-                self._connections.name(conversation, each.user) or each.name,
+                here.get(each.user, absent).name or each.name,
                 tree.role(each.user) or "viewer",
-                here.get(each.user, 0),
+                here.get(each.user, absent).connections,
                 self._typing.typing(conversation, each.user),
             )
             for each in tree.people()
@@ -90,13 +100,8 @@ class ConversationPresence:
     def present(self, conversation: str) -> list[Present]:
         """Return the users who are here, the one who came first first. The caller is authorised already."""
         return [
-            Present(
-                user,
-                self._connections.name(conversation, user),
-                connections,
-                self._typing.typing(conversation, user),
-            )
-            for user, connections in self._connections.here(conversation).items()
+            Present(user, each.name, each.connections, self._typing.typing(conversation, user))
+            for user, each in self._here(conversation).items()
         ]
 
     async def typing(self, user: User, conversation: str, typing: bool) -> None:
@@ -118,15 +123,30 @@ class ConversationPresence:
 
     def arrived(self, conversation: str, user: User) -> None:
         """Count one more connection of a user. If it is the only one there, nobody is told."""
-        self._connections.enter(conversation, user.id, display_name(user))
+        name = display_name(user)
+        self._connections.enter(conversation, user.id, name)
+        self._board.set(conversation, user.id, self._connections.count(conversation, user.id), name)
         if self._watchers.count(conversation) > 1:
             self.announce(conversation)
 
     def departed(self, conversation: str, user: User) -> None:
         """Count one connection of a user less."""
-        if self._connections.leave(conversation, user.id):
+        last = self._connections.leave(conversation, user.id)
+        self._board.set(conversation, user.id, self._connections.count(conversation, user.id))
+        if last:
             self.typed(conversation, user.id)
         self.announce(conversation)
+
+    def _here(self, conversation: str) -> dict[str, Connections]:
+        """Return the users who are here, through this gateway or another."""
+        here = {
+            user: Connections(self._connections.name(conversation, user), connections)
+            for user, connections in self._connections.here(conversation).items()
+        }
+        for user, other in self._board.elsewhere(conversation).items():
+            own = here.get(user, Connections(None, 0))
+            here[user] = Connections(own.name or other.name, own.connections + other.connections)
+        return here
 
     def announce(self, conversation: str) -> None:
         """Tell the watchers `on_people` after `ANNOUNCED_SECONDS`."""

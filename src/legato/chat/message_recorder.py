@@ -46,7 +46,7 @@ class MessageRecorder:
         """Store a reply, then close its log with `end`, then tell the watchers. A database that fails is tried until it takes it."""
         stored = await self._store(reply, message)
         self._counters.ended(reply.assistant.config.name, end, reply.pieces)
-        reply.log.append(end)
+        reply.written.append(end)
         if stored is None:
             return
         reply.message = stored

@@ -30,14 +30,14 @@ class ConnectionCounts:
         self._here: dict[str, dict[str, _Here]] = {}
 
     def enter(self, conversation: str, user: str, name: str | None = None) -> None:
-        """One more connection of this person; they are called as they said last."""
+        """Count one more connection of a user. The latest name counts."""
         here = self._here.setdefault(conversation, {})
         known = here.setdefault(user, _Here(name, 0))
         known.connections += 1
         known.name = name or known.name
 
     def leave(self, conversation: str, user: str) -> bool:
-        """One connection less; whether it was the last one of this person. Of one that is not here, nothing changes."""
+        """Count one connection of a user less, and return whether it was the last one. For a user who is not here, nothing changes."""
         here = self._here.get(conversation, {})
         if user not in here:
             return False
@@ -48,6 +48,11 @@ class ConnectionCounts:
         if not here:
             del self._here[conversation]
         return True
+
+    def count(self, conversation: str, user: str) -> int:
+        """Return how many connections a user has."""
+        here = self._here.get(conversation, {}).get(user)
+        return here.connections if here is not None else 0
 
     def name(self, conversation: str, user: str) -> str | None:
         """How somebody who is here is called."""

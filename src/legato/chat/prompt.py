@@ -56,7 +56,7 @@ async def make_request(
     :raises EngineError: the engine cannot be asked for the size of the model's context.
     """
     assistant, config = reply.assistant, reply.assistant.config
-    done, prefix = before_and_tail(reply.log.snapshot())
+    done, prefix = before_and_tail(reply.written.snapshot())
     parts = [*(part for message in history for part in message.parts), *done]
     characters = sum(
         utf8_length(getattr(part, "text", "")) + utf8_length(getattr(part, "output", "")) for part in parts

@@ -20,22 +20,22 @@ def restore(reply: Reply, events: Sequence[Event]) -> None:
         match event:
             case Text() | Reasoning():
                 for piece in pieces(event.text):
-                    reply.log.append(type(event)(piece))
+                    reply.written.append(type(event)(piece))
             case _:
-                reply.log.append(event)
-    for tool in pending(reply.log.snapshot()):
+                reply.written.append(event)
+    for tool in pending(reply.written.snapshot()):
         if tool.asking:
             reply.approvals.expect(tool.call)
 
 
 async def verdict_if_cut_off(reply: Reply) -> Terminal | None:
     """Decide about a reply whose assistant is still set up: it goes on if its engine can continue a text."""
-    assistant, snapshot = reply.assistant, reply.log.snapshot()
+    assistant, snapshot = reply.assistant, reply.written.snapshot()
     if is_disclaimed(snapshot.text, assistant.config.disclaimer):
         return Finished("stop")
     _, tail = before_and_tail(snapshot)
     if tail and not (await assistant.engine.capabilities(assistant.model)).supports_prefill:
-        disclaim(reply.log, assistant.config.disclaimer)
+        disclaim(reply.written, assistant.config.disclaimer)
         return Failed("interrupted", CUT_OFF)
     return None
 

@@ -267,7 +267,7 @@ class Replies:
         self._counters.messages += question is not None
         self._cache.wrote(started.conversation, started.question, started.reply, new=request.new)
         self._presence.typed(conversation.id, user.id)
-        self._announce(started, running.log)
+        self._announce(started, running.shown)
         # It is stored, so it runs, whatever becomes of the caller.
         self._runner.run(running)
         return started

@@ -49,9 +49,10 @@ class ResolvedAssistant:
 
 
 class Reply:
-    """One running reply. It is its engine's `Out`: what the engine writes goes into the log in the same call.
+    """One running reply. It is its engine's `ReplyWriter`: what the engine writes goes into the log in the same call.
 
-    `notice` is a sentence for the person that stands before the detail of every state.
+    `written` is the log that this server appends to, `shown` the one that subscribers look at: the same log, unless a broker
+    has to acknowledge each event first. `notice` is a sentence for the user that stands before the detail of every state.
     """
 
     __slots__ = (
@@ -68,32 +69,37 @@ class Reply:
         "done",
         "ending",
         "first",
-        "log",
         "message",
         "notice",
         "owner",
         "pieces",
         "recording",
         "running",
+        "shown",
         "started",
         "task",
         "user",
+        "written",
     )
 
     def __init__(
         self,
         message: Message,
-        log: Log,
+        written: Log,
         assistant: ResolvedAssistant,
         user: str,
         clock: Callable[[], float],
         owner: ReplyOwner,
+        *,
+        shown: Log | None = None,
     ) -> None:
+        """`shown` is None if it is `written` itself. `clock` is in seconds."""
         self.message = message
         self.owner = owner
         self.user = user
         self.notice: str | None = None
-        self.log = log
+        self.written = written
+        self.shown = shown if shown is not None else written
         self.assistant = assistant
         self.approvals = Approvals()
         self.calls: list[ToolCall] = []
@@ -133,7 +139,7 @@ class Reply:
 
     def step(self) -> None:
         """The engine is asked once more. It can take back no more than it says from here on; what it says is a paragraph of its own."""
-        fold = self.log.snapshot()
+        fold = self.written.snapshot()
         self.calls = []
         self._used = {tool.call for tool in fold.tools}
         self._origin = None
@@ -141,7 +147,7 @@ class Reply:
         self._joint = _parted(fold)
 
     def text(self, text: str) -> None:
-        log = self.log
+        log = self.written
         if not text or log.closed or self.ending is not None:
             return
         if not self._answering:
@@ -158,36 +164,36 @@ class Reply:
                 log.append(Text(piece))
 
     def reasoning(self, text: str) -> None:
-        if not text or self.log.closed or self.ending is not None:
+        if not text or self.written.closed or self.ending is not None:
             return
         if not self._answering:
             self._answer()
         self.pieces += 1
         for piece in pieces(clean_text(text)):
-            self.log.append(Reasoning(piece))
+            self.written.append(Reasoning(piece))
 
     def tool_call(self, call: ToolCall) -> None:
         """It is kept until the engine has said all of this step; `legato.chat.turn` decides what becomes of it."""
-        if self.log.closed or self.ending is not None or len(self.calls) >= MOST_CALLS:
+        if self.written.closed or self.ending is not None or len(self.calls) >= MOST_CALLS:
             return
         call = cleaned(call, self._used)
         self._used.add(call.call)
         self.calls.append(call)
 
     def state(self, state: State) -> None:
-        if not self.log.closed and self.ending is None:
+        if not self.written.closed and self.ending is None:
             state = replace(
                 state,
                 model=_cleaned(state.model),
                 agent=_cleaned(state.agent),
                 detail=_cleaned(" ".join(filter(None, (self.notice, state.detail))) or None),
             )
-            self.log.append(state)
+            self.written.append(state)
             self._state = state
             self._answering = state.phase == "answering"
 
     def mark(self) -> int:
-        return self.log.savepoint()
+        return self.written.savepoint()
 
     def rewind(self, to: int = 0) -> bool:
         """Back to where the engine's first word stands, or to a mark; what an earlier server kept of this reply stays."""
@@ -195,21 +201,21 @@ class Reply:
             return False
         if self._origin is None:
             return True
-        if self.log.closed or self.ending is not None:
+        if self.written.closed or self.ending is not None:
             return False
         to = max(self._origin, to)
         try:
-            self.log.rewind(to)
+            self.written.rewind(to)
         except ValueError:
             return False
         if to == self._origin:
-            self._joint = _parted(self.log.snapshot())
+            self._joint = _parted(self.written.snapshot())
         self._answering = False
         return True
 
     def _answer(self) -> None:
         if self._origin is None:
-            self._origin = self.log.savepoint()
+            self._origin = self.written.savepoint()
         self._answering = True
         if self.first is None:
             self.first = self._clock()
@@ -220,7 +226,7 @@ class Reply:
             agent=last.agent if last else None,
             detail=last.detail if last else None,
         )
-        self.log.append(self._state)
+        self.written.append(self._state)
 
     def timings(self, engines: Timings | None, completion_tokens: int | None) -> Timings:
         """What this turn took, as the person saw it; the engine's own figures where it has better ones."""

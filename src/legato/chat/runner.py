@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from legato.broker.base import LogKey, RunningLogs
 from legato.chat.assistants import Assistants
 from legato.chat.conversation_cache import ConversationCache
 from legato.chat.disclaimer import disclaim
@@ -39,6 +40,7 @@ class ReplyRunner:
         running: RunningReplies,
         prompt_history: PromptHistory,
         recorder: MessageRecorder,
+        logs: RunningLogs,
         *,
         clock: Callable[[], float],
         new_epoch: Callable[[], str],
@@ -49,6 +51,7 @@ class ReplyRunner:
         self._running = running
         self._prompt_history = prompt_history
         self._recorder = recorder
+        self._logs = logs
         self._gateway = gateway
         self._journal = Journal(storage, gateway)
         self._clock = clock
@@ -97,9 +100,10 @@ class ReplyRunner:
         restored: bool = False,
     ) -> Reply:
         """Give a stored reply its log and its place in the queue. It runs once `run` is called. `restored`: it had a log before."""
-        log = Log(message.id, self._new_epoch(), restored=restored)
-        reply = Reply(message, log, assistant, user, self._clock, owner)
-        self._journal.open(reply.log)
+        written = Log(message.id, self._new_epoch(), restored=restored)
+        shown = self._logs.show(written, _key(message), owner.term)
+        reply = Reply(message, written, assistant, user, self._clock, owner, shown=shown)
+        self._journal.open(written)
         self._running.enter(reply)
         return reply
 
@@ -112,7 +116,7 @@ class ReplyRunner:
         try:
             end = await self._judge(reply, verdict) if verdict is not None else None
             if end is not None:
-                message = finished_message(reply.message, reply.log.snapshot(), end, None, None)
+                message = finished_message(reply.message, reply.written.snapshot(), end, None, None)
             else:
                 await self._wait(reply)
                 reply.started = self._clock()
@@ -128,11 +132,12 @@ class ReplyRunner:
         finally:
             if reply.ending != "leaving":
                 self._journal.close(reply.id)
+                self._logs.end(_key(reply.message))
             self._running.leave(reply)
 
     async def _write(self, reply: Reply) -> tuple[Message, Terminal]:
         """Decide what the model reads, and let the engine and the tools write. Return the message to store and the log's last event."""
-        turn = ReplyTurn(reply, self._journal, self._clock)
+        turn = ReplyTurn(reply, self._journal, self._logs, self._clock)
         try:
             if reply.ending is not None:
                 raise asyncio.CancelledError
@@ -169,24 +174,24 @@ class ReplyRunner:
 
     async def _give_up(self, reply: Reply) -> None:
         """End a reply after a bug, for those who watch and in the database. If it cannot be stored with its text, store it without."""
-        if reply.log.closed:
+        if reply.written.closed:
             return
         reply.recording = True
         try:
-            snapshot = disclaim(reply.log, reply.assistant.config.disclaimer)
+            snapshot = disclaim(reply.written, reply.assistant.config.disclaimer)
             try:
                 message = finished_message(reply.message, snapshot, BUG, None, None)
                 await self._recorder.finish(reply, message, BUG)
             except Exception:
                 logger.exception("Reply %s could not be stored with what it says", reply.id)
-                if not reply.log.closed:
+                if not reply.written.closed:
                     message = finished_message(reply.message, ReplySnapshot(), BUG, None, None)
                     await self._recorder.finish(reply, message, BUG)
         except Exception:
             logger.exception("Reply %s could not be stored", reply.id)
         finally:
-            if reply.log.end is None and reply.ending != "leaving":
-                reply.log.append(BUG)
+            if reply.written.end is None and reply.ending != "leaving":
+                reply.written.append(BUG)
 
     async def _take_up(self, adopted: AdoptedReply, assistants: Assistants) -> None:
         """Continue a reply that was cut off by the end of a server. Its log has what was kept, under a new epoch."""
@@ -213,3 +218,7 @@ class ReplyRunner:
                     await self._journal.tick()
                 except Exception:
                     logger.exception("A tick of the journal failed; the next one writes all of it again")
+
+
+def _key(message: Message) -> LogKey:
+    return LogKey(message.conversation, message.id)

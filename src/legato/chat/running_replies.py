@@ -62,7 +62,7 @@ class RunningReplies:
         """The conversation and the log of a reply that runs or ended lately."""
         running = self._running.get(reply)
         if running is not None:
-            return running.message.conversation, running.log
+            return running.message.conversation, running.shown
         kept = self._kept.get(reply)
         return None if kept is None else (kept.conversation, kept.log)
 
@@ -92,9 +92,10 @@ class RunningReplies:
             for place, waiting in enumerate(line):
                 if place > 0:
                     waiting.state(State("queued", place=place))
-        if reply.log.closed:
-            size = EVENT_BYTES * (reply.log.next - reply.log.base) + weight(reply.message)
-            self._kept[reply.id] = RetainedLog(self._clock(), conversation, reply.log, size)
+        if reply.written.closed:
+            shown = reply.shown
+            size = EVENT_BYTES * (shown.next - shown.base) + weight(reply.message)
+            self._kept[reply.id] = RetainedLog(self._clock(), conversation, shown, size)
             self._size += size
         self.expire()
         reply.done.set()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from uuid import uuid4
 
+from legato.broker.base import Broker
 from legato.chat.abandonment import Abandonment
 from legato.chat.access import Access
 from legato.chat.assistants import Assistants
@@ -26,7 +27,7 @@ from legato.chat.reply import ResolvedAssistant
 from legato.chat.runner import ReplyRunner
 from legato.chat.running_replies import RunningReplies
 from legato.chat.subscriptions import Subscriptions
-from legato.chat.watchers import Watchers
+from legato.chat.watchers import WatcherProbe, Watchers
 from legato.engines.transcribe import Transcriber
 from legato.errors import InvalidError
 from legato.storage.base import Storage
@@ -48,18 +49,19 @@ class ChatService:
         assistants: Mapping[str, ResolvedAssistant],
         *,
         commands: Callable[["ChatService"], CommandRunner],
+        broker: Broker,
         clock: Callable[[], float],
         now: Callable[[], datetime] = utc,
         new_id: Callable[[], str] = lambda: str(uuid4()),
         attachments: Attachments | None = None,
         transcriber: Transcriber | None = None,
     ) -> None:
-        """`commands` makes the commands, which call this service."""
+        """`commands` makes the commands, which call this service. `broker` is what it shares with other gateways."""
         cache = ConversationCache(storage)
         access = Access(cache)
         watchers = Watchers()
         running = RunningReplies(clock)
-        self._abandonment = Abandonment(watchers, running)
+        self._abandonment = Abandonment(WatcherProbe(watchers, broker.notes), running)
         self._attachments = attachments
         self.assistants = Assistants(assistants)
         self.counters = Counters()
@@ -68,9 +70,16 @@ class ChatService:
         prompt_history = PromptHistory(cache, MediaInput(attachments, transcriber, recorder))
         self._running = running
         self._runner = ReplyRunner(
-            storage, cache, running, prompt_history, recorder, clock=clock, new_epoch=lambda: new_id()[:8]
+            storage,
+            cache,
+            running,
+            prompt_history,
+            recorder,
+            broker.logs,
+            clock=clock,
+            new_epoch=lambda: new_id()[:8],
         )
-        self.presence = ConversationPresence(cache, access, watchers, clock=clock)
+        self.presence = ConversationPresence(cache, access, watchers, broker.presence, clock=clock)
         self.subscriptions = Subscriptions(
             storage, cache, access, watchers, running, self.presence, self._abandonment
         )

@@ -121,11 +121,11 @@ class Subscriptions:
     def running_log(self, reply: str) -> Log | None:
         """Return the log of a running reply."""
         running = self._running.get(reply)
-        return running.log if running is not None else None
+        return running.shown if running is not None else None
 
     def logs(self, conversation: str) -> list[Log]:
         """Return the logs of the running replies of a conversation, in their order."""
-        return [reply.log for reply in self._running.of(conversation)]
+        return [reply.shown for reply in self._running.of(conversation)]
 
     async def log(self, user: User, stream: str) -> tuple[str, Log]:
         """Return the conversation and the log of any reply: running, ended lately, or rebuilt from its message.

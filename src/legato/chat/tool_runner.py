@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from legato.broker.base import RunningLogs
 from legato.chat.journal import Journal
 from legato.chat.reply import Reply
 from legato.chat.tool_calls import INTERRUPTED, RefusedCall, RunnableCall, decide, pending
@@ -34,17 +35,19 @@ class ToolRunner:
         reply: Reply,
         tools: Mapping[str, Tool],
         journal: Journal,
+        logs: RunningLogs,
         clock: Callable[[], float],
     ) -> None:
         self._reply = reply
         self._tools = tools
         self._clock = clock
         self._journal = journal
+        self._logs = logs
         self.left = reply.assistant.config.tool_seconds
 
     async def take_up(self) -> None:
         """Bring what an earlier server left to an end: what it asked for is asked for again; what it began is not run again."""
-        for tool in pending(self._reply.log.snapshot()):
+        for tool in pending(self._reply.written.snapshot()):
             if not tool.asking:
                 self._finish(tool.call, INTERRUPTED, failed=True)
                 continue
@@ -59,7 +62,7 @@ class ToolRunner:
         """Run them in their order; what came of each stands in the log."""
         for number, call in enumerate(calls):
             decision = decide(call, self._tools, number)
-            log = self._reply.log
+            log = self._reply.written
             if isinstance(decision, RunnableCall) and decision.tool.approval:
                 log.append(ToolAsked(call.call, call.name, call.arguments))
                 await self._with_a_word(call, decision)
@@ -83,7 +86,7 @@ class ToolRunner:
         if not allowed:
             self._finish(call.call, "A person refused this tool, so it did not run.", failed=True)
             return
-        self._reply.log.append(ToolStarted(call.call, call.name, call.arguments))
+        self._reply.written.append(ToolStarted(call.call, call.name, call.arguments))
         await self._run(call, ready)
 
     async def _run(self, call: ToolCall, ready: RunnableCall) -> None:
@@ -92,7 +95,8 @@ class ToolRunner:
         if seconds <= 0:
             self._finish(call.call, "There is no time left for tools in this reply.", failed=True)
             return
-        await self._journal.store(reply.log)
+        await self._journal.store(reply.written)
+        await self._logs.all_shown(reply.written)
         context = Context(reply.user, reply.message.conversation, reply.id)
         begun = self._clock()
         try:
@@ -106,7 +110,7 @@ class ToolRunner:
         self._finish(call.call, output, failed)
 
     def _finish(self, call: str, output: str, failed: bool = False) -> None:
-        self._reply.log.append(ToolFinished(call, truncate(clean_text(output), OUTPUT), failed))
+        self._reply.written.append(ToolFinished(call, truncate(clean_text(output), OUTPUT), failed))
 
 
 async def _within(seconds: float, tool: Tool, arguments: dict[str, Any], context: Context) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
+from legato.broker.base import RunningLogs
 from legato.chat.context_window import ContextWindow, left_out_notice
 from legato.chat.disclaimer import DisclaimerFilter, disclaim
 from legato.chat.journal import Journal
@@ -61,15 +62,15 @@ class TurnUsage:
 class ReplyTurn:
     """Writes one reply: `write` runs the engine and the tools, `finish` ends the reply.
 
-    `clock` is in seconds. No tool begins before `journal` has stored that it does.
+    `clock` is in seconds. No tool begins before `journal` has stored, and `logs` has shown, that it does.
     """
 
-    def __init__(self, reply: Reply, journal: Journal, clock: Callable[[], float]) -> None:
+    def __init__(self, reply: Reply, journal: Journal, logs: RunningLogs, clock: Callable[[], float]) -> None:
         self._reply = reply
         self._usage = TurnUsage()
         self._filter = DisclaimerFilter(reply, reply.assistant.config.disclaimer)
         self._tools = offered(reply.assistant.tools)
-        self._tool_runner = ToolRunner(reply, self._tools, journal, clock)
+        self._tool_runner = ToolRunner(reply, self._tools, journal, logs, clock)
 
     async def write(self, history: Sequence[Message]) -> Terminal:
         """Ask the engine, run the tools that it asks for, ask it again …, until it asks for none, or may ask for no more.
@@ -85,7 +86,7 @@ class ReplyTurn:
         reply, tools, config = self._reply, self._tools, self._reply.assistant.config
         await self._tool_runner.take_up()
         # After a restart the log tells calls, not the steps they were asked for in: rather too few are left than too many.
-        steps = len(reply.log.snapshot().tools)
+        steps = len(reply.written.snapshot().tools)
         window, notice = ContextWindow(), reply.notice
         while True:
             enough = bool(tools) and (steps >= config.tool_steps or self._tool_runner.left <= 0)
@@ -128,14 +129,14 @@ class ReplyTurn:
     def finish(self, end: Terminal) -> tuple[Message, Terminal]:
         """Return the message to store, and the event that closes the log."""
         reply = self._reply
-        snapshot = reply.log.snapshot()
+        snapshot = reply.written.snapshot()
         for call, output in unfinished(pending(snapshot)):
-            reply.log.append(ToolFinished(call, output, failed=True))
+            reply.written.append(ToolFinished(call, output, failed=True))
         silent = not snapshot.text.strip() and not self._filter.withheld
         if isinstance(end, Finished) and end.reason != "stopped" and silent:
             cut = end.reason == "length"
             end = Failed("empty", CUT if cut else SILENT_WITH_TOOLS if snapshot.tools else SILENT)
-        snapshot = disclaim(reply.log, reply.assistant.config.disclaimer, self._filter.withheld)
+        snapshot = disclaim(reply.written, reply.assistant.config.disclaimer, self._filter.withheld)
         state: State | None = snapshot.state
         outcome = self._usage.outcome
         model = outcome.model if outcome else (state.model if state else None)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from legato.broker.base import Notes
 from legato.domain.conversation import Conversation
 from legato.domain.message import Message
 from legato.domain.user import User
@@ -39,6 +40,20 @@ class Watcher(Protocol):
     def on_typing(self, conversation: str, user: str, name: str | None, typing: bool) -> None:
         """Somebody else begins to type, or types no more."""
         ...
+
+
+class WatcherProbe:
+    """Tells whether anybody watches a conversation, through this gateway or another."""
+
+    def __init__(self, watchers: "Watchers", notes: Notes) -> None:
+        self._watchers = watchers
+        self._notes = notes
+
+    async def watched(self, conversation: str) -> bool:
+        """Return whether anybody watches it. Other gateways are asked only if nobody does here."""
+        return (
+            self._watchers.watched(conversation) or await self._notes.subscribed_elsewhere(conversation) > 0
+        )
 
 
 class Watchers:

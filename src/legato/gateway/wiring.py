@@ -80,6 +80,7 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
             storage,
             assistants,
             commands=make_commands,
+            broker=broker,
             clock=loop.time,
             attachments=attachments,
             transcriber=transcriber,
