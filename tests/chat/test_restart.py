@@ -40,6 +40,20 @@ async def test_the_next_server_goes_on_behind_the_text_so_far(build: Build) -> N
     assert text_of((await heard.ended(reply)).parts) == "One two three."
 
 
+async def test_a_stop_that_was_stored_is_kept_over_the_restart(build: Build) -> None:
+    first = await build()
+    conversation, reply = await half_said(first, "One ", "two ")
+    assert await first.storage.request_stop(conversation) == [reply]
+    await first.service.close()
+
+    second = await build()
+    await second.service.drain(10)
+    message = await second.storage.message(reply)
+    assert message is not None
+    assert (message.status, text_of(message.parts)) == ("stopped", "One two ")
+    assert second.engine.runs == []
+
+
 async def test_the_log_has_another_epoch(build: Build) -> None:
     first = await build()
     conversation, _ = await half_said(first, "One ")

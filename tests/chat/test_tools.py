@@ -591,6 +591,37 @@ class TestRestart:
         run.finish()
         await ended(second, conversation, reply)
 
+    async def test_a_decision_that_was_stored_counts_after_the_restart(self, open_workshop: Open) -> None:
+        first = await open_workshop(Bench(approval=True))
+        conversation, reply, log, run = await first.ask()
+        call_and_finish(run, ("a", "look"))
+        await asking(log)
+        assert await first.storage.decide(reply, "a", True)
+        await first.service.close()
+        bench = Bench(approval=True)
+        second = await open_workshop(bench)
+        run = await second.engine.asked()
+        assert len(bench.runs) == 1
+        run.say("Done.")
+        run.finish()
+        await ended(second, conversation, reply)
+
+    async def test_the_first_of_two_decisions_counts_whatever_gateway_it_came_by(
+        self, open_workshop: Open
+    ) -> None:
+        bench = Bench(approval=True)
+        shop = await open_workshop(bench)
+        conversation, reply, log, run = await shop.ask()
+        call_and_finish(run, ("a", "look"))
+        await asking(log)
+        assert not await shop.storage.decide(reply, "a", False)
+        await shop.service.replies.approve(ADA, conversation, reply, "a", True)
+        run = await shop.engine.asked()
+        assert bench.runs == []
+        run.say("Refused.")
+        run.finish()
+        await ended(shop, conversation, reply)
+
     async def test_a_tool_that_is_not_there_any_more_is_refused(self, open_workshop: Open) -> None:
         first = await open_workshop(Bench(approval=True))
         _, _, log, run = await first.ask()

@@ -185,7 +185,9 @@ class Conversations:
         if self._attachments is not None:
             self._attachments.sweep_soon()
         self._cache.deleted(conversation)
-        await self._running.stop(self._running.of(conversation))
+        running = self._running.of(conversation)
+        self._running.end(running)
+        await self._running.stored(running)
         self._watchers.tell(conversation, lambda watcher: watcher.on_deleted(conversation))
         self._running.forget(conversation)
 

@@ -1,11 +1,12 @@
 """Replies that an earlier server left: their logs are rebuilt, and it is decided which of them can go on."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 from legato.chat.disclaimer import disclaim, is_disclaimed
 from legato.chat.reply import Reply, pieces
 from legato.chat.tool_calls import before_and_tail, kept, pending
-from legato.stream import Event, Failed, Finished, Reasoning, Terminal, Text
+from legato.storage.base import AdoptedReply
+from legato.stream import Failed, Finished, Reasoning, Terminal, Text
 
 Verdict = Callable[[Reply], Awaitable[Terminal | None]]
 """Decides whether a reply that was cut off has ended; None lets it go on."""
@@ -14,9 +15,9 @@ CUT_OFF = "The server was restarted while this was being written. Ask again to h
 NOT_CONFIGURED = "The server was restarted, and the assistant that wrote this is no longer set up."
 
 
-def restore(reply: Reply, events: Sequence[Event]) -> None:
-    """Fill the reply's log with what the journal has of it, and expect the approvals that it waited for."""
-    for event in kept(events):
+def restore(reply: Reply, adopted: AdoptedReply) -> None:
+    """Fill the reply's log with what the journal has of it, and take over the approvals and the stop that users sent meanwhile."""
+    for event in kept(adopted.events):
         match event:
             case Text() | Reasoning():
                 for piece in pieces(event.text):
@@ -26,6 +27,10 @@ def restore(reply: Reply, events: Sequence[Event]) -> None:
     for tool in pending(reply.written.snapshot()):
         if tool.asking:
             reply.approvals.expect(tool.call)
+            if (allow := adopted.decisions.get(tool.call)) is not None:
+                reply.approvals.decide(tool.call, allow)
+    if adopted.stop_requested:
+        reply.end("stopped")
 
 
 async def verdict_if_cut_off(reply: Reply) -> Terminal | None:

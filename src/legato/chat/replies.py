@@ -1,6 +1,7 @@
 """Messages and the replies to them: send, regenerate, edit, stop, approve."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from datetime import datetime
 from weakref import WeakValueDictionary
@@ -23,10 +24,13 @@ from legato.domain.message import Message, Part, TextPart, media_parts
 from legato.domain.submission import Submission, clean_parts, fingerprint, title_from
 from legato.domain.user import User
 from legato.domain.validation import check_id
-from legato.errors import BusyError, InvalidError, NotFoundError
+from legato.errors import BusyError, InvalidError, NotFoundError, StorageError
 from legato.storage.base import NewTurn, Storage, TurnStarted
 from legato.stream import Log
 
+logger = logging.getLogger(__name__)
+
+NOT_RUNNING = "This reply is not being written any more, so nothing of it waits for a word."
 NO_ATTACHMENTS = "This server takes no pictures and no recordings."
 
 
@@ -198,8 +202,12 @@ class Replies:
         await self._access.writer(user, conversation)
         running = self._running.of(conversation)
         wanted = [reply for reply in running if message is None or reply.id == message]
-        await self._running.stop(wanted)
-        return [reply.id for reply in wanted if reply.message.status == "stopped"]
+        self._running.end(wanted)
+        requested = await self._request_stop(conversation, message, here=bool(wanted))
+        await self._running.stored(wanted)
+        stopped = [reply.id for reply in wanted if reply.message.status == "stopped"]
+        here = {reply.id for reply in running}
+        return stopped + [reply for reply in requested if reply not in here]
 
     async def approve(self, user: User, conversation: str, reply: str, call: str, allow: bool) -> None:
         """Allow or refuse a tool of a running reply that waits for approval. The first decision counts.
@@ -208,11 +216,30 @@ class Replies:
         """
         await self._access.writer(user, conversation)
         running = self._running.get(reply)
-        if running is None or running.message.conversation != conversation:
-            raise NotFoundError(
-                "This reply is not being written any more, so nothing of it waits for a word."
-            )
-        running.approvals.decide(call, allow)
+        if running is not None and running.message.conversation != conversation:
+            raise NotFoundError(NOT_RUNNING)
+        if running is not None:
+            running.approvals.check(call)
+        else:
+            message = await self._storage.message(reply)
+            if message is None or message.conversation != conversation:
+                raise NotFoundError(NOT_RUNNING)
+        try:
+            allowed = await self._storage.decide(reply, call, allow)
+        except NotFoundError:
+            raise NotFoundError(NOT_RUNNING) from None
+        if running is not None:
+            running.approvals.decide(call, allowed)
+
+    async def _request_stop(self, conversation: str, reply: str | None, *, here: bool) -> list[str]:
+        """Store the stop for the gateways that run the replies. If they run `here`, they were stopped without it."""
+        try:
+            return await self._storage.request_stop(conversation, reply)
+        except StorageError as error:
+            if not here:
+                raise
+            logger.warning("The stop of conversation %s is not stored: %s", conversation, error.message)
+            return []
 
     def _question(
         self, user: User, conversation: str, parts: tuple[Part, ...], parent: str | None

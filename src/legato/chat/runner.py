@@ -206,7 +206,7 @@ class ReplyRunner:
             adopted.owner,
             restored=True,
         )
-        restore(reply, adopted.events)
+        restore(reply, adopted)
         self.run(reply, verdict_if_cut_off if assistant is not None else verdict_if_not_configured)
 
     async def _tick(self) -> None:

@@ -23,7 +23,7 @@ EVENT_BYTES = 150
 
 
 STORED_SECONDS = 10.0
-"""How long `stop` waits until the stopped replies are stored: engines, tools and databases take a while to end things."""
+"""How long `stored` waits: engines, tools and databases take a while to end things."""
 
 
 class RetainedLog(NamedTuple):
@@ -118,13 +118,18 @@ class RunningReplies:
         for stream in [key for key, kept in self._kept.items() if kept.conversation == conversation]:
             self._drop(stream)
 
-    async def stop(self, replies: Sequence[Reply]) -> None:
-        """Stop replies, and return when they are stored. All are stopped first: none may begin because the one before it ended.
+    @staticmethod
+    def end(replies: Sequence[Reply]) -> None:
+        """Stop replies. All are told at once: none may begin because the one before it ended."""
+        for reply in reversed(replies):
+            reply.end("stopped")
+
+    @staticmethod
+    async def stored(replies: Sequence[Reply]) -> None:
+        """Return when these replies have ended and are stored.
 
         :raises StorageError: the database does not take them for `STORED_SECONDS`. They were stopped all the same.
         """
-        for reply in reversed(replies):
-            reply.end("stopped")
         try:
             async with asyncio.timeout(STORED_SECONDS):
                 for reply in replies:
