@@ -1,4 +1,4 @@
-"""An assistant: a configured persona. Everything that makes one differ from another is here, none of it in code."""
+"""An assistant: a configured persona. All differences between assistants are settings."""
 
 from typing import Any, Literal
 

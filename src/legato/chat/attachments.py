@@ -1,4 +1,4 @@
-"""What people attach: taken in, checked by its content, kept once, and given to those who may have it."""
+"""Attachments: receive files, check them by their content, store each content once, and give them to users who may read them."""
 
 import asyncio
 import base64
@@ -31,23 +31,23 @@ NO_ATTACHMENT = "There is no such attachment. Upload it again."
 NAME_LENGTH = 200
 
 UNUSED = timedelta(hours=24)
-"""How long an upload waits for a message that uses it."""
+"""How long an upload is kept without a message that uses it."""
 
 SWEEP_SECONDS = 3600.0
-"""How often what nobody needs any more is taken away."""
+"""Seconds between two sweeps."""
 
 SOON_SECONDS = 2.0
-"""How soon that is done where something was deleted."""
+"""Seconds until a sweep after a deletion."""
 
 SETTLED_SECONDS = 600.0
-"""Files written later than so long ago are left alone: their rows may be about to be written, by another server even."""
+"""Age in seconds below which a sweep leaves a file alone: its row may be about to be written, even by another server."""
 
 _BLOCK = 256 * 1024
 _BATCH = 500
 
 
 class AttachmentLimits(Struct, frozen=True):
-    """`file_bytes` is what one file may have, `person_bytes` all of a person's; `at_once` uploads of one person run at a time."""
+    """`file_bytes` bounds one file, `person_bytes` all files of a user; `at_once` uploads of one user run at a time."""
 
     file_bytes: int = 20 * 1024 * 1024
     person_bytes: int = 1024 * 1024 * 1024
@@ -55,7 +55,7 @@ class AttachmentLimits(Struct, frozen=True):
 
 
 class Attachments:
-    """The attachments of a server. `now` is the time of day, `new_id` makes ids that nobody can guess."""
+    """The attachments of a server. `now` is the time of day, `new_id` makes ids that cannot be guessed."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Attachments:
         self._uploads: dict[str, int] = {}
         # By digest: a blob that is kept again must not be removed as old at the same moment.
         self._placing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        # By the person: what they have is counted before more is added to it.
+        # By the user: what a user has is counted before more is added to it.
         self._adding: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # One picture at a time: each may take hundreds of MiB while it is decoded.
         self._decoder = ThreadPoolExecutor(1, "pictures")
@@ -82,7 +82,7 @@ class Attachments:
         self._swept = asyncio.Event()
 
     def start(self) -> None:
-        """Begin to take away what nobody needs."""
+        """Start the task that sweeps."""
         self._sweeper = asyncio.create_task(self._sweep_for_ever(), name="attachments")
 
     async def close(self) -> None:
@@ -91,25 +91,28 @@ class Attachments:
             await asyncio.gather(self._sweeper, return_exceptions=True)
         self._decoder.shutdown(wait=False, cancel_futures=True)
 
-    async def upload(self, person: User, chunks: AsyncIterable[bytes], name: str | None = None) -> Attachment:
-        """Take a file as it comes. No more of it than a block is in memory, and one that cannot be taken is refused as soon
-        as that is seen.
+    async def upload(self, user: User, chunks: AsyncIterable[bytes], name: str | None = None) -> Attachment:
+        """Receive a file chunk by chunk. At most one block of it is in memory. A file that is not allowed is refused as soon as
+        that is known.
 
-        :raises UnsupportedError: it is none of the kinds that are taken. :raises InvalidError: it is broken.
-        :raises TooLargeError: it, or all that the person has, is too large. :raises BusyError: too many at once.
+        :raises UnsupportedError: its kind is not allowed. :raises InvalidError: it is broken.
+        :raises TooLargeError: the file, or all files of the user, are too large. :raises BusyError: too many uploads at once.
         """
         name = clean_name(name)
-        with self._one_more(person):
+        with self._one_more(user):
             incoming = await self._blobs.begin()
             try:
                 await self._receive(incoming, chunks)
-                return await self._keep(person, incoming, name)
+                return await self._keep(user, incoming, name)
             finally:
                 incoming.discard()
 
-    async def get(self, person: User, attachment: str) -> Attachment:
-        """:raises NotFoundError: there is none of this id that the person may have."""
-        found = await self._storage.attachment(check_id(attachment, "The attachment's id"), person.id)
+    async def get(self, user: User, attachment: str) -> Attachment:
+        """Return an attachment.
+
+        :raises NotFoundError: there is none with this id that the user may read.
+        """
+        found = await self._storage.attachment(check_id(attachment, "The attachment's id"), user.id)
         if found is None:
             raise NotFoundError(NO_ATTACHMENT)
         return found
@@ -125,22 +128,25 @@ class Attachments:
         """
         return self._blobs.open(attachment.digest, start, end)
 
-    async def enclosed(self, person: User, parts: tuple[Part, ...]) -> tuple[Part, ...]:
-        """The parts of a message as they are stored: each picture and recording by the id of its attachment.
+    async def enclosed(self, user: User, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        """Return the parts of a message as they are stored: each picture and recording by the id of its attachment.
 
-        :raises NotFoundError: an id is of none that the person may have.
-        :raises InvalidError: what is in a part is not what the part is, or cannot be taken.
+        :raises NotFoundError: an id is of none that the user may read.
+        :raises InvalidError: the content of a part is not what the part says, or is not allowed.
         """
-        return tuple([await self._enclosed(person, part) for part in parts])
+        return tuple([await self._enclosed(user, part) for part in parts])
 
     async def find(self, ids: Iterable[str]) -> dict[str, Attachment]:
-        """Those of these ids that there are, whoever may read them."""
+        """Return the attachments with these ids that exist, whoever may read them."""
         wanted = list(dict.fromkeys(ids))
         found = await self._storage.attachments(wanted) if wanted else []
         return {each.id: each for each in found}
 
     async def read(self, attachment: Attachment) -> bytes:
-        """:raises StorageError: its bytes are gone, or are not what they were."""
+        """Return the bytes of an attachment.
+
+        :raises StorageError: its bytes are gone, or have changed.
+        """
         return await self._blobs.read(attachment.digest)
 
     async def read_upright(self, attachment: Attachment) -> bytes:
@@ -155,11 +161,11 @@ class Attachments:
         return await loop.run_in_executor(self._decoder, upright, data, attachment.media_type)
 
     def sweep_soon(self) -> None:
-        """Something was deleted."""
+        """Sweep soon: something was deleted."""
         self._swept.set()
 
     async def sweep(self) -> None:
-        """Take away uploads that no message used, and files that no attachment needs."""
+        """Remove uploads that no message uses, and files that no attachment needs."""
         await self._storage.drop_attachments(self._now() - UNUSED)
         before = time.time() - SETTLED_SECONDS
         rest = iter(await self._blobs.old(before))
@@ -186,17 +192,17 @@ class Attachments:
             await asyncio.sleep(SOON_SECONDS)
 
     @contextmanager
-    def _one_more(self, person: User) -> Iterator[None]:
-        running = self._uploads.get(person.id, 0)
+    def _one_more(self, user: User) -> Iterator[None]:
+        running = self._uploads.get(user.id, 0)
         if running >= self.rules.at_once:
             raise BusyError("You are uploading too many files at once. Wait until one of them is done.")
-        self._uploads[person.id] = running + 1
+        self._uploads[user.id] = running + 1
         try:
             yield
         finally:
-            self._uploads[person.id] -= 1
-            if not self._uploads[person.id]:
-                del self._uploads[person.id]
+            self._uploads[user.id] -= 1
+            if not self._uploads[user.id]:
+                del self._uploads[user.id]
 
     async def _receive(self, incoming: PendingBlob, chunks: AsyncIterable[bytes]) -> None:
         pending = bytearray()
@@ -216,37 +222,37 @@ class Attachments:
         if not incoming.size:
             raise InvalidError("There is nothing in this file. Send the file itself as the body.")
 
-    async def _keep(self, person: User, incoming: PendingBlob, name: str | None) -> Attachment:
+    async def _keep(self, user: User, incoming: PendingBlob, name: str | None) -> Attachment:
         loop = asyncio.get_running_loop()
         kind = await loop.run_in_executor(self._decoder, find_kind, incoming.content)
         attachment = Attachment(
-            self._new_id(), person.id, kind.media_type, incoming.size, incoming.digest, self._now(), name
+            self._new_id(), user.id, kind.media_type, incoming.size, incoming.digest, self._now(), name
         )
         async with self._placing.setdefault(incoming.digest, asyncio.Lock()):
             await incoming.keep()
-        async with self._adding.setdefault(person.id, asyncio.Lock()):
+        async with self._adding.setdefault(user.id, asyncio.Lock()):
             return await self._storage.add_attachment(attachment, self.rules.person_bytes)
 
-    async def _enclosed(self, person: User, part: Part) -> Part:
+    async def _enclosed(self, user: User, part: Part) -> Part:
         if not isinstance(part, ImagePart | AudioPart):
             return part
         if part.data:
-            attachment = await self._inline(person, part.data)
+            attachment = await self._inline(user, part.data)
         else:
-            attachment = await self.get(person, part.attachment or "")
+            attachment = await self.get(user, part.attachment or "")
         if attachment.media_type.startswith("image/") != isinstance(part, ImagePart):
             is_, said = ("picture", "recording") if isinstance(part, AudioPart) else ("recording", "picture")
             raise InvalidError(f"This is a {is_}, not a {said}. Send it as what it is.")
         return type(part)(attachment=attachment.id)
 
-    async def _inline(self, person: User, url: str) -> Attachment:
+    async def _inline(self, user: User, url: str) -> Attachment:
         data = base64.b64decode(url.partition(",")[2])
         if len(data) > self.rules.file_bytes:
             raise self._too_large()
         incoming = await self._blobs.begin()
         try:
             await incoming.write(data)
-            return await self._keep(person, incoming, None)
+            return await self._keep(user, incoming, None)
         finally:
             incoming.discard()
 
@@ -258,7 +264,7 @@ class Attachments:
 
 
 def clean_name(name: str | None) -> str | None:
-    """What a file was called, to show to people: the last of its path, on one line. Nothing is ever stored under it."""
+    """Return the display name of a file: the last part of its path, on one line. Nothing is ever stored under it."""
     if name is None:
         return None
     return one_line(name.replace("\\", "/").rpartition("/")[2], NAME_LENGTH) or None

@@ -1,4 +1,4 @@
-"""What was chosen for one conversation, and what comes of it: who speaks, and what the model reads."""
+"""The settings of one conversation: limits, and the models to choose from."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,11 @@ from legato.engines.base import Model
 from legato.errors import InvalidError
 
 SYSTEM_LENGTH = 20_000
-"""Characters that a person may add to a system prompt."""
+"""Characters that a user may add to a system prompt."""
 
 
 async def eligible(assistant: ResolvedAssistant) -> list[Model]:
-    """The models that may answer in place of the assistant's own, which is one of them: those of its engine, or those it names.
+    """Return the models that may answer in place of the assistant's own, which is one of them: those of its engine, or those it names.
 
     :raises EngineError: the engine cannot be asked.
     """
@@ -25,7 +25,7 @@ async def eligible(assistant: ResolvedAssistant) -> list[Model]:
 
 
 def pick(models: Sequence[Model], name: str) -> str:
-    """The full name of one of them; `:latest` may be left out.
+    """Return the full name of one of them; `:latest` may be left out.
 
     :raises InvalidError: there is none of this name.
     """

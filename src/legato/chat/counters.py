@@ -1,4 +1,4 @@
-"""What happened since the server started, in numbers."""
+"""Numbers of what happened since the server started."""
 
 from collections import Counter
 from typing import Literal
@@ -21,7 +21,7 @@ class Counters:
         self.tokens: Counter[str] = Counter()
 
     def ended(self, assistant: str, end: Terminal, pieces: int) -> None:
-        """A reply is over, and was stored."""
+        """Count a reply that ended and was stored."""
         usage = end.usage if isinstance(end, Finished) else None
         reason: End = end.reason if isinstance(end, Finished) else "failed"
         self.replies[assistant, reason] += 1

@@ -1,4 +1,4 @@
-"""The disclaimer of an assistant: said by the server, at the end of every reply that says anything, and by nobody else.
+"""The disclaimer of an assistant. Only the server adds it, at the end of every reply with any text.
 
 What the model writes passes here first. Where it writes the disclaimer itself, because it was asked to or has seen it, that
 copy is left out, so that no prompt can bury the disclaimer in the middle, or have it stand there twice.
@@ -12,7 +12,7 @@ from legato.stream import Log, ReplySnapshot, State, Text
 
 
 class DisclaimerFilter:
-    """An `Out` before a reply: it writes through at once, but for what is or may become a copy of the disclaimer.
+    """A `ReplyWriter` before a reply. It writes through at once, except what is or may become a copy of the disclaimer.
 
     `withheld`: the model said it, and it was left out.
     """
@@ -40,7 +40,7 @@ class DisclaimerFilter:
         self._say(whole[said:free])
 
     def flush(self) -> None:
-        """The model says no more now: what was held has not become the disclaimer."""
+        """Write what was held: the model has ended, so it has not become the disclaimer."""
         held, self._held = self._held, ""
         self._say(held)
 
@@ -72,7 +72,7 @@ class DisclaimerFilter:
 
 
 def _begun(text: str, disclaimer: str) -> int:
-    """How many characters at the end of `text` may be the beginning of `disclaimer`, and are not all of it."""
+    """Return how many characters at the end of `text` may be the beginning of `disclaimer`, and are not all of it."""
     at = max(0, len(text) - len(disclaimer) + 1)
     while (at := text.find(disclaimer[0], at)) >= 0:
         if disclaimer.startswith(text[at:]):
@@ -82,28 +82,28 @@ def _begun(text: str, disclaimer: str) -> int:
 
 
 def disclaim(log: Log, disclaimer: str | None, withheld: bool = False) -> ReplySnapshot:
-    """Say the disclaimer behind what was said, once; where nothing was said, there is nothing that needs it."""
-    fold = log.snapshot()
-    if disclaimer and (fold.text.strip() or withheld) and not is_disclaimed(fold.text, disclaimer):
-        log.append(Text(paragraph(fold.text, disclaimer)))
+    """Append the disclaimer to the log, once, if the reply has any text. Return the snapshot after it."""
+    snapshot = log.snapshot()
+    if disclaimer and (snapshot.text.strip() or withheld) and not is_disclaimed(snapshot.text, disclaimer):
+        log.append(Text(paragraph(snapshot.text, disclaimer)))
         return log.snapshot()
-    return fold
+    return snapshot
 
 
 def is_disclaimed(text: str, disclaimer: str | None) -> bool:
-    """Whether the server has said the disclaimer: the reply had come to its end."""
+    """Return whether the server has appended the disclaimer: then the reply had ended."""
     return bool(disclaimer) and text.endswith(disclaimer or "")
 
 
 def paragraph(text: str, disclaimer: str) -> str:
-    """What to add to a text for the disclaimer to stand behind it, after a blank line."""
+    """Return what to add to a text so that the disclaimer follows it after a blank line."""
     if not text or text.endswith("\n\n"):
         return disclaimer
     return f"\n{disclaimer}" if text.endswith("\n") else f"\n\n{disclaimer}"
 
 
 def without_disclaimer(message: Message, disclaimer: str | None) -> Message:
-    """An earlier reply as the model reads it: without what it never wrote, which costs room and teaches it to repeat it."""
+    """Return an earlier reply as the model reads it: without the disclaimer, which it never wrote, and which would cost context and be repeated."""
     if not disclaimer or message.role != "assistant":
         return message
     parts = list(message.parts)

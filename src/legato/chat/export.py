@@ -1,4 +1,4 @@
-"""A conversation as text to keep."""
+"""Export of a conversation as text."""
 
 import msgspec
 
@@ -7,7 +7,7 @@ from legato.domain.message import AudioPart, ImagePart, Part, TextPart, text_of
 
 
 def as_json(tree: MessageTree) -> str:
-    """Every message of every branch."""
+    """Return every message of every branch, in JSON."""
     conversation = tree.conversation
     messages = [
         {"text": text_of(message.parts), **msgspec.to_builtins(message)} for message in tree.messages.values()
@@ -25,7 +25,7 @@ def as_json(tree: MessageTree) -> str:
 
 
 def as_markdown(tree: MessageTree, reader: str) -> str:
-    """The branch that is shown, a heading for each message: "You" over those of the user `reader`, who else it was over others."""
+    """Return the shown branch in Markdown, with a heading for each message: "You" for those of the user `reader`, else the name of the writer."""
     lines = [f"# {tree.conversation.title or 'Conversation'}", ""]
     for message in tree.path():
         match message.role:

@@ -1,4 +1,4 @@
-"""The checkpoint of running replies: one more cursor on every log, written out a few times a second."""
+"""The journal of running replies: one more cursor on every log, written out a few times a second."""
 
 import asyncio
 import logging
@@ -11,22 +11,22 @@ from legato.stream import Log
 logger = logging.getLogger(__name__)
 
 INTERVAL = 0.25
-"""Seconds between two ticks: what a killed server can lose of a running text."""
+"""Seconds between two ticks: a killed server loses at most so much of a running text."""
 
 WHOLE_AFTER = 240
-"""A reply whose oldest row lies this many rows back is written whole again, so that the rows behind it can go."""
+"""Rows after which a reply is written whole again, so that the rows before can be dropped."""
 
 AT_ONCE = 500
-"""Logs that a tick looks at before it lets others go on: with ten thousand replies it must not hold up their tokens."""
+"""Logs that a tick looks at before it yields to the event loop: with ten thousand replies it must not delay their tokens."""
 
 TAKEN_AT_ONCE = 8
-"""Logs that it takes new text from before it does: a hundred in one go are half a millisecond, which is seen in p99."""
+"""Logs that it takes new text from before it yields: a hundred at once take half a millisecond, which is visible in p99."""
 
 LONG = 65_536
-"""Events beyond which a running log gives up its oldest, so that an engine without an end does not take all memory."""
+"""Events beyond which a running log drops its oldest, so that an engine that never ends does not take all memory."""
 
 RECENT = 16_384
-"""How many it has then. A position further back is answered with a reset."""
+"""Events that such a log keeps. A position before them is answered with a reset."""
 
 
 FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
@@ -44,7 +44,7 @@ class _Cursor:
 
 
 class Journal:
-    """Keeps what running replies said, in rows that each hold all of a tick; trims the rows that nobody needs."""
+    """Stores what running replies said, in rows that each hold all of a tick, and drops the rows that no reply needs."""
 
     def __init__(self, storage: Storage, gateway: str = LOCAL_GATEWAY) -> None:
         self._storage = storage
@@ -56,11 +56,11 @@ class Journal:
         self._failing = False
 
     def open(self, log: Log) -> None:
-        """Begin to keep `log`, from offset 0. What rows of an earlier incarnation hold of it no longer counts."""
+        """Begin to store `log`, from offset 0. Rows of an earlier incarnation of it no longer count."""
         self._cursors[log.stream] = _Cursor(log, 0)
 
     def close(self, stream: str) -> None:
-        """Its message is stored; it needs the journal no more."""
+        """Forget a log whose message is stored."""
         self._cursors.pop(stream, None)
 
     @property

@@ -1,4 +1,4 @@
-"""What of pictures and recordings reaches a model, what is put into words for it, and what a person is told where neither can be."""
+"""Pictures and recordings for a model: what it gets, what is transcribed for it, and what the user is told if it gets neither."""
 
 import asyncio
 import base64
@@ -28,13 +28,13 @@ from legato.stream import State
 logger = logging.getLogger(__name__)
 
 PICTURES = 8
-"""Pictures that a model is shown at once, the last ones."""
+"""Pictures of one request at most; the last ones count."""
 
 BYTES = 24 * 1024 * 1024
-"""What all pictures and recordings of one request may have together."""
+"""Bytes of all pictures and recordings of one request at most."""
 
 LISTEN_SECONDS = 300.0
-"""How long somebody may take to listen to one recording."""
+"""Seconds to transcribe one recording at most."""
 
 HEARD = frozenset({"audio/wav", "audio/mpeg"})
 """Recordings as models take them (`input_audio` of OpenAI's protocol)."""
@@ -45,7 +45,7 @@ NOTHING_SAID = "[A recording in which nothing is said.]"
 
 
 class MediaInput:
-    """One for a server. `recorder` stores a message again, with what was heard in it."""
+    """Prepares media; one object for a server. `recorder` stores a message again, with its transcript."""
 
     def __init__(
         self,
@@ -58,10 +58,10 @@ class MediaInput:
         self._recorder = recorder
 
     async def prepare(self, reply: Reply, branch: list[Message]) -> list[Message]:
-        """The last messages of the branch as the reply's model takes them, as many as it may read.
+        """Return the last messages of the branch as the reply's model takes them, as many as it may read.
 
-        A picture or recording that it takes has its `data`; a recording that somebody listened to is text; one of which the
-        model gets nothing is an empty part, and the engine tells it so. `reply.notice` is what the person is told.
+        A picture or recording that the model takes has its `data`; a transcribed recording is text; one of which the model gets
+        nothing is an empty part, and the engine tells the model so. `reply.notice` is what the user is told.
 
         :raises EngineRefusedError: the last message is nothing but what cannot be perceived.
         """
@@ -123,7 +123,7 @@ class MediaInput:
         return ImagePart(data)
 
     async def _recording(self, look: "_Look", part: AudioPart) -> tuple[AudioPart, Part]:
-        """The part as it is stored from now on, and as the model takes it."""
+        """Return the part as it is stored from now on, and as the model takes it."""
         attachment = look.found.get(part.attachment or "")
         if look.can.audio and attachment is not None and attachment.media_type in HEARD:
             data = await self._data(look, part.attachment)
@@ -160,7 +160,7 @@ class MediaInput:
         return part
 
     async def _data(self, look: "_Look", attachment: str | None) -> str:
-        """Its `data:` URL; empty where it is gone, or too large beside the others."""
+        """Return the `data:` URL of an attachment; empty if it is gone, or too large beside the others."""
         found = look.found.get(attachment or "")
         if found is None or self._attachments is None:
             look.trouble = "What was sent is gone"
@@ -179,7 +179,7 @@ class MediaInput:
         return f"data:{found.media_type};base64,{encoded.decode()}"
 
     async def _tell(self, look: "_Look", asked: Message, perceived: Message) -> None:
-        """Tell what of the last message the model does not get; where that is all of it, there is nothing to answer."""
+        """Tell the user what of the last message the model does not get. If that is all of it, raise: there is nothing to answer."""
         because = ". ".join(look.troubles)
         some = any(isinstance(part, ImagePart | AudioPart) and part.data for part in perceived.parts)
         if text_of(perceived.parts).strip() or some:
@@ -194,7 +194,7 @@ class MediaInput:
 
 
 class _Look:
-    """What is left of one request's room, and what went wrong on the way."""
+    """What one request may still hold, and what went wrong so far."""
 
     def __init__(self, reply: Reply, can: Capabilities, found: dict[str, Attachment]) -> None:
         self.reply = reply
@@ -208,7 +208,7 @@ class _Look:
         self.failure: EngineError | None = None
 
     def kind(self, part: ImagePart) -> str:
-        """The media type of a picture; empty where it is gone, which is found out when it is read."""
+        """Return the media type of a picture; empty if it is gone, which is found out when it is read."""
         if part.data:
             return media_type_of(part.data)
         found = self.found.get(part.attachment or "")

@@ -9,15 +9,15 @@ from legato.engines.base import Capabilities, Turn
 
 BYTES_PER_TOKEN = 3.0
 """A cautious estimate in bytes of UTF-8, by script: three ASCII letters, one and a half of Cyrillic or Arabic, and one
-character of Chinese, Japanese, Korean, Hindi or Thai are a token. A model reads fewer tokens than this says, rarely more."""
+character of Chinese, Japanese, Korean, Hindi or Thai are a token. A model rarely reads more tokens than this says."""
 
 TOKENS_PER_IMAGE = 1000
 TOKENS_PER_RECORDING = 1000
 TOKENS_PER_NOTE = 25
-"""What a model is told of a picture or a recording that it does not get."""
+"""Tokens of the note about a picture or a recording that the model does not get."""
 
 REPLY_SHARE = 0.25
-"""How much of the context is left for the answer, where its length is not set."""
+"""Share of the context that is left for the answer if its length is not set."""
 
 
 class MessageTree:
@@ -43,13 +43,13 @@ class MessageTree:
             self.put(message)
 
     def put(self, message: Message) -> None:
-        """Take a message in. `characters` counts about what all of them hold."""
+        """Add or replace a message. `characters` counts approximately what all messages hold."""
         before = self.messages.get(message.id)
         self.messages[message.id] = message
         self.characters += weight(message) - (weight(before) if before is not None else 0)
 
     def role(self, user: str) -> ParticipantRole | None:
-        """What this user may do here; None for a stranger. Who owns is what the conversation says, and nothing else."""
+        """Return the role of a user, or None if the user takes no part. Only the conversation says who its owner is."""
         if user == self.conversation.owner:
             return "owner"
         joined = self.participants.get(user)
@@ -58,14 +58,14 @@ class MessageTree:
         return "member" if joined.role == "owner" else joined.role
 
     def people(self) -> list[Participant]:
-        """The owner, then those who joined, in the order in which they came."""
+        """Return the owner, then those who joined, in the order in which they came."""
         mine = self.conversation
         known = self.participants.get(mine.owner)
         owner = Participant(mine.id, mine.owner, "owner", mine.created_at, known.name if known else None)
         return [owner, *(each for each in self.participants.values() if each.user != mine.owner)]
 
     def path(self, leaf: str | None = None) -> list[Message]:
-        """The branch that ends in `leaf` (None: the one that is shown), first message first."""
+        """Return the branch that ends in `leaf` (None: the shown one), first message first."""
         branch: list[Message] = []
         at = leaf if leaf is not None else self.conversation.head
         seen: set[str] = set()
@@ -78,7 +78,7 @@ class MessageTree:
 
 
 def weight(message: Message) -> int:
-    """About how many characters a message holds."""
+    """Return approximately how many characters a message holds."""
     total = len(message.reasoning)
     for part in message.parts:
         match part:
@@ -99,7 +99,7 @@ def utf8_length(text: str) -> int:
 
 
 def size(parts: tuple[Part, ...]) -> float:
-    """About how many tokens these parts are for a model."""
+    """Return approximately how many tokens these parts are for a model."""
     total = 4.0
     for part in parts:
         match part:
@@ -115,7 +115,7 @@ def size(parts: tuple[Part, ...]) -> float:
 
 
 def budget(capabilities: Capabilities, options: dict[str, object]) -> float | None:
-    """How many tokens of history fit: the model's context, or a smaller `num_ctx`, less room for the answer. None: not known."""
+    """Return how many tokens of history fit: the model's context, or a smaller `num_ctx`, less room for the answer. None: it is not known."""
     sizes = [capabilities.context, options.get("num_ctx")]
     known = [value for value in sizes if isinstance(value, int) and value > 0]
     if not known:
@@ -129,7 +129,7 @@ def budget(capabilities: Capabilities, options: dict[str, object]) -> float | No
 def window(
     branch: list[Message], system: str | None, history: int, tokens: float | None = None
 ) -> tuple[Turn, ...]:
-    """What a model is given: the system prompt, then the last `history` messages that fit into `tokens`.
+    """Return what a model is given: the system prompt, then the last `history` messages that fit into `tokens`.
 
     The last message is always in it, whatever its size. Replies without a word are left out.
     """

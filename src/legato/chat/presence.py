@@ -1,16 +1,16 @@
-"""Who is here, and who is typing. Pure state: the time is an argument, in seconds of any clock that only goes forward.
+"""Who is here and who is typing, as far as this server's own connections tell.
 
-It is what this server knows of its own connections. A bus that tells the servers of one another carries these two.
+Pure state: the time is an argument, in seconds of any clock that never goes backwards.
 """
 
 from msgspec import Struct
 
 TYPING_SECONDS = 6.0
-"""How long somebody types who says nothing more of it."""
+"""Seconds after which a user who says nothing more of it no longer types."""
 
 
 class Present(Struct, frozen=True):
-    """A person who is here, through so many connections. `name` is how they are called, where it is known."""
+    """A user who is here, through so many connections. `name` is the display name, None if it is unknown."""
 
     user: str
     name: str | None
@@ -55,23 +55,23 @@ class ConnectionCounts:
         return here.connections if here is not None else 0
 
     def name(self, conversation: str, user: str) -> str | None:
-        """How somebody who is here is called."""
+        """Return the display name of a user who is here."""
         here = self._here.get(conversation, {}).get(user)
         return here.name if here is not None else None
 
     def here(self, conversation: str) -> dict[str, int]:
-        """The connections of everybody who is here, first come first."""
+        """Return the connections of every user who is here, the one who came first first."""
         return {user: here.connections for user, here in self._here.get(conversation, {}).items()}
 
 
 class TypingTracker:
-    """Who is typing where, and until when that counts."""
+    """Tracks who is typing where, and until when that counts."""
 
     def __init__(self) -> None:
         self._until: dict[tuple[str, str], float] = {}
 
     def begin(self, conversation: str, user: str, now: float) -> bool:
-        """They type, at `now`; whether that is news."""
+        """Note that a user types at `now`. Return whether that is new."""
         key = (conversation, user)
         news = key not in self._until
         self._until.pop(key, None)
@@ -79,11 +79,11 @@ class TypingTracker:
         return news
 
     def end(self, conversation: str, user: str) -> bool:
-        """They type no more, or have sent it; whether that is news."""
+        """Note that a user types no more. Return whether that is new."""
         return self._until.pop((conversation, user), None) is not None
 
     def lapse(self, now: float) -> list[tuple[str, str]]:
-        """Forget those who said nothing for too long; who they were, as (conversation, user)."""
+        """Forget those who said nothing for too long, and return them as (conversation, user)."""
         over: list[tuple[str, str]] = []
         for key, until in self._until.items():
             if until > now:
@@ -95,7 +95,7 @@ class TypingTracker:
 
     @property
     def next(self) -> float | None:
-        """When the next one lapses; None where nobody types."""
+        """When the next one lapses; None if nobody types."""
         return next(iter(self._until.values()), None)
 
     def typing(self, conversation: str, user: str) -> bool:

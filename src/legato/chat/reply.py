@@ -1,4 +1,4 @@
-"""A reply that is being written: its log, who writes it, and how it is to end."""
+"""A reply that is being written: its log, its assistant, and how it is to end."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -30,14 +30,14 @@ from legato.stream import (
 from legato.tools.base import Toolset
 
 CancelReason = Literal["stopped", "unwatched", "leaving"]
-"""Why a running reply is cancelled: by a person, because nobody watches, or because the server goes and another goes on."""
+"""Why a running reply is cancelled: a user stopped it, nobody watches it, or the server ends and another one continues it."""
 
 PIECE = 16 * 1024
-"""Characters that one event holds at most: a viewer gets an event whole, and its socket should not owe much more at once."""
+"""Characters that one event holds at most: a subscriber gets an event whole, and its socket should not owe much more at once."""
 
 
 class ResolvedAssistant:
-    """An assistant, the engine that speaks for it, the model it asks for first, and the tools that this may ask for."""
+    """An assistant with its engine, the model that it asks for first, and the tools that the model may call."""
 
     __slots__ = ("config", "engine", "model", "tools")
 
@@ -124,7 +124,7 @@ class Reply:
         return self.message.id
 
     def end(self, ending: CancelReason) -> None:
-        """Let it end. The text so far is kept; what already ended by itself is not touched."""
+        """End the reply. The text so far is kept; a reply that already ended by itself is not touched."""
         if self.ending is not None or (self.recording and ending != "leaving"):
             return
         self.ending = ending
@@ -132,19 +132,19 @@ class Reply:
             self.task.cancel()
 
     def abandon(self) -> None:
-        """Leave it to the next server, even where it was to end in another way and cannot."""
+        """Leave the reply to the next server, even if it was to end in another way and cannot."""
         self.ending = "leaving"
         if self.task is not None:
             self.task.cancel()
 
     def step(self) -> None:
-        """The engine is asked once more. It can take back no more than it says from here on; what it says is a paragraph of its own."""
-        fold = self.written.snapshot()
+        """Begin a step: the engine is asked once more. It can rewind to this point at most, and its text is a paragraph of its own."""
+        snapshot = self.written.snapshot()
         self.calls = []
-        self._used = {tool.call for tool in fold.tools}
+        self._used = {tool.call for tool in snapshot.tools}
         self._origin = None
         self._answering = False
-        self._joint = _parted(fold)
+        self._joint = _is_after_tool(snapshot)
 
     def text(self, text: str) -> None:
         log = self.written
@@ -173,7 +173,7 @@ class Reply:
             self.written.append(Reasoning(piece))
 
     def tool_call(self, call: ToolCall) -> None:
-        """It is kept until the engine has said all of this step; `legato.chat.turn` decides what becomes of it."""
+        """Keep the call until the engine has ended this step; `legato.chat.turn` decides about it."""
         if self.written.closed or self.ending is not None or len(self.calls) >= MOST_CALLS:
             return
         call = cleaned(call, self._used)
@@ -196,7 +196,7 @@ class Reply:
         return self.written.savepoint()
 
     def rewind(self, to: int = 0) -> bool:
-        """Back to where the engine's first word stands, or to a mark; what an earlier server kept of this reply stays."""
+        """Go back to the engine's first word, or to a mark. What an earlier server kept of this reply stays."""
         if self.calls:
             return False
         if self._origin is None:
@@ -209,7 +209,7 @@ class Reply:
         except ValueError:
             return False
         if to == self._origin:
-            self._joint = _parted(self.written.snapshot())
+            self._joint = _is_after_tool(self.written.snapshot())
         self._answering = False
         return True
 
@@ -229,7 +229,7 @@ class Reply:
         self.written.append(self._state)
 
     def timings(self, engines: Timings | None, completion_tokens: int | None) -> Timings:
-        """What this turn took, as the person saw it; the engine's own figures where it has better ones."""
+        """Return what this turn took for the user, with the engine's own figures where it has better ones."""
         now = self._clock()
         started = self.started if self.started is not None else self.began
         tokens = completion_tokens or self.pieces
@@ -246,9 +246,9 @@ class Reply:
 
 
 def finished_message(
-    message: Message, fold: ReplySnapshot, end: Terminal, model: str | None, detail: str | None
+    message: Message, snapshot: ReplySnapshot, end: Terminal, model: str | None, detail: str | None
 ) -> Message:
-    """The message as it is stored once its reply ended with `end`, all of it as a database takes it."""
+    """Return the message to store for a reply that ended with `end`, with text that a database accepts."""
     status: Status = "complete"
     usage, timings = None, None
     if isinstance(end, Finished):
@@ -261,32 +261,34 @@ def finished_message(
         conversation=message.conversation,
         role=message.role,
         status=status,
-        parts=parts_of(fold),
+        parts=parts_of(snapshot),
         created_at=message.created_at,
         parent=message.parent,
         revision=message.revision,
         author=message.author,
-        reasoning=fold.reasoning,
+        reasoning=snapshot.reasoning,
         model=_cleaned(model),
         detail=_cleaned(detail),
         usage=usage,
         timings=timings,
-        spans=_telling(fold.spans),
+        spans=_informative(snapshot.spans),
     )
 
 
-def _telling(spans: tuple[Span, ...]) -> tuple[Span, ...]:
-    """The spans where they say more than the message's model does: who, of several, or on which machine."""
+def _informative(spans: tuple[Span, ...]) -> tuple[Span, ...]:
+    """Return the spans if they say more than the message's model does: which of several models, or which machine."""
     return spans if len(spans) > 1 or any(span.agent for span in spans) else ()
 
 
-def _parted(fold: ReplySnapshot) -> bool:
-    """Whether a tool stands behind the last words, so that what comes next is another paragraph."""
-    return bool(fold.tools) and fold.tools[-1].at == len(fold.text) and bool(fold.text.strip())
+def _is_after_tool(snapshot: ReplySnapshot) -> bool:
+    """Return whether a tool stands behind the last text, so that the next text is another paragraph."""
+    return (
+        bool(snapshot.tools) and snapshot.tools[-1].at == len(snapshot.text) and bool(snapshot.text.strip())
+    )
 
 
 def pieces(text: str) -> Iterator[str]:
-    """The text in parts that fit into an event; none, where there is none."""
+    """Yield the text in parts that fit into an event; nothing for an empty text."""
     return (text[start : start + PIECE] for start in range(0, len(text), PIECE))
 
 
@@ -295,7 +297,7 @@ def _cleaned(text: str | None) -> str | None:
 
 
 def stored_log(message: Message) -> Log:
-    """A log that tells a finished message again. The same message always gives the same log, epoch and offsets."""
+    """Return a log with the content of a finished message. The same message always gives the same log, epoch and offsets."""
     log = Log(message.id, f"stored-{message.revision}", restored=True)
     for piece in pieces(message.reasoning):
         log.append(Reasoning(piece))

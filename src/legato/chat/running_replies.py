@@ -1,4 +1,4 @@
-"""The replies of this server: those that run, in order within their conversation, and the logs of those that ended lately."""
+"""The replies of this server: the running ones, in a queue for each conversation, and the logs of those that ended lately."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -11,15 +11,15 @@ from legato.errors import StorageError
 from legato.stream import Log, State
 
 KEPT_SECONDS = 120.0
-"""How long the log of a finished reply stays, so that positions in it can be continued."""
+"""Seconds that the log of a finished reply is kept, so that clients can continue from a position in it."""
 
 KEPT_LOGS = 2000
 
 KEPT_BYTES = 32 * 1024 * 1024
-"""About what the logs of ended replies may hold together; the last one stays, whatever its size."""
+"""Bytes, approximately, that the logs of ended replies may have together. The last one is kept whatever its size."""
 
 EVENT_BYTES = 150
-"""What an event costs in memory, beside its text."""
+"""Bytes of an event in memory, beside its text."""
 
 
 STORED_SECONDS = 10.0
@@ -41,7 +41,7 @@ class RunningReplies:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._running: dict[str, Reply] = {}
-        self._lines: dict[str, deque[Reply]] = {}
+        self._queues: dict[str, deque[Reply]] = {}
         self._kept: OrderedDict[str, RetainedLog] = OrderedDict()
         self._size = 0
 
@@ -52,14 +52,14 @@ class RunningReplies:
         return list(self._running.values())
 
     def of(self, conversation: str) -> list[Reply]:
-        """The running and waiting replies of a conversation, in their order."""
-        return list(self._lines.get(conversation, ()))
+        """Return the running and waiting replies of a conversation, in their order."""
+        return list(self._queues.get(conversation, ()))
 
     def get(self, reply: str) -> Reply | None:
         return self._running.get(reply)
 
     def log(self, reply: str) -> tuple[str, Log] | None:
-        """The conversation and the log of a reply that runs or ended lately."""
+        """Return the conversation and the shown log of a reply that runs or ended lately."""
         running = self._running.get(reply)
         if running is not None:
             return running.message.conversation, running.shown
@@ -67,29 +67,29 @@ class RunningReplies:
         return None if kept is None else (kept.conversation, kept.log)
 
     def enter(self, reply: Reply) -> None:
-        """Take the last place of its conversation's line."""
+        """Add a reply at the end of its conversation's queue."""
         self._running[reply.id] = reply
-        line = self._lines.setdefault(reply.message.conversation, deque())
-        line.append(reply)
-        if len(line) > 1:
-            reply.state(State("queued", place=len(line) - 1))
+        queue = self._queues.setdefault(reply.message.conversation, deque())
+        queue.append(reply)
+        if len(queue) > 1:
+            reply.state(State("queued", place=len(queue) - 1))
 
     async def turn(self, reply: Reply) -> None:
-        """Return when all that were in line before it are done."""
-        line = self._lines[reply.message.conversation]
-        while line[0] is not reply:
-            await line[0].done.wait()
+        """Return when all replies before it in the queue are done."""
+        queue = self._queues[reply.message.conversation]
+        while queue[0] is not reply:
+            await queue[0].done.wait()
 
     def leave(self, reply: Reply) -> None:
-        """It ended: keep its log for a while, and let the next one of the line go on."""
+        """Remove a reply that ended, keep its log for `KEPT_SECONDS`, and let the next one of the queue go on."""
         self._running.pop(reply.id, None)
         conversation = reply.message.conversation
-        line = self._lines.get(conversation)
-        if line is not None and reply in line:
-            line.remove(reply)
-            if not line:
-                del self._lines[conversation]
-            for place, waiting in enumerate(line):
+        queue = self._queues.get(conversation)
+        if queue is not None and reply in queue:
+            queue.remove(reply)
+            if not queue:
+                del self._queues[conversation]
+            for place, waiting in enumerate(queue):
                 if place > 0:
                     waiting.state(State("queued", place=place))
         if reply.written.closed:
@@ -101,7 +101,7 @@ class RunningReplies:
         reply.done.set()
 
     def expire(self) -> None:
-        """Let go of logs that were kept long enough, or are too many."""
+        """Drop the logs that were kept long enough, or are too many."""
         old = self._clock() - KEPT_SECONDS
         while self._kept:
             stream, oldest = next(iter(self._kept.items()))
@@ -114,7 +114,7 @@ class RunningReplies:
         self._size -= self._kept.pop(stream).size
 
     def forget(self, conversation: str) -> None:
-        """The conversation was deleted: its ended logs go at once."""
+        """Drop the logs of the ended replies of a conversation at once."""
         for stream in [key for key, kept in self._kept.items() if kept.conversation == conversation]:
             self._drop(stream)
 

@@ -1,4 +1,4 @@
-"""What becomes of the tools that a model asks for: decided here, run in `legato.chat.tool_runner`. Pure values."""
+"""Decisions about the tools that a model calls. `legato.chat.tool_runner` runs them. Pure values."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from legato.stream.log import compact_events
 from legato.tools.base import Tool
 
 CALLS = 16
-"""Tools that are run for one step of the model; the others it asked for are answered with an error."""
+"""Tools that are run for one step of the model; further calls get an error as their result."""
 
 MOST_CALLS = 64
 """Calls of one step that are looked at at all."""
@@ -30,20 +30,20 @@ NEVER_ALLOWED = "The reply ended before anybody allowed this tool, so it did not
 
 
 class RunnableCall(Struct, frozen=True):
-    """A tool may run with these arguments, once a person has said so where it `asks`."""
+    """A tool that may run with these arguments, after an approval if it needs one."""
 
     tool: Tool
     arguments: dict[str, Any]
 
 
 class RefusedCall(Struct, frozen=True):
-    """It does not run; `why` is what the model reads."""
+    """A call that does not run; `why` is what the model reads."""
 
     why: str
 
 
 def decide(call: ToolCall, tools: Mapping[str, Tool], number: int) -> RunnableCall | RefusedCall:
-    """Whether the call that came as the `number`th of its step (from 0) can run."""
+    """Decide whether a call can run, which came as the `number`th of its step (from 0)."""
     if number >= CALLS:
         return RefusedCall(
             f"Only {CALLS} tools are run at once. Ask for this one again, with fewer beside it."
@@ -69,7 +69,7 @@ def decide(call: ToolCall, tools: Mapping[str, Tool], number: int) -> RunnableCa
 
 
 def cleaned(call: ToolCall, used: Collection[str]) -> ToolCall:
-    """The call as a log and a database take it, under an id that the reply has not used: engines begin anew at each step."""
+    """Return the call with text that a log and a database accept, under an id that the reply has not used: engines count from the start at each step."""
     name = clean_text(call.name)[:NAME_LENGTH]
     arguments = clean_text(call.arguments)
     if len(arguments) > ARGUMENTS:
@@ -81,11 +81,11 @@ def cleaned(call: ToolCall, used: Collection[str]) -> ToolCall:
     return ToolCall(unused, name, arguments)
 
 
-def parts_of(fold: ReplySnapshot) -> tuple[Part, ...]:
-    """What a reply said and did, in its order: text, a call and its result, text …"""
+def parts_of(snapshot: ReplySnapshot) -> tuple[Part, ...]:
+    """Return the parts of a reply in their order: text, a call and its result, text …"""
     parts: list[Part] = []
-    text, at = fold.text, 0
-    for tool in fold.tools:
+    text, at = snapshot.text, 0
+    for tool in snapshot.tools:
         if tool.at > at:
             parts.append(TextPart(text[at : tool.at]))
             at = tool.at
@@ -97,29 +97,29 @@ def parts_of(fold: ReplySnapshot) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def before_and_tail(fold: ReplySnapshot) -> tuple[tuple[Part, ...], str]:
-    """A running reply as a model is to go on with it: the parts up to its last tool, and the text behind that."""
-    if not fold.tools:
-        return (), fold.text
-    parts = parts_of(fold)
-    tail = fold.text[fold.tools[-1].at :]
+def before_and_tail(snapshot: ReplySnapshot) -> tuple[tuple[Part, ...], str]:
+    """Return a running reply as a model continues it: the parts up to its last tool, and the text behind that."""
+    if not snapshot.tools:
+        return (), snapshot.text
+    parts = parts_of(snapshot)
+    tail = snapshot.text[snapshot.tools[-1].at :]
     if tail:
         parts = parts[:-1]
     return parts, tail.removeprefix("\n\n")
 
 
-def pending(fold: ReplySnapshot) -> list[ToolUse]:
-    """The tools that have not come back."""
-    return [tool for tool in fold.tools if tool.output is None]
+def pending(snapshot: ReplySnapshot) -> list[ToolUse]:
+    """Return the tools without a result."""
+    return [tool for tool in snapshot.tools if tool.output is None]
 
 
 def unfinished(tools: Iterable[ToolUse]) -> list[tuple[str, str]]:
-    """The call and the last word of each tool that has none, of a reply that ends."""
+    """Return the call and the result of each tool that has none, for a reply that ends."""
     return [(tool.call, NEVER_ALLOWED if tool.asking else ENDED) for tool in tools]
 
 
 def kept(events: Iterable[Event]) -> list[Event]:
-    """What a log that was lost begins with again: all up to the last word or tool. What the model thought behind that it thinks anew."""
+    """Return what a restored log begins with: all up to the last text or tool. The reasoning behind that is written anew."""
     events = compact_events([event for event in events if not isinstance(event, Finished | Failed)])
     last = max(
         (n for n, event in enumerate(events) if not isinstance(event, Reasoning | State)),

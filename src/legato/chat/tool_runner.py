@@ -1,4 +1,4 @@
-"""The tools of one reply, run: one after the other, each within its time, each with a person's word where it needs one."""
+"""The running of the tools of one reply: one after the other, each within its time, and after an approval if it needs one."""
 
 import asyncio
 import logging
@@ -18,16 +18,16 @@ from legato.tools.base import Context, Tool, truncate
 logger = logging.getLogger(__name__)
 
 OUTPUT = 65_536 + 1024
-"""Bytes of an output that stand in the stream and before the model, whatever the tool allows itself."""
+"""Bytes of an output that the stream and the model get at most, whatever the limit of the tool is."""
 
 LEAVE_SECONDS = 2.0
-"""How long a tool that was cancelled is waited for; one that does not end is left behind."""
+"""Seconds to wait for a tool that was cancelled; one that does not end is left behind."""
 
 
 class ToolRunner:
-    """Runs what the model of one reply asks for. `left` is how many seconds of tools it still has.
+    """Runs the tools that the model of one reply calls. `left` is how many seconds of tools it still has.
 
-    No tool begins before it is on record that it did.
+    No tool begins before it is stored that it does.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class ToolRunner:
         self.left = reply.assistant.config.tool_seconds
 
     async def take_up(self) -> None:
-        """Bring what an earlier server left to an end: what it asked for is asked for again; what it began is not run again."""
+        """Finish what an earlier server left: an approval is asked for again; a tool that had begun is not run again."""
         for tool in pending(self._reply.written.snapshot()):
             if not tool.asking:
                 self._finish(tool.call, INTERRUPTED, failed=True)
@@ -56,16 +56,16 @@ class ToolRunner:
             if isinstance(decision, RefusedCall):
                 self._finish(call.call, decision.why, failed=True)
             else:
-                await self._with_a_word(call, decision)
+                await self._run_if_approved(call, decision)
 
     async def use(self, calls: Iterable[ToolCall]) -> None:
-        """Run them in their order; what came of each stands in the log."""
+        """Run the calls in their order; the log has the result of each."""
         for number, call in enumerate(calls):
             decision = decide(call, self._tools, number)
             log = self._reply.written
             if isinstance(decision, RunnableCall) and decision.tool.approval:
                 log.append(ToolAsked(call.call, call.name, call.arguments))
-                await self._with_a_word(call, decision)
+                await self._run_if_approved(call, decision)
                 continue
             log.append(ToolStarted(call.call, call.name, call.arguments))
             if isinstance(decision, RefusedCall):
@@ -73,7 +73,7 @@ class ToolRunner:
             else:
                 await self._run(call, decision)
 
-    async def _with_a_word(self, call: ToolCall, ready: RunnableCall) -> None:
+    async def _run_if_approved(self, call: ToolCall, ready: RunnableCall) -> None:
         seconds = self._reply.assistant.config.approval_seconds
         try:
             async with asyncio.timeout(seconds):
@@ -114,7 +114,7 @@ class ToolRunner:
 
 
 async def _within(seconds: float, tool: Tool, arguments: dict[str, Any], context: Context) -> str:
-    """Run it in a task of its own, so that one that does not let itself be cancelled holds up nobody.
+    """Run a tool in a task of its own, so that a tool that cannot be cancelled delays nobody.
 
     :raises ToolError: it failed. :raises TimeoutError: it took too long.
     """
@@ -138,7 +138,7 @@ async def _within(seconds: float, tool: Tool, arguments: dict[str, Any], context
 
 
 async def _contained(tool: Tool, arguments: dict[str, Any], context: Context) -> str:
-    """Out of a task, what is meant to end a process ends this one: command lines that are used as tools do that."""
+    """Run a tool, and turn an attempt to end the process into an error: command lines that are used as tools do that."""
     try:
         return await tool.run(arguments, context)
     except (SystemExit, KeyboardInterrupt) as error:
@@ -156,6 +156,6 @@ async def _leave(task: "asyncio.Task[str]") -> None:
 
 
 def _heard(task: "asyncio.Task[str]") -> None:
-    """Nobody waits for what it says; an error of it is not to be told as one that nobody saw."""
+    """Take the exception of a task that nobody waits for, so that asyncio does not report it as never retrieved."""
     if not task.cancelled():
         task.exception()

@@ -1,4 +1,4 @@
-"""Who watches which conversation, and what they are told."""
+"""The watchers of conversations, and how they are told of changes."""
 
 import asyncio
 import logging
@@ -15,10 +15,10 @@ logger = logging.getLogger(__name__)
 
 
 class Watcher(Protocol):
-    """One that follows a conversation: told of each change, synchronously, in order. Must not raise."""
+    """Follows a conversation: it is told of each change, synchronously, in order. It must not raise."""
 
     def on_message(self, message: Message) -> None:
-        """A message is new or was written again."""
+        """A message is new, or was written again."""
         ...
 
     def on_conversation(self, conversation: Conversation) -> None:
@@ -26,19 +26,19 @@ class Watcher(Protocol):
         ...
 
     def on_deleted(self, conversation: str) -> None:
-        """It is gone, or the person takes part in it no more: nothing of it is told any more."""
+        """The conversation was deleted, or the user takes part in it no more: nothing of it is told any more."""
         ...
 
     def on_stream(self, log: Log) -> None:
-        """A reply begins: its log, from offset 0."""
+        """A reply begins; `log` has it from offset 0."""
         ...
 
     def on_people(self, conversation: str) -> None:
-        """Who takes part or who is here changed: `People.now` has all of it. Changes that come close together are one."""
+        """Who takes part, or who is here, changed: `ConversationPresence.now` returns all of it. Changes that come close together are told as one."""
         ...
 
     def on_typing(self, conversation: str, user: str, name: str | None, typing: bool) -> None:
-        """Somebody else begins to type, or types no more."""
+        """Another user begins to type, or stops."""
         ...
 
 
@@ -57,58 +57,58 @@ class WatcherProbe:
 
 
 class Watchers:
-    """The watchers of every conversation, each on behalf of a person. Adding one twice is adding it once.
+    """The watchers of every conversation, each for a user. To add one twice is to add it once.
 
-    What is told of one conversation is told in the order of the calls, also where `tell_soon` puts it off.
+    What is told of one conversation is told in the order of the calls, also if `tell_soon` delays it.
     """
 
     def __init__(self) -> None:
-        self._soon: dict[str, list[Callable[[Watcher], None]]] = {}
+        self._delayed: dict[str, list[Callable[[Watcher], None]]] = {}
         self._watchers: dict[str, dict[Watcher, User]] = {}
 
-    def add(self, conversation: str, watcher: Watcher, person: User) -> bool:
-        """Whether it is new there."""
+    def add(self, conversation: str, watcher: Watcher, user: User) -> bool:
+        """Add a watcher, and return whether it is new there."""
         watchers = self._watchers.setdefault(conversation, {})
         if watcher in watchers:
             return False
-        watchers[watcher] = person
+        watchers[watcher] = user
         return True
 
     def remove(self, conversation: str, watcher: Watcher) -> User | None:
-        """Take one out; on whose behalf it was there, None where it was not."""
+        """Remove a watcher. Return its user, or None if it was not there."""
         watchers = self._watchers.get(conversation)
-        person = watchers.pop(watcher, None) if watchers is not None else None
+        user = watchers.pop(watcher, None) if watchers is not None else None
         if not watchers:
             self._watchers.pop(conversation, None)
-        return person
+        return user
 
     def watched(self, conversation: str) -> bool:
         return conversation in self._watchers
 
     def count(self, conversation: str) -> int:
-        """How many watch it."""
+        """Return how many watch it."""
         return len(self._watchers.get(conversation, ()))
 
     def of(self, conversation: str) -> dict[Watcher, User]:
-        """Those who watch it now."""
+        """Return those who watch it now, each with its user."""
         return dict(self._watchers.get(conversation, ()))
 
     def tell(self, conversation: str, say: Callable[[Watcher], None]) -> None:
-        """Let every watcher hear it. One that fails harms neither the others nor what is told."""
-        for earlier in self._soon.pop(conversation, ()):
+        """Call `say` with every watcher. One that fails harms neither the others nor the caller."""
+        for earlier in self._delayed.pop(conversation, ()):
             self._tell(conversation, earlier)
         self._tell(conversation, say)
 
     def tell_soon(self, conversation: str, say: Callable[[Watcher], None]) -> None:
-        """Let them hear it at the end of this turn of the loop, behind what was written to their streams."""
-        if (waiting := self._soon.get(conversation)) is not None:
+        """Do the same in the next step of the event loop, behind what was written to their streams."""
+        if (waiting := self._delayed.get(conversation)) is not None:
             waiting.append(say)
             return
-        self._soon[conversation] = [say]
-        asyncio.get_running_loop().call_soon(self._told, conversation)
+        self._delayed[conversation] = [say]
+        asyncio.get_running_loop().call_soon(self._tell_delayed, conversation)
 
-    def _told(self, conversation: str) -> None:
-        for say in self._soon.pop(conversation, ()):
+    def _tell_delayed(self, conversation: str) -> None:
+        for say in self._delayed.pop(conversation, ()):
             self._tell(conversation, say)
 
     def _tell(self, conversation: str, say: Callable[[Watcher], None]) -> None:

@@ -1,4 +1,4 @@
-"""All commands there are, and the one way to run them."""
+"""The commands of a server, and how they are run."""
 
 import asyncio
 import logging
@@ -19,25 +19,25 @@ from legato.errors import InvalidError, LegatoError
 logger = logging.getLogger(__name__)
 
 GROUP = "legato.commands"
-"""The group of entry points under which other packages bring commands: each loads a `Command`, or several."""
+"""The group of entry points under which other packages bring commands: each loads a `ChatCommand`, or several."""
 
 SHOWN = 40
-"""Characters that are shown of what a person typed."""
+"""Characters of the typed text that an answer quotes."""
 
 ANSWERS = 1000
-"""Answers that are kept for clients that ask again."""
+"""Results that are kept for clients that send a command again."""
 
 ANSWER_LENGTH = 2000
-"""Characters of an answer that is kept. A longer one shows what there is, and may as well be made anew."""
+"""Characters of an answer that is kept. A longer one only shows what there is, so it can be made again."""
 
 
 def is_command(text: str) -> bool:
-    """Whether this is for the server and never for a model: it begins with `/`."""
+    """Return whether a text is for the server and never for a model: it begins with `/`."""
     return text.startswith("/")
 
 
 def typed(text: str, parts: Iterable[Part] = ()) -> str | None:
-    """The command that a message is, wherever in it the text stands; None where it is none."""
+    """Return the command that a message is, whichever part has the text, or None if it is no command."""
     texts = (text, *(part.text for part in parts if isinstance(part, TextPart)))
     whole = next(filter(None, texts), "")
     return "".join(texts) if is_command(whole) else None
