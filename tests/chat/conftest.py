@@ -27,7 +27,7 @@ ADA = User("ada")
 BOB = User("bob")
 
 
-class Heard:
+class RecordingWatcher:
     """A watcher that keeps what it hears, and lets a test wait for it."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Heard:
         self.typing.append((user, typing))
         self._news.set()
 
-    async def until(self, condition: Callable[["Heard"], bool]) -> None:
+    async def until(self, condition: Callable[["RecordingWatcher"], bool]) -> None:
         while not condition(self):
             self._news.clear()
             await self._news.wait()
@@ -76,7 +76,7 @@ class Heard:
         return next(m for m in reversed(self.messages) if m.id == message)
 
 
-class House:
+class ChatServer:
     """One server's chat, which can be killed and started again on the same database."""
 
     def __init__(self, url: str, *assistants: Assistant) -> None:
@@ -111,20 +111,20 @@ class House:
 
 
 @pytest.fixture
-async def build(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[House]]]:
-    houses: list[House] = []
+async def build(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[ChatServer]]]:
+    servers: list[ChatServer] = []
 
-    async def one(*assistants: Assistant) -> House:
-        house = House(f"sqlite:///{tmp_path / 'legato.db'}", *assistants)
-        await house.start()
-        houses.append(house)
-        return house
+    async def one(*assistants: Assistant) -> ChatServer:
+        server = ChatServer(f"sqlite:///{tmp_path / 'legato.db'}", *assistants)
+        await server.start()
+        servers.append(server)
+        return server
 
     yield one
-    for house in houses:
-        await house.stop()
+    for server in servers:
+        await server.stop()
 
 
 @pytest.fixture
-async def house(build: Callable[..., Awaitable[House]]) -> House:
+async def server(build: Callable[..., Awaitable[ChatServer]]) -> ChatServer:
     return await build()

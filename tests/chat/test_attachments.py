@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from tests.chat.conftest import ADA, BOB, House
+from tests.chat.conftest import ADA, BOB, ChatServer
 from tests.chat.media.files import OTHER_PICTURE, PICTURE, SOUND, SPOKEN, data_url
 
 from legato.chat import attachments as module
@@ -37,53 +37,53 @@ async def pieces(data: bytes, size: int = 1000) -> AsyncIterator[bytes]:
         yield data[start : start + size]
 
 
-def files_of(house: House) -> list[str]:
-    return sorted(path.name for path in house.files.directory.rglob("*") if path.is_file())
+def files_of(server: ChatServer) -> list[str]:
+    return sorted(path.name for path in server.files.directory.rglob("*") if path.is_file())
 
 
-def aged(house: House) -> None:
+def aged(server: ChatServer) -> None:
     """Make all files old enough to be swept."""
-    for path in house.files.directory.rglob("*"):
+    for path in server.files.directory.rglob("*"):
         if path.is_file():
             os.utime(path, (1, 1))
 
 
-async def sent(house: House, *parts: ImagePart | AudioPart, **more: object) -> TurnStarted:
-    begun = await house.service.replies.send(ADA, Submission(text="Look:", parts=parts, **more))
-    (await house.engine.asked()).finish()
-    return begun
+async def sent(server: ChatServer, *parts: ImagePart | AudioPart, **more: object) -> TurnStarted:
+    started = await server.service.replies.send(ADA, Submission(text="Look:", parts=parts, **more))
+    (await server.engine.asked()).finish()
+    return started
 
 
-async def test_an_upload_is_kept_under_its_digest_for_its_owner_alone(house):
-    kept = await house.attachments.upload(ADA, pieces(PICTURE), "../../etc/my cat.png")
+async def test_an_upload_is_kept_under_its_digest_for_its_owner_alone(server):
+    kept = await server.attachments.upload(ADA, pieces(PICTURE), "../../etc/my cat.png")
     assert (kept.media_type, kept.size, kept.name) == ("image/png", len(PICTURE), "my cat.png")
     assert kept.digest == hashlib.sha256(PICTURE).hexdigest()
-    path = house.files.path(kept.digest)
-    assert path == house.files.directory / kept.digest[:2] / kept.digest
+    path = server.files.path(kept.digest)
+    assert path == server.files.directory / kept.digest[:2] / kept.digest
     assert path.read_bytes() == PICTURE
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(house.files.directory.stat().st_mode) == 0o700
-    assert files_of(house) == [kept.digest]
-    assert await house.attachments.get(ADA, kept.id) == kept
+    assert stat.S_IMODE(server.files.directory.stat().st_mode) == 0o700
+    assert files_of(server) == [kept.digest]
+    assert await server.attachments.get(ADA, kept.id) == kept
 
 
-async def test_the_same_bytes_are_kept_once_and_both_have_them(house):
-    one = await house.attachments.upload(ADA, pieces(PICTURE))
-    other = await house.attachments.upload(BOB, pieces(PICTURE))
+async def test_the_same_bytes_are_kept_once_and_both_have_them(server):
+    one = await server.attachments.upload(ADA, pieces(PICTURE))
+    other = await server.attachments.upload(BOB, pieces(PICTURE))
     assert one.id != other.id
-    assert len(files_of(house)) == 1
+    assert len(files_of(server)) == 1
 
 
-async def test_what_is_not_there_and_what_is_anothers_look_the_same(house):
-    kept = await house.attachments.upload(ADA, pieces(PICTURE))
+async def test_what_is_not_there_and_what_is_anothers_look_the_same(server):
+    kept = await server.attachments.upload(ADA, pieces(PICTURE))
     with pytest.raises(NotFoundError) as foreign:
-        await house.attachments.get(BOB, kept.id)
+        await server.attachments.get(BOB, kept.id)
     with pytest.raises(NotFoundError) as none:
-        await house.attachments.get(BOB, "nothing")
+        await server.attachments.get(BOB, "nothing")
     assert foreign.value.message == none.value.message
 
 
-async def test_what_is_of_no_known_kind_is_refused_before_the_rest_of_it_has_come(house):
+async def test_what_is_of_no_known_kind_is_refused_before_the_rest_of_it_has_come(server):
     asked = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -93,13 +93,13 @@ async def test_what_is_of_no_known_kind_is_refused_before_the_rest_of_it_has_com
             yield b"<html>" + bytes(100)
 
     with pytest.raises(UnsupportedError):
-        await house.attachments.upload(ADA, endless())
+        await server.attachments.upload(ADA, endless())
     assert asked == 1
-    assert files_of(house) == []
+    assert files_of(server) == []
 
 
-async def test_an_upload_that_never_ends_is_refused_at_the_limit(house):
-    house.attachments.rules = AttachmentLimits(file_bytes=100_000)
+async def test_an_upload_that_never_ends_is_refused_at_the_limit(server):
+    server.attachments.rules = AttachmentLimits(file_bytes=100_000)
     given = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -110,49 +110,49 @@ async def test_an_upload_that_never_ends_is_refused_at_the_limit(house):
             yield bytes(10_000)
 
     with pytest.raises(TooLargeError, match="too large"):
-        await house.attachments.upload(ADA, endless())
+        await server.attachments.upload(ADA, endless())
     assert given <= 110_000
-    assert files_of(house) == []
+    assert files_of(server) == []
 
 
-async def test_an_upload_that_breaks_off_leaves_nothing_behind(house):
+async def test_an_upload_that_breaks_off_leaves_nothing_behind(server):
     async def broken() -> AsyncIterator[bytes]:
         yield PICTURE[:200]
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
-        await house.attachments.upload(ADA, broken())
+        await server.attachments.upload(ADA, broken())
     with pytest.raises(InvalidError, match="cut off"):
-        await house.attachments.upload(ADA, pieces(PICTURE[:200]))
+        await server.attachments.upload(ADA, pieces(PICTURE[:200]))
     with pytest.raises(InvalidError, match="nothing in this file"):
-        await house.attachments.upload(ADA, pieces(b""))
-    assert files_of(house) == []
+        await server.attachments.upload(ADA, pieces(b""))
+    assert files_of(server) == []
 
 
-async def test_one_person_uploads_a_few_files_at_a_time(house):
-    house.attachments.rules = AttachmentLimits(at_once=1)
+async def test_one_person_uploads_a_few_files_at_a_time(server):
+    server.attachments.rules = AttachmentLimits(at_once=1)
     go = asyncio.Event()
 
     async def slow() -> AsyncIterator[bytes]:
         await go.wait()
         yield PICTURE
 
-    first = asyncio.create_task(house.attachments.upload(ADA, slow()))
+    first = asyncio.create_task(server.attachments.upload(ADA, slow()))
     await asyncio.sleep(0)
     with pytest.raises(BusyError):
-        await house.attachments.upload(ADA, pieces(PICTURE))
-    await house.attachments.upload(BOB, pieces(PICTURE))
+        await server.attachments.upload(ADA, pieces(PICTURE))
+    await server.attachments.upload(BOB, pieces(PICTURE))
     go.set()
     await first
-    await house.attachments.upload(ADA, pieces(PICTURE))
+    await server.attachments.upload(ADA, pieces(PICTURE))
 
 
-async def test_a_person_has_so_much_room(house):
-    house.attachments.rules = AttachmentLimits(person_bytes=len(PICTURE) + 10)
-    await house.attachments.upload(ADA, pieces(PICTURE))
+async def test_a_person_has_so_much_room(server):
+    server.attachments.rules = AttachmentLimits(person_bytes=len(PICTURE) + 10)
+    await server.attachments.upload(ADA, pieces(PICTURE))
     with pytest.raises(TooLargeError, match="no room"):
-        await house.attachments.upload(ADA, pieces(OTHER_PICTURE))
-    await house.attachments.upload(BOB, pieces(OTHER_PICTURE))
+        await server.attachments.upload(ADA, pieces(OTHER_PICTURE))
+    await server.attachments.upload(BOB, pieces(OTHER_PICTURE))
 
 
 @pytest.mark.parametrize(
@@ -170,16 +170,16 @@ def test_a_name_is_one_short_line_and_no_path(name, shown):
     assert clean_name(name) == shown
 
 
-async def test_an_inline_picture_becomes_an_attachment(house):
-    begun = await sent(
-        house, ImagePart(data_url(PICTURE, "image/png")), AudioPart(data_url(SOUND, "audio/wav"))
+async def test_an_inline_picture_becomes_an_attachment(server):
+    started = await sent(
+        server, ImagePart(data_url(PICTURE, "image/png")), AudioPart(data_url(SOUND, "audio/wav"))
     )
-    text, picture, sound = begun.question.parts
+    text, picture, sound = started.question.parts
     assert text == TextPart("Look:")
     assert picture.data == sound.data == ""
-    kept = await house.attachments.get(ADA, picture.attachment)
-    assert (kept.media_type, await house.attachments.read(kept)) == ("image/png", PICTURE)
-    assert (await house.attachments.get(ADA, sound.attachment)).media_type == "audio/wav"
+    kept = await server.attachments.get(ADA, picture.attachment)
+    assert (kept.media_type, await server.attachments.read(kept)) == ("image/png", PICTURE)
+    assert (await server.attachments.get(ADA, sound.attachment)).media_type == "audio/wav"
 
 
 @pytest.mark.parametrize(
@@ -198,95 +198,99 @@ async def test_an_inline_picture_becomes_an_attachment(house):
         (AudioPart(), InvalidError),
     ],
 )
-async def test_a_part_that_is_not_what_it_says_is_refused_and_nothing_is_stored(house, part, error):
+async def test_a_part_that_is_not_what_it_says_is_refused_and_nothing_is_stored(server, part, error):
     with pytest.raises(error):
-        await house.service.replies.send(ADA, Submission(text="Look:", parts=(part,)))
-    assert await house.service.conversations.page(ADA) == []
+        await server.service.replies.send(ADA, Submission(text="Look:", parts=(part,)))
+    assert await server.service.conversations.page(ADA) == []
 
 
-async def test_too_many_pictures_in_one_message_are_refused(house):
+async def test_too_many_pictures_in_one_message_are_refused(server):
     with pytest.raises(InvalidError, match="10 pictures"):
-        await house.service.replies.send(ADA, Submission(parts=(ImagePart(attachment="x"),) * 11))
+        await server.service.replies.send(ADA, Submission(parts=(ImagePart(attachment="x"),) * 11))
 
 
-async def test_an_attachment_named_by_one_who_may_not_have_it_is_as_if_it_were_not_there(house):
-    kept = await house.attachments.upload(BOB, pieces(PICTURE))
+async def test_an_attachment_named_by_one_who_may_not_have_it_is_as_if_it_were_not_there(server):
+    kept = await server.attachments.upload(BOB, pieces(PICTURE))
     with pytest.raises(NotFoundError, match="no such attachment"):
-        await house.service.replies.send(ADA, Submission(parts=(ImagePart(attachment=kept.id),)))
+        await server.service.replies.send(ADA, Submission(parts=(ImagePart(attachment=kept.id),)))
 
 
-async def test_a_message_sent_again_and_again_at_once_is_one_message(house):
+async def test_a_message_sent_again_and_again_at_once_is_one_message(server):
     parts = (ImagePart(data_url(PICTURE, "image/png")),)
     submission = Submission("once", text="Look:", parts=parts)
-    begun = await asyncio.gather(*(house.service.replies.send(ADA, submission) for _ in range(20)))
-    (await house.engine.asked()).finish()
-    assert len({each.question.id for each in begun}) == 1
-    assert sum(not each.duplicate for each in begun) == 1
+    started = await asyncio.gather(*(server.service.replies.send(ADA, submission) for _ in range(20)))
+    (await server.engine.asked()).finish()
+    assert len({each.question.id for each in started}) == 1
+    assert sum(not each.duplicate for each in started) == 1
     other = replace(submission, parts=(ImagePart(data_url(OTHER_PICTURE, "image/webp")),))
     with pytest.raises(ConflictError):
-        await house.service.replies.send(ADA, other)
+        await server.service.replies.send(ADA, other)
 
 
-async def test_a_sent_picture_is_taken_along_when_its_text_is_edited(house):
-    begun = await sent(house, ImagePart(data_url(PICTURE, "image/png")))
-    edited = await house.service.replies.edit(ADA, begun.conversation.id, begun.question.id, "Look again:")
-    (await house.engine.asked()).finish()
-    assert media_parts(edited.question.parts) == media_parts(begun.question.parts)
+async def test_a_sent_picture_is_taken_along_when_its_text_is_edited(server):
+    started = await sent(server, ImagePart(data_url(PICTURE, "image/png")))
+    edited = await server.service.replies.edit(
+        ADA, started.conversation.id, started.question.id, "Look again:"
+    )
+    (await server.engine.asked()).finish()
+    assert media_parts(edited.question.parts) == media_parts(started.question.parts)
 
 
-async def test_what_no_message_used_is_swept_away_after_a_day(house, tmp_path):
-    kept = await house.attachments.upload(ADA, pieces(PICTURE))
-    used = await sent(house, ImagePart(data_url(OTHER_PICTURE, "image/webp")))
-    aged(house)
-    await house.attachments.sweep()
-    assert len(files_of(house)) == 2
+async def test_what_no_message_used_is_swept_away_after_a_day(server, tmp_path):
+    kept = await server.attachments.upload(ADA, pieces(PICTURE))
+    used = await sent(server, ImagePart(data_url(OTHER_PICTURE, "image/webp")))
+    aged(server)
+    await server.attachments.sweep()
+    assert len(files_of(server)) == 2
     tomorrow = Attachments(
-        house.storage, house.files, now=lambda: utc() + timedelta(hours=25), new_id=lambda: "x"
+        server.storage, server.files, now=lambda: utc() + timedelta(hours=25), new_id=lambda: "x"
     )
     await tomorrow.sweep()
     with pytest.raises(NotFoundError):
-        await house.attachments.get(ADA, kept.id)
+        await server.attachments.get(ADA, kept.id)
     picture = used.question.parts[1]
-    assert await house.attachments.read(await house.attachments.get(ADA, picture.attachment)) == OTHER_PICTURE
-    assert len(files_of(house)) == 1
+    assert (
+        await server.attachments.read(await server.attachments.get(ADA, picture.attachment)) == OTHER_PICTURE
+    )
+    assert len(files_of(server)) == 1
 
 
-async def test_bytes_that_several_share_live_until_the_last_of_them_goes(house):
-    mine = await sent(house, ImagePart(data_url(PICTURE, "image/png")))
-    his = await house.attachments.upload(BOB, pieces(PICTURE))
-    await house.service.conversations.delete(ADA, mine.conversation.id)
-    aged(house)
-    await house.attachments.sweep()
-    assert await house.attachments.read(his) == PICTURE
+async def test_bytes_that_several_share_live_until_the_last_of_them_goes(server):
+    mine = await sent(server, ImagePart(data_url(PICTURE, "image/png")))
+    his = await server.attachments.upload(BOB, pieces(PICTURE))
+    await server.service.conversations.delete(ADA, mine.conversation.id)
+    aged(server)
+    await server.attachments.sweep()
+    assert await server.attachments.read(his) == PICTURE
     with pytest.raises(NotFoundError):
-        await house.attachments.get(ADA, mine.question.parts[1].attachment)
+        await server.attachments.get(ADA, mine.question.parts[1].attachment)
 
 
-async def test_a_deleted_conversation_takes_its_pictures_along_by_itself(house, monkeypatch):
+async def test_a_deleted_conversation_takes_its_pictures_along_by_itself(server, monkeypatch):
     monkeypatch.setattr(module, "SOON_SECONDS", 0.0)
-    begun = await sent(house, ImagePart(data_url(PICTURE, "image/png")))
-    aged(house)
-    house.attachments.start()
+    started = await sent(server, ImagePart(data_url(PICTURE, "image/png")))
+    aged(server)
+    server.attachments.start()
     try:
-        await house.service.conversations.delete(ADA, begun.conversation.id)
-        while files_of(house):
+        await server.service.conversations.delete(ADA, started.conversation.id)
+        while files_of(server):
             await asyncio.sleep(0.01)
     finally:
-        await house.attachments.close()
+        await server.attachments.close()
 
 
-async def test_a_file_that_was_just_written_is_left_alone(house):
-    (house.files.directory / "ab").mkdir(parents=True)
-    lone = house.files.directory / "ab" / ("ab" * 32)
+async def test_a_file_that_was_just_written_is_left_alone(server):
+    (server.files.directory / "ab").mkdir(parents=True)
+    lone = server.files.directory / "ab" / ("ab" * 32)
     lone.write_bytes(b"x")
-    await house.attachments.sweep()
+    await server.attachments.sweep()
     assert lone.exists()
-    aged(house)
-    await house.attachments.sweep()
+    aged(server)
+    await server.attachments.sweep()
     assert not lone.exists()
 
 
-async def test_a_slow_disk_holds_up_nobody_else(house, monkeypatch):
+async def test_a_slow_disk_holds_up_nobody_else(server, monkeypatch):
     reached, go_on = asyncio.Event(), threading.Event()
     loop, keep = asyncio.get_running_loop(), PendingFile._keep
 
@@ -297,23 +301,23 @@ async def test_a_slow_disk_holds_up_nobody_else(house, monkeypatch):
         keep(incoming)
 
     monkeypatch.setattr(PendingFile, "_keep", slowly)
-    slow = asyncio.create_task(house.attachments.upload(ADA, pieces(PICTURE)))
+    slow = asyncio.create_task(server.attachments.upload(ADA, pieces(PICTURE)))
     try:
         async with asyncio.timeout(5):
             await reached.wait()
             for person in (ADA, BOB):
-                await house.attachments.upload(person, pieces(OTHER_PICTURE))
-            await house.attachments.sweep()
+                await server.attachments.upload(person, pieces(OTHER_PICTURE))
+            await server.attachments.sweep()
         assert not slow.done()
     finally:
         go_on.set()
     assert (await slow).size == len(PICTURE)
 
 
-async def test_what_is_uploaded_again_as_it_is_swept_is_there_in_the_end(house, monkeypatch):
-    kept = await house.attachments.upload(ADA, pieces(PICTURE))
-    await house.storage.drop_attachments(utc() + timedelta(days=1))
-    aged(house)
+async def test_what_is_uploaded_again_as_it_is_swept_is_there_in_the_end(server, monkeypatch):
+    kept = await server.attachments.upload(ADA, pieces(PICTURE))
+    await server.storage.drop_attachments(utc() + timedelta(days=1))
+    aged(server)
     looked, go_on = asyncio.Event(), threading.Event()
     loop, unlink = asyncio.get_running_loop(), Path.unlink
 
@@ -324,26 +328,26 @@ async def test_what_is_uploaded_again_as_it_is_swept_is_there_in_the_end(house, 
         unlink(path, missing_ok)
 
     monkeypatch.setattr(Path, "unlink", slowly)
-    sweeping = asyncio.create_task(house.attachments.sweep())
+    sweeping = asyncio.create_task(server.attachments.sweep())
     async with asyncio.timeout(5):
         await looked.wait()
-    again = asyncio.create_task(house.attachments.upload(ADA, pieces(PICTURE)))
+    again = asyncio.create_task(server.attachments.upload(ADA, pieces(PICTURE)))
     done, _ = await asyncio.wait({again}, timeout=0.3)
     assert not done
     go_on.set()
     await sweeping
-    assert await house.attachments.read(await again) == PICTURE
+    assert await server.attachments.read(await again) == PICTURE
 
 
-async def test_a_recording_of_a_browser_is_taken(house):
-    kept = await house.attachments.upload(ADA, pieces(SPOKEN))
+async def test_a_recording_of_a_browser_is_taken(server):
+    kept = await server.attachments.upload(ADA, pieces(SPOKEN))
     assert kept.media_type == "audio/webm"
     part = AudioPart(f"data:audio/webm;codecs=opus;base64,{data_url(SPOKEN, 'x').partition(',')[2]}")
-    begun = await sent(house, part)
-    assert begun.question.parts[1].attachment == kept.id
+    started = await sent(server, part)
+    assert started.question.parts[1].attachment == kept.id
 
 
-async def test_the_event_loop_runs_on_while_a_picture_is_decoded(house, monkeypatch):
+async def test_the_event_loop_runs_on_while_a_picture_is_decoded(server, monkeypatch):
     started, go = threading.Event(), threading.Event()
 
     def slow(content: object) -> MediaKind:
@@ -352,9 +356,9 @@ async def test_the_event_loop_runs_on_while_a_picture_is_decoded(house, monkeypa
         return find_kind(content)
 
     monkeypatch.setattr(module, "find_kind", slow)
-    uploading = asyncio.create_task(house.attachments.upload(ADA, pieces(PICTURE)))
+    uploading = asyncio.create_task(server.attachments.upload(ADA, pieces(PICTURE)))
     assert await asyncio.to_thread(started.wait, 10)
-    await house.service.conversations.page(ADA)
+    await server.service.conversations.page(ADA)
     assert not uploading.done()
     go.set()
     assert (await uploading).media_type == "image/png"

@@ -22,7 +22,7 @@ from legato.engines.openai.engine import OpenAIEngine
 from legato.errors import ContextExceededError
 from legato.testing.odd_engine import DONE, END, OddEngine, OddRequest, Step, chunk, line, ndjson, plain, sse
 
-from .conftest import ADA, Heard, House
+from .conftest import ADA, ChatServer, RecordingWatcher
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -116,11 +116,11 @@ def test_a_refused_prompt_is_made_shorter_by_what_the_model_counted(
     assert not window.shrink(alone, ContextExceededError("too long"))
 
 
-async def reply_to(house: House, text: str, of: str | None = None) -> Message:
-    heard = Heard()
-    begun = await house.service.replies.send(ADA, Submission(conversation=of, text=text))
-    house.service.subscriptions.subscribe(ADA, begun.conversation.id, heard)
-    return await heard.ended(begun.reply.id)
+async def reply_to(server: ChatServer, text: str, of: str | None = None) -> Message:
+    heard = RecordingWatcher()
+    started = await server.service.replies.send(ADA, Submission(conversation=of, text=text))
+    server.service.subscriptions.subscribe(ADA, started.conversation.id, heard)
+    return await heard.ended(started.reply.id)
 
 
 CONTEXT = 400
@@ -167,33 +167,33 @@ async def test_a_long_chat_in_chinese_goes_on_with_less_and_says_so(
                 refusing(odd, lambda n: {"error": "the input length exceeds the context length"})
         else:
             refusing(odd, told)
-        house = House(f"sqlite:///{tmp_path / 'legato.db'}", Assistant(name="default", model="m"))
+        server = ChatServer(f"sqlite:///{tmp_path / 'legato.db'}", Assistant(name="default", model="m"))
         engine = kind(odd.url)
-        house.engine = FallbackEngine([Candidate(engine, "m")], timeouts=Timeouts(backoff=0.001))
-        await house.start()
-        last = await reply_to(house, "问" * 40)
+        server.engine = FallbackEngine([Candidate(engine, "m")], timeouts=Timeouts(backoff=0.001))
+        await server.start()
+        last = await reply_to(server, "问" * 40)
         for _ in range(8):
-            last = await reply_to(house, "问" * 40, last.conversation)
+            last = await reply_to(server, "问" * 40, last.conversation)
             assert (last.status, text_of(last.parts)) == ("complete", "好" * 40)
         assert last.detail is not None
         assert "left out: the conversation is longer than the model's context." in last.detail
         messages = odd.asked[-1].json["messages"]
         assert messages[0]["role"] == "user"
         assert len(messages) >= 3
-        await house.stop()
+        await server.stop()
         await engine.close()
 
 
 async def test_one_message_that_is_too_long_is_refused_with_its_reason(tmp_path: Path) -> None:
     async with OddEngine(sse(chunk("x", "stop"), DONE)) as odd:
         refusing(odd, lambda n: {"error": {"message": f"maximum context length is 400 tokens, you have {n}"}})
-        house = House(f"sqlite:///{tmp_path / 'legato.db'}", Assistant(name="default", model="m"))
+        server = ChatServer(f"sqlite:///{tmp_path / 'legato.db'}", Assistant(name="default", model="m"))
         engine = OpenAIEngine(odd.url)
-        house.engine = engine
-        await house.start()
-        reply = await reply_to(house, "问" * 500)
+        server.engine = engine
+        await server.start()
+        reply = await reply_to(server, "问" * 500)
         assert reply.status == "interrupted"
         assert "maximum context length is 400 tokens" in (reply.detail or "")
         assert len(odd.asked) == 1
-        await house.stop()
+        await server.stop()
         await engine.close()

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.chat.conftest import ADA, Heard, House
+from tests.chat.conftest import ADA, ChatServer, RecordingWatcher
 
 from legato.chat.assistant import Assistant
 from legato.chat.disclaimer import DisclaimerFilter, disclaim, without_disclaimer
@@ -20,25 +20,25 @@ MEDICAL = (
     "professional medical advice. Please consult with a healthcare provider for medical concerns."
 )
 
-Build = Callable[..., Awaitable[House]]
+Build = Callable[..., Awaitable[ChatServer]]
 
 
 class Ward:
     """A conversation with an assistant that has a disclaimer."""
 
-    def __init__(self, house: House) -> None:
-        self.house = house
-        self.heard = Heard()
+    def __init__(self, server: ChatServer) -> None:
+        self.server = server
+        self.heard = RecordingWatcher()
         self.conversation: str | None = None
 
     async def ask(self, text: str = "Hello") -> tuple[str, ScriptedGeneration]:
         """Send a message; the reply's id, and the run that the engine was asked for."""
-        begun = await self.house.service.replies.send(
+        started = await self.server.service.replies.send(
             ADA, Submission(conversation=self.conversation, text=text)
         )
-        self.conversation = begun.conversation.id
-        self.house.service.subscriptions.subscribe(ADA, self.conversation, self.heard)
-        return begun.reply.id, await self.house.engine.asked()
+        self.conversation = started.conversation.id
+        self.server.service.subscriptions.subscribe(ADA, self.conversation, self.heard)
+        return started.reply.id, await self.server.engine.asked()
 
     async def told(self, *words: str) -> str:
         """The text of a whole reply of which the model says these words."""
@@ -50,9 +50,9 @@ class Ward:
     async def ended(self, reply: str) -> str:
         """The text as it is stored, once it is; what viewers saw is the same."""
         text = text_of((await self.heard.ended(reply)).parts)
-        _, log = await self.house.service.subscriptions.log(ADA, reply)
+        _, log = await self.server.service.subscriptions.log(ADA, reply)
         assert log.snapshot().text == text
-        stored = await self.house.storage.message(reply)
+        stored = await self.server.storage.message(reply)
         assert stored is not None
         assert text_of(stored.parts) == text
         return text
@@ -100,20 +100,20 @@ async def test_a_person_who_asks_to_leave_it_out_has_it_too(ward: Ward) -> None:
 async def test_a_reply_that_is_stopped_has_it_behind_its_words(ward: Ward) -> None:
     reply, run = await ward.ask()
     run.say("Re")
-    await ward.house.service.replies.stop(ADA, ward.conversation or "")
+    await ward.server.service.replies.stop(ADA, ward.conversation or "")
     assert await ward.ended(reply) == f"Re\n\n{MEDICAL}"
 
 
 async def test_one_that_is_stopped_before_its_first_word_says_nothing(ward: Ward) -> None:
     reply, _ = await ward.ask()
-    await ward.house.service.replies.stop(ADA, ward.conversation or "")
+    await ward.server.service.replies.stop(ADA, ward.conversation or "")
     assert await ward.ended(reply) == ""
 
 
 async def test_one_that_is_stopped_within_a_copy_of_it_has_it_once(ward: Ward) -> None:
     reply, run = await ward.ask()
     run.say("Rest.\n\n", HALF)
-    await ward.house.service.replies.stop(ADA, ward.conversation or "")
+    await ward.server.service.replies.stop(ADA, ward.conversation or "")
     assert (await ward.ended(reply)).count(MEDICAL) == 1
 
 
@@ -135,8 +135,8 @@ async def test_regenerated_replies_have_it_each(ward: Ward) -> None:
     run.say("one")
     run.finish()
     await ward.ended(reply)
-    again = await ward.house.service.replies.regenerate(ADA, ward.conversation or "", reply)
-    run = await ward.house.engine.asked()
+    again = await ward.server.service.replies.regenerate(ADA, ward.conversation or "", reply)
+    run = await ward.server.engine.asked()
     run.say("two")
     run.finish()
     assert await ward.ended(again.reply.id) == f"two\n\n{MEDICAL}"
@@ -161,19 +161,19 @@ async def test_what_the_model_takes_back_goes_with_the_copy_in_it(ward: Ward) ->
 async def test_a_reply_that_outlives_its_server_has_it_once(ward: Ward, continues: bool) -> None:
     reply, run = await ward.ask()
     run.say("Rest.\n\n", HALF)
-    await ward.house.stop()
-    ward.house.engine.can = type(ward.house.engine.can)(supports_prefill=continues)
-    await ward.house.start()
-    ward.heard = Heard()
+    await ward.server.stop()
+    ward.server.engine.can = type(ward.server.engine.can)(supports_prefill=continues)
+    await ward.server.start()
+    ward.heard = RecordingWatcher()
     if continues:
-        ward.house.service.subscriptions.subscribe(ADA, ward.conversation or "", ward.heard)
-        run = await ward.house.engine.asked()
+        ward.server.service.subscriptions.subscribe(ADA, ward.conversation or "", ward.heard)
+        run = await ward.server.engine.asked()
         run.say(MEDICAL)
         run.finish()
         text = await ward.ended(reply)
     else:
-        await ward.house.service.drain(10)
-        message = await ward.house.storage.message(reply)
+        await ward.server.service.drain(10)
+        message = await ward.server.storage.message(reply)
         assert message is not None
         assert message.status == "interrupted"
         text = text_of(message.parts)
@@ -187,13 +187,13 @@ async def test_a_reply_that_outlives_its_server_has_it_once(ward: Ward, continue
 )
 def test_however_the_words_are_cut_no_copy_passes(words: list[str], disclaimer: str) -> None:
     recorder = _Logged()
-    voice = DisclaimerFilter(recorder, disclaimer)
+    disclaimer_filter = DisclaimerFilter(recorder, disclaimer)
     for word in words:
-        voice.text(word)
-    voice.flush()
+        disclaimer_filter.text(word)
+    disclaimer_filter.flush()
     assert disclaimer not in recorder.said
-    assert voice.withheld == (disclaimer in "".join(words))
-    if not voice.withheld:
+    assert disclaimer_filter.withheld == (disclaimer in "".join(words))
+    if not disclaimer_filter.withheld:
         assert recorder.said == "".join(words)
 
 
@@ -203,9 +203,9 @@ class _Logged(Recorder):
 
 def test_nothing_is_held_back_that_cannot_become_a_copy() -> None:
     recorder = _Logged()
-    voice = DisclaimerFilter(recorder, MEDICAL)
+    disclaimer_filter = DisclaimerFilter(recorder, MEDICAL)
     for word in ("Rest ", "⚠", "️ well", "."):
-        voice.text(word)
+        disclaimer_filter.text(word)
     assert recorder.words == ["Rest ", "⚠️ well", "."]
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from legato.chat import conversation_cache as of_trees
-from legato.chat import running_replies as of_replies
+from legato.chat import conversation_cache as cache_module
+from legato.chat import running_replies as running_module
 from legato.chat.assistant import Assistant
 from legato.chat.conversation_cache import TREES, ConversationCache
 from legato.chat.reply import Reply, ResolvedAssistant
@@ -71,7 +71,7 @@ async def test_ten_thousand_turns_keep_the_last_logs(clock: Clock) -> None:
 
 
 async def test_long_logs_are_kept_by_their_size(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(of_replies, "KEPT_BYTES", 100_000)
+    monkeypatch.setattr(running_module, "KEPT_BYTES", 100_000)
     replies = RunningReplies(clock)
     for n in range(50):
         await ended(replies, str(n), clock, text="x" * 30_000)
@@ -84,7 +84,7 @@ async def test_long_logs_are_kept_by_their_size(clock: Clock, monkeypatch: pytes
 async def test_a_deleted_conversation_leaves_no_log_and_its_room(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(of_replies, "KEPT_BYTES", 100_000)
+    monkeypatch.setattr(running_module, "KEPT_BYTES", 100_000)
     replies = RunningReplies(clock)
     for n in range(3):
         await ended(replies, str(n), clock, "gone", "x" * 30_000)
@@ -123,7 +123,7 @@ async def test_conversations_in_memory_are_bounded_by_number() -> None:
 
 
 async def test_conversations_in_memory_are_bounded_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(of_trees, "CHARACTERS", 100_000)
+    monkeypatch.setattr(cache_module, "CHARACTERS", 100_000)
     trees = ConversationCache(Shelf(30_000))  # type: ignore[arg-type]
     for n in range(20):
         await trees.get(str(n))
@@ -136,7 +136,7 @@ async def test_conversations_in_memory_are_bounded_by_size(monkeypatch: pytest.M
 
 
 async def test_a_conversation_that_grows_displaces_others_and_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(of_trees, "CHARACTERS", 100_000)
+    monkeypatch.setattr(cache_module, "CHARACTERS", 100_000)
     trees = ConversationCache(Shelf(10))  # type: ignore[arg-type]
     await trees.get("other")
     grown = await trees.get("mine")

@@ -12,16 +12,16 @@ from legato.engines.base import Capabilities
 from legato.errors import StorageError
 from legato.stream import ReplySnapshot, Span, State, Text
 
-from .conftest import ADA, Heard, House
+from .conftest import ADA, ChatServer, RecordingWatcher
 
-Build = Callable[..., Awaitable[House]]
+Build = Callable[..., Awaitable[ChatServer]]
 
 
-async def half_said(house: House, *words: str) -> tuple[str, str]:
-    begun = await house.service.replies.send(ADA, Submission(None, None, "Tell me"))
-    run = await house.engine.asked()
+async def half_said(server: ChatServer, *words: str) -> tuple[str, str]:
+    started = await server.service.replies.send(ADA, Submission(None, None, "Tell me"))
+    run = await server.engine.asked()
     run.say(*words)
-    return begun.conversation.id, begun.reply.id
+    return started.conversation.id, started.reply.id
 
 
 async def test_the_next_server_goes_on_behind_the_text_so_far(build: Build) -> None:
@@ -33,7 +33,7 @@ async def test_the_next_server_goes_on_behind_the_text_so_far(build: Build) -> N
     run = await second.engine.asked()
     assert run.request.prefix == "One two "
     assert [text_of(turn.parts) for turn in run.request.turns] == ["Tell me"]
-    heard = Heard()
+    heard = RecordingWatcher()
     await second.service.subscriptions.follow(ADA, conversation, heard)
     run.say("three.")
     run.finish()
@@ -70,10 +70,10 @@ async def test_where_the_engine_cannot_go_on_the_reply_is_interrupted(build: Bui
     first = await build()
     conversation, reply = await half_said(first, "One ")
     await first.service.close()
-    second = House(first.url)
+    second = ChatServer(first.url)
     second.engine.can = Capabilities(supports_prefill=False)
     await second.start()
-    heard = Heard()
+    heard = RecordingWatcher()
     _, messages = await second.service.subscriptions.follow(ADA, conversation, heard)
     message = await heard.ended(reply) if messages[-1].status == "streaming" else messages[-1]
     assert (message.status, text_of(message.parts)) == ("interrupted", "One ")
@@ -92,16 +92,16 @@ async def test_a_reply_that_had_said_nothing_begins_again(build: Build) -> None:
 
 
 async def test_killed_again_and_again_nothing_is_doubled(build: Build) -> None:
-    house = await build()
-    conversation, reply = await half_said(house, "0 ")
+    server = await build()
+    conversation, reply = await half_said(server, "0 ")
     for turn in range(1, 5):
-        await house.service.close()
-        house = await build()
-        run = await house.engine.asked()
+        await server.service.close()
+        server = await build()
+        run = await server.engine.asked()
         assert run.request.prefix == "".join(f"{n} " for n in range(turn))
         run.say(f"{turn} ")
-    heard = Heard()
-    await house.service.subscriptions.follow(ADA, conversation, heard)
+    heard = RecordingWatcher()
+    await server.service.subscriptions.follow(ADA, conversation, heard)
     run.say("end")
     run.finish()
     assert text_of((await heard.ended(reply)).parts) == "0 1 2 3 4 end"
@@ -115,7 +115,7 @@ async def test_a_reply_that_stood_at_its_disclaimer_is_complete(build: Build) ->
     log.append(Text("\n\nAsk a doctor."))
     await first.service.close()
     second = await build(careful)
-    heard = Heard()
+    heard = RecordingWatcher()
     _, messages = await second.service.subscriptions.follow(ADA, conversation, heard)
     message = await heard.ended(reply) if messages[-1].status == "streaming" else messages[-1]
     assert (message.status, text_of(message.parts)) == ("complete", "Rest.\n\nAsk a doctor.")
@@ -123,41 +123,41 @@ async def test_a_reply_that_stood_at_its_disclaimer_is_complete(build: Build) ->
 
 async def test_an_assistant_that_is_gone_ends_its_replies_honestly(build: Build) -> None:
     first = await build(Assistant(name="default"), Assistant(name="other"))
-    begun = await first.service.replies.send(ADA, Submission(None, None, "Tell me", assistant="other"))
+    started = await first.service.replies.send(ADA, Submission(None, None, "Tell me", assistant="other"))
     (await first.engine.asked()).say("One ")
     await first.service.close()
     second = await build()
-    heard = Heard()
-    _, messages = await second.service.subscriptions.follow(ADA, begun.conversation.id, heard)
-    message = await heard.ended(begun.reply.id) if messages[-1].status == "streaming" else messages[-1]
+    heard = RecordingWatcher()
+    _, messages = await second.service.subscriptions.follow(ADA, started.conversation.id, heard)
+    message = await heard.ended(started.reply.id) if messages[-1].status == "streaming" else messages[-1]
     assert (message.status, text_of(message.parts)) == ("interrupted", "One ")
 
 
-async def test_a_tick_of_the_journal_holds_what_was_said(house: House) -> None:
-    _, reply = await half_said(house, "One ", "two ")
+async def test_a_tick_of_the_journal_holds_what_was_said(server: ChatServer) -> None:
+    _, reply = await half_said(server, "One ", "two ")
     ticked = asyncio.Event()
-    journal = house.storage.append_journal
+    journal = server.storage.append_journal
 
     async def watched(gateway, entries):  # type: ignore[no-untyped-def]
         row = await journal(gateway, entries)
         ticked.set()
         return row
 
-    house.storage.append_journal = watched  # type: ignore[method-assign]
+    server.storage.append_journal = watched  # type: ignore[method-assign]
     await ticked.wait()
-    (unfinished,) = await house.storage.adopt("local", ["local"])
+    (unfinished,) = await server.storage.adopt("local", ["local"])
     assert unfinished.message.id == reply
     assert ReplySnapshot(unfinished.events).text == "One two "
 
 
 async def test_a_database_that_fails_for_a_while_loses_no_ending(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    server: ChatServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = await house.service.replies.send(ADA, Submission(None, None, "Tell me"))
-    run = await house.engine.asked()
-    heard = Heard()
-    await house.service.subscriptions.follow(ADA, begun.conversation.id, heard)
-    finish, failures = house.storage.finish, []
+    started = await server.service.replies.send(ADA, Submission(None, None, "Tell me"))
+    run = await server.engine.asked()
+    heard = RecordingWatcher()
+    await server.service.subscriptions.follow(ADA, started.conversation.id, heard)
+    finish, failures = server.storage.finish, []
 
     async def failing(message, owner, now):  # type: ignore[no-untyped-def]
         if len(failures) < 2:
@@ -165,10 +165,10 @@ async def test_a_database_that_fails_for_a_while_loses_no_ending(
             raise StorageError("The disk is full.")
         return await finish(message, owner, now)
 
-    monkeypatch.setattr(house.storage, "finish", failing)
+    monkeypatch.setattr(server.storage, "finish", failing)
     run.say("All of it.")
     run.finish()
-    assert text_of((await heard.ended(begun.reply.id)).parts) == "All of it."
+    assert text_of((await heard.ended(started.reply.id)).parts) == "All of it."
     assert len(failures) == 2
 
 
@@ -182,7 +182,7 @@ async def test_who_wrote_what_is_kept_over_the_restart(build: Build) -> None:
 
     second = await build()
     run = await second.engine.asked()
-    heard = Heard()
+    heard = RecordingWatcher()
     await second.service.subscriptions.follow(ADA, conversation, heard)
     run.out.state(State("reading", model="m", agent="right"))
     run.say("three.")

@@ -7,7 +7,7 @@ import pytest
 
 from legato.chat.watchers import Watcher, Watchers
 
-from .conftest import ADA, Heard
+from .conftest import ADA, RecordingWatcher
 
 
 def said(what: str) -> Callable[[Watcher], None]:
@@ -15,7 +15,7 @@ def said(what: str) -> Callable[[Watcher], None]:
 
 
 async def test_what_is_put_off_comes_at_the_end_of_the_turn_in_its_order() -> None:
-    audience, heard, turn = Watchers(), Heard(), []
+    audience, heard, turn = Watchers(), RecordingWatcher(), []
     audience.add("c", heard, ADA)
     asyncio.get_running_loop().call_soon(lambda: turn.append(list(heard.deleted)))
     audience.tell_soon("c", said("one"))
@@ -28,7 +28,7 @@ async def test_what_is_put_off_comes_at_the_end_of_the_turn_in_its_order() -> No
 
 async def test_what_comes_later_does_not_overtake_what_was_put_off() -> None:
     """A client that has seen a later revision would never ask for the earlier one again."""
-    audience, heard, other = Watchers(), Heard(), Heard()
+    audience, heard, other = Watchers(), RecordingWatcher(), RecordingWatcher()
     audience.add("c", heard, ADA)
     audience.add("other", other, ADA)
     audience.tell_soon("c", said("one"))
@@ -41,11 +41,11 @@ async def test_what_comes_later_does_not_overtake_what_was_put_off() -> None:
 
 
 async def test_one_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    class Raising(Heard):
+    class Raising(RecordingWatcher):
         def on_deleted(self, conversation: str) -> None:
             raise ZeroDivisionError
 
-    audience, heard = Watchers(), Heard()
+    audience, heard = Watchers(), RecordingWatcher()
     audience.add("c", Raising(), ADA)
     audience.add("c", heard, ADA)
     audience.tell_soon("c", said("one"))

@@ -16,16 +16,16 @@ from legato.stream import Log, ReplySnapshot, ToolUse
 from legato.testing.engine import ScriptedGeneration
 from legato.tools.base import Context
 
-from .conftest import ADA, House
+from .conftest import ADA, ChatServer
 
 
-class Bench:
+class ScriptedTool:
     """A tool and its toolset in one. Each run is kept; it says `answer`, or waits for `release` where it `holds`."""
 
     def __init__(
         self, name: str = "look", *, answer: str | BaseException = "42", approval: bool = False
     ) -> None:
-        self.name = "bench"
+        self.name = "scripted_tool"
         self.spec = ToolSpec(name, "Looks.", {"type": "object", "properties": {}})
         self.approval = approval
         self.seconds = 30.0
@@ -38,7 +38,7 @@ class Bench:
         self._may_end.set()
 
     @property
-    def tools(self) -> Sequence["Bench"]:
+    def tools(self) -> Sequence["ScriptedTool"]:
         return (self,)
 
     async def open(self) -> None: ...
@@ -66,16 +66,16 @@ class Bench:
         return self.answer
 
 
-class Workshop(House):
-    """A house whose assistants have the tools `benches`."""
+class ToolServer(ChatServer):
+    """A server whose assistants have the tools `scripted_tools`."""
 
-    benches: tuple[Bench, ...] = ()
+    scripted_tools: tuple[ScriptedTool, ...] = ()
 
     async def start(self) -> None:
         self.storage = open_storage(self.url)
         await self.storage.open()
         speakers = {
-            each.name: ResolvedAssistant(each, self.engine, "scripted", self.benches)
+            each.name: ResolvedAssistant(each, self.engine, "scripted", self.scripted_tools)
             for each in self.assistants
         }
         self.service = ChatService(
@@ -89,11 +89,11 @@ class Workshop(House):
 
     async def ask(self, text: str = "How many?") -> tuple[str, str, Log, ScriptedGeneration]:
         """Send a message; its conversation, reply, log, and the first step of its engine."""
-        begun = await self.service.replies.send(ADA, Submission(None, None, text))
+        started = await self.service.replies.send(ADA, Submission(None, None, text))
         run = await self.engine.asked()
-        log = self.service.subscriptions.running_log(begun.reply.id)
+        log = self.service.subscriptions.running_log(started.reply.id)
         assert log is not None
-        return begun.conversation.id, begun.reply.id, log, run
+        return started.conversation.id, started.reply.id, log, run
 
 
 def call_and_finish(run: ScriptedGeneration, *calls: tuple[str, str] | tuple[str, str, str]) -> None:
@@ -104,22 +104,22 @@ def call_and_finish(run: ScriptedGeneration, *calls: tuple[str, str] | tuple[str
 
 
 async def until(log: Log, condition: Callable[[ReplySnapshot], bool]) -> ReplySnapshot:
-    """The log's fold once `condition` holds of it."""
+    """The log's snapshot once `condition` holds of it."""
     news = asyncio.Event()
     log.subscribe(news.set)
     try:
-        while not condition(fold := log.snapshot()):
+        while not condition(snapshot := log.snapshot()):
             news.clear()
             await news.wait()
-        return fold
+        return snapshot
     finally:
         log.unsubscribe(news.set)
 
 
 async def asking(log: Log) -> ToolUse:
     """The tool that waits for a person's word."""
-    fold = await until(log, lambda fold: any(tool.asking for tool in fold.tools))
-    return next(tool for tool in fold.tools if tool.asking)
+    snapshot = await until(log, lambda snapshot: any(tool.asking for tool in snapshot.tools))
+    return next(tool for tool in snapshot.tools if tool.asking)
 
 
 def short(parts: Sequence[Part]) -> list[str]:

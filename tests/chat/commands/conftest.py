@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 import pytest
-from tests.chat.conftest import ADA, Heard, House
+from tests.chat.conftest import ADA, ChatServer, RecordingWatcher
 
 from legato.chat.assistant import Assistant
 from legato.chat.commands import CommandRequest, CommandResult
@@ -16,20 +16,20 @@ from legato.testing.engine import ScriptedEngine, ScriptedGeneration
 class Room:
     """One conversation of Ada's, and those who type in it."""
 
-    def __init__(self, house: House, conversation: str) -> None:
-        self.house = house
-        self.service = house.service
+    def __init__(self, server: ChatServer, conversation: str) -> None:
+        self.server = server
+        self.service = server.service
         self.id = conversation
 
     async def restart(self) -> None:
         """Another server on the same database."""
-        await self.house.stop()
-        await self.house.start()
-        self.service = self.house.service
+        await self.server.stop()
+        await self.server.start()
+        self.service = self.server.service
 
     async def offer(self, *models: str) -> None:
         """Let the engine have these models."""
-        self.house.engine = ScriptedEngine(models=models, continues=True)
+        self.server.engine = ScriptedEngine(models=models, continues=True)
         await self.restart()
 
     async def type(self, text: str, person: User = ADA, key: str | None = None) -> CommandResult:
@@ -39,11 +39,11 @@ class Room:
     async def ask(self, text: str = "Hello", person: User = ADA) -> ScriptedGeneration:
         """Send a message; the run that the engine was asked for."""
         await self.service.replies.send(person, Submission(conversation=self.id, text=text))
-        return await self.house.engine.asked()
+        return await self.server.engine.asked()
 
     async def exchange(self, text: str = "Hello", answer: str = "Good day.") -> ScriptedGeneration:
         """A message and its whole reply."""
-        heard = Heard()
+        heard = RecordingWatcher()
         self.service.subscriptions.subscribe(ADA, self.id, heard)
         run = await self.ask(text)
         run.say(answer)
@@ -57,10 +57,10 @@ Open = Callable[..., Awaitable[Room]]
 
 
 @pytest.fixture
-def open_room(build: Callable[..., Awaitable[House]]) -> Open:
+def open_room(build: Callable[..., Awaitable[ChatServer]]) -> Open:
     async def one(*assistants: Assistant) -> Room:
-        house = await build(*assistants)
-        return Room(house, (await house.service.conversations.create(ADA)).id)
+        server = await build(*assistants)
+        return Room(server, (await server.service.conversations.create(ADA)).id)
 
     return one
 

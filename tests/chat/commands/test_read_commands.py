@@ -1,27 +1,27 @@
 import json
 
 from tests.chat.commands.conftest import Room
-from tests.chat.conftest import ADA, House
+from tests.chat.conftest import ADA, ChatServer
 
 from legato.chat.commands import CommandRequest
 from legato.chat.commands.markdown import span
 
 
-async def test_help_lists_every_command_with_its_usage(house: House) -> None:
-    answer = await house.service.commands.run(CommandRequest(ADA, "/help"))
+async def test_help_lists_every_command_with_its_usage(server: ChatServer) -> None:
+    answer = await server.service.commands.run(CommandRequest(ADA, "/help"))
     assert not answer.failed
-    for command in house.service.commands.all():
+    for command in server.service.commands.all():
         assert f"`{command.written}`: {command.help}" in answer.text
 
 
-async def test_help_says_more_of_one(house: House) -> None:
-    answer = await house.service.commands.run(CommandRequest(ADA, "/help /status"))
+async def test_help_says_more_of_one(server: ChatServer) -> None:
+    answer = await server.service.commands.run(CommandRequest(ADA, "/help /status"))
     assert answer.text.startswith("`/stat`")
     assert "`/status`" in answer.text
 
 
-async def test_help_for_what_there_is_not_names_the_nearest(house: House) -> None:
-    answer = await house.service.commands.run(CommandRequest(ADA, "/help hlep"))
+async def test_help_for_what_there_is_not_names_the_nearest(server: ChatServer) -> None:
+    answer = await server.service.commands.run(CommandRequest(ADA, "/help hlep"))
     assert answer.failed
     assert "Did you mean `/help`?" in answer.text
 
@@ -41,8 +41,8 @@ async def test_stat_says_what_is_being_written(room: Room) -> None:
     assert "- Messages: 2, 1 being written" in (await room.type("/stat")).text
 
 
-async def test_stat_outside_of_a_conversation_tells_of_the_engine(house: House) -> None:
-    answer = await house.service.commands.run(CommandRequest(ADA, "/stat"))
+async def test_stat_outside_of_a_conversation_tells_of_the_engine(server: ChatServer) -> None:
+    answer = await server.service.commands.run(CommandRequest(ADA, "/stat"))
     assert not answer.failed
     assert "Engine: scripted" in answer.text
 
@@ -51,8 +51,8 @@ async def test_who_takes_part(room: Room) -> None:
     assert (await room.type("/who")).text == "- ada: owner"
 
 
-async def test_what_needs_a_conversation_says_so(house: House) -> None:
-    answer = await house.service.commands.run(CommandRequest(ADA, "/who"))
+async def test_what_needs_a_conversation_says_so(server: ChatServer) -> None:
+    answer = await server.service.commands.run(CommandRequest(ADA, "/who"))
     assert answer.failed
     assert answer.text.startswith("There is no conversation yet.")
 

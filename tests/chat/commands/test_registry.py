@@ -4,7 +4,7 @@ import tracemalloc
 from importlib.metadata import EntryPoint
 
 import pytest
-from tests.chat.conftest import ADA, BOB, House
+from tests.chat.conftest import ADA, BOB, ChatServer
 
 from legato.chat.commands import ChatCommand, CommandCall, CommandRequest, CommandResult, Commands, is_command
 from legato.chat.commands.registry import ANSWER_LENGTH
@@ -33,14 +33,14 @@ ECHO = ChatCommand(
 
 
 @pytest.fixture
-def commands(house: House) -> Commands:
+def commands(server: ChatServer) -> Commands:
     each = [
         ECHO,
         ChatCommand(name="refuse", help="Never.", run=refuse, needs="nothing"),
         ChatCommand(name="break", help="Breaks.", run=break_, needs="nothing"),
         ChatCommand(name="end", help="Ends.", run=end, needs="nothing"),
     ]
-    return Commands(house.service, each)
+    return Commands(server.service, each)
 
 
 def asked(text: str, client_message_id: str | None = None) -> CommandRequest:
@@ -120,7 +120,7 @@ class TestRunning:
             tracemalloc.stop()
         assert kept < 5_000_000
 
-    async def test_one_that_is_sent_again_is_done_once(self, house: House) -> None:
+    async def test_one_that_is_sent_again_is_done_once(self, server: ChatServer) -> None:
         done: list[str] = []
 
         async def count(call: CommandCall) -> CommandResult:
@@ -129,7 +129,7 @@ class TestRunning:
             return call.answer(str(len(done)))
 
         commands = Commands(
-            house.service, [ChatCommand(name="count", help="Counts.", run=count, needs="nothing")]
+            server.service, [ChatCommand(name="count", help="Counts.", run=count, needs="nothing")]
         )
         answers = await asyncio.gather(*(commands.run(asked("/count", "1")) for _ in range(10)))
         assert {answer.text for answer in answers} == {"1"}
@@ -140,23 +140,23 @@ class TestRunning:
         ]
         assert [(await commands.run(each)).text for each in elsewhere] == ["4", "5", "4"]
 
-    async def test_what_is_long_is_not_kept_for_one_who_asks_again(self, house: House) -> None:
+    async def test_what_is_long_is_not_kept_for_one_who_asks_again(self, server: ChatServer) -> None:
         texts = iter(["x" * (ANSWER_LENGTH + 1), "short", "again"])
 
         async def show(call: CommandCall) -> CommandResult:
             return call.answer(next(texts))
 
         commands = Commands(
-            house.service, [ChatCommand(name="show", help="Shows.", run=show, needs="nothing")]
+            server.service, [ChatCommand(name="show", help="Shows.", run=show, needs="nothing")]
         )
         said = [(await commands.run(asked("/show", "1"))).text for _ in range(3)]
         assert said == ["x" * (ANSWER_LENGTH + 1), "short", "short"]
 
 
 class TestThoseOfOtherPackages:
-    def test_one_or_several_are_taken_in(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_one_or_several_are_taken_in(self, server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(EntryPoint, "load", lambda entry: ECHO if entry.name == "one" else [ECHO_TWO])
-        commands = Commands(house.service, [])
+        commands = Commands(server.service, [])
         commands.load([EntryPoint("one", "x:one", "g"), EntryPoint("two", "x:two", "g")])
         assert [command.name for command in commands.all()] == ["echo", "echo2"]
 

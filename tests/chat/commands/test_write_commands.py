@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 from tests.chat.commands.conftest import Open, Room
-from tests.chat.conftest import ADA, BOB, Heard
-from tests.chat.tools import Bench, Workshop, asking, call_and_finish
+from tests.chat.conftest import ADA, BOB, RecordingWatcher
+from tests.chat.tools import ScriptedTool, ToolServer, asking, call_and_finish
 
 from legato.chat.assistant import Assistant
 from legato.chat.commands import CommandRequest
@@ -18,7 +18,7 @@ def read(request: Request) -> list[str]:
 
 
 async def stored(room: Room) -> list[str]:
-    return [text_of(each.parts) for each in await room.house.storage.messages(room.id)]
+    return [text_of(each.parts) for each in await room.server.storage.messages(room.id)]
 
 
 class TestNew:
@@ -68,7 +68,7 @@ class TestClear:
         await room.type("/clear")
         answer = await room.type("/retry")
         assert answer.started is not None
-        assert read((await room.house.engine.asked()).request) == ["one"]
+        assert read((await room.server.engine.asked()).request) == ["one"]
 
     async def test_it_outlives_the_server(self, room: Room) -> None:
         await room.exchange("one")
@@ -97,7 +97,7 @@ class TestStopAndRetry:
         await room.exchange()
         answer = await room.type("/again", key="k")
         assert answer.started is not None
-        run = await room.house.engine.asked()
+        run = await room.server.engine.asked()
         assert read(run.request) == ["Hello"]
         assert await room.type("/again", key="k") == answer
 
@@ -161,7 +161,7 @@ class TestModel:
         assert (await room.type("/model huge")).failed
 
     async def test_an_engine_that_is_away_is_said(self, room: Room) -> None:
-        room.house.engine.down = True
+        room.server.engine.down = True
         assert "not known now" in (await room.type("/model")).text
         assert (await room.type("/model large")).failed
 
@@ -191,18 +191,18 @@ class TestInvite:
 class TestApprove:
     @pytest.mark.parametrize("word", ["approve", "deny", "approve look", "deny a"])
     async def test_a_tool_that_waits_may_run_or_not(self, tmp_path: Path, word: str) -> None:
-        bench = Bench(approval=True)
-        shop = Workshop(f"sqlite:///{tmp_path / 'legato.db'}")
-        shop.benches = (bench,)
-        await shop.start()
-        conversation, _, log, run = await shop.ask()
+        scripted_tool = ScriptedTool(approval=True)
+        server = ToolServer(f"sqlite:///{tmp_path / 'legato.db'}")
+        server.scripted_tools = (scripted_tool,)
+        await server.start()
+        conversation, _, log, run = await server.ask()
         call_and_finish(run, ("a", "look"))
         await asking(log)
-        answer = await shop.service.commands.run(CommandRequest(ADA, f"/{word}", conversation))
+        answer = await server.service.commands.run(CommandRequest(ADA, f"/{word}", conversation))
         assert answer.text == ("look may run." if "approve" in word else "look may not run.")
-        await shop.engine.asked()
-        assert len(bench.runs) == ("approve" in word)
-        await shop.stop()
+        await server.engine.asked()
+        assert len(scripted_tool.runs) == ("approve" in word)
+        await server.stop()
 
     async def test_there_must_be_a_tool_that_waits(self, room: Room) -> None:
         assert (await room.type("/approve")).text == "No tool waits for a word."
@@ -224,7 +224,7 @@ async def test_nothing_of_a_command_is_stored_or_reaches_a_model(room: Room) -> 
         if command.name != "retry":
             await room.type(f"/{command.name}")
     assert await stored(room) == ["Hello", "Good day."]
-    assert len(room.house.engine.requests) == 1
+    assert len(room.server.engine.requests) == 1
 
 
 class TestStandings:
@@ -276,7 +276,7 @@ class TestStandings:
 
 
 async def test_everyone_hears_of_a_change(room: Room) -> None:
-    heard = Heard()
+    heard = RecordingWatcher()
     await room.service.subscriptions.follow(ADA, room.id, heard)
     await room.type("/title Tides")
     assert [each.title for each in heard.conversations] == ["Tides"]
