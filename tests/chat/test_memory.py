@@ -226,3 +226,20 @@ async def test_a_conversation_that_is_created_during_a_load_is_found_by_those_wh
     may_end.set()
     assert await before is None
     assert await after is not None
+
+
+async def test_one_who_asks_as_a_load_ends_starts_another() -> None:
+    shelf = Shelf(10)
+    trees = ConversationCache(shelf)  # type: ignore[arg-type]
+
+    async def missing(name: str) -> None:
+        shelf.reads += 1
+
+    async def asked_a_turn_later() -> object:
+        await asyncio.sleep(0)
+        return await trees.get("c")
+
+    shelf.conversation = missing  # type: ignore[assignment,method-assign]
+    asked = [asyncio.create_task(trees.get("c")), asyncio.create_task(asked_a_turn_later())]
+    assert await asyncio.gather(*asked) == [None, None]
+    assert shelf.reads == 2

@@ -40,6 +40,9 @@ class ConversationCache:
         """
         while (tree := self._trees.get(conversation)) is None:
             joined = self._loading.get(conversation)
+            if joined is not None and joined.done():
+                # To await it would not yield, so this loop would never let its callback run.
+                joined = None
             found = await asyncio.shield(joined if joined is not None else self._start_loading(conversation))
             # A load that began before this call may have missed a conversation that was created meanwhile.
             if not found and joined is None:
@@ -54,7 +57,8 @@ class ConversationCache:
         return task
 
     def _loaded(self, conversation: str, task: "asyncio.Task[bool]") -> None:
-        del self._loading[conversation]
+        if self._loading.get(conversation) is task:
+            del self._loading[conversation]
         if not task.cancelled():
             # Those who asked may all have been cancelled; then nobody else takes the error.
             task.exception()
