@@ -6,7 +6,7 @@ import logging
 from legato.backoff import exponential_delay
 from legato.errors import StorageError
 from legato.storage.base import LOCAL_GATEWAY, JournalEntry, Storage
-from legato.stream import Log
+from legato.stream import Event, Log, State
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,10 @@ class _Cursor:
         self.offset = offset
         self.first_row: int | None = None
         self.doubtful = False
+
+
+def _only_waits(event: Event) -> bool:
+    return isinstance(event, State) and event.phase == "queued"
 
 
 class Journal:
@@ -100,6 +104,10 @@ class Journal:
             if cursor.offset >= cursor.log.next and (not whole or cursor.log.next == 0):
                 continue
             batch = cursor.log.since(0 if whole else cursor.offset)
+            if not cursor.doubtful and all(map(_only_waits, batch.events)):
+                # A place in the queue is not worth a row: after a restart the reply takes its place anew.
+                cursor.offset = batch.next
+                continue
             entries.append(JournalEntry(stream, batch.events, whole))
             ahead.append((cursor, batch.next, whole))
             cursor.doubtful = True

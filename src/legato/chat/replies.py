@@ -18,7 +18,7 @@ from legato.chat.conversations import Conversations
 from legato.chat.counters import Counters
 from legato.chat.message_tree import MessageTree
 from legato.chat.runner import ReplyRunner
-from legato.chat.running_replies import RunningReplies
+from legato.chat.running_replies import MAX_WAITING, RunningReplies
 from legato.chat.watchers import Watcher, Watchers
 from legato.domain.message import Message, Part, TextPart, media_parts
 from legato.domain.submission import Submission, clean_parts, fingerprint, title_from
@@ -261,6 +261,11 @@ class Replies:
         if request.client_message_id is not None:
             check_id(request.client_message_id, "client_message_id")
         conversation, question = request.tree.conversation, request.question
+        if self._running.full(conversation.id):
+            raise BusyError(
+                f"{MAX_WAITING} messages of this conversation wait for an answer already. Send it again when some are answered.",
+                5.0,
+            )
         title = title_from(question.parts) if question is not None and not conversation.title else None
         reply = Message(
             id=self._new_id(),

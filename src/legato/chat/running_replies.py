@@ -18,6 +18,12 @@ KEPT_LOGS = 2000
 KEPT_BYTES = 32 * 1024 * 1024
 """Bytes, approximately, that the logs of ended replies may have together. The last one is kept whatever its size."""
 
+MAX_WAITING = 100
+"""Replies that can wait in one conversation."""
+
+NEAR = 10
+"""Places from the front at which each step is told; further back every tenth one is: N replies must not cost N² events."""
+
 EVENT_BYTES = 150
 """Bytes of an event in memory, beside its text."""
 
@@ -55,6 +61,10 @@ class RunningReplies:
         """Return the running and waiting replies of a conversation, in their order."""
         return list(self._queues.get(conversation, ()))
 
+    def full(self, conversation: str) -> bool:
+        """Return whether no more replies can wait in the conversation."""
+        return len(self._queues.get(conversation, ())) > MAX_WAITING
+
     def get(self, reply: str) -> Reply | None:
         return self._running.get(reply)
 
@@ -90,7 +100,7 @@ class RunningReplies:
             if not queue:
                 del self._queues[conversation]
             for place, waiting in enumerate(queue):
-                if place > 0:
+                if 0 < place <= NEAR or place % NEAR == 0 < place:
                     waiting.state(State("queued", place=place))
         if reply.written.closed:
             shown = reply.shown
