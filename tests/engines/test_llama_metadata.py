@@ -5,7 +5,8 @@ import pytest
 
 from legato.engines.llama.metadata import read_metadata
 from legato.errors import EngineUnavailableError
-from legato.testing.gguf import CONTROL, projector, random_model, scripted_model
+from legato.testing.chat_template import CONTROL
+from legato.testing.gguf import projector, random_model, scripted_model
 
 gguf = pytest.importorskip("gguf")
 

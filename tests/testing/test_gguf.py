@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from legato.testing.gguf import MARKUP, pieces_of, projector, random_model, scripted_model, unique_words
+from legato.testing.chat_template import MARKUP
+from legato.testing.gguf import pieces_of, projector, random_model, scripted_model, unique_words
 
 gguf = pytest.importorskip("gguf")
 

@@ -9,34 +9,32 @@ def agent(
     server: Annotated[
         str | None,
         typer.Option(
-            envvar="SERVER_WS_URL", show_envvar=True, help="Where the server is: ws://HOST:PORT/ws/agents."
+            envvar="SERVER_WS_URL", show_envvar=True, help="The URL of the server: ws://HOST:PORT/ws/agents."
         ),
     ] = None,
     engine: Annotated[
         list[str] | None,
         typer.Option(
-            help="auto (an Ollama), ollama, llama, openai or demo; several may be given.  [default: auto]"
+            help="auto (an Ollama), ollama, llama, openai or demo; may be repeated.  [default: auto]"
         ),
     ] = None,
     url: Annotated[
-        str | None, typer.Option(help="Where the engine is: Ollama, or an OpenAI-compatible server.")
+        str | None, typer.Option(help="The URL of the engine: Ollama, or an OpenAI-compatible server.")
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(
-            help="A model to offer, or the path of a GGUF file; several may be given.  [default: all]"
-        ),
+        typer.Option(help="A model to offer, or the path of a GGUF file; may be repeated.  [default: all]"),
     ] = None,
-    slots: Annotated[int | None, typer.Option(min=1, max=1024, help="Replies written at once.")] = None,
+    slots: Annotated[int | None, typer.Option(min=1, max=1024, help="Replies generated at once.")] = None,
     key: Annotated[
         str | None,
         typer.Option(envvar="LEGATO_AGENT_KEY", show_envvar=True, help="The agent's key for the server."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="What the server calls it.  [default: the host's name]")
+        str | None, typer.Option(help="The agent's name on the server.  [default: the host's name]")
     ] = None,
 ) -> None:
-    """Lend this machine's models to a server. It is dialled, so nothing here has to be reachable from outside."""
+    """Offer this machine's models to a server. The agent connects to it, so this machine needs no open port."""
     # Imported late: it is slow to import, and other commands do not need it.
     from legato.agent.runner import run_agent
 

@@ -18,20 +18,25 @@ PIPE_SECONDS = 10.0
 def chat(
     text: Annotated[
         list[str] | None,
-        typer.Argument(help="Ask this, print the reply, and end. Without it one talks.", show_default=False),
+        typer.Argument(
+            help="Ask this, print the reply, and exit. Without it, an interactive conversation starts.",
+            show_default=False,
+        ),
     ] = None,
     server: Annotated[
         str | None,
-        typer.Option(help="Where the server is.  [default: what legato.toml says, or http://127.0.0.1:8000]"),
+        typer.Option(
+            help="The URL of the server.  [default: the one in legato.toml, or http://127.0.0.1:8000]"
+        ),
     ] = None,
-    conversation: Annotated[str | None, typer.Option(help="Go on with this conversation.")] = None,
-    assistant: Annotated[str | None, typer.Option(help="Whom a new conversation is with.")] = None,
+    conversation: Annotated[str | None, typer.Option(help="Continue this conversation.")] = None,
+    assistant: Annotated[str | None, typer.Option(help="The assistant of a new conversation.")] = None,
     token: Annotated[
         str | None,
-        typer.Option(envvar="LEGATO_TOKEN", show_envvar=True, help="What `legato token` gave."),
+        typer.Option(envvar="LEGATO_TOKEN", show_envvar=True, help="The token that `legato token` printed."),
     ] = None,
 ) -> None:
-    """Talk with a server. What is read_piped in is words, behind TEXT; what is read_piped out is the reply and nothing else."""
+    """Talk with a server. Piped input is appended to TEXT; piped output is only the reply."""
     words = " ".join(text or ())
     question = "\n\n".join(part for part in (words, read_piped(with_question=bool(words))) if part) or None
     if question is None and not sys.stdin.isatty():

@@ -19,10 +19,10 @@ STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
 def doctor(
     host: Annotated[str | None, typer.Option(help="The address the server would listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Its port.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where conversations and models are kept.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="The directory of conversations and models.")] = None,
     config: Annotated[Path | None, typer.Option(help="The legato.toml to read.")] = None,
 ) -> None:
-    """Look at everything a server needs, and name each problem and its fix. Exit status 1 if one would stop it."""
+    """Check everything that a server needs, and print each problem and its fix. The exit status is 1 if the server cannot start."""
     from legato.check_result import problem
     from legato.cli.checks import python, run_checks
     from legato.gateway.config import load_settings

@@ -31,7 +31,7 @@ def fetch(
             show_default=False,
         ),
     ] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where conversations and models are kept.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="The directory of conversations and models.")] = None,
     config: Annotated[Path | None, typer.Option(help="The legato.toml to read.")] = None,
 ) -> None:
     """Get a model, unless it is here already, and print its file. Without NAME it is the default model (484 MB), which

@@ -11,33 +11,33 @@ import typer
 Engine = Annotated[
     str | None,
     typer.Option(
-        help="auto, demo, llama, ollama, openai or fleet. `auto` takes an Ollama that answers, else the embedded model, else demo. Another "
-        "than the one in legato.toml leaves the model there behind."
+        help="auto, demo, llama, ollama, openai or fleet. `auto` selects an Ollama that answers, else the embedded model, else demo. Another engine "
+        "than the one in legato.toml does not use the model there."
     ),
 ]
 
 
 def serve(
     host: Annotated[str | None, typer.Option(help="The address to listen on.  [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="0 takes a free one.  [default: 8000]")] = None,
+    port: Annotated[int | None, typer.Option(help="0 selects a free one.  [default: 8000]")] = None,
     agents_port: Annotated[
-        int | None, typer.Option(help="A second port, for agents only, which take any path there.")
+        int | None, typer.Option(help="A second port for agents only, which accepts any path.")
     ] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where conversations and models are kept.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="The directory of conversations and models.")] = None,
     config: Annotated[Path | None, typer.Option(help="The legato.toml to read.")] = None,
     engine: Engine = None,
     model: Annotated[str | None, typer.Option(help="The model's name, or the path of a GGUF file.")] = None,
     backup_model: Annotated[
-        str | None, typer.Option(help="The model that answers where the first one does not.")
+        str | None, typer.Option(help="The model that answers if the first one does not.")
     ] = None,
     url: Annotated[
-        str | None, typer.Option(help="Where the engine is: Ollama, or an OpenAI-compatible server.")
+        str | None, typer.Option(help="The URL of the engine: Ollama, or an OpenAI-compatible server.")
     ] = None,
     api_key: Annotated[
         str | None, typer.Option(help="The engine's key. OPENAI_API_KEY keeps it out of the process list.")
     ] = None,
 ) -> None:
-    """Serve the chat page, the API and the socket. Flags outrank the environment, which outranks legato.toml."""
+    """Serve the chat page, the API and the socket. Flags override the environment, which overrides legato.toml."""
     flags = {
         "host": host,
         "port": port,

@@ -29,16 +29,16 @@ def seconds(text: str) -> float:
 def token(
     user: Annotated[str, typer.Option(help="The user it names.")],
     name: Annotated[
-        str | None, typer.Option(help="What the others see of them.  [default: the user]", show_default=False)
+        str | None, typer.Option(help="The name that others see.  [default: the user]", show_default=False)
     ] = None,
-    ttl: Annotated[str, typer.Option(help="How long it is good: 30m, 1h, 7d.")] = "1h",
+    ttl: Annotated[str, typer.Option(help="How long it is valid: 30m, 1h, 7d.")] = "1h",
     scope: Annotated[
         str | None,
-        typer.Option(help="What it allows: `chat`, `admin`, or both with a space between.  [default: chat]"),
+        typer.Option(help="Its scopes: `chat`, `admin`, or both with a space between.  [default: chat]"),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="The legato.toml to read.")] = None,
 ) -> None:
-    """Print a token for a user, and nothing else. It is signed with the secret that the server has."""
+    """Print a token for a user, and nothing else. It is signed with the secret of the server."""
     from legato.gateway.auth import issue_token
     from legato.gateway.config import load_settings
 
