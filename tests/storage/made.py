@@ -1,4 +1,4 @@
-"""Conversations, messages and exchanges for tests, each told by what matters in it."""
+"""Conversations, messages and turns for tests, each made from what matters in the test."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -68,7 +68,7 @@ async def adopted(storage: SqlStorage) -> list[AdoptedReply]:
 async def conversed(
     storage: SqlStorage, name: str = "c", owner: str = "ada", title: str = ""
 ) -> Conversation:
-    """A conversation that is stored."""
+    """Store a conversation."""
     made = conversation(name, owner, title)
     await storage.create_conversation(made)
     return made
@@ -76,7 +76,7 @@ async def conversed(
 
 @asynccontextmanager
 async def opened(url: str, lock_timeout: float = 5.0) -> AsyncIterator[SqlStorage]:
-    """Storage that is open for as long as the block runs."""
+    """Open storage for as long as the block runs."""
     storage = SqlStorage(url, lock_timeout=lock_timeout)
     await storage.open()
     try:

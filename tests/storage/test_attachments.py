@@ -28,14 +28,14 @@ async def enclosed(storage: SqlStorage, of: str = "c", number: int = 1, *names: 
     await storage.begin(turn, NOW)
 
 
-async def test_its_owner_reads_it_and_nobody_else(storage):
+async def test_only_the_owner_reads_an_attachment(storage):
     kept = await storage.add_attachment(attachment("a"), ROOM)
     assert await storage.attachment("a", "ada") == kept
     assert await storage.attachment("a", "bob") is None
     assert await storage.attachment("b", "ada") is None
 
 
-async def test_whoever_takes_part_in_a_conversation_that_holds_it_reads_it(storage):
+async def test_participants_read_the_attachments_of_their_conversation(storage):
     await conversed(storage, owner="bob")
     await storage.add_attachment(attachment(), ROOM)
     assert await storage.attachment("a", "bob") is None
@@ -48,7 +48,7 @@ async def test_whoever_takes_part_in_a_conversation_that_holds_it_reads_it(stora
     assert await storage.attachment("a", "eve") is None
 
 
-async def test_a_message_with_an_attachment_that_is_gone_is_not_written(storage):
+async def test_a_message_with_a_missing_attachment_is_not_written(storage):
     await conversed(storage)
     with pytest.raises(NotFoundError, match="no such attachment"):
         await enclosed(storage)
@@ -56,7 +56,7 @@ async def test_a_message_with_an_attachment_that_is_gone_is_not_written(storage)
     assert (await storage.conversation("c")).revision == 0
 
 
-async def test_enclosing_it_again_changes_nothing(storage):
+async def test_enclosing_an_attachment_twice_changes_nothing(storage):
     await conversed(storage)
     await storage.add_attachment(attachment(), ROOM)
     await enclosed(storage)
@@ -64,7 +64,7 @@ async def test_enclosing_it_again_changes_nothing(storage):
     assert len(await storage.messages("c")) == 4
 
 
-async def test_nobody_has_more_than_the_room_they_are_given(storage):
+async def test_the_quota_is_not_exceeded(storage):
     await storage.add_attachment(attachment("a", size=600, digest="a"), ROOM)
     with pytest.raises(TooLargeError, match="no room"):
         await storage.add_attachment(attachment("b", size=401, digest="b"), ROOM)
@@ -72,7 +72,7 @@ async def test_nobody_has_more_than_the_room_they_are_given(storage):
     await storage.add_attachment(attachment("c", "bob", size=1000, digest="c"), ROOM)
 
 
-async def test_the_same_bytes_without_a_name_are_the_same_attachment_and_count_as_new(storage):
+async def test_the_same_bytes_without_a_name_are_one_attachment_and_count_as_new(storage):
     first = await storage.add_attachment(attachment("a"), ROOM)
     again = await storage.add_attachment(replace(attachment("b"), created_at=later(100)), ROOM)
     assert again == replace(first, created_at=later(100))
@@ -84,7 +84,7 @@ async def test_the_same_bytes_without_a_name_are_the_same_attachment_and_count_a
     assert [each.id for each in await storage.attachments(["a", "b", "c", "d"])] == ["a"]
 
 
-async def test_what_no_message_used_is_dropped_and_what_one_did_stays(storage):
+async def test_only_unused_attachments_are_dropped(storage):
     await conversed(storage)
     await storage.add_attachment(attachment("a", digest="a"), ROOM)
     await storage.add_attachment(attachment("b", digest="b"), ROOM)
@@ -94,7 +94,7 @@ async def test_what_no_message_used_is_dropped_and_what_one_did_stays(storage):
     assert await storage.known_digests(["a" * 64, "b" * 64]) == {"a" * 64}
 
 
-async def test_it_goes_with_the_last_conversation_that_holds_it(storage):
+async def test_an_attachment_is_deleted_with_its_last_conversation(storage):
     await conversed(storage, "c")
     await conversed(storage, "d")
     await storage.add_attachment(attachment("a"), ROOM)
@@ -108,7 +108,7 @@ async def test_it_goes_with_the_last_conversation_that_holds_it(storage):
     assert await storage.known_digests(["d" * 64]) == {"d" * 64}, "bob has the same bytes"
 
 
-async def test_a_message_is_found_by_what_was_heard_in_it(storage):
+async def test_a_message_is_found_by_the_transcript_of_its_recording(storage):
     await conversed(storage)
     asked = exchange(1, text="Listen:")
     await storage.begin(asked, NOW)
@@ -124,7 +124,7 @@ async def test_a_message_is_found_by_what_was_heard_in_it(storage):
     assert [hit.message for hit in await storage.search("ada", "listen")] == ["q1"]
 
 
-async def test_of_many_uploads_at_once_no_more_than_the_quota_is_kept(storage: SqlStorage) -> None:
+async def test_concurrent_uploads_do_not_exceed_the_quota(storage: SqlStorage) -> None:
     uploads = [
         storage.add_attachment(replace(attachment(f"a{i}"), name=f"{i}.png", size=10), 35) for i in range(12)
     ]

@@ -82,24 +82,24 @@ MESSAGES = st.builds(
 
 
 @given(MESSAGES)
-def test_messages_come_back_as_they_were(message: Message) -> None:
+def test_messages_round_trip(message: Message) -> None:
     assert codec.message_of(codec.message_row(message)) == message
 
 
 @given(
     st.builds(Conversation, TEXTS, TEXTS, TEXTS, TEXTS, MOMENTS, MOMENTS, st.integers(0), st.none() | TEXTS)
 )
-def test_conversations_come_back_as_they_were(conversation: Conversation) -> None:
+def test_conversations_round_trip(conversation: Conversation) -> None:
     assert codec.conversation_of(codec.conversation_row(conversation)) == conversation
 
 
 @given(entries(TEXTS))
-def test_entries_come_back_as_they_were(given: list[JournalEntry]) -> None:
+def test_journal_entries_round_trip(given: list[JournalEntry]) -> None:
     assert codec.from_blob(codec.to_blob(given)) == given
 
 
 @given(entries(ANY_TEXTS))
-def test_entries_of_any_text_come_back(given: list[JournalEntry]) -> None:
+def test_journal_entries_of_any_text_can_be_decoded(given: list[JournalEntry]) -> None:
     back = codec.from_blob(codec.to_blob(given))
     assert back is not None
     assert [(each.whole, len(each.events)) for each in back] == [
@@ -108,12 +108,12 @@ def test_entries_of_any_text_come_back(given: list[JournalEntry]) -> None:
 
 
 @given(st.binary())
-def test_any_bytes_are_entries_or_none(blob: bytes) -> None:
+def test_any_bytes_decode_to_entries_or_none(blob: bytes) -> None:
     assert codec.from_blob(blob) is None or b"[" in blob
 
 
 @given(st.lists(st.sampled_from(["\\", "u0000", "\0", '"', "é", "u000", "0"])).map("".join))
-def test_nul_is_told_from_text_that_only_looks_like_it(text: str) -> None:
+def test_nul_is_distinguished_from_text_that_looks_like_its_escape(text: str) -> None:
     if "\0" in text:
         with pytest.raises(InvalidError):
             codec.to_json(text)
@@ -122,7 +122,7 @@ def test_nul_is_told_from_text_that_only_looks_like_it(text: str) -> None:
 
 
 @given(ANY_TEXTS)
-def test_what_is_checked_can_be_kept(text: str) -> None:
+def test_exactly_storable_text_passes_the_check(text: str) -> None:
     keepable = "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
     if keepable:
         check_storable(text)
@@ -132,10 +132,10 @@ def test_what_is_checked_can_be_kept(text: str) -> None:
 
 
 @given(MOMENTS)
-def test_moments_are_exact(moment: datetime) -> None:
+def test_times_round_trip_exactly(moment: datetime) -> None:
     assert codec.moment(codec.micros(moment)) == moment
 
 
-def test_a_moment_without_a_zone_is_a_mistake() -> None:
+def test_a_time_without_a_time_zone_is_refused() -> None:
     with pytest.raises(TypeError):
         codec.micros(datetime(2026, 1, 1))  # noqa: DTZ001

@@ -9,19 +9,19 @@ from legato.errors import ConflictError, InvalidError
 from legato.storage.sql import SqlStorage
 
 
-async def test_what_was_created_is_there(storage: SqlStorage) -> None:
+async def test_a_created_conversation_can_be_read(storage: SqlStorage) -> None:
     made = await conversed(storage, title="Tides & moons 🌒")
     assert await storage.conversation("c") == made
 
 
-async def test_an_id_is_given_once(storage: SqlStorage) -> None:
+async def test_a_conversation_id_is_unique(storage: SqlStorage) -> None:
     made = await conversed(storage, title="first")
     with pytest.raises(ConflictError):
         await storage.create_conversation(conversation("c", title="second"))
     assert await storage.conversation("c") == made
 
 
-async def test_what_nobody_made_is_none(storage: SqlStorage) -> None:
+async def test_a_missing_conversation_is_none(storage: SqlStorage) -> None:
     assert await storage.conversation("nothing") is None
     assert await storage.rename_conversation("nothing", "x", NOW) is None
     assert await storage.set_head("nothing", "x", NOW) is None
@@ -30,7 +30,7 @@ async def test_what_nobody_made_is_none(storage: SqlStorage) -> None:
     assert await storage.message("nothing") is None
 
 
-async def test_pages_cover_all_of_an_owner_once_and_in_order(storage: SqlStorage) -> None:
+async def test_pages_list_each_conversation_of_an_owner_once_and_in_order(storage: SqlStorage) -> None:
     mine = [conversation(f"c{i}", at=later(i // 3)) for i in range(10)]
     for each in mine:
         await storage.create_conversation(each)
@@ -48,7 +48,7 @@ async def test_a_limit_out_of_bounds_is_refused(storage: SqlStorage, limit: int)
         await storage.conversations("ada", limit=limit)
 
 
-async def test_a_rename_is_a_revision_and_brings_it_to_the_top(storage: SqlStorage) -> None:
+async def test_renaming_adds_a_revision_and_moves_the_conversation_to_the_top(storage: SqlStorage) -> None:
     await conversed(storage, "a")
     await conversed(storage, "b")
     renamed = await storage.rename_conversation("a", "New", later(5))
@@ -58,7 +58,7 @@ async def test_a_rename_is_a_revision_and_brings_it_to_the_top(storage: SqlStora
     assert [each.id for each in await storage.conversations("ada")] == ["a", "b"]
 
 
-async def test_each_choice_is_made_and_taken_back_by_itself(storage: SqlStorage) -> None:
+async def test_each_setting_is_set_and_reset_independently(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.set_setting("c", "model", "small", later(1))
     chosen = await storage.set_setting("c", "system", 'Be "brief".\n', later(2))
@@ -73,11 +73,11 @@ async def test_each_choice_is_made_and_taken_back_by_itself(storage: SqlStorage)
     assert left.settings == ConversationSettings()
 
 
-async def test_nothing_is_chosen_for_a_conversation_that_is_not_there(storage: SqlStorage) -> None:
+async def test_no_setting_is_set_for_a_missing_conversation(storage: SqlStorage) -> None:
     assert await storage.set_setting("c", "model", "small", later(1)) is None
 
 
-async def test_choices_made_at_once_are_all_kept(storage: SqlStorage) -> None:
+async def test_concurrent_changes_of_different_settings_are_all_kept(storage: SqlStorage) -> None:
     await conversed(storage)
     await asyncio.gather(
         storage.set_setting("c", "model", "small", later(1)),
@@ -99,7 +99,7 @@ async def test_another_branch_is_shown(storage: SqlStorage) -> None:
     assert await storage.conversation("c") == shown
 
 
-async def test_a_message_of_another_conversation_is_never_shown(storage: SqlStorage) -> None:
+async def test_a_message_of_another_conversation_cannot_be_the_head(storage: SqlStorage) -> None:
     await conversed(storage, "c")
     await conversed(storage, "d")
     await storage.begin(exchange(1, of="d"), NOW)
@@ -109,7 +109,7 @@ async def test_a_message_of_another_conversation_is_never_shown(storage: SqlStor
     assert (unchanged.head, unchanged.revision) == (None, 0)
 
 
-async def test_deleting_takes_all_that_belongs_to_it(storage: SqlStorage) -> None:
+async def test_deleting_a_conversation_deletes_everything_in_it(storage: SqlStorage) -> None:
     await conversed(storage, "c", title="Whales")
     await conversed(storage, "d", title="Whales too")
     await storage.begin(exchange(1, "whales?", key="k"), NOW)
@@ -125,7 +125,7 @@ async def test_deleting_takes_all_that_belongs_to_it(storage: SqlStorage) -> Non
     assert not again.duplicate
 
 
-async def test_time_keeps_its_microseconds_and_its_past(storage: SqlStorage) -> None:
+async def test_times_keep_microseconds_and_may_lie_before_1970(storage: SqlStorage) -> None:
     early = conversation("old", at=NOW - timedelta(days=36525, microseconds=1))
     await storage.create_conversation(early)
     assert await storage.conversation("old") == early

@@ -39,14 +39,14 @@ async def break_row(storage: SqlStorage, number: int, blob: bytes) -> None:
     await storage.database.write(work)
 
 
-async def test_every_event_comes_back_in_order(storage: SqlStorage) -> None:
+async def test_events_are_returned_in_order(storage: SqlStorage) -> None:
     await begun(storage)
     for event in EVERY:
         await storage.append_journal(LOCAL_GATEWAY, [JournalEntry("r1", [event])])
     assert await kept(storage) == {"r1": EVERY}
 
 
-async def test_rows_hold_all_replies_together(storage: SqlStorage) -> None:
+async def test_a_row_holds_all_running_replies(storage: SqlStorage) -> None:
     await begun(storage, 3)
     await storage.append_journal(
         LOCAL_GATEWAY, [JournalEntry("r1", [Text("a")]), JournalEntry("r2", [Text("b"), Text("c")])]
@@ -57,7 +57,7 @@ async def test_rows_hold_all_replies_together(storage: SqlStorage) -> None:
     assert await kept(storage) == {"r1": [Text("a")], "r2": [Text("b"), Text("c"), Text("d")], "r3": []}
 
 
-async def test_what_is_whole_replaces_what_came_before(storage: SqlStorage) -> None:
+async def test_a_whole_entry_replaces_earlier_entries(storage: SqlStorage) -> None:
     await begun(storage, 2)
     await storage.append_journal(
         LOCAL_GATEWAY, [JournalEntry("r1", [Text("a")]), JournalEntry("r2", [Text("b")])]
@@ -67,14 +67,14 @@ async def test_what_is_whole_replaces_what_came_before(storage: SqlStorage) -> N
     assert await kept(storage) == {"r1": [Text("A"), Text("c")], "r2": [Text("b")]}
 
 
-async def test_a_reply_that_ended_is_not_unfinished(storage: SqlStorage) -> None:
+async def test_a_finished_reply_is_not_adopted(storage: SqlStorage) -> None:
     await begun(storage, 2)
     await storage.append_journal(LOCAL_GATEWAY, [JournalEntry("r1", [Text("a")])])
     await storage.finish(ended("r1", "a"), OWNER, NOW)
     assert await kept(storage) == {"r2": []}
 
 
-async def test_numbers_grow_also_when_all_rows_were_dropped(storage: SqlStorage) -> None:
+async def test_row_numbers_grow_after_all_rows_were_dropped(storage: SqlStorage) -> None:
     first = await storage.append_journal(LOCAL_GATEWAY, [])
     second = await storage.append_journal(LOCAL_GATEWAY, [])
     await storage.trim_journal(LOCAL_GATEWAY, second + 1)
@@ -82,7 +82,7 @@ async def test_numbers_grow_also_when_all_rows_were_dropped(storage: SqlStorage)
     assert first < second < third
 
 
-async def test_trimming_drops_only_what_lies_before(storage: SqlStorage) -> None:
+async def test_trimming_drops_only_rows_before_the_number(storage: SqlStorage) -> None:
     await begun(storage)
     numbers = [
         await storage.append_journal(LOCAL_GATEWAY, [JournalEntry("r1", [Text(str(i))])]) for i in range(5)
@@ -101,7 +101,7 @@ async def test_many_rows_are_read(storage: SqlStorage) -> None:
 @pytest.mark.parametrize(
     "blob", [b"", b"[[", b"\xff\xfe", b'[["r1",[{"type":"later"}],false]]', b"{}", b"\0" * 99]
 )
-async def test_a_row_that_cannot_be_read_leaves_no_hole(
+async def test_no_event_follows_an_unreadable_row_without_a_whole_entry(
     storage: SqlStorage, blob: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     await begun(storage, 2)
@@ -123,7 +123,7 @@ async def test_a_row_that_cannot_be_read_leaves_no_hole(
 
 
 @pytest.mark.parametrize("bad", ["\0", "\ud83d"])
-async def test_text_that_cannot_be_kept_harms_no_other_reply(storage: SqlStorage, bad: str) -> None:
+async def test_unstorable_text_of_one_reply_does_not_affect_the_others(storage: SqlStorage, bad: str) -> None:
     await begun(storage, 2)
     await storage.append_journal(
         LOCAL_GATEWAY,
@@ -132,7 +132,7 @@ async def test_text_that_cannot_be_kept_harms_no_other_reply(storage: SqlStorage
     assert await kept(storage) == {"r1": [Text("a\ufffdb")], "r2": [Text("c"), Finished("stop")]}
 
 
-async def test_a_ping_leaves_nothing(storage: SqlStorage) -> None:
+async def test_a_ping_leaves_no_row(storage: SqlStorage) -> None:
     await begun(storage)
     await storage.ping()
     count = await storage.database.read(

@@ -27,11 +27,11 @@ def differences(connection: Connection) -> list[Any]:
     return list(compare_metadata(context, metadata))
 
 
-async def test_migrations_lead_to_the_tables(storage: SqlStorage) -> None:
+async def test_migrations_create_the_declared_tables(storage: SqlStorage) -> None:
     assert await storage.database.write(differences) == []
 
 
-async def test_a_difference_would_be_seen(storage: SqlStorage) -> None:
+async def test_the_comparison_detects_differences(storage: SqlStorage) -> None:
     await storage.database.write(
         lambda connection: connection.execute(text("DROP INDEX exchanges_by_conversation"))
     )
@@ -42,7 +42,7 @@ async def test_a_difference_would_be_seen(storage: SqlStorage) -> None:
     assert {difference[0] for difference in found} == {"add_index", "add_column"}
 
 
-async def test_foreign_keys_do_what_the_tables_say(storage: SqlStorage) -> None:
+async def test_foreign_keys_match_the_declared_tables(storage: SqlStorage) -> None:
     def keys(connection: Connection) -> dict[str, Any]:
         return {
             name: sorted(
@@ -67,12 +67,12 @@ async def test_foreign_keys_do_what_the_tables_say(storage: SqlStorage) -> None:
     assert await storage.database.write(keys) == said
 
 
-def test_the_named_head_is_the_last_migration() -> None:
+def test_head_names_the_last_migration() -> None:
     directory = ScriptDirectory(f"{room.__path__[0]}/migrations")
     assert directory.get_current_head() == HEAD
 
 
-async def test_opening_again_keeps_everything(url: str) -> None:
+async def test_reopening_keeps_all_data(url: str) -> None:
     async with opened(url) as storage:
         made = await conversed(storage)
     async with opened(url) as storage:
@@ -80,7 +80,7 @@ async def test_opening_again_keeps_everything(url: str) -> None:
         await storage.database.write(migrate)
 
 
-async def test_two_servers_may_start_at_once(url: str) -> None:
+async def test_two_servers_can_migrate_at_once(url: str) -> None:
     one, other = SqlStorage(url), SqlStorage(url)
     try:
         await asyncio.gather(one.open(), other.open())

@@ -37,7 +37,7 @@ async def test_the_owner_is_the_first_participant(storage: SqlStorage) -> None:
     assert await storage.participants("d") == []
 
 
-async def test_coming_again_raises_and_never_lowers(storage: SqlStorage) -> None:
+async def test_joining_again_never_lowers_the_role(storage: SqlStorage) -> None:
     await conversed(storage)
     assert await storage.add_participant(bob("viewer")) == bob("viewer")
     assert await storage.add_participant(bob("member", "Bob")) == bob("member", "Bob")
@@ -45,7 +45,7 @@ async def test_coming_again_raises_and_never_lowers(storage: SqlStorage) -> None
     assert await stands(storage) == [("ada", "owner"), ("bob", "member")]
 
 
-async def test_a_conversation_takes_so_many_people_and_no_more(
+async def test_a_conversation_has_a_maximum_of_participants(
     storage: SqlStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("legato.storage.sql.participants.MAX_PARTICIPANTS", 2)
@@ -61,7 +61,7 @@ async def test_a_conversation_takes_so_many_people_and_no_more(
     assert sorted(await stands(storage)) == [("ada", "member"), ("bob", "owner"), ("eve", "member")]
 
 
-async def test_a_row_of_the_owner_says_only_the_name(storage: SqlStorage) -> None:
+async def test_the_row_of_the_owner_holds_only_the_name(storage: SqlStorage) -> None:
     await conversed(storage)
     for standing in ("viewer", "member", "owner"):
         made = await storage.add_participant(Participant("c", "ada", standing, later(9), "Ada"))
@@ -70,7 +70,7 @@ async def test_a_row_of_the_owner_says_only_the_name(storage: SqlStorage) -> Non
     assert [each.id for each in await storage.conversations("ada")] == ["c"]
 
 
-async def test_nobody_takes_part_in_what_is_not_there(storage: SqlStorage) -> None:
+async def test_a_missing_conversation_has_no_participants(storage: SqlStorage) -> None:
     with pytest.raises(NotFoundError):
         await storage.add_participant(bob())
     with pytest.raises(NotFoundError):
@@ -82,7 +82,7 @@ async def test_nobody_takes_part_in_what_is_not_there(storage: SqlStorage) -> No
     assert await storage.transfer_ownership("c", "bob", NOW) is None
 
 
-async def test_what_one_takes_part_in_is_listed_and_found_beside_ones_own(storage: SqlStorage) -> None:
+async def test_joined_conversations_are_listed_and_found_beside_owned_ones(storage: SqlStorage) -> None:
     for number, owner in enumerate(["ada", "bob", "ada", "bob", "ada", "eve"]):
         await storage.create_conversation(conversation(f"c{number}", owner, f"Tea {number}", later(number)))
     for of in ("c0", "c2"):
@@ -102,7 +102,7 @@ async def test_what_one_takes_part_in_is_listed_and_found_beside_ones_own(storag
     assert [hit.conversation.id for hit in await storage.search("bob", "2")] == []
 
 
-async def test_a_conversation_is_handed_over_to_one_who_is_in_it(storage: SqlStorage) -> None:
+async def test_ownership_is_transferred_to_a_participant(storage: SqlStorage) -> None:
     made = await conversed(storage)
     await storage.add_participant(Participant("c", "ada", "owner", NOW, "Ada"))
     await storage.add_participant(bob("viewer", "Bob"))
@@ -121,7 +121,7 @@ async def test_a_conversation_is_handed_over_to_one_who_is_in_it(storage: SqlSto
     assert await stands(storage) == [("ada", "owner"), ("bob", "member")]
 
 
-async def test_one_joins_by_a_digest_until_it_is_over_or_taken_back(storage: SqlStorage) -> None:
+async def test_an_invitation_works_until_it_expires_or_is_revoked(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.invite(invitation("short", "viewer", seconds=10), 100)
     await storage.invite(invitation("long", seconds=100), 100)
@@ -139,14 +139,14 @@ async def test_one_joins_by_a_digest_until_it_is_over_or_taken_back(storage: Sql
     assert await stands(storage) == [("ada", "owner"), ("bob", "viewer")]
 
 
-async def test_an_invitation_is_made_once(storage: SqlStorage) -> None:
+async def test_the_id_and_digest_of_an_invitation_are_unique(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.invite(invitation(), 100)
     with pytest.raises(ConflictError):
         await storage.invite(invitation(), 100)
 
 
-async def test_people_go_with_their_conversation(storage: SqlStorage) -> None:
+async def test_participants_and_invitations_are_deleted_with_their_conversation(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.add_participant(bob())
     await storage.invite(invitation(), 100)
@@ -156,7 +156,7 @@ async def test_people_go_with_their_conversation(storage: SqlStorage) -> None:
     assert await storage.join("digest of i", "bob", None, NOW) is None
 
 
-async def test_joining_at_once_is_joining_once(storage: SqlStorage) -> None:
+async def test_concurrent_joins_of_one_user_are_one(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.invite(invitation("a", "viewer"), 100)
     await storage.invite(invitation("b", "member"), 100)
@@ -165,7 +165,7 @@ async def test_joining_at_once_is_joining_once(storage: SqlStorage) -> None:
     assert await stands(storage) == [("ada", "owner"), ("bob", "member")]
 
 
-async def test_a_reply_ends_whoever_owns_the_conversation_by_then(storage: SqlStorage) -> None:
+async def test_a_reply_ends_after_the_conversation_changed_its_owner(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.begin(exchange(1), NOW)
     await storage.add_participant(bob())
@@ -176,7 +176,7 @@ async def test_a_reply_ends_whoever_owns_the_conversation_by_then(storage: SqlSt
     assert await storage.search("ada", "because") == []
 
 
-async def test_of_many_who_join_at_once_no_more_than_the_limit_get_in(
+async def test_concurrent_joins_do_not_exceed_the_maximum_of_participants(
     storage: SqlStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("legato.storage.sql.participants.MAX_PARTICIPANTS", 3)
@@ -187,7 +187,7 @@ async def test_of_many_who_join_at_once_no_more_than_the_limit_get_in(
     assert len(await storage.participants("c")) == 1 + 3
 
 
-async def test_of_many_invitations_at_once_no_more_than_the_limit_are_made(storage: SqlStorage) -> None:
+async def test_concurrent_invitations_do_not_exceed_the_limit(storage: SqlStorage) -> None:
     await conversed(storage)
     results = await asyncio.gather(
         *(storage.invite(invitation(f"i{i}"), 3) for i in range(12)), return_exceptions=True

@@ -20,19 +20,19 @@ async def url(postgres: PostgresServer) -> AsyncIterator[str]:
         yield name
 
 
-def test_without_its_driver_it_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_driver_is_reported_with_the_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres, "asyncpg", None)
     with pytest.raises(SettingsError, match=r"legato\[postgres\]"):
         open_storage("postgresql://ada@localhost/legato")
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
-async def test_it_is_reached_by_each_of_its_names(url: str, scheme: str) -> None:
+async def test_each_url_scheme_connects(url: str, scheme: str) -> None:
     async with opened(url.replace("postgresql", scheme, 1)) as storage:
         await storage.ping()
 
 
-async def test_a_locked_row_is_told_and_works_again(url: str) -> None:
+async def test_a_locked_row_is_a_storage_error_until_it_is_released(url: str) -> None:
     async with opened(url, lock_timeout=0.05) as storage:
         await conversed(storage)
         other = await asyncpg.connect(url)
@@ -46,13 +46,13 @@ async def test_a_locked_row_is_told_and_works_again(url: str) -> None:
         assert not (await storage.begin(exchange(1, key="k"), NOW)).duplicate
 
 
-async def test_more_callers_than_connections_wait_for_their_turn(url: str) -> None:
+async def test_callers_beyond_the_pool_size_wait(url: str) -> None:
     async with opened(url) as storage:
         await asyncio.gather(*(storage.create_conversation(conversation(f"c{i}")) for i in range(100)))
         assert len(await storage.conversations("ada", limit=200)) == 100
 
 
-async def test_who_reads_does_not_wait_for_who_searches(url: str) -> None:
+async def test_reads_do_not_wait_for_searches(url: str) -> None:
     async with opened(url) as storage:
         await conversed(storage)
         slow = partial(Connection.execute, statement=text("SELECT pg_sleep(30)"))
@@ -64,7 +64,7 @@ async def test_who_reads_does_not_wait_for_who_searches(url: str) -> None:
         await asyncio.gather(*searches, return_exceptions=True)
 
 
-async def test_a_server_that_went_away_is_told_and_comes_back() -> None:
+async def test_a_stopped_server_is_a_storage_error_until_it_is_back() -> None:
     with postgres_server() as server:
         async with opened(server.url) as storage:
             await asyncio.gather(*(storage.create_conversation(conversation(f"c{i}")) for i in range(10)))
@@ -89,7 +89,9 @@ async def test_a_server_that_went_away_is_told_and_comes_back() -> None:
         (("/postgres?", "/nothing?"), "no database of this name"),
     ],
 )
-async def test_what_is_wrong_with_the_url_is_told(url: str, change: tuple[str, str], sentence: str) -> None:
+async def test_a_wrong_url_is_reported_with_its_cause(
+    url: str, change: tuple[str, str], sentence: str
+) -> None:
     wrong = url.replace(*change, 1)
     if "127" in wrong:
         wrong = wrong.split("?")[0]
@@ -97,7 +99,7 @@ async def test_what_is_wrong_with_the_url_is_told(url: str, change: tuple[str, s
         await SqlStorage(wrong).open()
 
 
-async def test_no_password_is_shown(url: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_errors_contain_no_password(url: str, caplog: pytest.LogCaptureFixture) -> None:
     storage = SqlStorage("postgresql://ada:hunter2@127.0.0.1:1/legato")
     with pytest.raises(StorageError) as raised:
         await storage.open()

@@ -30,7 +30,7 @@ async def count(storage: SqlStorage, table: str) -> int:
     return await storage.database.read(work)
 
 
-async def test_who_takes_no_part_begins_nothing(storage: SqlStorage) -> None:
+async def test_only_writers_begin_a_turn(storage: SqlStorage) -> None:
     made = await conversed(storage)
     with pytest.raises(NotFoundError):
         await storage.begin(turn(1, "bob"), NOW)
@@ -46,7 +46,7 @@ async def test_who_takes_no_part_begins_nothing(storage: SqlStorage) -> None:
         await storage.begin(turn(2, "bob"), NOW)
 
 
-async def test_a_former_owner_writes_as_a_member(storage: SqlStorage) -> None:
+async def test_a_former_conversation_owner_writes_as_a_member(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.add_participant(Participant("c", "bob", "viewer", NOW))
     await storage.transfer_ownership("c", "bob", NOW)
@@ -57,7 +57,7 @@ async def test_a_former_owner_writes_as_a_member(storage: SqlStorage) -> None:
         await storage.begin(turn(3, "ada"), NOW)
 
 
-async def test_turns_that_start_at_once_are_one_branch(storage: SqlStorage) -> None:
+async def test_concurrent_turns_form_one_branch(storage: SqlStorage) -> None:
     await conversed(storage)
     started = await asyncio.gather(*(storage.begin(turn(i, after_head=True), NOW) for i in range(20)))
     assert sorted(each.ahead for each in started) == list(range(20))
@@ -79,13 +79,13 @@ async def test_a_regenerated_reply_can_be_placed_after_the_head(storage: SqlStor
     assert (await storage.begin(alone, NOW)).reply.parent == "r1"
 
 
-async def test_the_first_turn_of_a_new_conversation_has_no_head_to_follow(storage: SqlStorage) -> None:
+async def test_the_first_turn_of_a_new_conversation_has_no_parent(storage: SqlStorage) -> None:
     started = await storage.begin(replace(turn(1, after_head=True), create=conversation("c")), NOW)
     assert started.question is not None
     assert (started.question.parent, started.ahead) == (None, 0)
 
 
-async def test_replies_ahead_are_those_of_the_same_conversation(storage: SqlStorage) -> None:
+async def test_replies_ahead_are_counted_per_conversation(storage: SqlStorage) -> None:
     await conversed(storage)
     await conversed(storage, "d")
     assert (await storage.begin(exchange(1), NOW)).ahead == 0
@@ -95,7 +95,7 @@ async def test_replies_ahead_are_those_of_the_same_conversation(storage: SqlStor
     assert (await storage.begin(exchange(4), NOW)).ahead == 1
 
 
-async def test_a_former_owner_finishes_nothing(storage: SqlStorage) -> None:
+async def test_a_former_owner_cannot_finish_a_reply(storage: SqlStorage) -> None:
     await conversed(storage)
     started = await storage.begin(exchange(1), NOW)
     [reply] = await storage.adopt("b", ["local"])
@@ -114,7 +114,7 @@ async def test_a_former_owner_finishes_nothing(storage: SqlStorage) -> None:
     assert await count(storage, "running") == 0
 
 
-async def test_of_many_endings_of_a_reply_one_is_written(storage: SqlStorage) -> None:
+async def test_concurrent_endings_of_a_reply_write_one(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.begin(exchange(1), NOW)
     endings = [storage.finish(ended("r1", f"ending{i}"), OWNER, NOW) for i in range(20)]
@@ -124,7 +124,7 @@ async def test_of_many_endings_of_a_reply_one_is_written(storage: SqlStorage) ->
     assert await storage.message("r1") == written
 
 
-async def test_the_message_of_a_user_is_no_reply(storage: SqlStorage) -> None:
+async def test_finish_and_rewrite_check_the_role_of_the_message(storage: SqlStorage) -> None:
     await conversed(storage)
     started = await storage.begin(exchange(1), NOW)
     assert started.question is not None
@@ -133,7 +133,7 @@ async def test_the_message_of_a_user_is_no_reply(storage: SqlStorage) -> None:
     assert await storage.messages("c") == [started.question, started.reply]
 
 
-async def test_two_gateways_that_adopt_at_once_share_the_replies(storage: SqlStorage, url: str) -> None:
+async def test_concurrent_adopters_never_adopt_the_same_reply(storage: SqlStorage, url: str) -> None:
     await conversed(storage)
     for i in range(30):
         await storage.begin(exchange(i), NOW)
@@ -144,7 +144,7 @@ async def test_two_gateways_that_adopt_at_once_share_the_replies(storage: SqlSto
     assert {reply.owner for reply in two} <= {ReplyOwner("b", 2)}
 
 
-async def test_a_gateway_that_was_declared_dead_begins_nothing(storage: SqlStorage) -> None:
+async def test_a_gateway_that_was_declared_dead_cannot_begin_a_turn(storage: SqlStorage) -> None:
     made = await conversed(storage)
     assert await storage.adopt("a", []) == []
     assert await storage.adopt("b", ["a", "never seen"]) == []
@@ -156,7 +156,7 @@ async def test_a_gateway_that_was_declared_dead_begins_nothing(storage: SqlStora
     assert (await storage.begin(turn(1, gateway="a"), NOW)).owner == ReplyOwner("a", 1)
 
 
-async def test_a_gateway_adopts_only_from_those_that_are_gone(storage: SqlStorage) -> None:
+async def test_a_gateway_adopts_only_from_the_named_gateways(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.adopt("a", [])
     await storage.begin(turn(1, gateway="a"), NOW)
@@ -166,7 +166,7 @@ async def test_a_gateway_adopts_only_from_those_that_are_gone(storage: SqlStorag
     assert ids(await storage.adopt("b", ["a", "b"])) == ["r1", "r2"]
 
 
-async def test_what_a_dead_gateway_wrote_is_carried_over(storage: SqlStorage) -> None:
+async def test_adoption_carries_the_journal_over(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.begin(exchange(1), NOW)
     await storage.begin(exchange(2), NOW)
@@ -193,7 +193,7 @@ async def test_a_gateway_trims_only_its_own_journal(storage: SqlStorage) -> None
     assert [reply.events for reply in await storage.adopt("a", ["a"])] == [[]]
 
 
-async def test_replies_to_be_stopped_are_known_to_their_owner(storage: SqlStorage) -> None:
+async def test_stop_requests_are_listed_by_owner(storage: SqlStorage) -> None:
     await conversed(storage)
     await conversed(storage, "d")
     for i in (1, 2, 3):
@@ -224,7 +224,7 @@ async def test_the_first_decision_on_a_tool_call_counts(storage: SqlStorage) -> 
     assert [reply.decisions for reply in await adopted(storage)] == [expected]
 
 
-async def test_nothing_is_decided_on_a_reply_that_does_not_run(storage: SqlStorage) -> None:
+async def test_no_decision_is_stored_for_a_reply_that_does_not_run(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.begin(exchange(1), NOW)
     await storage.decide("r1", "call", True)
@@ -236,7 +236,7 @@ async def test_nothing_is_decided_on_a_reply_that_does_not_run(storage: SqlStora
     assert await count(storage, "approvals") == 0
 
 
-async def test_a_deleted_conversation_runs_nothing(storage: SqlStorage) -> None:
+async def test_deleting_a_conversation_removes_its_running_replies(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.begin(exchange(1), NOW)
     await storage.decide("r1", "call", True)

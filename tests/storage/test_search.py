@@ -24,7 +24,7 @@ async def test_questions_replies_and_titles_are_found(storage: SqlStorage) -> No
     assert hit.snippet == "Whales sing to be heard."
 
 
-async def test_a_reply_is_found_when_it_ended(storage: SqlStorage) -> None:
+async def test_a_reply_is_found_after_it_ended(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.begin(exchange(1, "Sing"), NOW)
     assert await found(storage, "heard") == []
@@ -32,7 +32,7 @@ async def test_a_reply_is_found_when_it_ended(storage: SqlStorage) -> None:
     assert await found(storage, "heard") == ["r1"]
 
 
-async def test_a_question_is_found_by_what_it_says_now(storage: SqlStorage) -> None:
+async def test_a_rewritten_question_is_found_by_its_new_text(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.begin(exchange(1, "heard"), NOW)
     assert await found(storage, "heard") == ["q1"]
@@ -41,7 +41,7 @@ async def test_a_question_is_found_by_what_it_says_now(storage: SqlStorage) -> N
     assert await found(storage, "seen") == ["q1"]
 
 
-async def test_only_the_owner_finds(storage: SqlStorage) -> None:
+async def test_a_conversation_is_found_only_by_its_owner(storage: SqlStorage) -> None:
     await conversed(storage, "c", owner="ada", title="whales")
     await conversed(storage, "d", owner="bob", title="whales")
     assert [hit.conversation.id for hit in await storage.search("ada", "whales")] == ["c"]
@@ -49,7 +49,7 @@ async def test_only_the_owner_finds(storage: SqlStorage) -> None:
     assert await storage.search("eve", "whales") == []
 
 
-async def test_who_has_nothing_has_nothing_searched_for_them(
+async def test_the_index_is_not_queried_for_a_user_without_messages(
     storage: SqlStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await conversed(storage, title="whales")
@@ -67,7 +67,7 @@ async def test_a_new_title_is_found_and_the_old_one_is_not(storage: SqlStorage) 
     assert (await storage.search("ada", "dolph"))[0].snippet == "dolphins"
 
 
-async def test_all_words_must_occur_and_the_last_may_go_on(storage: SqlStorage) -> None:
+async def test_all_words_must_occur_and_the_last_is_a_prefix(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.begin(exchange(1, "blue whales sing"), NOW)
     await storage.begin(exchange(2, "blue dolphins"), NOW)
@@ -76,7 +76,7 @@ async def test_all_words_must_occur_and_the_last_may_go_on(storage: SqlStorage) 
     assert await found(storage, "blue dol") == ["q2"]
 
 
-async def test_a_conversation_is_found_once_by_what_fits_best(storage: SqlStorage) -> None:
+async def test_the_best_passage_of_a_conversation_is_returned(storage: SqlStorage) -> None:
     await conversed(storage, "c", title="whales and what else swims in the sea")
     await conversed(storage, "d", title="whales and dolphins")
     await storage.begin(exchange(1, "how do whales sing to one another"), NOW)
@@ -87,7 +87,7 @@ async def test_a_conversation_is_found_once_by_what_fits_best(storage: SqlStorag
     assert await storage.search("bob", "whales") == []
 
 
-async def test_what_says_little_else_comes_first_then_the_newest(storage: SqlStorage) -> None:
+async def test_short_passages_come_first_then_the_newest(storage: SqlStorage) -> None:
     for name in "abcd":
         await conversed(storage, name)
     await storage.begin(exchange(1, "whale", of="a"), NOW)
@@ -116,7 +116,7 @@ async def test_nothing_in_a_query_is_syntax(storage: SqlStorage, query: str) -> 
 @pytest.mark.parametrize(
     "query", ["whales OR dolphins", "whales NOT cats", "NEAR(whales cats)", "whales AND cats"]
 )
-async def test_words_of_a_query_language_are_words(storage: SqlStorage, query: str) -> None:
+async def test_operators_of_query_languages_are_plain_words(storage: SqlStorage, query: str) -> None:
     await conversed(storage)
     await storage.begin(exchange(1, "whales cats dolphins"), NOW)
     await storage.begin(exchange(2, query), NOW)
@@ -125,7 +125,7 @@ async def test_words_of_a_query_language_are_words(storage: SqlStorage, query: s
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(query=st.text(st.characters(exclude_categories=()), max_size=200))
-async def test_any_string_is_a_query(storage: SqlStorage, query: str) -> None:
+async def test_any_string_is_a_valid_query(storage: SqlStorage, query: str) -> None:
     if await storage.conversation("c") is None:
         await storage.create_conversation(conversation("c", title="whales"))
     assert set(await found(storage, query)) <= {None}
@@ -140,7 +140,7 @@ async def test_any_string_is_a_query(storage: SqlStorage, query: str) -> None:
         ("nice 🎉 party", "party 🎉"),
     ],
 )
-async def test_all_scripts_are_found(storage: SqlStorage, text: str, query: str) -> None:
+async def test_text_in_all_scripts_is_found(storage: SqlStorage, text: str, query: str) -> None:
     await conversed(storage)
     await storage.begin(exchange(1, text), NOW)
     [hit] = await storage.search("ada", query)
@@ -156,9 +156,7 @@ async def test_all_scripts_are_found(storage: SqlStorage, text: str, query: str)
         " ".join(map(str, range(60_000))),
     ],
 )
-async def test_very_long_messages_are_stored_and_their_beginning_is_searched(
-    storage: SqlStorage, text: str
-) -> None:
+async def test_only_the_beginning_of_a_very_long_message_is_searched(storage: SqlStorage, text: str) -> None:
     await conversed(storage)
     await storage.begin(exchange(1), NOW)
     stored = await storage.finish(ended("r1", f"whales {text}"), OWNER, NOW)

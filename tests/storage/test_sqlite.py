@@ -24,7 +24,7 @@ async def pragma(storage: SqlStorage, name: str) -> object:
     )
 
 
-async def test_nobody_else_can_read_it(path: Path) -> None:
+async def test_only_the_owner_of_the_process_can_read_the_file(path: Path) -> None:
     async with opened(f"sqlite:///{path}") as storage:
         await conversed(storage)
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -33,7 +33,7 @@ async def test_nobody_else_can_read_it(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("durable", "synchronous"), [(False, 1), (True, 2)])
-async def test_it_is_as_durable_as_it_was_asked_to_be(path: Path, durable: bool, synchronous: int) -> None:
+async def test_durable_sets_the_synchronous_mode(path: Path, durable: bool, synchronous: int) -> None:
     storage = open_storage(f"sqlite:///{path}", durable=durable)
     await storage.open()
     assert await pragma(storage, "journal_mode") == "wal"
@@ -42,7 +42,7 @@ async def test_it_is_as_durable_as_it_was_asked_to_be(path: Path, durable: bool,
     await storage.close()
 
 
-async def test_a_locked_file_is_told_and_works_again(path: Path) -> None:
+async def test_a_locked_file_is_a_storage_error_until_it_is_released(path: Path) -> None:
     async with opened(f"sqlite:///{path}", lock_timeout=0.05) as storage:
         made = await conversed(storage)
         other = sqlite3.connect(path, isolation_level=None)
@@ -59,7 +59,9 @@ async def test_a_locked_file_is_told_and_works_again(path: Path) -> None:
         assert len(await storage.messages("c")) == 2
 
 
-async def test_what_has_waited_too_long_is_not_begun(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_transaction_that_waited_too_long_is_not_run(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with opened(f"sqlite:///{path}") as storage:
         await conversed(storage)
         began, may_end = threading.Event(), threading.Event()
@@ -84,7 +86,7 @@ async def test_what_has_waited_too_long_is_not_begun(path: Path, monkeypatch: py
         await storage.begin(exchange(1), NOW)
 
 
-async def test_a_full_database_is_told_and_works_again(path: Path) -> None:
+async def test_a_full_database_is_a_storage_error_until_there_is_space(path: Path) -> None:
     async with opened(f"sqlite:///{path}") as storage:
         await conversed(storage)
         await storage.begin(exchange(1), NOW)
@@ -101,7 +103,7 @@ async def test_a_full_database_is_told_and_works_again(path: Path) -> None:
         assert await storage.finish(ended("r1", "x" * 100_000), left.owner, NOW) is not None
 
 
-async def test_a_file_that_was_moved_is_told_and_works_again(path: Path) -> None:
+async def test_a_moved_file_is_a_storage_error_until_it_is_back(path: Path) -> None:
     async with opened(f"sqlite:///{path}") as storage:
         await conversed(storage)
         path.rename(path.with_suffix(".away"))
@@ -111,7 +113,7 @@ async def test_a_file_that_was_moved_is_told_and_works_again(path: Path) -> None
         await storage.begin(exchange(1), NOW)
 
 
-async def test_a_file_that_is_no_database_is_told(path: Path) -> None:
+async def test_a_file_that_is_not_a_database_is_reported(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"Dear diary, " * 1000)
     with pytest.raises(StorageError, match="not an SQLite database"):
@@ -119,13 +121,13 @@ async def test_a_file_that_is_no_database_is_told(path: Path) -> None:
     assert path.read_bytes().startswith(b"Dear diary")
 
 
-async def test_a_place_that_is_no_directory_is_told(tmp_path: Path) -> None:
+async def test_a_path_below_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError):
         await SqlStorage(f"sqlite:///{tmp_path}/file/legato.db").open()
 
 
-async def test_close_waits_for_what_was_begun(path: Path) -> None:
+async def test_close_waits_for_running_transactions(path: Path) -> None:
     storage = SqlStorage(f"sqlite:///{path}")
     await storage.open()
     writes = [asyncio.ensure_future(storage.create_conversation(conversation(f"c{i}"))) for i in range(50)]
@@ -136,7 +138,7 @@ async def test_close_waits_for_what_was_begun(path: Path) -> None:
         assert len(await again.conversations("ada")) == 50
 
 
-async def test_who_reads_does_not_wait_for_who_searches(path: Path) -> None:
+async def test_reads_do_not_wait_for_searches(path: Path) -> None:
     over = threading.Event()
     async with opened(f"sqlite:///{path}") as storage:
         await conversed(storage)
@@ -152,7 +154,7 @@ async def test_who_reads_does_not_wait_for_who_searches(path: Path) -> None:
         assert await asyncio.gather(*searches) == [True] * (READERS + 1)
 
 
-async def test_the_index_for_searching_stays_true_to_the_table(path: Path) -> None:
+async def test_the_search_index_matches_its_table(path: Path) -> None:
     async with opened(f"sqlite:///{path}") as storage:
         await conversed(storage, title="whales")
         for i in range(20):

@@ -28,7 +28,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("scheme", ["sqlite", "sqlite+aiosqlite", "sqlite+pysqlite"])
-def test_sqlite_is_a_file_by_its_path(scheme: str) -> None:
+def test_a_sqlite_url_names_a_file(scheme: str) -> None:
     relative = open_storage(f"{scheme}:///a/legato.db").database
     absolute = open_storage(f"{scheme}:////a/legato.db").database
     assert isinstance(relative, SqliteDatabase)
@@ -39,13 +39,13 @@ def test_sqlite_is_a_file_by_its_path(scheme: str) -> None:
 @pytest.mark.parametrize(
     "url", ["mysql://root:hunter2@localhost/x", "legato.db", "", "sqlite:/x", "postgresql://[::1/x"]
 )
-def test_any_other_url_is_refused_with_the_right_form_and_no_secret(url: str) -> None:
+def test_other_urls_are_refused_without_showing_a_secret(url: str) -> None:
     with pytest.raises(SettingsError, match=r"sqlite:///path/to/legato\.db") as raised:
         open_storage(url)
     assert "hunter2" not in str(raised.value)
 
 
-async def test_what_begin_returned_survives_kill_9(url: str) -> None:
+async def test_a_turn_survives_kill_9_once_begin_returned(url: str) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, url],
         stdout=subprocess.PIPE,
@@ -64,7 +64,7 @@ async def test_what_begin_returned_survives_kill_9(url: str) -> None:
         assert (await storage.begin(exchange(2, key="k"), NOW)).duplicate
 
 
-async def test_what_was_closed_says_so(url: str) -> None:
+async def test_calls_after_close_are_storage_errors(url: str) -> None:
     storage = SqlStorage(url)
     await storage.open()
     await storage.close()
@@ -74,7 +74,7 @@ async def test_what_was_closed_says_so(url: str) -> None:
             await call
 
 
-async def test_callers_that_are_cancelled_break_nothing(storage: SqlStorage) -> None:
+async def test_cancelled_callers_do_not_affect_others(storage: SqlStorage) -> None:
     await conversed(storage)
     for turns in range(12):
         tasks = [asyncio.ensure_future(storage.begin(exchange(100 * turns + i), NOW)) for i in range(20)]

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from legato.storage.sql.tokenizer import SNIPPET, TERMS, Term, snippet_of, terms_of, words_of
+from legato.storage.sql.tokenizer import MAX_TERMS, SNIPPET_LENGTH, Term, index_words, snippet_of, terms_of
 
 
 def matches(query: str, text: str) -> bool:
     """What a database does with terms and words."""
-    words = words_of(text).split(" ")
+    words = index_words(text).split(" ")
     return all(
         any(word.startswith(term.word) if term.prefix else word == term.word for word in words)
         for term in terms_of(query)
@@ -40,7 +40,7 @@ def matches(query: str, text: str) -> bool:
         ("**", "anything"),
     ],
 )
-def test_it_finds(query: str, text: str) -> None:
+def test_a_query_matches(query: str, text: str) -> None:
     assert matches(query, text)
 
 
@@ -54,41 +54,41 @@ def test_it_finds(query: str, text: str) -> None:
         ("a b", "ab"),
     ],
 )
-def test_it_does_not_find(query: str, text: str) -> None:
+def test_a_query_does_not_match(query: str, text: str) -> None:
     assert not matches(query, text)
 
 
-def test_a_word_counts_once() -> None:
+def test_each_word_is_indexed_once() -> None:
     assert terms_of("to be or to") == [Term("be"), Term("or"), Term("to", True)]
-    assert words_of("to be or to Be") == "to be or"
+    assert index_words("to be or to Be") == "to be or"
 
 
 @pytest.mark.parametrize("query", ["", "  ", "\"'*()-:^", "🎉", "\0\ud800", "_"])
-def test_a_query_without_words_asks_for_nothing(query: str) -> None:
+def test_a_query_without_words_has_no_terms(query: str) -> None:
     assert terms_of(query) == []
 
 
 @given(st.text(st.characters(exclude_categories=())))
 def test_words_and_terms_are_letters_and_digits_only(text: str) -> None:
-    for word in [*words_of(text).split(), *(term.word for term in terms_of(text))]:
+    for word in [*index_words(text).split(), *(term.word for term in terms_of(text))]:
         assert re.fullmatch(r"[^\W_]+", word)
         assert word.isascii() or all(ord(character) > 127 or character.isalnum() for character in word)
 
 
 @given(st.text(min_size=1))
-def test_any_text_is_found_by_itself(text: str) -> None:
+def test_any_text_matches_itself(text: str) -> None:
     assert matches(text, text)
 
 
 @given(st.text(), st.text(max_size=20))
-def test_a_snippet_is_a_short_piece_of_the_text(text: str, query: str) -> None:
+def test_a_snippet_is_a_short_part_of_the_text(text: str, query: str) -> None:
     snippet = snippet_of(text, terms_of(query))
-    assert len(snippet) <= SNIPPET + 4
+    assert len(snippet) <= SNIPPET_LENGTH + 4
     assert snippet.removeprefix("… ").removesuffix(" …") in " ".join(text.split())
 
 
 @pytest.mark.parametrize("word", ["needle", "Nådle", "針が"])
-def test_a_snippet_shows_what_was_found(word: str) -> None:
+def test_a_snippet_contains_the_match(word: str) -> None:
     text = "hay\n " * 200 + word + " hay" * 200
     snippet = snippet_of(text, terms_of(word))
     assert word in snippet
@@ -97,4 +97,4 @@ def test_a_snippet_shows_what_was_found(word: str) -> None:
 
 
 def test_a_very_long_query_is_cut() -> None:
-    assert len(terms_of("word " + " ".join(f"w{i}" for i in range(10**5)))) == TERMS
+    assert len(terms_of("word " + " ".join(f"w{i}" for i in range(10**5)))) == MAX_TERMS

@@ -24,7 +24,7 @@ from legato.storage.sql import SqlStorage
 from legato.stream import Timings, Usage
 
 
-async def test_an_exchange_is_there_as_it_was_written(storage: SqlStorage) -> None:
+async def test_a_turn_is_stored_as_it_was_written(storage: SqlStorage) -> None:
     await conversed(storage)
     begun = await storage.begin(exchange(1, title="Why"), later(1))
     assert begun == TurnStarted(
@@ -37,14 +37,14 @@ async def test_an_exchange_is_there_as_it_was_written(storage: SqlStorage) -> No
     assert await storage.message("r1") == begun.reply
 
 
-async def test_a_title_that_is_there_stays(storage: SqlStorage) -> None:
+async def test_an_existing_title_is_kept(storage: SqlStorage) -> None:
     await conversed(storage, title="Mine")
     begun = await storage.begin(exchange(1, title="Other"), NOW)
     assert begun.conversation.title == "Mine"
     assert await storage.search("ada", "other") == []
 
 
-async def test_a_reply_alone_is_another_branch(storage: SqlStorage) -> None:
+async def test_a_reply_without_a_question_is_another_branch(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.begin(exchange(1), NOW)
     begun = await storage.begin(NewTurn("c", "ada", None, reply("r2", parent="q1")), NOW)
@@ -52,7 +52,7 @@ async def test_a_reply_alone_is_another_branch(storage: SqlStorage) -> None:
     assert [each.id for each in await storage.messages("c")] == ["q1", "r1", "r2"]
 
 
-async def test_a_conversation_can_begin_with_its_first_exchange(storage: SqlStorage) -> None:
+async def test_the_first_turn_can_create_its_conversation(storage: SqlStorage) -> None:
     first = exchange(1, "whales", key="k", title="About whales", create=conversation("c"))
     begun = await storage.begin(first, later(1))
     assert begun.conversation == await storage.conversation("c")
@@ -68,7 +68,7 @@ async def test_a_conversation_can_begin_with_its_first_exchange(storage: SqlStor
     assert await storage.conversation("d") is None
 
 
-async def test_a_conversation_that_is_there_is_not_made_again(storage: SqlStorage) -> None:
+async def test_an_existing_conversation_is_not_created_again(storage: SqlStorage) -> None:
     made = await conversed(storage, title="Mine")
     with pytest.raises(ConflictError):
         await storage.begin(exchange(1, key="k", create=conversation("c")), NOW)
@@ -76,7 +76,9 @@ async def test_a_conversation_that_is_there_is_not_made_again(storage: SqlStorag
     assert not (await storage.begin(exchange(1, key="k"), NOW)).duplicate
 
 
-async def test_nothing_begins_nowhere(storage: SqlStorage) -> None:
+async def test_no_turn_begins_in_a_missing_conversation_or_after_a_missing_parent(
+    storage: SqlStorage,
+) -> None:
     await conversed(storage, "d")
     await storage.begin(exchange(9, of="d"), NOW)
     with pytest.raises(NotFoundError):
@@ -95,7 +97,7 @@ async def test_nothing_begins_nowhere(storage: SqlStorage) -> None:
     assert not (await storage.begin(exchange(1, key="k"), NOW)).duplicate
 
 
-async def test_an_id_of_a_message_is_given_once(storage: SqlStorage) -> None:
+async def test_a_message_id_is_unique(storage: SqlStorage) -> None:
     await conversed(storage)
     before = await storage.begin(exchange(1), NOW)
     with pytest.raises(ConflictError):
@@ -103,7 +105,7 @@ async def test_an_id_of_a_message_is_given_once(storage: SqlStorage) -> None:
     assert await storage.conversation("c") == before.conversation
 
 
-async def test_a_hundred_sends_of_one_message_are_one(storage: SqlStorage) -> None:
+async def test_a_hundred_concurrent_sends_of_one_message_are_one_turn(storage: SqlStorage) -> None:
     await conversed(storage)
     begun = await asyncio.gather(*(storage.begin(exchange(i, key="k"), NOW) for i in range(100)))
     assert [each.duplicate for each in begun].count(False) == 1
@@ -114,7 +116,7 @@ async def test_a_hundred_sends_of_one_message_are_one(storage: SqlStorage) -> No
     assert stored.revision == 1
 
 
-async def test_a_hundred_first_sends_of_one_message_make_one_conversation(storage: SqlStorage) -> None:
+async def test_a_hundred_concurrent_first_sends_create_one_conversation(storage: SqlStorage) -> None:
     firsts = [exchange(i, of=f"c{i}", key="k", create=conversation(f"c{i}")) for i in range(100)]
     begun = await asyncio.gather(*(storage.begin(each, NOW) for each in firsts))
     assert [each.duplicate for each in begun].count(False) == 1
@@ -123,7 +125,7 @@ async def test_a_hundred_first_sends_of_one_message_make_one_conversation(storag
     }
 
 
-async def test_another_message_of_the_same_name_is_refused(storage: SqlStorage) -> None:
+async def test_another_message_with_the_same_client_message_id_is_refused(storage: SqlStorage) -> None:
     await conversed(storage)
     first = await storage.begin(exchange(1, key="k"), NOW)
     with pytest.raises(ConflictError, match="client_message_id"):
@@ -131,7 +133,7 @@ async def test_another_message_of_the_same_name_is_refused(storage: SqlStorage) 
     assert await storage.messages("c") == [first.question, first.reply]
 
 
-async def test_two_users_may_use_the_same_name(storage: SqlStorage) -> None:
+async def test_two_users_can_use_the_same_client_message_id(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.add_participant(Participant("c", "bob", "member", NOW))
     await storage.begin(exchange(1, key="k"), NOW)
@@ -139,7 +141,7 @@ async def test_two_users_may_use_the_same_name(storage: SqlStorage) -> None:
     assert not begun.duplicate
 
 
-async def test_a_message_sent_again_later_is_answered_with_what_became_of_it(storage: SqlStorage) -> None:
+async def test_a_repeated_send_returns_the_present_state_of_its_turn(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.begin(exchange(1, key="k"), NOW)
     finished = await storage.finish(ended("r1", "Because.", parent="q1"), OWNER, NOW)
@@ -148,7 +150,7 @@ async def test_a_message_sent_again_later_is_answered_with_what_became_of_it(sto
     assert again.reply == finished
 
 
-async def test_every_exchange_of_many_at_once_has_its_own_revision(storage: SqlStorage) -> None:
+async def test_concurrent_turns_have_different_revisions(storage: SqlStorage) -> None:
     await conversed(storage)
     begun = await asyncio.gather(*(storage.begin(exchange(i), NOW) for i in range(30)))
     assert sorted(each.conversation.revision for each in begun) == list(range(1, 31))
@@ -157,7 +159,7 @@ async def test_every_exchange_of_many_at_once_has_its_own_revision(storage: SqlS
     assert [each.role for each in told] == ["user", "assistant"] * 30
 
 
-async def test_order_does_not_follow_the_clock(storage: SqlStorage) -> None:
+async def test_the_order_of_messages_does_not_depend_on_the_clock(storage: SqlStorage) -> None:
     await conversed(storage)
     for i, days in enumerate((0, 400, -400, 0, -399)):
         moment = NOW + timedelta(days=days)
@@ -169,7 +171,7 @@ async def test_order_does_not_follow_the_clock(storage: SqlStorage) -> None:
     ]
 
 
-async def test_a_reply_that_ended_is_written_whole(storage: SqlStorage) -> None:
+async def test_all_fields_of_a_finished_reply_are_stored(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.begin(exchange(1), NOW)
     parts = (
@@ -195,7 +197,7 @@ async def test_a_reply_that_ended_is_written_whole(storage: SqlStorage) -> None:
     assert (after.revision, after.updated_at) == (2, later(7))
 
 
-async def test_finishing_keeps_where_a_reply_stands(storage: SqlStorage) -> None:
+async def test_finish_keeps_the_parent_and_the_time_of_a_reply(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.begin(exchange(1), NOW)
     finished = await storage.finish(replace(ended("r1", "x"), created_at=later(9)), OWNER, NOW)
@@ -204,7 +206,7 @@ async def test_finishing_keeps_where_a_reply_stands(storage: SqlStorage) -> None
     assert await storage.message("r1") == finished
 
 
-async def test_finishing_twice_changes_only_the_revision(storage: SqlStorage) -> None:
+async def test_finish_twice_changes_only_the_revision(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.begin(exchange(1), NOW)
     first = await storage.finish(ended("r1", "whales", parent="q1"), OWNER, NOW)
@@ -214,7 +216,7 @@ async def test_finishing_twice_changes_only_the_revision(storage: SqlStorage) ->
     assert [hit.message for hit in await storage.search("ada", "whales")] == ["r1"]
 
 
-async def test_only_what_was_written_after_a_revision_is_told(storage: SqlStorage) -> None:
+async def test_messages_after_a_revision_are_returned(storage: SqlStorage) -> None:
     await conversed(storage)
     await storage.begin(exchange(1), NOW)
     await storage.begin(exchange(2, parent="r1"), NOW)
@@ -226,7 +228,7 @@ async def test_only_what_was_written_after_a_revision_is_told(storage: SqlStorag
     assert len(await storage.messages("c", after_revision=-(10**40))) == 4
 
 
-async def test_a_reply_of_nowhere_is_not_finished(storage: SqlStorage) -> None:
+async def test_finish_returns_none_for_a_missing_reply(storage: SqlStorage) -> None:
     made = await conversed(storage)
     assert await storage.finish(ended("r1", "x"), OWNER, NOW) is None
     assert await storage.finish(ended("r1", "x", of="nothing"), OWNER, NOW) is None
@@ -235,7 +237,7 @@ async def test_a_reply_of_nowhere_is_not_finished(storage: SqlStorage) -> None:
 
 
 @pytest.mark.parametrize("bad", ["a\0b", "a\ud800b", "\udfff"])
-async def test_text_that_no_database_keeps_is_refused_before_it(storage: SqlStorage, bad: str) -> None:
+async def test_unstorable_text_is_refused(storage: SqlStorage, bad: str) -> None:
     made = await conversed(storage)
     with pytest.raises(InvalidError):
         await storage.create_conversation(conversation("d", title=bad))

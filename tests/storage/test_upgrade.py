@@ -79,7 +79,7 @@ async def test_running_replies_of_an_old_database_are_adopted(old: str) -> None:
         assert [each.message.id for each in await adopted(storage)] == ["r5"]
 
 
-async def test_an_old_database_goes_on(old: str) -> None:
+async def test_new_turns_can_be_added_to_an_old_database(old: str) -> None:
     async with opened(old) as storage:
         repeated = await storage.begin(replace(exchange(1, key="k1", fingerprint="f1"), user="ada"), NOW)
         assert repeated.duplicate

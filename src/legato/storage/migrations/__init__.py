@@ -1,6 +1,6 @@
-"""The history of the schema, and the one step that brings a database to its end.
+"""The migrations of the schema, and the call that applies them.
 
-A new migration is a file in `versions/`, written by hand for both databases; `HEAD` names the last one.
+A new migration is a file in `versions/`, written by hand for both databases. `HEAD` names the last one.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ HEAD = "0004"
 
 
 def migrate(connection: Connection) -> None:
-    """Bring the schema to this version, inside the transaction of `connection`.
+    """Migrate the schema to this version, inside the transaction of `connection`.
 
     :raises StorageError: the database was written by a newer version.
     """
@@ -29,7 +29,7 @@ def _version(connection: Connection) -> str | None:
 
 
 def _upgrade(connection: Connection) -> None:
-    # Alembic takes half a second to import, which only a start that migrates has to wait for.
+    # Importing Alembic takes half a second, so only a start that migrates does it.
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError

@@ -1,4 +1,4 @@
-"""Read by Alembic: run the migrations on the connection that `migrate` hands over, in its transaction."""
+"""Alembic runs this file: run the migrations on the connection of `migrate`, in its transaction."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""What people attach, each function inside a transaction of its caller."""
+"""Attachments. Each function runs inside a transaction of its caller."""
 
 from datetime import datetime
 from typing import Any
@@ -17,19 +17,23 @@ from legato.storage.sql.tables import attachments, conversations, enclosures, pa
 NO_ATTACHMENT = "There is no such attachment. Upload it again."
 
 _QUOTA_LOCK = 0x6C656761
-"""Any number, so that no other lock of the database has the same key."""
+"""An arbitrary number: no other advisory lock of the database has the same key."""
 
 _INSERT = insert(attachments)
 _SAME = select(attachments).where(
-    attachments.c.owner == bindparam("of"),
-    attachments.c.digest == bindparam("with"),
+    attachments.c.owner == bindparam("owner"),
+    attachments.c.digest == bindparam("digest"),
     attachments.c.name.is_(None),
 )
-_TOUCH = update(attachments).where(attachments.c.id == bindparam("which")).values(created_at=bindparam("now"))
-_USED = select(func.coalesce(func.sum(attachments.c.size), 0)).where(attachments.c.owner == bindparam("of"))
-_LOCK_OWNER = select(func.pg_advisory_xact_lock(_QUOTA_LOCK, func.hashtext(bindparam("of"))))
-_enclosed = exists().where(enclosures.c.attachment == attachments.c.id)
-_shared = (
+_TOUCH = (
+    update(attachments).where(attachments.c.id == bindparam("attachment")).values(created_at=bindparam("now"))
+)
+_USED = select(func.coalesce(func.sum(attachments.c.size), 0)).where(
+    attachments.c.owner == bindparam("owner")
+)
+_LOCK_OWNER = select(func.pg_advisory_xact_lock(_QUOTA_LOCK, func.hashtext(bindparam("owner"))))
+_is_enclosed = exists().where(enclosures.c.attachment == attachments.c.id)
+_is_shared = (
     select(enclosures.c.attachment)
     .join(conversations, conversations.c.id == enclosures.c.conversation)
     .where(
@@ -44,15 +48,19 @@ _shared = (
     .exists()
 )
 _READABLE = select(attachments).where(
-    attachments.c.id == bindparam("which"), or_(attachments.c.owner == bindparam("reader"), _shared)
+    attachments.c.id == bindparam("attachment"), or_(attachments.c.owner == bindparam("reader"), _is_shared)
 )
-_THESE = select(attachments).where(attachments.c.id.in_(bindparam("these", expanding=True)))
-_KNOWN = select(attachments.c.digest).where(attachments.c.digest.in_(bindparam("these", expanding=True)))
-_UNUSED = delete(attachments).where(attachments.c.created_at < bindparam("before"), ~_enclosed)
-_ONLY_HERE = delete(attachments).where(
-    attachments.c.id.in_(select(enclosures.c.attachment).where(enclosures.c.conversation == bindparam("in"))),
+_BY_IDS = select(attachments).where(attachments.c.id.in_(bindparam("values", expanding=True)))
+_KNOWN_DIGESTS = select(attachments.c.digest).where(
+    attachments.c.digest.in_(bindparam("values", expanding=True))
+)
+_DROP_UNUSED = delete(attachments).where(attachments.c.created_at < bindparam("before"), ~_is_enclosed)
+_DROP_WITH_CONVERSATION = delete(attachments).where(
+    attachments.c.id.in_(
+        select(enclosures.c.attachment).where(enclosures.c.conversation == bindparam("conversation"))
+    ),
     ~exists().where(
-        enclosures.c.attachment == attachments.c.id, enclosures.c.conversation != bindparam("in")
+        enclosures.c.attachment == attachments.c.id, enclosures.c.conversation != bindparam("conversation")
     ),
 )
 _KEY = [enclosures.c.conversation, enclosures.c.attachment]
@@ -63,17 +71,20 @@ _ENCLOSE = {
 
 
 def add(connection: Connection, attachment: Attachment, quota: int) -> Attachment:
-    """:raises TooLargeError: with it, its owner would have more than `quota` bytes."""
+    """Add an attachment.
+
+    :raises TooLargeError: its owner would then have more than `quota` bytes.
+    """
     row = _row(attachment)
     if connection.dialect.name == "postgresql":
-        connection.execute(_LOCK_OWNER, {"of": attachment.owner})
+        connection.execute(_LOCK_OWNER, {"owner": attachment.owner})
     if attachment.name is None:
-        key = {"of": attachment.owner, "with": attachment.digest}
+        key = {"owner": attachment.owner, "digest": attachment.digest}
         same = connection.execute(_SAME, key).mappings().first()
         if same is not None:
-            connection.execute(_TOUCH, {"which": same["id"], "now": row["created_at"]})
+            connection.execute(_TOUCH, {"attachment": same["id"], "now": row["created_at"]})
             return replace(_attachment_of(same), created_at=attachment.created_at)
-    used: int = connection.execute(_USED, {"of": attachment.owner}).scalar_one()
+    used: int = connection.execute(_USED, {"owner": attachment.owner}).scalar_one()
     if used + attachment.size > quota:
         raise TooLargeError(
             "You have no room for more files here. Delete conversations with large ones, and try again."
@@ -82,31 +93,34 @@ def add(connection: Connection, attachment: Attachment, quota: int) -> Attachmen
     return attachment
 
 
-def readable(connection: Connection, attachment: str, reader: str) -> Attachment | None:
-    row = connection.execute(_READABLE, {"which": attachment, "reader": reader}).mappings().first()
+def get_readable(connection: Connection, attachment: str, reader: str) -> Attachment | None:
+    row = connection.execute(_READABLE, {"attachment": attachment, "reader": reader}).mappings().first()
     return None if row is None else _attachment_of(row)
 
 
-def these(connection: Connection, ids: list[str]) -> list[Attachment]:
-    rows = connection.execute(_THESE, {"these": ids}).mappings()
+def get_all(connection: Connection, ids: list[str]) -> list[Attachment]:
+    rows = connection.execute(_BY_IDS, {"values": ids}).mappings()
     return [_attachment_of(row) for row in rows]
 
 
-def known(connection: Connection, digests: list[str]) -> set[str]:
-    return set(connection.execute(_KNOWN, {"these": digests}).scalars())
+def known_digests(connection: Connection, digests: list[str]) -> set[str]:
+    return set(connection.execute(_KNOWN_DIGESTS, {"values": digests}).scalars())
 
 
 def drop_unused(connection: Connection, before: datetime) -> int:
-    return connection.execute(_UNUSED, {"before": micros(before)}).rowcount
+    return connection.execute(_DROP_UNUSED, {"before": micros(before)}).rowcount
 
 
 def drop_with(connection: Connection, conversation: str) -> None:
-    """Those that stand in this conversation, which is about to be deleted, and in no other."""
-    connection.execute(_ONLY_HERE, {"in": conversation})
+    """Delete the attachments that only this conversation holds. Call this before the conversation is deleted."""
+    connection.execute(_DROP_WITH_CONVERSATION, {"conversation": conversation})
 
 
 def enclose(connection: Connection, conversation: str, ids: tuple[str, ...]) -> None:
-    """:raises NotFoundError: one of them is gone."""
+    """Give the readers of a conversation access to these attachments.
+
+    :raises NotFoundError: one of them does not exist.
+    """
     rows = [{"conversation": conversation, "attachment": each} for each in ids]
     try:
         connection.execute(_ENCLOSE[connection.dialect.name], rows)

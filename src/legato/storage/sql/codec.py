@@ -1,4 +1,4 @@
-"""Rows from values and values from rows. What a database cannot keep is refused here, before it gets there."""
+"""Rows from values and values from rows. Text that a database cannot store is refused before it gets there."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 _encoder = msgspec.json.Encoder()
 _parts = msgspec.json.Decoder(tuple[Part, ...])
-_choices = msgspec.json.Decoder(ConversationSettings)
+_settings = msgspec.json.Decoder(ConversationSettings)
 _usage = msgspec.json.Decoder(Usage)
 _timings = msgspec.json.Decoder(Timings)
 _spans = msgspec.json.Decoder(tuple[Span, ...])
@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 
 def micros(moment: datetime) -> int:
-    """Microseconds since 1970. `moment` knows its time zone."""
+    """Return microseconds since 1970. `moment` must have a time zone."""
     return (moment - _EPOCH) // _MICROSECOND
 
 
@@ -40,7 +40,7 @@ def moment(micros: int) -> datetime:
 
 
 def to_json(value: object) -> str:
-    """JSON text that both databases keep.
+    """Return JSON text that both databases store unchanged.
 
     :raises InvalidError: for a NUL character or a lone surrogate in any string of it.
     """
@@ -58,13 +58,13 @@ def _optional_json(value: Struct | None) -> str | None:
     return None if value is None else to_json(value)
 
 
-def choices_json(choices: ConversationSettings) -> str | None:
-    """Nothing, where nothing was chosen."""
-    return None if choices == ConversationSettings() else to_json(choices)
+def settings_json(settings: ConversationSettings) -> str | None:
+    """Return None if nothing is set."""
+    return None if settings == ConversationSettings() else to_json(settings)
 
 
-def choices_of(json: str | None) -> ConversationSettings:
-    return ConversationSettings() if json is None else _choices.decode(json)
+def settings_of(json: str | None) -> ConversationSettings:
+    return ConversationSettings() if json is None else _settings.decode(json)
 
 
 def conversation_row(conversation: Conversation) -> Row:
@@ -78,7 +78,7 @@ def conversation_row(conversation: Conversation) -> Row:
         "updated_at": micros(conversation.updated_at),
         "revision": conversation.revision,
         "head": conversation.head,
-        "choices": choices_json(conversation.settings),
+        "choices": settings_json(conversation.settings),
     }
     _check_row(row)
     return row
@@ -94,7 +94,7 @@ def conversation_of(row: Mapping[Any, Any]) -> Conversation:
         updated_at=moment(row["updated_at"]),
         revision=row["revision"],
         head=row["head"],
-        settings=choices_of(row["choices"]),
+        settings=settings_of(row["choices"]),
     )
 
 
@@ -196,8 +196,9 @@ def _check_row(row: Mapping[str, Any]) -> None:
 
 
 def to_blob(entries: list[JournalEntry]) -> bytes:
-    """The rows of the journal hold all running replies together, so one that cannot be kept must not harm the others:
-    what is no character is written as U+FFFD.
+    """Encode a row of the journal. NUL and lone surrogates become U+FFFD.
+
+    A row holds all running replies together, so one of them that cannot be stored must not prevent the others.
     """
     try:
         blob = _encoder.encode(entries)
@@ -209,7 +210,7 @@ def to_blob(entries: list[JournalEntry]) -> bytes:
 
 
 def from_blob(blob: bytes) -> list[JournalEntry] | None:
-    """The entries of a row, or None where it cannot be read."""
+    """Return the entries of a row, or None if it cannot be read."""
     try:
         return _entries.decode(blob)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""What is done to conversations, each function inside a transaction of its caller."""
+"""Conversations. Each function runs inside a transaction of its caller."""
 
 from datetime import datetime
 from typing import Any
@@ -12,17 +12,17 @@ from legato.domain.validation import check_storable
 from legato.errors import ConflictError, InvalidError
 from legato.storage.sql import attachments as of_attachments
 from legato.storage.sql.codec import (
-    choices_json,
-    choices_of,
     conversation_of,
     conversation_row,
     micros,
+    settings_json,
+    settings_of,
 )
 from legato.storage.sql.tables import conversations, messages, participants, passages
-from legato.storage.sql.tokenizer import words_of
+from legato.storage.sql.tokenizer import index_words
 
-PAGE = 200
-"""The most that one call lists."""
+MAX_PAGE = 200
+"""Maximum conversations that one call returns."""
 
 _INSERT = insert(conversations)
 _INSERT_TITLE = insert(passages).inline()
@@ -36,31 +36,31 @@ _EARLIER = or_(
 
 
 def _page(*earlier: Any) -> Any:
-    """The last changed of those the person owns, and of those they joined: each half by its own index."""
-    owned = select(conversations).where(conversations.c.owner == bindparam("of"), *earlier)
+    """Select the last changed of the conversations that a user owns or joined. Each of the two halves uses its own index."""
+    owned = select(conversations).where(conversations.c.owner == bindparam("user"), *earlier)
     joined = (
         select(conversations)
         .join(participants, participants.c.conversation == conversations.c.id)
-        .where(participants.c.user == bindparam("of"), conversations.c.owner != bindparam("of"), *earlier)
+        .where(participants.c.user == bindparam("user"), conversations.c.owner != bindparam("user"), *earlier)
     )
     halves = [
-        select(half.order_by(*_LAST_CHANGED).limit(bindparam("most")).subquery()) for half in (owned, joined)
+        select(half.order_by(*_LAST_CHANGED).limit(bindparam("limit")).subquery()) for half in (owned, joined)
     ]
     both = union_all(*halves).subquery()
-    return select(both).order_by(both.c.updated_at.desc(), both.c.id.desc()).limit(bindparam("most"))
+    return select(both).order_by(both.c.updated_at.desc(), both.c.id.desc()).limit(bindparam("limit"))
 
 
-_BY_PERSON = _page()
-_BY_PERSON_BEFORE = _page(_EARLIER)
+_OF_USER = _page()
+_OF_USER_BEFORE = _page(_EARLIER)
 _TITLE_WORDS = (
     update(passages)
-    .where(passages.c.conversation == bindparam("of"), passages.c.message.is_(None))
-    .values(words=bindparam("found_by"))
+    .where(passages.c.conversation == bindparam("in"), passages.c.message.is_(None))
+    .values(words=bindparam("new_words"))
 )
 
 
 def holds(message: str) -> Any:
-    """Whether the message of the parameter `message` belongs to the conversation of the parameter `in`."""
+    """Return the condition that the message in the parameter `message` belongs to the conversation in the parameter `in`."""
     return (
         select(messages.c.id)
         .where(messages.c.id == bindparam(message), messages.c.conversation == bindparam("in"))
@@ -69,7 +69,7 @@ def holds(message: str) -> Any:
 
 
 def changed(**values: Any) -> Update:
-    """A change of the conversation of the parameter `in` at the time of the parameter `now`, counted as a revision."""
+    """Return a change of the conversation in the parameter `in` at the time in the parameter `now`. It counts as a revision."""
     return (
         update(conversations)
         .where(conversations.c.id == bindparam("in"))
@@ -78,23 +78,23 @@ def changed(**values: Any) -> Update:
     )
 
 
-_RENAME = changed(title=bindparam("named"))
-_CHOICES = (
+_RENAME = changed(title=bindparam("new_title"))
+_SETTINGS = (
     select(conversations.c.choices).where(conversations.c.id == bindparam("conversation")).with_for_update()
 )
-_CHOOSE = changed(choices=bindparam("chosen"))
-_SET_HEAD = changed(head=bindparam("shown")).where(holds("shown"))
+_SET_SETTINGS = changed(choices=bindparam("new_settings"))
+_SET_HEAD = changed(head=bindparam("new_head")).where(holds("new_head"))
 
 
 def create(connection: Connection, conversation: Conversation) -> None:
-    """:raises ConflictError: there is one of this id."""
+    """:raises ConflictError: a conversation with this id exists."""
     try:
         connection.execute(_INSERT, conversation_row(conversation))
     except IntegrityError as error:
         raise ConflictError("There is already a conversation of this id.") from error
     connection.execute(
         _INSERT_TITLE,
-        {"conversation": conversation.id, "message": None, "words": words_of(conversation.title)},
+        {"conversation": conversation.id, "message": None, "words": index_words(conversation.title)},
     )
 
 
@@ -107,14 +107,14 @@ def page(
     connection: Connection, user: str, limit: int, before: tuple[datetime, str] | None
 ) -> list[Conversation]:
     """:raises InvalidError: the limit is out of bounds."""
-    check_limit(limit, PAGE)
-    parameters: dict[str, Any] = {"of": user, "most": limit}
+    check_limit(limit, MAX_PAGE)
+    parameters: dict[str, Any] = {"user": user, "limit": limit}
     if before is None:
-        rows = connection.execute(_BY_PERSON, parameters)
+        rows = connection.execute(_OF_USER, parameters)
     else:
         check_storable(before[1])
         rows = connection.execute(
-            _BY_PERSON_BEFORE, parameters | {"moment": micros(before[0]), "before": before[1]}
+            _OF_USER_BEFORE, parameters | {"moment": micros(before[0]), "before": before[1]}
         )
     return [conversation_of(row) for row in rows.mappings()]
 
@@ -125,7 +125,7 @@ def check_limit(limit: int, most: int) -> None:
 
 
 def rename(connection: Connection, conversation: str, title: str, now: datetime) -> Conversation | None:
-    parameters = {"in": conversation, "named": title, "now": micros(now)}
+    parameters = {"in": conversation, "new_title": title, "now": micros(now)}
     row = connection.execute(_RENAME, parameters).mappings().first()
     if row is None:
         return None
@@ -134,24 +134,24 @@ def rename(connection: Connection, conversation: str, title: str, now: datetime)
 
 
 def index_title(connection: Connection, conversation: str, title: str) -> None:
-    connection.execute(_TITLE_WORDS, {"of": conversation, "found_by": words_of(title)})
+    connection.execute(_TITLE_WORDS, {"in": conversation, "new_words": index_words(title)})
 
 
 def set_head(connection: Connection, conversation: str, head: str, now: datetime) -> Conversation | None:
-    parameters = {"in": conversation, "shown": head, "now": micros(now)}
+    parameters = {"in": conversation, "new_head": head, "now": micros(now)}
     row = connection.execute(_SET_HEAD, parameters).mappings().first()
     return None if row is None else conversation_of(row)
 
 
-def choose(
+def set_setting(
     connection: Connection, conversation: str, name: SettingName, value: str | None, now: datetime
 ) -> Conversation | None:
-    row = connection.execute(_CHOICES, {"conversation": conversation}).first()
+    row = connection.execute(_SETTINGS, {"conversation": conversation}).first()
     if row is None:
         return None
-    choices = replace(choices_of(row.choices), **{name: value})
-    parameters = {"in": conversation, "chosen": choices_json(choices), "now": micros(now)}
-    return conversation_of(connection.execute(_CHOOSE, parameters).mappings().one())
+    settings = replace(settings_of(row.choices), **{name: value})
+    parameters = {"in": conversation, "new_settings": settings_json(settings), "now": micros(now)}
+    return conversation_of(connection.execute(_SET_SETTINGS, parameters).mappings().one())
 
 
 def remove(connection: Connection, conversation: str) -> bool:

@@ -1,7 +1,7 @@
-"""What a database is to the code above it: a place where functions over a connection run as one transaction.
+"""The contract of a database: it runs a function over a connection as one transaction.
 
-The functions are plain SQLAlchemy Core and know nothing of threads or event loops. SQLite runs them on a thread of its
-own, a whole transaction in one hop; PostgreSQL runs them on the event loop, where SQLAlchemy suspends them at each
+The functions are plain SQLAlchemy Core and know nothing of threads or event loops. SQLite runs them in a thread of its
+own, one call for a whole transaction; PostgreSQL runs them on the event loop, where SQLAlchemy suspends them at each
 statement. See docs/decisions/0003.
 """
 
@@ -25,28 +25,28 @@ T = TypeVar("T")
 
 
 class Database(Protocol):
-    """Any LegatoError that the work raises passes through; what fails in the database itself is a StorageError."""
+    """A LegatoError that the work raises passes through. A failure of the database itself becomes a StorageError."""
 
     async def open(self) -> None:
-        """Connect, and bring the schema to this version. Harmless where another process does so at the same time."""
+        """Connect and migrate the schema to this version. Safe if another process does the same at the same time."""
         ...
 
     async def close(self) -> None:
-        """Let go of everything. Safe to call twice, and where `open` failed."""
+        """Release everything. Safe to call twice, and after `open` failed."""
         ...
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run work that only reads. Each of its statements may see a later state than the one before."""
+        """Run work that only reads. Each of its statements can see a later state than the one before."""
         ...
 
     async def search(self, work: Callable[[Connection], T]) -> T:
-        """Like `read`, for work that may take long: what is read or written meanwhile does not wait for it."""
+        """Like `read`, for work that can take long: reads and writes do not wait for it."""
         ...
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """Run work as one transaction: when this returns it is committed, when it raises nothing of it is left.
+        """Run work as one transaction. When this returns, it is committed; when this raises, it left no effect.
 
-        A caller that is cancelled meanwhile does not know which of the two it was.
+        A caller that is cancelled meanwhile does not know which of the two happened.
         """
         ...
 
@@ -69,7 +69,7 @@ _REASONS = {
     "55P03": "Another process holds the database for too long. Close what else has it open, and try again.",
     "57": "The database is shutting down or starting. Try again in a moment.",
 }
-"""By the names that SQLite gives its errors, and by the beginnings of SQLSTATEs."""
+"""Sentences by the names of SQLite's errors and by the first characters of SQLSTATEs."""
 
 
 @contextmanager

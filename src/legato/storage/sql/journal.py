@@ -36,7 +36,7 @@ def drop(connection: Connection, gateway: str) -> None:
     connection.execute(_OF_GATEWAY, {"owner": gateway})
 
 
-def try_out(connection: Connection) -> None:
+def check_writable(connection: Connection) -> None:
     """Write a page and delete it again."""
     number = append(connection, LOCAL_GATEWAY, b"[]" + b" " * 4096)
     connection.execute(delete(journal).where(journal.c.number == bindparam("only")), {"only": number})

@@ -21,20 +21,20 @@ T = TypeVar("T")
 
 CONNECTIONS = 16
 SEARCHES = 4
-"""Connections that search at once, at most."""
+"""Maximum connections that search at the same time."""
 
 CONNECT_TIMEOUT = 10.0
 """Seconds."""
 
 _MIGRATION_LOCK = 0x6C656761746F
-"""Any number, the same in every server, so that one migrates while the others wait."""
+"""An arbitrary number, the same in every server: one migrates while the others wait."""
 
 
 class PostgresDatabase:
-    """A pool of connections. One that broke is replaced at the next use."""
+    """A pool of connections. A broken one is replaced at its next use."""
 
     def __init__(self, url: URL, *, lock_timeout: float) -> None:
-        """The URL is read by asyncpg, so it may hold all that libpq knows. `lock_timeout` is in seconds."""
+        """asyncpg parses the URL, so every parameter of libpq is allowed. `lock_timeout` is in seconds."""
         if asyncpg is None:
             raise SettingsError(
                 'PostgreSQL needs a driver that is not installed. Install it with: pip install "legato[postgres]"'
@@ -64,7 +64,7 @@ class PostgresDatabase:
         )
 
     async def open(self) -> None:
-        await self.write(_migrate_alone)
+        await self.write(_migrate_locked)
 
     async def close(self) -> None:
         self._closed = True
@@ -93,7 +93,7 @@ class PostgresDatabase:
             yield
 
 
-def _migrate_alone(connection: Connection) -> None:
+def _migrate_locked(connection: Connection) -> None:
     connection.execute(text("SET LOCAL lock_timeout = 0"))
     connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
     migrate(connection)

@@ -1,4 +1,4 @@
-"""Finding passages: the one question that SQLite and PostgreSQL are asked in different words."""
+"""Full-text search: the one query that differs between SQLite and PostgreSQL."""
 
 from typing import Any
 
@@ -25,26 +25,26 @@ from legato.storage.sql.conversations import check_limit
 from legato.storage.sql.tables import conversations, messages, participants, passages
 from legato.storage.sql.tokenizer import Term, snippet_of, terms_of
 
-MOST = 200
-"""The most that one call finds."""
+MAX_HITS = 200
+"""Maximum hits that one call returns."""
 
 _index = table("passages_index", column("rowid", Integer), column("passages_index"))
 _number = _index.c.rowid + 0
-"""A sum keeps SQLite from asking its index anew for every passage of a person, which takes far longer than once for all."""
-_asked = bindparam("terms", type_=Text())
+"""The sum makes SQLite query its index once, and not once for each passage of the user, which takes far longer."""
+_terms = bindparam("terms", type_=Text())
 _vector = func.array_to_tsvector(func.string_to_array(passages.c.words, literal_column("' '")))
-_query = cast(_asked, TSQUERY)
-_theirs = union_all(
-    select(conversations.c.id).where(conversations.c.owner == bindparam("of")),
-    select(participants.c.conversation).where(participants.c.user == bindparam("of")),
+_query = cast(_terms, TSQUERY)
+_conversations_of_user = union_all(
+    select(conversations.c.id).where(conversations.c.owner == bindparam("user")),
+    select(participants.c.conversation).where(participants.c.user == bindparam("user")),
 )
-_readable = select(passages.c.number).where(passages.c.conversation.in_(_theirs))
+_readable = select(passages.c.number).where(passages.c.conversation.in_(_conversations_of_user))
 
-_HAS_ANY = select(exists(_readable))
+_HAS_PASSAGES = select(exists(_readable))
 
 
 def _best(score: Any, *hits: Any) -> Any:
-    """The passage of each conversation with the lowest score: short ones first, which say little else; then the newest."""
+    """Select the passage of each conversation with the lowest score. Short passages have a low score; equal ones are ordered by age, newest first."""
     hit = (
         select(passages.c.number, passages.c.conversation, passages.c.message, score.label("score"))
         .where(*hits)
@@ -62,7 +62,7 @@ def _best(score: Any, *hits: Any) -> Any:
         )
         .where(best.c.place == 1)
         .order_by(best.c.score, best.c.number.desc())
-        .limit(bindparam("most"))
+        .limit(bindparam("limit"))
     )
 
 
@@ -71,27 +71,27 @@ _FIND = {
         func.bm25(literal_column("passages_index")),
         _number == passages.c.number,
         _number.in_(_readable.correlate(None)),
-        _index.c.passages_index.match(_asked),
+        _index.c.passages_index.match(_terms),
     ),
     "postgresql": _best(
         -func.ts_rank(_vector, _query, 1),
-        passages.c.conversation.in_(_theirs),
+        passages.c.conversation.in_(_conversations_of_user),
         _vector.bool_op("@@")(_query),
     ),
 }
 
 
 def find(connection: Connection, user: str, query: str, limit: int) -> list[SearchHit]:
-    """:raises InvalidError: the limit is out of bounds."""
-    check_limit(limit, MOST)
+    """:raises InvalidError: the limit is not between 1 and 200."""
+    check_limit(limit, MAX_HITS)
     terms = terms_of(query)
     if not terms:
         return []
-    # What others have may be much, and is looked through only by who has something as well.
-    if not connection.execute(_HAS_ANY, {"of": user}).scalar_one():
+    # The index covers the passages of all users. A user without passages need not wait for it.
+    if not connection.execute(_HAS_PASSAGES, {"user": user}).scalar_one():
         return []
     dialect = connection.dialect.name
-    parameters = {"terms": _written(dialect, terms), "of": user, "most": limit}
+    parameters = {"terms": _query_text(dialect, terms), "user": user, "limit": limit}
     rows = connection.execute(_FIND[dialect], parameters).mappings()
     return [
         SearchHit(
@@ -105,8 +105,8 @@ def find(connection: Connection, user: str, query: str, limit: int) -> list[Sear
     ]
 
 
-def _written(dialect: str, terms: list[Term]) -> str:
-    """Terms are letters and digits, so that quotes around them are all they need."""
+def _query_text(dialect: str, terms: list[Term]) -> str:
+    """Return the terms in the query language of the database. They consist of letters and digits, so quoting them is enough."""
     if dialect == "sqlite":
         return " AND ".join(f'"{term.word}"{"*" if term.prefix else ""}' for term in terms)
     return " & ".join(f"'{term.word}'{':*' if term.prefix else ''}" for term in terms)

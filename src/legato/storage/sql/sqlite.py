@@ -1,4 +1,4 @@
-"""SQLite: one thread that writes, a few that read, one that searches."""
+"""SQLite: one thread writes, a few read, one searches."""
 
 import asyncio
 import os
@@ -19,24 +19,24 @@ from legato.storage.sql.database import BUSY, CLOSED, translated
 T = TypeVar("T")
 
 READERS = 2
-"""Threads that read. They wait for the disk; Python runs one of them at a time anyway."""
+"""Threads that read. More would not help: Python runs one of them at a time, and only waits for the disk overlap."""
 
-OLDEST = (3, 35, 0)
-"""The first SQLite that gives back what an UPDATE wrote."""
+MIN_VERSION = (3, 35, 0)
+"""The first version with RETURNING."""
 
 WAL_LIMIT = 64 * 1024 * 1024
-"""Bytes that the write-ahead log keeps on disk after a long transaction."""
+"""Maximum bytes of the write-ahead log on disk after a long transaction."""
 
 
 QUEUE_SECONDS = 5.0
-"""How long a transaction waits for those before it. Where another process holds the lock, each of them takes its time."""
+"""How long a transaction waits for those before it. If another process holds the lock, each of those can wait for it."""
 
 
 class SqliteDatabase:
-    """One file in WAL mode. A transaction holds the write lock from its first statement, so it never fails half way."""
+    """One file in WAL mode. A transaction holds the write lock from its first statement, so it never fails half way for want of it."""
 
     def __init__(self, url: URL, *, durable: bool, lock_timeout: float) -> None:
-        """`lock_timeout`, in seconds, is how long it waits for another process that writes."""
+        """`lock_timeout` is how long to wait for another process that writes, in seconds."""
         if not url.database or url.database == ":memory:" or "mode" in url.query:
             raise SettingsError("The database URL names no file. Write it as sqlite:///path/to/legato.db.")
         self.path = Path(url.database)
@@ -47,7 +47,7 @@ class SqliteDatabase:
         self._writer = self._engine(url, 1)
         self._readers = self._engine(url, READERS + 1)
         event.listen(self._writer, "begin", _begin_immediate)
-        event.listen(self._readers, "connect", _only_read)
+        event.listen(self._readers, "connect", _make_read_only)
         self._write_thread = ThreadPoolExecutor(1, "storage-write")
         self._read_threads = ThreadPoolExecutor(READERS, "storage-read")
         self._search_thread = ThreadPoolExecutor(1, "storage-search")
@@ -64,14 +64,14 @@ class SqliteDatabase:
         return engine
 
     def _prepare(self, connection: sqlite3.Connection, _record: object) -> None:
-        self._write_ahead(connection)
+        self._enable_wal(connection)
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
 
-    def _write_ahead(self, connection: sqlite3.Connection) -> None:
-        """Turn on the write-ahead log. SQLite does not wait for another connection here, whatever its timeout says."""
+    def _enable_wal(self, connection: sqlite3.Connection) -> None:
+        """Turn on the write-ahead log. SQLite itself does not wait for other connections here, whatever its timeout is."""
         give_up = time.monotonic() + self._lock_timeout
         while True:
             try:
@@ -83,23 +83,23 @@ class SqliteDatabase:
             time.sleep(0.005)
 
     async def open(self) -> None:
-        if sqlite3.sqlite_version_info < OLDEST:
+        if sqlite3.sqlite_version_info < MIN_VERSION:
             raise StorageError(
-                f"SQLite {sqlite3.sqlite_version} is too old; {'.'.join(map(str, OLDEST))} or newer is needed. Install a newer Python."
+                f"SQLite {sqlite3.sqlite_version} is too old; {'.'.join(map(str, MIN_VERSION))} or newer is needed. Install a newer Python."
             )
         await self._on(self._write_thread, self._create)
         await self.write(migrate)
 
     def _create(self) -> None:
-        """Nobody but the owner reads the file; the files that SQLite puts beside it get the same rights from it."""
+        """Create the file, readable by its owner alone. SQLite gives its files beside it the same mode."""
         with translated(str(self.path)):
             if not self.path.parent.exists():
                 self.path.parent.parent.mkdir(parents=True, exist_ok=True)
                 self.path.parent.mkdir(mode=0o700, exist_ok=True)
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-            self._inode = self._seen()
+            self._inode = self._current_inode()
 
-    def _seen(self) -> tuple[int, int] | None:
+    def _current_inode(self) -> tuple[int, int] | None:
         try:
             status = self.path.stat()
         except FileNotFoundError:
@@ -139,10 +139,10 @@ class SqliteDatabase:
             return work(connection)
 
     def _write(self, work: Callable[[Connection], T], give_up: float) -> T:
-        """What has waited in line until `give_up` is not begun. Its caller is told so, and may have gone."""
+        """Run a transaction unless it waited until `give_up`."""
         if time.monotonic() > give_up:
             raise StorageError(BUSY)
-        if self._seen() != self._inode:
+        if self._current_inode() != self._inode:
             raise StorageError(
                 f"The database file {self.path} was moved or deleted. Put it back, or restart the server."
             )
@@ -154,5 +154,5 @@ def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _only_read(connection: sqlite3.Connection, _record: object) -> None:
+def _make_read_only(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA query_only = ON")

@@ -1,4 +1,4 @@
-"""Storage in an SQL database."""
+"""Storage in an SQL database: each call checks its texts and runs a function as one transaction."""
 
 from datetime import datetime
 from functools import partial
@@ -26,12 +26,12 @@ _REVISION_LIMIT = 2**63 - 1
 class SqlStorage:
     """The `Storage` contract on SQLite (`sqlite:///path`) or PostgreSQL (`postgresql://…`).
 
-    With `durable` an SQLite commit survives a power cut too, at the price of a slower one; without it, it survives the
-    death of the process. PostgreSQL decides that in its own settings. `lock_timeout` is in seconds.
+    If `durable`, an SQLite commit survives a power cut, and is slower; if not, it survives only the death of the process.
+    PostgreSQL has its own settings for that. `lock_timeout` is in seconds.
     """
 
     def __init__(self, url: str, *, durable: bool = False, lock_timeout: float = 5.0) -> None:
-        """:raises SettingsError: the URL is no such URL, or its driver is not installed."""
+        """:raises SettingsError: the URL is not one of these, or its driver is not installed."""
         self.database = _database(url, durable, lock_timeout)
 
     async def open(self) -> None:
@@ -45,7 +45,7 @@ class SqlStorage:
         await self.database.close()
 
     async def ping(self) -> None:
-        await self.database.write(journal.try_out)
+        await self.database.write(journal.check_writable)
 
     async def create_conversation(self, conversation: Conversation) -> None:
         await self.database.write(partial(conversations.create, conversation=conversation))
@@ -78,7 +78,7 @@ class SqlStorage:
     ) -> Conversation | None:
         check_storable(conversation, value)
         return await self.database.write(
-            partial(conversations.choose, conversation=conversation, name=name, value=value, now=now)
+            partial(conversations.set_setting, conversation=conversation, name=name, value=value, now=now)
         )
 
     async def delete_conversation(self, conversation: str) -> bool:
@@ -139,10 +139,10 @@ class SqlStorage:
 
     async def participants(self, conversation: str) -> list[Participant]:
         check_storable(conversation)
-        return await self.database.read(partial(participants.everyone, conversation=conversation))
+        return await self.database.read(partial(participants.list_all, conversation=conversation))
 
     async def add_participant(self, participant: Participant) -> Participant:
-        return await self.database.write(partial(participants.admit, participant=participant))
+        return await self.database.write(partial(participants.add, participant=participant))
 
     async def join(self, digest: str, user: str, name: str | None, now: datetime) -> Participant | None:
         check_storable(digest, user, name)
@@ -153,22 +153,22 @@ class SqlStorage:
     async def change_role(self, conversation: str, user: str, role: ParticipantRole) -> Participant | None:
         check_storable(conversation, user)
         return await self.database.write(
-            partial(participants.change, conversation=conversation, user=user, role=role)
+            partial(participants.set_role, conversation=conversation, user=user, role=role)
         )
 
     async def transfer_ownership(self, conversation: str, user: str, now: datetime) -> Conversation | None:
         check_storable(conversation, user)
         return await self.database.write(
-            partial(participants.hand_over, conversation=conversation, user=user, now=now)
+            partial(participants.transfer_ownership, conversation=conversation, user=user, now=now)
         )
 
     async def remove_participant(self, conversation: str, user: str) -> bool:
         check_storable(conversation, user)
-        return await self.database.write(partial(participants.expel, conversation=conversation, user=user))
+        return await self.database.write(partial(participants.remove, conversation=conversation, user=user))
 
     async def roles(self, user: str, conversations: list[str]) -> dict[str, ParticipantRole]:
         check_storable(user, *conversations)
-        return await self.database.read(partial(participants.standings, user=user, these=conversations))
+        return await self.database.read(partial(participants.roles, user=user, ids=conversations))
 
     async def invite(self, invitation: Invitation, limit: int) -> None:
         await self.database.write(partial(participants.invite, invitation=invitation, limit=limit))
@@ -176,13 +176,13 @@ class SqlStorage:
     async def invitations(self, conversation: str, now: datetime) -> list[Invitation]:
         check_storable(conversation)
         return await self.database.read(
-            partial(participants.open_invitations, conversation=conversation, now=now)
+            partial(participants.valid_invitations, conversation=conversation, now=now)
         )
 
     async def revoke_invitation(self, conversation: str, invitation: str) -> bool:
         check_storable(conversation, invitation)
         return await self.database.write(
-            partial(participants.take_back, conversation=conversation, invitation=invitation)
+            partial(participants.revoke, conversation=conversation, invitation=invitation)
         )
 
     async def add_attachment(self, attachment: Attachment, quota: int) -> Attachment:
@@ -190,23 +190,25 @@ class SqlStorage:
 
     async def attachment(self, attachment: str, reader: str) -> Attachment | None:
         check_storable(attachment, reader)
-        return await self.database.read(partial(attachments.readable, attachment=attachment, reader=reader))
+        return await self.database.read(
+            partial(attachments.get_readable, attachment=attachment, reader=reader)
+        )
 
     async def attachments(self, ids: list[str]) -> list[Attachment]:
         check_storable(*ids)
-        return await self.database.read(partial(attachments.these, ids=ids))
+        return await self.database.read(partial(attachments.get_all, ids=ids))
 
     async def drop_attachments(self, before: datetime) -> int:
         return await self.database.write(partial(attachments.drop_unused, before=before))
 
     async def known_digests(self, digests: list[str]) -> set[str]:
-        return await self.database.read(partial(attachments.known, digests=digests))
+        return await self.database.read(partial(attachments.known_digests, digests=digests))
 
 
 def open_storage(url: str, *, durable: bool = False) -> SqlStorage:
-    """The storage that `url` names. Its `open` is still to be awaited.
+    """Return the storage at `url`. The caller awaits its `open`.
 
-    :raises SettingsError: the URL is no such URL, or its driver is not installed.
+    :raises SettingsError: the URL is not one that `SqlStorage` takes, or its driver is not installed.
     """
     return SqlStorage(url, durable=durable)
 

@@ -1,7 +1,7 @@
-"""How text is cut into words to be found again: in one way for every database, with no syntax in it anywhere.
+"""Splits text into words for full-text search, in the same way for every database. Nothing in a query is syntax.
 
-Case, accents and forms of a letter do not count. Scripts that put no spaces between words are cut into overlapping pairs
-of characters, so that any run of them is found.
+Case, accents and forms of a letter are ignored. Scripts without spaces between words are split into overlapping pairs of
+characters, so that every run of them is found.
 """
 
 import re
@@ -9,17 +9,17 @@ import unicodedata
 from functools import cache
 from typing import NamedTuple
 
-SEARCHED = 100_000
-"""Characters of a message that are searched; a tsvector of PostgreSQL takes no more than 1 MiB."""
+SEARCHED_LENGTH = 100_000
+"""Characters of a message that are searched. A tsvector of PostgreSQL takes at most 1 MiB."""
 
 WORD_LENGTH = 64
-"""Longer words are cut, in what is searched and in what is asked for."""
+"""Characters of a word that count, in texts and in queries."""
 
-TERMS = 32
-"""Terms of a query that count."""
+MAX_TERMS = 32
+"""Terms of a query that count. Further ones are ignored."""
 
-SNIPPET = 160
-"""Characters of a snippet, about."""
+SNIPPET_LENGTH = 160
+"""Approximate characters of a snippet."""
 
 _WORD = re.compile(r"[^\W_]+")
 _UNSPACED = (
@@ -31,7 +31,7 @@ _EDGE = r"[^\W_]"
 
 
 class Term(NamedTuple):
-    """A word that must occur, or with `prefix` one that begins so."""
+    """A word that must occur or, if `prefix`, the beginning of one."""
 
     word: str
     prefix: bool = False
@@ -50,7 +50,7 @@ def _fold(text: str) -> str:
 
 
 def _pieces(text: str) -> list[tuple[str, bool]]:
-    """The words of folded text, and whether each is a run of a script without spaces."""
+    """Return the words of folded text, and whether each is a run of a script without spaces."""
     found = []
     for word in _WORD.findall(text):
         if not _HAS_UNSPACED.search(word):
@@ -60,10 +60,10 @@ def _pieces(text: str) -> list[tuple[str, bool]]:
     return found
 
 
-def words_of(text: str) -> str:
-    """The different words of `text`, joined by spaces."""
+def index_words(text: str) -> str:
+    """Return the distinct words of `text`, joined by spaces."""
     words: dict[str, None] = {}
-    for word, unspaced in _pieces(_fold(text[:SEARCHED])):
+    for word, unspaced in _pieces(_fold(text[:SEARCHED_LENGTH])):
         if unspaced:
             words.update((word[i : i + 2], None) for i in range(len(word)))
         else:
@@ -72,8 +72,8 @@ def words_of(text: str) -> str:
 
 
 def terms_of(query: str) -> list[Term]:
-    """What must occur for `query`, each once; nothing, where it has no word."""
-    pieces = _pieces(_fold(query[: TERMS * WORD_LENGTH]))
+    """Return the distinct terms that must occur for `query`; nothing if it has no word."""
+    pieces = _pieces(_fold(query[: MAX_TERMS * WORD_LENGTH]))
     terms: dict[Term, None] = {}
     for word, unspaced in pieces:
         if not unspaced:
@@ -82,16 +82,16 @@ def terms_of(query: str) -> list[Term]:
             terms[Term(word, True)] = None
         else:
             terms.update((Term(word[i : i + 2]), None) for i in range(len(word) - 1))
-    found = list(terms)[:TERMS]
-    if found and len(pieces) <= TERMS and not pieces[-1][1]:
+    found = list(terms)[:MAX_TERMS]
+    if found and len(pieces) <= MAX_TERMS and not pieces[-1][1]:
         last = Term(pieces[-1][0][:WORD_LENGTH])
         found = [term for term in found if term != last] + [Term(last.word, True)]
     return found
 
 
 def snippet_of(text: str, terms: list[Term]) -> str:
-    """Plain text around the first term that stands in `text`, on one line."""
-    text = text[:SEARCHED]
+    """Return plain text around the first term that occurs in `text`, on one line."""
+    text = text[:SEARCHED_LENGTH]
     folded, origins = _traced(text)
     at = None
     for term in terms:
@@ -103,19 +103,19 @@ def snippet_of(text: str, terms: list[Term]) -> str:
         if hit is not None and (at is None or hit.start() < at):
             at = hit.start()
     middle = 0 if at is None else origins[at]
-    start = max(0, middle - SNIPPET // 3)
-    end = min(len(text), start + SNIPPET)
+    start = max(0, middle - SNIPPET_LENGTH // 3)
+    end = min(len(text), start + SNIPPET_LENGTH)
     if start > 0:
         start = text.find(" ", start, middle) + 1 or start
     if end < len(text):
-        space = text.rfind(" ", middle + SNIPPET // 2, end)
+        space = text.rfind(" ", middle + SNIPPET_LENGTH // 2, end)
         end = space if space > 0 else end
     shown = " ".join(text[start:end].split())
     return ("… " if start > 0 else "") + shown + (" …" if end < len(text) else "")
 
 
 def _traced(text: str) -> tuple[str, "range | list[int]"]:
-    """Folded text, and for each of its characters the place in `text` that it came from."""
+    """Return folded text, and for each of its characters the index in `text` of its origin."""
     if text.isascii():
         return text.lower(), range(len(text))
     folded: list[str] = []

@@ -1,4 +1,4 @@
-"""How a turn begins and how its reply ends, each function inside a transaction of its caller."""
+"""How turns start and replies end. Each function runs inside a transaction of its caller."""
 
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ from legato.storage.sql import conversations as of_conversations
 from legato.storage.sql import running
 from legato.storage.sql.codec import Row, conversation_of, message_of, message_row, micros
 from legato.storage.sql.tables import conversations, exchanges, messages, participants, passages
-from legato.storage.sql.tokenizer import words_of
+from legato.storage.sql.tokenizer import index_words
 
 _KEY = [exchanges.c.sender, exchanges.c.client_message_id]
 _CLAIM = {
@@ -36,23 +36,23 @@ _ROLE = (
     .scalar_subquery()
 )
 _ADVANCE = of_conversations.changed(
-    head=bindparam("shown"),
-    title=case((conversations.c.title == "", bindparam("named")), else_=conversations.c.title),
+    head=bindparam("new_head"),
+    title=case((conversations.c.title == "", bindparam("new_title")), else_=conversations.c.title),
 ).returning(_ROLE.label("role"))
-_ADVANCE_BEHIND = _ADVANCE.where(of_conversations.holds("behind"))
+_ADVANCE_AFTER_PARENT = _ADVANCE.where(of_conversations.holds("parent"))
 _INSERT = insert(messages).inline()
 _INSERT_WORDS = insert(passages).inline()
 _REINSERT_WORDS = {
     "sqlite": sqlite.insert(passages)
     .inline()
-    .on_conflict_do_update(index_elements=[passages.c.message], set_={"words": bindparam("found_by")}),
+    .on_conflict_do_update(index_elements=[passages.c.message], set_={"words": bindparam("new_words")}),
     "postgresql": postgresql.insert(passages)
     .inline()
-    .on_conflict_do_update(index_elements=[passages.c.message], set_={"words": bindparam("found_by")}),
+    .on_conflict_do_update(index_elements=[passages.c.message], set_={"words": bindparam("new_words")}),
 }
 _BY_CONVERSATION = (
     select(messages)
-    .where(messages.c.conversation == bindparam("of"), messages.c.revision > bindparam("after"))
+    .where(messages.c.conversation == bindparam("conversation"), messages.c.revision > bindparam("after"))
     .order_by(messages.c.number)
 )
 _BY_ID = select(messages).where(messages.c.id == bindparam("message"))
@@ -94,7 +94,7 @@ def begin(connection: Connection, turn: NewTurn, now: datetime) -> TurnStarted:
         of_attachments.enclose(connection, conversation.id, turn.enclosed)
     if turn.question is not None:
         question = turn.question
-        words = words_of(searchable_text(question.parts))
+        words = index_words(searchable_text(question.parts))
         connection.execute(
             _INSERT_WORDS, {"conversation": conversation.id, "message": question.id, "words": words}
         )
@@ -125,7 +125,7 @@ def _started_before(connection: Connection, turn: NewTurn) -> TurnStarted:
     key = {"sender": turn.user, "client_message_id": turn.client_message_id}
     claimed = connection.execute(_CLAIMED, key).mappings().first()
     if claimed is None:
-        raise _nowhere()
+        raise _not_found()
     if claimed["fingerprint"] != turn.fingerprint:
         raise ConflictError(
             "A different message was already sent with this client_message_id. Use a new one for each message."
@@ -133,7 +133,7 @@ def _started_before(connection: Connection, turn: NewTurn) -> TurnStarted:
     conversation = of_conversations.get(connection, claimed["conversation"])
     reply = message(connection, claimed["reply"])
     if conversation is None or reply is None:
-        raise _nowhere()
+        raise _not_found()
     question = None if claimed["question"] is None else message(connection, claimed["question"])
     return TurnStarted(conversation, question, reply, duplicate=True)
 
@@ -156,7 +156,7 @@ def _advance(connection: Connection, turn: NewTurn, now: datetime) -> Conversati
     first = turn.question if turn.question is not None else turn.reply
     if turn.create is not None:
         if first.parent is not None:
-            raise _nowhere()
+            raise _not_found()
         conversation = replace(
             turn.create,
             id=turn.conversation,
@@ -170,20 +170,24 @@ def _advance(connection: Connection, turn: NewTurn, now: datetime) -> Conversati
     check_storable(turn.conversation, turn.user, turn.title, first.parent, turn.reply.id)
     parameters: dict[str, Any] = {
         "in": turn.conversation,
-        "shown": turn.reply.id,
-        "named": turn.title or "",
+        "new_head": turn.reply.id,
+        "new_title": turn.title or "",
         "writer": turn.user,
         "now": micros(now),
     }
     if first.parent is None:
         row = connection.execute(_ADVANCE, parameters).mappings().first()
     else:
-        row = connection.execute(_ADVANCE_BEHIND, parameters | {"behind": first.parent}).mappings().first()
+        row = (
+            connection.execute(_ADVANCE_AFTER_PARENT, parameters | {"parent": first.parent})
+            .mappings()
+            .first()
+        )
     if row is None:
-        raise _nowhere()
+        raise _not_found()
     if row["owner"] != turn.user:
         if row["role"] is None:
-            raise _nowhere()
+            raise _not_found()
         if row["role"] == "viewer":
             raise ForbiddenError(READ_ONLY)
     if turn.title and row["title"] == turn.title:
@@ -191,7 +195,7 @@ def _advance(connection: Connection, turn: NewTurn, now: datetime) -> Conversati
     return conversation_of(row)
 
 
-def _nowhere() -> NotFoundError:
+def _not_found() -> NotFoundError:
     return NotFoundError(
         "There is no such conversation, or the message to go on from is not in it. Load it again."
     )
@@ -234,16 +238,16 @@ def _is_stored(connection: Connection, row: Row) -> bool:
 def _write(connection: Connection, message: Message, row: Row) -> Message:
     values = {f"new_{name}": row[name] for name in (*_WRITTEN, "revision")}
     kept = connection.execute(_UPDATE, {"written": message.id} | values).mappings().one()
-    words = words_of(searchable_text(message.parts))
+    words = index_words(searchable_text(message.parts))
     connection.execute(
         _REINSERT_WORDS[connection.dialect.name],
-        {"conversation": message.conversation, "message": message.id, "words": words, "found_by": words},
+        {"conversation": message.conversation, "message": message.id, "words": words, "new_words": words},
     )
     return message_of(row | dict(kept))
 
 
 def by_conversation(connection: Connection, conversation: str, after_revision: int) -> list[Message]:
-    rows = connection.execute(_BY_CONVERSATION, {"of": conversation, "after": after_revision})
+    rows = connection.execute(_BY_CONVERSATION, {"conversation": conversation, "after": after_revision})
     return [message_of(row) for row in rows.mappings()]
 
 

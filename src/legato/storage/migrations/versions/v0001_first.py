@@ -1,7 +1,7 @@
-"""Conversations, messages, what makes sending idempotent, what is searched, and the journal.
+"""Conversations, messages, idempotency keys, search and the journal.
 
-Searching is the one thing that the two databases do each in its own way: SQLite keeps an FTS5 index that triggers hold
-to the table, PostgreSQL an index over the table itself. Both get words that are already cut.
+Only search differs between the two databases: SQLite has an FTS5 index that triggers keep equal to the table, PostgreSQL
+an index over the table itself. Both get text that is already split into words.
 """
 
 import sqlalchemy as sa

@@ -1,4 +1,4 @@
-"""Several people in one conversation, what they attach to it, and who wrote which part of a reply."""
+"""Participants, invitations, attachments, and who wrote which part of a reply."""
 
 import sqlalchemy as sa
 from alembic import op

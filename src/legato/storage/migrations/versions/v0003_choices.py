@@ -1,4 +1,4 @@
-"""What was chosen for one conversation: another model, instructions, where the model begins to read."""
+"""Settings of a conversation: another model, a system prompt, and where the model starts to read."""
 
 import sqlalchemy as sa
 from alembic import op
