@@ -4,7 +4,7 @@ from typing import Literal
 
 from legato.chat.conversation_cache import ConversationCache
 from legato.chat.message_tree import MessageTree
-from legato.domain.participant import ParticipantRole
+from legato.domain.participant import READ_ONLY, ParticipantRole
 from legato.domain.user import User
 from legato.errors import ForbiddenError, NotFoundError
 
@@ -13,7 +13,6 @@ Needs = Literal["nothing", "read", "write", "own"]
 
 NOT_FOUND = "There is no such conversation."
 NO_MESSAGE = "There is no such message in this conversation."
-READ_ONLY = "You can read this conversation, but not write in it. Its owner can change that."
 OWNER_ONLY = "Only the owner of this conversation can do that."
 
 

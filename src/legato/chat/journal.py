@@ -5,7 +5,7 @@ import logging
 
 from legato.backoff import exponential_delay
 from legato.errors import StorageError
-from legato.storage.base import LOCAL_GATEWAY, JournalEntry, Storage
+from legato.storage.base import LOCAL_GATEWAY, JournalEntry, TurnStore
 from legato.stream import Event, Log, State
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def _only_waits(event: Event) -> bool:
 class Journal:
     """Stores what running replies said, in rows that each hold all of a tick, and drops the rows that no reply needs."""
 
-    def __init__(self, storage: Storage, gateway: str = LOCAL_GATEWAY) -> None:
+    def __init__(self, storage: TurnStore, gateway: str = LOCAL_GATEWAY) -> None:
         self._storage = storage
         self._gateway = gateway
         self._cursors: dict[str, _Cursor] = {}

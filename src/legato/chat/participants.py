@@ -16,7 +16,7 @@ from legato.domain.invitation import Invitation
 from legato.domain.participant import Participant, ParticipantRole
 from legato.domain.user import User
 from legato.errors import ConflictError, InvalidError, NotFoundError
-from legato.storage.base import Storage
+from legato.storage.base import ParticipantStore
 
 WEEK = 7 * 24 * 3600.0
 """Seconds that an invitation is valid by default."""
@@ -41,7 +41,7 @@ class Participants:
 
     def __init__(
         self,
-        storage: Storage,
+        storage: ParticipantStore,
         cache: ConversationCache,
         access: Access,
         watchers: Watchers,

@@ -19,7 +19,7 @@ from legato.chat.turn import ReplyTurn
 from legato.domain.message import Message
 from legato.domain.validation import clean_text
 from legato.errors import LegatoError
-from legato.storage.base import LOCAL_GATEWAY, AdoptedReply, ReplyOwner, Storage
+from legato.storage.base import LOCAL_GATEWAY, AdoptedReply, ReplyOwner, TurnStore
 from legato.stream import Failed, Log, ReplySnapshot, Terminal
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class ReplyRunner:
 
     def __init__(
         self,
-        storage: Storage,
+        storage: TurnStore,
         cache: ConversationCache,
         running: RunningReplies,
         prompt_history: PromptHistory,

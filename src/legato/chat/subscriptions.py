@@ -14,7 +14,7 @@ from legato.domain.conversation import Conversation
 from legato.domain.message import Message
 from legato.domain.user import User
 from legato.errors import LegatoError, NotFoundError
-from legato.storage.base import Storage
+from legato.storage.base import ConversationStore
 from legato.stream import Log
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class Subscriptions:
 
     def __init__(
         self,
-        storage: Storage,
+        storage: ConversationStore,
         cache: ConversationCache,
         access: Access,
         watchers: Watchers,

@@ -6,7 +6,7 @@ import msgspec
 
 from legato.dialects.session import DialectSession
 from legato.dialects.session_rules import Close, close_with
-from legato.domain.surrogates import decode_replacing_surrogates
+from legato.domain.client_json import decode_client_json
 from legato.domain.user import User
 from legato.domain.validation import check_id
 from legato.errors import InvalidError, LegatoError
@@ -14,9 +14,6 @@ from legato.protocol.close_codes import CloseCode
 
 BINARY = b"\xff"
 """Stands for a binary message among the frames that wait; no text has this byte."""
-
-JSON_ERROR_LENGTH = 200
-"""Characters of the decoder's description of an error, at most."""
 
 Frame = dict[str, Any]
 
@@ -115,12 +112,7 @@ def decode(payload: bytes) -> Frame:
 
     :raises InvalidError: the frame is something else.
     """
-    try:
-        frame = decode_replacing_surrogates(_decode, payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidError(f"This is not JSON: {str(error)[:JSON_ERROR_LENGTH]}.") from None
-    except RecursionError:
-        raise InvalidError("This JSON is nested too deeply.") from None
+    frame = decode_client_json(_decode, payload, misfit="This is not JSON")
     if not isinstance(frame, dict):
         raise InvalidError("A frame is a JSON object with a type.")
     return frame

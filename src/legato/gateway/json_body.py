@@ -5,9 +5,7 @@ from typing import Any, TypeVar, get_args
 import msgspec
 from fastapi import Request, Response
 
-from legato.dialects.native.codec import short
-from legato.domain.surrogates import decode_replacing_surrogates
-from legato.errors import InvalidError
+from legato.domain.client_json import decode_client_json
 
 T = TypeVar("T")
 
@@ -20,14 +18,13 @@ async def read_body(request: Request, shape: type[T]) -> T:
     :raises InvalidError: the body does not fit; the sentence says why.
     """
     raw = await request.body() or b"{}"
-    try:
-        return decode_replacing_surrogates(lambda raw: msgspec.json.decode(raw, type=shape), raw)
-    except msgspec.ValidationError as error:
-        raise InvalidError(f"The request does not fit: {short(error)}.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidError(f"The request is not JSON: {short(error)}.") from None
-    except RecursionError:
-        raise InvalidError("The request's JSON is nested too deeply.") from None
+    return decode_client_json(
+        lambda raw: msgspec.json.decode(raw, type=shape),
+        raw,
+        misfit="The request does not fit",
+        subject="The request",
+        possessive="The request's",
+    )
 
 
 def answer(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -2,14 +2,11 @@
 
 import msgspec
 
-from legato.domain.surrogates import decode_replacing_surrogates
+from legato.domain.client_json import decode_client_json
 from legato.domain.validation import check_id
 from legato.errors import InvalidError
 from legato.protocol.messages import PROTOCOL, ClientMessage, Delta, ServerMessage
 from legato.stream import Batch, Log
-
-ERROR_LENGTH = 200
-"""Characters of the decoder's description of an error."""
 
 _decode = msgspec.json.Decoder(ClientMessage).decode
 
@@ -36,29 +33,16 @@ def decode(payload: bytes) -> ClientMessage:
 
     :raises InvalidError: with a sentence that says what is wrong with it.
     """
-    try:
-        message: ClientMessage = decode_replacing_surrogates(_decode, payload)
-        return message
-    except msgspec.ValidationError as error:
-        raise InvalidError(f"This message does not fit {PROTOCOL}: {short(error)}.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidError(f"This is not JSON: {short(error)}.") from None
-    except RecursionError:
-        raise InvalidError("This JSON is nested too deeply.") from None
+    message: ClientMessage = decode_client_json(
+        _decode, payload, misfit=f"This message does not fit {PROTOCOL}"
+    )
+    return message
 
 
 def id_of(payload: bytes) -> str | None:
     """Return the `id` of a frame that `decode` refused, if it is readable: the client waits for an answer to it."""
     try:
-        id_ = decode_replacing_surrogates(_decode_id, payload).id
+        id_ = decode_client_json(_decode_id, payload).id
         return None if id_ is None else check_id(id_, "id")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidError):
+    except InvalidError:
         return None
-
-
-def short(error: Exception) -> str:
-    """Return the text of an error without its middle if it is long: it quotes a wrong value, whatever its length."""
-    text = str(error)
-    return (
-        text if len(text) <= ERROR_LENGTH else f"{text[: ERROR_LENGTH // 2]} … {text[-ERROR_LENGTH // 2 :]}"
-    )
