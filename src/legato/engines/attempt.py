@@ -9,7 +9,7 @@ from legato.engines.base import SILENT, NullWriter, Outcome, ReplyWriter, Reques
 from legato.errors import EngineTimeoutError, ReplyTooLongError
 from legato.stream import State
 
-CHARACTERS = 4 * 1024 * 1024
+CHARACTERS = 8 * 1024 * 1024
 """Maximum characters of one attempt: the answer, the reasoning and the arguments of tools together."""
 
 EVENTS = 1_000_000
