@@ -119,7 +119,7 @@ class Conversations:
                 tree = await self._cache.get(conversation)
             else:
                 return created
-        if tree is not None and join and tree.role(user.id) is None:
+        if tree is not None and join and self._access.known(user.id, conversation) is None:
             await self._participants.add_participant(user, conversation)
         return (await self._access.reader(user, conversation)).conversation
 
