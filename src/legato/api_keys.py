@@ -1,12 +1,12 @@
-"""Keys as people give them: copied with a blank, or read from a file with its line end."""
+"""API keys as operators paste them: with blanks, or with the line end of a file."""
 
 from legato.errors import SettingsError
 
 
 def trimmed(key: str) -> str:
-    """`key` without what stands around it.
+    """Return the key without surrounding white space.
 
-    :raises ValueError: there is a control character in it, which no header can carry.
+    :raises ValueError: it contains a control character, which no header can carry.
     """
     key = key.strip()
     if any(character < " " or character == "\x7f" for character in key):
@@ -15,9 +15,9 @@ def trimmed(key: str) -> str:
 
 
 def given(key: str | None, where: str) -> str | None:
-    """The key that `where` gives, `trimmed`; None where it gives none.
+    """Return the key that was given at `where`, trimmed; None if there is none.
 
-    :raises SettingsError: it cannot be one.
+    :raises SettingsError: it cannot be a key.
     """
     try:
         return trimmed(key or "") or None

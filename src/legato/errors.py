@@ -1,7 +1,7 @@
-"""The one tree of errors.
+"""The tree of errors.
 
-Every error a person can meet carries `message`, a sentence that says what happened and what to do, and `code`,
-a short stable word for programs. HTTP statuses and close codes are chosen from the class at the edge, never here.
+Every error that a person can see has a `message`, a sentence that says what happened and what to do, and a `code`, a short
+stable word for programs. The server chooses HTTP statuses and close codes by the class of an error.
 """
 
 from typing import ClassVar
@@ -18,49 +18,49 @@ class LegatoError(Exception):
 
 
 class InvalidError(LegatoError):
-    """What was sent cannot be understood or is out of bounds. Nothing was stored."""
+    """The input cannot be understood or is out of bounds. Nothing was stored."""
 
     code = "invalid"
 
 
 class UnsupportedError(InvalidError):
-    """A file is of a kind that is not taken."""
+    """The file is of a kind that is not accepted."""
 
     code = "unsupported"
 
 
 class TooLargeError(InvalidError):
-    """A file, or all of a person's together, is larger than it may be."""
+    """The file, or all files of the user together, are larger than allowed."""
 
     code = "too_large"
 
 
 class UnauthenticatedError(LegatoError):
-    """No token, or one that is forged, expired or meant for somebody else."""
+    """There is no token, or it is forged, expired or meant for another service."""
 
     code = "unauthenticated"
 
 
 class ForbiddenError(LegatoError):
-    """It is known who asks, and that they may not do this at all. Never said of somebody else's things."""
+    """The user is known, and may not do this at all. Never raised for objects of other users: those are not found."""
 
     code = "forbidden"
 
 
 class NotFoundError(LegatoError):
-    """There is no such thing, or it is not this person's: the two look exactly alike."""
+    """The object does not exist, or the user may not see it: the two look exactly alike."""
 
     code = "not_found"
 
 
 class ConflictError(LegatoError):
-    """The request contradicts one that was already taken, such as a `client_message_id` with another body."""
+    """The request contradicts an earlier one, for example a `client_message_id` with another body."""
 
     code = "conflict"
 
 
 class BusyError(LegatoError):
-    """There is no room for this now. `retry_after` is in seconds."""
+    """There is no capacity for the request now. `retry_after` is in seconds."""
 
     code = "busy"
 
@@ -70,7 +70,7 @@ class BusyError(LegatoError):
 
 
 class StorageError(LegatoError):
-    """The database could not take or give something. What was not acknowledged is not stored."""
+    """The database could not write or read something. What was not acknowledged is not stored."""
 
     code = "storage"
 
@@ -82,15 +82,15 @@ class StaleError(LegatoError):
 
 
 class SettingsError(LegatoError):
-    """A setting is wrong. The sentence names the file, the line and what was probably meant."""
+    """A setting is wrong. The message names the file, the line and a suggestion."""
 
     code = "settings"
 
 
 class EngineError(LegatoError):
-    """An engine could not write a reply, or broke while writing it.
+    """An engine could not generate a reply, or failed while it did.
 
-    `retryable` says whether the same request may succeed if it is tried again, here or elsewhere.
+    `retryable` says whether the same request may succeed if it is sent again, to this engine or another one.
     """
 
     code = "engine"
@@ -100,8 +100,8 @@ class EngineError(LegatoError):
 class EngineUnavailableError(EngineError):
     """The engine cannot be reached, is overloaded, or refused with a server error.
 
-    `retry_after` is in seconds, where the engine told it. `may_be_request`: this request alone
-    may be why, as with status 500.
+    `retry_after` is in seconds, None if the engine did not name it. `may_be_request`: the request
+    itself may be the reason, as with status 500.
     """
 
     code = "engine_unavailable"
@@ -116,52 +116,52 @@ class EngineUnavailableError(EngineError):
 
 
 class EngineBusyError(EngineUnavailableError):
-    """The engine is well and has no room for this now; it has waited its turn where it may. `retry_after` is in seconds."""
+    """The engine works and has no capacity now; the request has waited in its queue if it has one. `retry_after` is in seconds."""
 
     code = "engine_busy"
     retryable = False
 
 
 class EngineGaveUpError(EngineError):
-    """It was tried as often as it may be, by one engine after another, and each was lost over it."""
+    """The request was tried as often as allowed, by one engine after another, and each was lost."""
 
     code = "engine_gave_up"
 
 
 class EngineTimeoutError(EngineError):
-    """The engine was silent for longer than it may be."""
+    """The engine was silent for longer than allowed."""
 
     code = "engine_timeout"
     retryable = True
 
 
 class EngineBrokeError(EngineError):
-    """The engine stopped in the middle of a reply without an ending of its own."""
+    """The engine stopped in the middle of a reply without reporting an end."""
 
     code = "engine_broke"
     retryable = True
 
 
 class ReplyTooLongError(EngineBrokeError):
-    """The reply grew beyond what one may hold. What was written within the limit is kept."""
+    """The reply is longer than allowed. The text within the limit is kept."""
 
     retryable = False
 
 
 class ModelNotFoundError(EngineError):
-    """The engine is there and does not have this model."""
+    """The engine answers and does not have this model."""
 
     code = "model_not_found"
 
 
 class EngineRefusedError(EngineError):
-    """The engine understood the request and refuses it: a bad option, a key that is wrong, a context too long."""
+    """The engine understood the request and refuses it: a bad option, a wrong key, a context that is too long."""
 
     code = "engine_refused"
 
 
 class ContextExceededError(EngineRefusedError):
-    """The prompt has more tokens than the model's context. `limit` and `asked` are in tokens, None if they were not told."""
+    """The prompt has more tokens than the model's context. `limit` and `asked` are in tokens, None if unknown."""
 
     def __init__(self, message: str, limit: int | None = None, asked: int | None = None) -> None:
         super().__init__(message)
@@ -170,12 +170,12 @@ class ContextExceededError(EngineRefusedError):
 
 
 class ToolError(LegatoError):
-    """A tool did not do what the model asked for. The model reads the sentence, and the reply goes on."""
+    """A tool did not do what the model requested. The model reads the message, and the reply continues."""
 
     code = "tool"
 
 
 class UnreachableError(LegatoError):
-    """A server is not there, or not now. It may be later."""
+    """A server cannot be reached now. It may be reachable later."""
 
     code = "unreachable"

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """One of uvloop, where that is installed."""
+    """Return a new event loop: of uvloop if it is installed, else of asyncio."""
     try:
         import uvloop
     except ImportError:
@@ -16,7 +16,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 
 def call_when_told_to_stop(stop: Callable[[], None]) -> None:
-    """Have the running loop call `stop` at each SIGTERM and SIGINT, where it can: not in another thread, nor on Windows."""
+    """Call `stop` at each SIGTERM and SIGINT. Does nothing on Windows and outside the main thread, where loops have no signals."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError, RuntimeError, ValueError):

@@ -1,12 +1,12 @@
-"""Which hosts are this machine."""
+"""Names and addresses of this machine."""
 
 from ipaddress import IPv6Address, ip_address
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` (a name or an address, in brackets or not) is this machine, which nobody else reaches by it.
+    """Return whether `host` (a name or an address, in brackets or not) is a loopback address of this machine.
 
-    A name other than `localhost` and those below it is not trusted.
+    Names other than `localhost` and those below it are not trusted.
     """
     name = host.removeprefix("[").removesuffix("]").rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
@@ -15,6 +15,6 @@ def is_loopback(host: str) -> bool:
         address = ip_address(name)
     except ValueError:
         return False
-    # Older Pythons take an IPv4 address in the clothes of an IPv6 one for a stranger.
+    # Older Pythons do not count an IPv4 address that is mapped to IPv6.
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return (mapped or address).is_loopback

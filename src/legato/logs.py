@@ -1,4 +1,4 @@
-"""No secret in a log line, and no line that is not ours, whoever writes it: uvicorn logs whole paths, libraries log requests, errors quote what failed."""
+"""Logging without secrets and without forged lines: uvicorn logs whole paths, libraries log requests, errors quote input."""
 
 import logging
 import re
@@ -11,7 +11,7 @@ from legato.characters import CONTROL, INVISIBLE, JOINERS
 HIDDEN = "…"
 
 _NAME = r"(?:[\w-]{0,40}[_-])?(?:token|tickets?|key|apikey|jwt|secret|password|authorization)"
-"""Bounded, as everything here: a line of any length and content is scrubbed in linear time."""
+"""Bounded, like all patterns here: a line of any length and content is scrubbed in linear time."""
 
 _SECRET = re.compile(rf"(?i){_NAME}")
 _PARAMETER = re.compile(r"(?i)([?&;])([\w%+.\-]{1,64})=([^?&;#\s\"'<>]*)")
@@ -25,7 +25,7 @@ _USERINFO = re.compile(r"(://[^\s/:@\"']*:)[^\s/@\"']+@")
 
 
 def scrub(text: str) -> str:
-    """`text` without tokens, tickets, keys and passwords: each is `…` instead. What is not secret stays readable."""
+    """Return the text with `…` in place of tokens, tickets, keys and passwords. The rest stays readable."""
     text = _SCHEME.sub(rf"\1\2{HIDDEN}", text)
     text = _JWT.sub(HIDDEN, text)
     text = _API_KEY.sub(rf"\1\2{HIDDEN}", text)
@@ -41,14 +41,13 @@ def _parameter(match: re.Match[str]) -> str:
 
 
 def one_record(message: str) -> str:
-    r"""`message` with its control characters written as escapes (`\n`): what others say cannot end a line and begin another, or
-    steer a terminal."""
+    r"""Return the message with control and invisible characters as escapes (`\n`), so that it cannot forge a line or steer a
+    terminal."""
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), message)
 
 
 class Scrubber(logging.Filter):
-    """Put it on a handler, where it sees the records of every logger; `scrub_handlers` does. Messages become one line;
-    tracebacks keep theirs."""
+    """Scrub the records of a handler, which come from every logger. A message becomes one line; tracebacks keep their lines."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.msg, str):
@@ -74,7 +73,7 @@ class Scrubber(logging.Filter):
 
 
 def _clean(value: Any) -> Any:
-    """An argument of a log line; one that is not text is kept unless its text has a secret."""
+    """Return an argument of a log line without secrets. An argument that is not text is kept if its text has none."""
     if isinstance(value, str):
         return scrub(value)
     if value is None or isinstance(value, (bool, int, float)):
@@ -84,7 +83,7 @@ def _clean(value: Any) -> Any:
 
 
 def scrub_handlers(*names: str) -> None:
-    """Let every handler of the root logger, of uvicorn's, and of the named ones, scrub what it writes. Safe to call twice."""
+    """Scrub the handlers of the root logger, of uvicorn, and of the named loggers. It is safe to call this twice."""
     for name in ("", "uvicorn", "uvicorn.access", "uvicorn.error", *names):
         for handler in logging.getLogger(name).handlers:
             if not any(isinstance(each, Scrubber) for each in handler.filters):
@@ -92,7 +91,7 @@ def scrub_handlers(*names: str) -> None:
 
 
 def set_up_logs(level: int = logging.INFO) -> None:
-    """Everything to stderr, scrubbed; what libraries say of themselves only from warnings on."""
+    """Log to stderr, scrubbed: of Legato from `level` on, of libraries from warnings on."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("legato").setLevel(level)
     scrub_handlers("")
