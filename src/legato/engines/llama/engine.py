@@ -351,8 +351,11 @@ class _Recorder:
         return 0
 
     def rewind(self, to: int = 0) -> bool:
-        """Return False: the text of a child is continued and never removed."""
-        return False
+        """Take back all text, as a parser of thinking asks for. Return False if there is thinking before it."""
+        if to or self._thought or not self._out.rewind():
+            return False
+        self._text.clear()
+        return True
 
 
 def _failure(task: asyncio.Task[None] | None) -> EngineError | None:
