@@ -201,6 +201,27 @@ async def test_an_agent_that_comes_back_goes_on(fleet: Any) -> None:
     assert len(again.connections) == 1
 
 
+async def test_a_lost_agent_is_reported_at_once_until_it_is_back(fleet: Any) -> None:
+    a = fleet.agent(instance="i")
+    task, out = await fleet.ask()
+    a.write("one ")
+    a.disconnect()
+    lost = out.states[-1]
+    assert lost.phase == "loading"
+    assert lost.agent is not None
+    assert lost.detail is not None
+    assert "was disconnected" in lost.detail
+    back = type(a)(fleet.engine)
+    held = {"jobId": a.job["jobId"], "attempt": 1, "first": 1, "next": 3}
+    back.register(instance="i", secret=a.of("registered")[0]["secret"], running=[held])
+    assert out.states[-1] == State("answering", model=lost.model, agent=lost.agent)
+    back.heard.append(a.job)
+    back.write("two")
+    back.end()
+    await task
+    assert out.words == ["one ", "two"]
+
+
 @pytest.mark.parametrize("lie", [{"attempt": 2}, {"first": 3}, {"next": 1}, {"jobId": "other"}])
 async def test_one_that_comes_back_with_less_begins_anew(fleet: Any, lie: dict[str, Any]) -> None:
     a = fleet.agent(instance="i")

@@ -52,7 +52,7 @@ async def test_a_user_with_the_link_joins_and_both_see_everything(open_as: OpenA
     ada = await open_as("ada")
     await send_message(ada, "Hello from Ada")
     await wait_for_reply(ada)
-    ben = await open_as("ben", await create_invitation(ada, "Invite to write"))
+    ben = await open_as("ben", await create_invitation(ada, "Invite people to write"))
     await expect(ben.locator(".user-text")).to_have_text("Hello from Ada")
     await expect(ben.locator(".author")).to_have_text("Ada")
     assert "join" not in ben.url
@@ -72,7 +72,7 @@ async def test_a_viewer_cannot_write_and_can_be_removed(open_as: OpenAs) -> None
     ada = await open_as("ada")
     await send_message(ada, "Read this")
     await wait_for_reply(ada)
-    eve = await open_as("eve", await create_invitation(ada, "Invite to read"))
+    eve = await open_as("eve", await create_invitation(ada, "Invite people to read"))
     await expect(eve.locator(".user-text")).to_have_text("Read this")
     await expect(eve.get_by_label("Message", exact=True)).to_be_disabled()
     await expect(eve.get_by_placeholder("You can only read here")).to_be_visible()

@@ -224,7 +224,12 @@ export interface Following {
   re?: string | null;
 }
 
-/** A conversation as clients see it. `standing` is the role of the user who gets it. Times are ISO-8601 UTC with `Z`. */
+/**
+ * A conversation as clients see it. `standing` is the role of the user who gets it. Times are ISO-8601 UTC with `Z`.
+ *
+ * `model` was chosen with `/model` and answers in place of the assistant's; None if none was chosen. `cleared` is the id of
+ * a message: the model reads neither it nor any message before it.
+ */
 export interface ConversationView {
   id: string;
   title: string;
@@ -234,6 +239,8 @@ export interface ConversationView {
   updated_at: string;
   head?: string | null;
   standing?: "member" | "owner" | "viewer";
+  model?: string | null;
+  cleared?: string | null;
 }
 
 /** A message as clients see it; `text` is its text parts joined. While `status` is `streaming`, the text is the stream named `id`. */
@@ -264,18 +271,21 @@ export interface ToolCallPart {
   arguments: string;
 }
 
+/** What a tool call came to. `refused`: it waited for approval and ended without it, so it never ran. */
 export interface ToolResultPart {
   type: "tool_result";
   call: string;
   name: string;
   output: string;
   failed?: boolean;
+  refused?: boolean;
 }
 
-/** Tokens that the model read and wrote, as the engine counts them. */
+/** Tokens that the model read and wrote, as the engine counts them. `at_limit`: a stored reply ended at its length limit. */
 export interface Usage {
   prompt_tokens?: number | null;
   completion_tokens?: number | null;
+  at_limit?: boolean;
 }
 
 /** Milliseconds, measured where the reply was generated, and tokens a second. */

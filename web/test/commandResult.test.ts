@@ -23,8 +23,8 @@ describe("the result of a command", () => {
     const invitation = { type: "invitation" as const, invitation: "i", path: "#/join/a-B_1", standing: "viewer" as const, expires_at: "2026-01-01T00:00:00Z", seconds: 604800 };
     const { text, copyText } = content("invite", "Whoever opens this can read:\n\n`#/join/a-B_1`\n\nPut it behind the address of this server.", invitation);
     expect(copyText).toBe("https://music.example/#/join/a-B_1");
-    expect(text).toBe("Whoever opens this within 7 days can read here:\n\n`https://music.example/#/join/a-B_1`\n\nIt is shown this once.");
-    expect(content("invite", "", { ...invitation, standing: "member", seconds: 1 }).text).toMatch(/^Whoever opens this within 1 second can read and write here:/);
+    expect(text).toBe("Anyone who opens this link within 7 days can read here:\n\n`https://music.example/#/join/a-B_1`\n\nCopy it now: it is not shown again.");
+    expect(content("invite", "", { ...invitation, standing: "member", seconds: 1 }).text).toMatch(/^Anyone who opens this link within 1 second can read and write here:/);
   });
 
   test("has the exported text for /export", () => {

@@ -88,11 +88,13 @@ describe("commands", () => {
     expect(effects).toContainEqual({ type: "openConversation", conversation: "d" });
   });
 
-  test("are not kept in the outbox", () => {
+  test("wait in the outbox only while there is no connection", () => {
     const session = new Session();
     session.sendCommand("/help", "k");
+    expect(session.outbox.items.map((each) => each.command)).toMatchObject([{ type: "send", text: "/help" }]);
+    session.sendCommand("/stop", "k2");
     expect(session.notice).toMatch(/connection/);
-    expect(session.outbox.items).toEqual([]);
+    expect(session.outbox.items).toHaveLength(1);
   });
 });
 

@@ -30,7 +30,7 @@ describe("the snapshot of a reply", () => {
       { type: "tool_started", call: "1", name: "find", arguments: "{}" },
       { type: "tool_finished", call: "1", output: "3 rooms" },
     );
-    expect(snapshot.toolCalls).toEqual([{ id: "1", name: "find", arguments: "{}", textOffset: 13, output: "3 rooms", failed: false, awaitingApproval: false }]);
+    expect(snapshot.toolCalls).toEqual([{ id: "1", name: "find", arguments: "{}", textOffset: 13, output: "3 rooms", failed: false, refused: false, awaitingApproval: false }]);
   });
 
   test("uses one tool call for the request for approval and the start", () => {

@@ -4,7 +4,7 @@ import type { ToolCall } from "../src/state/replySnapshot";
 import { splitAtToolCalls, toolCallsOf } from "../src/state/toolCalls";
 
 function toolCall(id: string, textOffset: number): ToolCall {
-  return { id, name: "find", arguments: "{}", textOffset, failed: false, awaitingApproval: false };
+  return { id, name: "find", arguments: "{}", textOffset, failed: false, refused: false, awaitingApproval: false };
 }
 
 describe("the tool calls of a reply", () => {

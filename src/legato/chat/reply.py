@@ -26,6 +26,7 @@ from legato.stream import (
     Timings,
     ToolFinished,
     ToolStarted,
+    Usage,
 )
 from legato.tools.base import Toolset
 
@@ -254,6 +255,8 @@ def finished_message(
     if isinstance(end, Finished):
         status = "stopped" if end.reason == "stopped" else "complete"
         usage, timings = end.usage, end.timings
+        if end.reason == "length":
+            usage = replace(usage or Usage(), at_limit=True)
     else:
         status, detail = "interrupted", end.message
     return Message(

@@ -91,7 +91,7 @@ def parts_of(snapshot: ReplySnapshot) -> tuple[Part, ...]:
             at = tool.at
         parts.append(ToolCallPart(tool.call, tool.name, tool.arguments))
         if tool.output is not None:
-            parts.append(ToolResultPart(tool.call, tool.name, tool.output, tool.failed))
+            parts.append(ToolResultPart(tool.call, tool.name, tool.output, tool.failed, tool.refused))
     if text[at:]:
         parts.append(TextPart(text[at:]))
     return tuple(parts)

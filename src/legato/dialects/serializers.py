@@ -21,6 +21,8 @@ def conversation_view(conversation: Conversation, role: ParticipantRole = "owner
         updated_at=timestamp(conversation.updated_at),
         head=conversation.head,
         standing=role,
+        model=conversation.settings.model,
+        cleared=conversation.settings.cleared,
     )
 
 

@@ -47,10 +47,13 @@ class ToolCallPart(Struct, frozen=True, tag_field="type", tag="tool_call"):
 
 
 class ToolResultPart(Struct, frozen=True, tag_field="type", tag="tool_result"):
+    """What a tool call came to. `refused`: it waited for approval and ended without it, so it never ran."""
+
     call: str
     name: str
     output: str
     failed: bool = False
+    refused: bool = False
 
 
 Part = TextPart | ImagePart | AudioPart | ToolCallPart | ToolResultPart

@@ -33,6 +33,7 @@ from legato.fleet.protocol import HEARTBEAT, JobEnded, JobFailed, ModelInfo, Reg
 from legato.fleet.protocol_adapter import ProtocolAdapter
 from legato.fleet.reply_assembly import ReplyAssembly
 from legato.fleet.scheduling import AgentSpec
+from legato.stream import State
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ REGISTER_SECONDS = 10.0
 """Seconds that an agent may take to register."""
 
 GOING_AWAY = 1012
+
+DISCONNECTED = "The machine that writes this was disconnected. The reply goes on as soon as it is back, or on another one."
 
 
 class Dispatcher:
@@ -159,6 +162,8 @@ class Dispatcher:
         connection.attempts = {job: attempt for job, attempt in attempts.items() if attempt.wanted}
         for job in attempts:
             self._has_stopped(job)
+        for attempt in connection.attempts.values():
+            attempt.sink.state(State("loading", detail=DISCONNECTED))
         self.coordination.disconnected(connection.id)
 
     # What connections report.
@@ -212,6 +217,7 @@ class Dispatcher:
                 attempt.received = attempt.acknowledged = attempt.taken
                 resume.append(ResumeAt(held.job_id, held.attempt, attempt.taken))
                 attempts[held.job_id] = attempt
+                attempt.sink.state(State("answering"))
             else:
                 connection.remember(held.job_id, held.attempt)
         agent = replace(agent, version=register.version)

@@ -36,7 +36,7 @@ class ConversationChange(Struct, frozen=True):
 
 
 class ConversationHit(Struct, frozen=True, omit_defaults=True):
-    """A conversation in a list. `snippet` and `message` are set by a search."""
+    """A conversation in a list. `snippet` and `message` are set by a search. `running`: a reply is being written in it."""
 
     id: str
     title: str
@@ -46,8 +46,11 @@ class ConversationHit(Struct, frozen=True, omit_defaults=True):
     updated_at: str
     head: str | None
     standing: ParticipantRole
+    model: str | None
+    cleared: str | None
     snippet: str | None = None
     message: str | None = None
+    running: bool = False
 
 
 class ConversationList(Struct, frozen=True):
@@ -68,6 +71,8 @@ class ConversationWhole(Struct, frozen=True):
     updated_at: str
     head: str | None
     standing: ParticipantRole
+    model: str | None
+    cleared: str | None
     messages: list[MessageView]
 
 
@@ -163,7 +168,9 @@ class ModelList(Struct, frozen=True):
 
 
 class AssistantView(Struct, frozen=True, omit_defaults=True):
-    """`images`: its model accepts pictures. `tools` are the tools that it may use."""
+    """`images`: its model accepts pictures. `tools` are the tools that it may use. `backup` is the engine that answers if the
+    first cannot.
+    """
 
     name: str
     engine: str
@@ -171,6 +178,7 @@ class AssistantView(Struct, frozen=True, omit_defaults=True):
     disclaimer: str | None = None
     images: bool = False
     tools: tuple[str, ...] = ()
+    backup: str | None = None
 
 
 class EngineView(Struct, frozen=True):

@@ -149,7 +149,11 @@ class Welcome(ServerAnswer, frozen=True, tag="welcome"):
 
 
 class ConversationView(Struct, frozen=True):
-    """A conversation as clients see it. `standing` is the role of the user who gets it. Times are ISO-8601 UTC with `Z`."""
+    """A conversation as clients see it. `standing` is the role of the user who gets it. Times are ISO-8601 UTC with `Z`.
+
+    `model` was chosen with `/model` and answers in place of the assistant's; None if none was chosen. `cleared` is the id of
+    a message: the model reads neither it nor any message before it.
+    """
 
     id: str
     title: str
@@ -159,6 +163,8 @@ class ConversationView(Struct, frozen=True):
     updated_at: str
     head: str | None = None
     standing: ParticipantRole = "owner"
+    model: str | None = None
+    cleared: str | None = None
 
 
 class MessageView(Struct, frozen=True):

@@ -8,10 +8,11 @@ Phase = Literal["queued", "loading", "reading", "answering"]
 
 
 class Usage(Struct, frozen=True, omit_defaults=True):
-    """Tokens that the model read and wrote, as the engine counts them."""
+    """Tokens that the model read and wrote, as the engine counts them. `at_limit`: a stored reply ended at its length limit."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    at_limit: bool = False
 
 
 class Timings(Struct, frozen=True, omit_defaults=True):

@@ -24,7 +24,7 @@ from legato.stream.events import (
 class ToolUse(Struct):
     """One run of a tool. `output` is None while the tool runs, or waits for a person's approval (`asking`).
 
-    `at` is the position in the text at which it began.
+    `at` is the position in the text at which it began. `refused`: it waited for approval and ended without it, so it never ran.
     """
 
     call: str
@@ -34,6 +34,7 @@ class ToolUse(Struct):
     output: str | None = None
     failed: bool = False
     asking: bool = False
+    refused: bool = False
 
 
 class ReplySnapshot:
@@ -105,7 +106,8 @@ class ReplySnapshot:
             case ToolFinished():
                 for tool in self.tools:
                     if tool.call == event.call and tool.output is None:
-                        tool.output, tool.failed, tool.asking = event.output, event.failed, False
+                        tool.output, tool.failed = event.output, event.failed
+                        tool.refused, tool.asking = tool.asking, False
                         break
             case State():
                 self.state = event

@@ -6,11 +6,13 @@ import type { OutboxItem } from "../state/outbox";
 import { Session } from "../state/session";
 import { conversationIdFromPath, invitationFromHash, pathOfConversation, tokenFromHash } from "./address";
 import { ConversationList } from "./conversationList";
+import { EngineHealth } from "./engineHealth";
 import * as rest from "./rest";
 import { read, write } from "./storage";
 
 const OUTBOX_KEY = "outbox";
 const TICK_INTERVAL_MS = 1_000;
+const NEEDS_CONVERSATION = /^\/(?:model|system|title)\s+\S/i;
 
 export class Client {
   readonly session = new Session();
@@ -19,6 +21,7 @@ export class Client {
     () => this.token,
     () => this.render(),
   );
+  readonly engines = new EngineHealth(() => this.render());
   /** If not null, the page shows only the sign-in form, with this message. The message may be empty. */
   signInMessage: string | null = null;
   /** The text of the live region, for screen readers. */
@@ -60,7 +63,19 @@ export class Client {
       if (!document.hidden) this.runEffects(this.session.retryNow(now()));
     });
     window.setInterval(() => this.runEffects(this.session.tick(now(), Math.random())), TICK_INTERVAL_MS);
+    this.engines.start();
     this.runEffects(this.session.connect(now()));
+  }
+
+  /** The assistant of the conversation on the page, and the model that answers next in it. */
+  get answering(): { assistant: rest.ServerInfo["assistants"][number] | undefined; model: string; available: boolean } {
+    const assistants = this.info?.assistants ?? [];
+    const { conversation } = this.session;
+    const name = conversation ? conversation.view?.assistant : this.session.assistant;
+    const assistant = assistants.find((each) => each.name === name) ?? assistants.find((each) => each.name === "default") ?? assistants[0];
+    const model = conversation?.view?.model ?? assistant?.model ?? this.info?.engine.model ?? "";
+    const available = this.engines.isAvailable(assistant?.engine) || (assistant?.backup != null && this.engines.isAvailable(assistant.backup));
+    return { assistant, model, available };
   }
 
   // Listeners of the components
@@ -87,8 +102,21 @@ export class Client {
   }
 
   send(text: string, parts: Send["parts"] = []): void {
-    if (parts.length === 0 && text.startsWith("/")) this.runEffects(this.session.sendCommand(text, newId()));
+    if (parts.length === 0 && text.startsWith("/")) void this.sendCommand(text);
     else this.runEffects(this.session.send(text, newId(), parts));
+  }
+
+  /** Some commands set something of a conversation. If there is none yet, it is created first. */
+  private async sendCommand(text: string): Promise<void> {
+    if (!this.session.conversation && this.session.phase === "live" && NEEDS_CONVERSATION.test(text)) {
+      try {
+        this.openConversation((await rest.createConversation(this.token, this.session.assistant)).id);
+      } catch (error) {
+        this.setNotice(error instanceof Error ? error.message : "The conversation could not be created.");
+        return;
+      }
+    }
+    this.runEffects(this.session.sendCommand(text, newId()));
   }
 
   setTyping(typing: boolean): void {
@@ -236,6 +264,10 @@ export class Client {
           break;
         case "replyEnded":
           this.announcement = this.endAnnouncement(effect.stream);
+          void this.engines.load();
+          break;
+        case "approvalNeeded":
+          this.announcement = `The tool ${effect.tool} asks to run. Allow or refuse it.`;
           break;
         case "saveOutbox":
           write("session", OUTBOX_KEY, this.session.outbox.items.length ? JSON.stringify(this.session.outbox.items) : null);
@@ -253,10 +285,13 @@ export class Client {
     const id = this.session.conversation?.id ?? null;
     if (this.conversationId === null && id !== null) {
       // The new conversation got its id. The user may have begun the next message: move its draft.
-      write("session", `draft.${id}`, read("session", "draft.new"));
-      write("session", "draft.new", null);
+      for (const kind of ["draft", "attachments"]) {
+        write("session", `${kind}.${id}`, read("session", `${kind}.new`));
+        write("session", `${kind}.new`, null);
+      }
     }
     this.conversationId = id;
+    if (this.session.conversation?.view && !document.hidden) this.conversations.markSeen(this.session.conversation.view);
     for (const listener of this.listeners) listener();
   }
 

@@ -1,8 +1,22 @@
 // The list of conversations in the sidebar, loaded page by page and filtered by a search.
 
+import type { ConversationView } from "../protocol";
 import * as rest from "./rest";
+import { read, write } from "./storage";
 
 const DEBOUNCE_MS = 250;
+/** How often the list is loaded while a reply is running in one of its conversations. */
+const RUNNING_INTERVAL_MS = 3_000;
+const SEEN_KEY = "seen";
+const MAX_SEEN = 500;
+
+function readSeen(): Record<string, number> {
+  try {
+    return JSON.parse(read("local", SEEN_KEY) ?? "{}") as Record<string, number>;
+  } catch {
+    return {};
+  }
+}
 
 export class ConversationList {
   items: rest.ConversationSummary[] = [];
@@ -16,6 +30,10 @@ export class ConversationList {
   private readonly token: () => string | null;
   private readonly onChange: () => void;
   private timer = 0;
+  private delay = 0;
+  private loadedQuery = "";
+  /** The revision at which the user saw each conversation last. */
+  private seen: Record<string, number> = readSeen();
 
   constructor(token: () => string | null, onChange: () => void) {
     this.token = token;
@@ -28,14 +46,27 @@ export class ConversationList {
     this.onChange();
   }
 
-  /** Load the list soon. Calls within 250 ms cause one request. */
-  scheduleLoad(): void {
-    if (!this.timer) {
-      this.timer = window.setTimeout(() => {
-        this.timer = 0;
-        void this.load();
-      }, DEBOUNCE_MS);
-    }
+  /** Load the list after a delay. Calls within that time cause one request. */
+  scheduleLoad(delay = DEBOUNCE_MS): void {
+    if (this.timer && delay >= this.delay) return;
+    clearTimeout(this.timer);
+    this.delay = delay;
+    this.timer = window.setTimeout(() => {
+      this.timer = 0;
+      void this.load();
+    }, delay);
+  }
+
+  /** Note that the user sees a conversation as it is now. */
+  markSeen({ id, revision }: ConversationView): void {
+    if ((this.seen[id] ?? -1) >= revision) return;
+    this.seen[id] = revision;
+    write("local", SEEN_KEY, JSON.stringify(Object.fromEntries(Object.entries(this.seen).slice(-MAX_SEEN))));
+  }
+
+  /** Whether something was written in a conversation since the user saw it. */
+  isUnread({ id, revision }: ConversationView): boolean {
+    return revision > (this.seen[id] ?? revision);
   }
 
   async loadMore(): Promise<void> {
@@ -58,9 +89,16 @@ export class ConversationList {
       const page = await rest.listConversations(this.token(), { q: query, ...(before ? { before } : {}) });
       if (query !== this.query.trim()) return;
       // A search returns each matching message. Show each conversation once.
-      const all = before ? [...this.items, ...page.conversations] : page.conversations;
+      // If earlier conversations were loaded, they stay behind the first page.
+      const last = page.conversations.at(-1)?.updated_at ?? "";
+      const earlier = !before && !query && this.loadedQuery === query && page.next ? this.items.filter((each) => each.updated_at < last) : [];
+      const all = before ? [...this.items, ...page.conversations] : [...page.conversations, ...earlier];
       this.items = all.filter((each, index) => all.findIndex((other) => other.id === each.id) === index);
-      this.next = page.next ?? null;
+      if (earlier.length === 0) this.next = page.next ?? null;
+      this.loadedQuery = query;
+      // What was there before this browser knew of it counts as seen.
+      for (const each of this.items) this.seen[each.id] ??= each.revision;
+      if (this.items.some((each) => each.running)) this.scheduleLoad(RUNNING_INTERVAL_MS);
       this.loaded = true;
       this.error = null;
     } catch (error) {

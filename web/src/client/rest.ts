@@ -4,6 +4,14 @@ import type { ConversationView } from "../protocol";
 
 export interface ConversationSummary extends ConversationView {
   snippet?: string;
+  /** The message that a search has found. */
+  message?: string;
+  /** Whether a reply is running in it. */
+  running?: boolean;
+}
+
+export interface Readiness {
+  engines: Record<string, { ok: boolean }>;
 }
 
 export interface ConversationPage {
@@ -16,7 +24,7 @@ export interface ServerInfo {
   auth: boolean;
   /** The size limit of an attachment. Older servers do not send it. */
   upload_bytes?: number;
-  assistants: { name: string; engine: string; model?: string | null; disclaimer?: string | null }[];
+  assistants: { name: string; engine: string; model?: string | null; disclaimer?: string | null; backup?: string | null }[];
   engine: { name: string; model?: string | null; why?: string | null };
 }
 
@@ -85,6 +93,16 @@ async function errorMessage(response: Response): Promise<string> {
 
 export function getServerInfo(token: string | null): Promise<ServerInfo> {
   return requestJson("GET", "/api/info", token);
+}
+
+/** Whether the engines can answer. The status is 503 if the server accepts no messages. */
+export async function getReadiness(): Promise<Readiness> {
+  const response = await fetch("/ready");
+  return (await response.json()) as Readiness;
+}
+
+export function createConversation(token: string | null, assistant: string | null): Promise<ConversationView> {
+  return requestJson("POST", "/api/conversations", token, assistant ? { assistant } : {});
 }
 
 export function listConversations(token: string | null, options: { q?: string; before?: string }): Promise<ConversationPage> {

@@ -32,7 +32,7 @@ export function commandResultContent(result: CommandAnswer, origin: string): Com
 
 function invitationText(invitation: InvitationData, link: string): string {
   const may = invitation.standing === "viewer" ? "read" : "read and write";
-  return `Whoever opens this within ${span(invitation.seconds)} can ${may} here:\n\n\`${link}\`\n\nIt is shown this once.`;
+  return `Anyone who opens this link within ${span(invitation.seconds)} can ${may} here:\n\n\`${link}\`\n\nCopy it now: it is not shown again.`;
 }
 
 const UNITS: readonly [string, number][] = [

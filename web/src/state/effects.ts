@@ -15,4 +15,5 @@ export type Effect =
   | { type: "openConversation"; conversation: string }
   | { type: "replyStarted"; stream: string }
   | { type: "replyEnded"; stream: string }
+  | { type: "approvalNeeded"; tool: string }
   | { type: "saveOutbox" };

@@ -13,6 +13,8 @@ export interface ToolCall {
   /** Undefined while the tool runs. */
   output?: string;
   failed: boolean;
+  /** It waited for approval and ended without it, so it never ran. */
+  refused: boolean;
   /** Whether the tool runs only after a user has allowed it. */
   awaitingApproval: boolean;
 }
@@ -22,6 +24,8 @@ export class ReplySnapshot {
   reasoning = "";
   toolCalls: ToolCall[] = [];
   state: State | null = null;
+  /** Whether something was written since `state`. */
+  writtenSinceState = false;
   end: Finished | Failed | null = null;
 
   /** Apply one event. Events after a terminal event, and events of unknown types, are ignored. */
@@ -30,6 +34,7 @@ export class ReplySnapshot {
     switch (event.type) {
       case "text":
         this.text += event.text;
+        this.writtenSinceState = true;
         break;
       case "reasoning":
         this.reasoning += event.text;
@@ -48,12 +53,14 @@ export class ReplySnapshot {
         if (toolCall) {
           toolCall.output = event.output;
           toolCall.failed = event.failed ?? false;
+          toolCall.refused = toolCall.awaitingApproval;
           toolCall.awaitingApproval = false;
         }
         break;
       }
       case "state":
         this.state = event;
+        this.writtenSinceState = false;
         break;
       case "rewound":
         this.text = event.text ?? "";
@@ -68,6 +75,6 @@ export class ReplySnapshot {
 
   private addToolCall(event: ToolAsked | ToolStarted, awaitingApproval: boolean): void {
     const { call: id, name } = event;
-    this.toolCalls.push({ id, name, arguments: event.arguments, textOffset: this.text.length, failed: false, awaitingApproval });
+    this.toolCalls.push({ id, name, arguments: event.arguments, textOffset: this.text.length, failed: false, refused: false, awaitingApproval });
   }
 }

@@ -161,10 +161,13 @@ export class Session {
         return [{ type: "refreshList" }, { type: "render" }];
       case "delta": {
         const { conversation } = this;
+        const before = conversation?.replies.get(message.stream)?.snapshot.toolCalls.length ?? 0;
         const fit = conversation?.onDelta(message, now);
         if (fit === "gap") return [this.followEffect()];
         if (fit !== "applied") return [];
         const updated: Effect = { type: "replyUpdated", stream: message.stream };
+        const waiting = conversation!.replies.get(message.stream)?.snapshot.toolCalls.slice(before).find((each) => each.awaitingApproval);
+        if (waiting) return [{ type: "approvalNeeded", tool: waiting.name }, updated, { type: "render" }];
         if (!conversation!.replies.get(message.stream)?.snapshot.end) return [updated];
         this.stopping = false;
         return [updated, { type: "render" }];
@@ -228,14 +231,17 @@ export class Session {
     return this.submit(command, parent);
   }
 
-  /** Send a slash command. It is sent at once, even while a reply is running, and it is not kept in the outbox. */
+  /** Send a slash command. It is sent at once, even while a reply is running. Offline it waits in the outbox. */
   sendCommand(text: string, client_message_id: string): Effect[] {
-    if (this.phase !== "live") return this.setNotice("You can send a command when the connection is back.");
+    const conversation = this.conversation?.id ?? null;
+    const command: OutboxCommand = { type: "send", id: this.nextId(), client_message_id, conversation, text };
+    if (!conversation && this.assistant) command.assistant = this.assistant;
+    if (this.phase !== "live") {
+      if (this.pending) return this.setNotice("You can send a command when the connection is back.");
+      return this.submit(command, null);
+    }
     this.commandResult = null;
     this.notice = null;
-    const conversation = this.conversation?.id ?? null;
-    const command: Send = { type: "send", id: this.nextId(), client_message_id, conversation, text };
-    if (!conversation && this.assistant) command.assistant = this.assistant;
     return [this.sendEffect(command), { type: "render" }];
   }
 

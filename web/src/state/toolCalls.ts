@@ -9,10 +9,10 @@ export function toolCallsOf(message: MessageView): ToolCall[] {
     if (part.type === "text") {
       textOffset += part.text.length;
     } else if (part.type === "tool_call") {
-      toolCalls.push({ id: part.call, name: part.name, arguments: part.arguments, textOffset, failed: false, awaitingApproval: false });
+      toolCalls.push({ id: part.call, name: part.name, arguments: part.arguments, textOffset, failed: false, refused: false, awaitingApproval: false });
     } else if (part.type === "tool_result") {
       const toolCall = toolCalls.find((each) => each.id === part.call && each.output === undefined);
-      if (toolCall) Object.assign(toolCall, { output: part.output, failed: part.failed ?? false });
+      if (toolCall) Object.assign(toolCall, { output: part.output, failed: part.failed ?? false, refused: part.refused ?? false });
     }
   }
   return toolCalls;

@@ -4,7 +4,8 @@ import { Composer } from "./Composer";
 import { ConnectionStatus } from "./ConnectionStatus";
 import { ClientContext, useClient } from "./hooks";
 import { Icon } from "./icons";
-import { MessageList } from "./MessageList";
+import { keepFocus } from "./focus";
+import { MessageList, type SearchMatch } from "./MessageList";
 import { ParticipantsButton } from "./Participants";
 import { Shortcuts } from "./Shortcuts";
 import { Sidebar } from "./Sidebar";
@@ -43,6 +44,7 @@ function Layout() {
   const [editing, setEditing] = useState<string | null>(null);
   const [scrolledUp, setScrolledUp] = useState(false);
   const [jumpCount, setJumpCount] = useState(0);
+  const [match, setMatch] = useState<SearchMatch | null>(null);
   const input = useRef<HTMLTextAreaElement>(null);
   const search = useRef<HTMLInputElement>(null);
   const menuButton = useRef<HTMLButtonElement>(null);
@@ -77,24 +79,30 @@ function Layout() {
     return () => narrow.removeEventListener("change", onChange);
   }, []);
 
+  useEffect(() => keepFocus(() => (isTouch() ? null : input.current)), []);
+
   const closeDrawer = () => {
     if (!drawerOpen) return;
     afterDrawerCloses.current = () => menuButton.current?.focus();
     setDrawerOpen(false);
   };
-  const openConversation = (id: string | null) => {
+  const openConversation = (id: string | null, match: SearchMatch | null = null) => {
     if (drawerOpen) afterDrawerCloses.current = () => (isTouch() ? menuButton.current : input.current)?.focus();
     setDrawerOpen(false);
     client.openConversation(id);
+    setMatch(match);
     focusInput();
   };
-  const editPending = () => {
-    const text = client.discardPending();
+  const fillInput = (text: string) => {
     const field = input.current;
-    if (!text || !field) return;
+    if (!field) return;
     field.value = text;
     field.dispatchEvent(new Event("input", { bubbles: true }));
     field.focus();
+  };
+  const editPending = () => {
+    const text = client.discardPending();
+    if (text) fillInput(text);
   };
   const editLast = () => {
     const last = session.visibleMessages().nodes.findLast((node) => node.message.role === "user");
@@ -105,7 +113,11 @@ function Layout() {
     const onKey = (event: KeyboardEvent) => {
       if (event.key === "Escape" && !document.querySelector("dialog[open]")) {
         if (drawerOpen) closeDrawer();
-        else if (session.busy && !session.stopping) client.stop();
+        else if (session.commandResult) client.dismissCommandResult();
+        else if (session.busy && !session.stopping) {
+          const text = client.stop();
+          if (text) fillInput(text);
+        }
       } else if (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey) {
         event.preventDefault();
         if (isNarrow()) setDrawerOpen(true);
@@ -121,12 +133,11 @@ function Layout() {
 
   if (client.signInMessage !== null) return <SignIn />;
 
-  const assistants = client.info?.assistants ?? [];
-  const assistant = assistants.find((each) => each.name === (conversation ? conversation.view?.assistant : session.assistant)) ?? assistants.find((each) => each.name === "default") ?? assistants[0];
-  const model = assistant?.model ?? client.info?.engine.model ?? "";
+  const { assistant, model, available } = client.answering;
   const assistantLabel = assistant && assistant.name !== "default" ? [assistant.name, model].filter(Boolean).join(" · ") : model;
   const unavailable = conversation?.notFound ? "There is no such conversation" : conversation?.deleted ? "This conversation was deleted, or you are no longer in it" : null;
-  const empty = !conversation && !session.pending && !session.commandResult;
+  const hasMessages = session.visibleMessages().nodes.length > 0 || session.pending !== null;
+  const empty = !hasMessages && !session.commandResult && (!conversation || conversation.view !== null);
   return (
     <div class={drawerOpen ? "layout drawer-open" : "layout"}>
       <a
@@ -146,8 +157,13 @@ function Layout() {
           <button ref={menuButton} type="button" class="icon-button menu" aria-label="Conversations" aria-expanded={drawerOpen} onClick={() => setDrawerOpen(!drawerOpen)}>
             <Icon name="menu" />
           </button>
-          <h1 title={title} dir="auto">{title || "\u00a0"}</h1>
-          <span class="assistant-label">{title === assistantLabel ? "" : assistantLabel}</span>
+          <div class="heading">
+            <h1 title={title} dir="auto">{title || "\u00a0"}</h1>
+            <span class={available ? "assistant-label" : "assistant-label unavailable"}>
+              {title === assistantLabel ? "" : assistantLabel}
+              {!available && " cannot answer now"}
+            </span>
+          </div>
           <ParticipantsButton />
           <ConnectionStatus />
         </header>
@@ -166,6 +182,7 @@ function Layout() {
             onScrolledUp={setScrolledUp}
             onEditPending={editPending}
             jumpCount={jumpCount}
+            match={match}
           />
         )}
         {!unavailable && <Composer input={input} scrolledUp={scrolledUp && !empty} onJumpToLatest={() => setJumpCount((count) => count + 1)} onEditLast={editLast} />}

@@ -1,4 +1,5 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useReducer, useRef, useState } from "preact/hooks";
+import { read, write } from "../client/storage";
 import type { MessageView } from "../protocol";
 import { useClient } from "./hooks";
 import { Icon } from "./icons";
@@ -17,32 +18,70 @@ export interface DraftAttachment {
 
 let lastKey = 0;
 
-/** The attachments of the message in the composer. A file is uploaded as soon as it is added. */
-export function useDraftAttachments() {
+/** The attachments of each draft, by the key of its draft. Uploaded ones are kept in sessionStorage as well. */
+const drafts = new Map<string, DraftAttachment[]>();
+
+function draftOf(key: string): DraftAttachment[] {
+  let draft = drafts.get(key);
+  if (!draft) {
+    try {
+      const stored = JSON.parse(read("session", key) ?? "[]") as Pick<DraftAttachment, "id" | "name" | "type">[];
+      draft = stored.map((each) => ({ ...each, key: ++lastKey, preview: null, error: null }));
+    } catch {
+      draft = [];
+    }
+    drafts.set(key, draft);
+  }
+  return draft;
+}
+
+/**
+ * The attachments of the message in the composer. A file is uploaded as soon as it is added. They stay with their
+ * conversation, whose draft has the key `draftKey`, and survive a reload.
+ */
+export function useDraftAttachments(draftKey: string) {
   const client = useClient();
-  const [attachments, setAttachments] = useState<DraftAttachment[]>([]);
-  const update = (key: number, changes: Partial<DraftAttachment>) =>
-    setAttachments((current) => current.map((each) => (each.key === key ? { ...each, ...changes } : each)));
+  const [, rerender] = useReducer((count: number) => count + 1, 0);
+  const lastDraftKey = useRef(draftKey);
+  if (lastDraftKey.current !== draftKey) {
+    // The new conversation got its id, and the client has moved the stored draft.
+    const moved = read("session", "attachments.new") === null && read("session", draftKey) !== null;
+    if (moved && !drafts.has(draftKey) && draftOf("attachments.new").length > 0) {
+      drafts.set(draftKey, draftOf("attachments.new"));
+      drafts.delete("attachments.new");
+    }
+    lastDraftKey.current = draftKey;
+  }
+  const attachments = draftOf(draftKey);
+  const change = (key: string, next: DraftAttachment[]) => {
+    drafts.set(key, next);
+    const uploaded = next.filter((each) => each.id).map(({ id, name, type }) => ({ id, name, type }));
+    write("session", key, uploaded.length ? JSON.stringify(uploaded) : null);
+    rerender(undefined);
+  };
+  const update = (key: number, changes: Partial<DraftAttachment>) => {
+    for (const [draft, all] of drafts) {
+      if (all.some((each) => each.key === key)) change(draft, all.map((each) => (each.key === key ? { ...each, ...changes } : each)));
+    }
+  };
+  useEffect(() => {
+    for (const each of attachments) {
+      if (each.type === "image" && each.id && !each.preview) client.attachmentUrl(each.id).then((preview) => update(each.key, { preview }), () => undefined);
+    }
+  }, [draftKey]);
   const add = (files: Iterable<File>) => {
     for (const file of files) {
       const key = ++lastKey;
       const preview = file.type.startsWith("image/") ? URL.createObjectURL(file) : null;
-      setAttachments((current) => [...current, { key, name: file.name, type: null, id: null, preview, error: null }]);
+      change(draftKey, [...draftOf(draftKey), { key, name: file.name, type: null, id: null, preview, error: null }]);
       client.uploadAttachment(file).then(
         (uploaded) => update(key, { id: uploaded.id, type: uploaded.type }),
         (error: unknown) => update(key, { error: error instanceof Error ? error.message : "The server rejected this file." }),
       );
     }
   };
-  const remove = (key: number) => {
-    const removed = attachments.find((each) => each.key === key);
-    if (removed?.preview) URL.revokeObjectURL(removed.preview);
-    setAttachments((current) => current.filter((each) => each.key !== key));
-  };
-  const clear = () => {
-    for (const each of attachments) if (each.preview) URL.revokeObjectURL(each.preview);
-    setAttachments([]);
-  };
+  const remove = (key: number) => change(draftKey, attachments.filter((each) => each.key !== key));
+  const clear = () => change(draftKey, []);
   return {
     attachments,
     add,

@@ -32,7 +32,7 @@ export function Composer({ input, scrolledUp, onJumpToLatest, onEditLast }: Prop
   const busy = session.busy;
   const readOnly = session.conversation ? !session.conversation.canWrite : false;
   const menu = useCommandMenu(draft);
-  const files = useDraftAttachments();
+  const files = useDraftAttachments(`attachments.${session.conversation?.id ?? "new"}`);
   const picker = useRef<HTMLInputElement>(null);
   const dragging = useFileDrop(readOnly ? null : files.add);
 
@@ -117,9 +117,11 @@ export function Composer({ input, scrolledUp, onJumpToLatest, onEditLast }: Prop
             input.current?.focus();
           }}
         />
-        <button type="button" class="icon-button" aria-label="Add a picture or a recording" title="Add a picture or a recording" disabled={readOnly} onClick={() => picker.current?.click()}>
-          <Icon name="attach" />
-        </button>
+        {!readOnly && (
+          <button type="button" class="icon-button" aria-label="Add a picture or a recording" title="Add a picture or a recording" onClick={() => picker.current?.click()}>
+            <Icon name="attach" />
+          </button>
+        )}
         <textarea
           ref={input}
           rows={1}
@@ -170,12 +172,12 @@ export function Composer({ input, scrolledUp, onJumpToLatest, onEditLast }: Prop
             }
           }}
         />
-        {busy ? (
+        {readOnly ? null : busy ? (
           <button type="button" class="send-button stop-button" aria-label="Stop" title={disconnected ? "Stop when the connection is back" : "Stop (Esc)"} disabled={session.stopping} onClick={stop}>
             <StopIcon />
           </button>
         ) : (
-          <button type="submit" class="send-button" aria-label="Send" title="Send (Enter)" disabled={readOnly || (!draft.trim() && files.parts.length === 0)}>
+          <button type="submit" class="send-button" aria-label="Send" title="Send (Enter)" disabled={!draft.trim() && files.parts.length === 0}>
             <Icon name="up" />
           </button>
         )}

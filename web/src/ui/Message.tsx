@@ -12,7 +12,7 @@ import { ReplyBody } from "./ReplyBody";
 /** Buttons that show another version of a message. */
 function BranchSwitcher({ client, node }: { client: Client; node: MessageNode }) {
   const { message, siblings } = node;
-  if (siblings.length < 2) return null;
+  if (siblings.length < 2 || client.session.conversation?.canWrite === false) return null;
   const index = siblings.findIndex((each) => each.id === message.id);
   const move = (step: number) => {
     const other = siblings[index + step];
@@ -54,18 +54,21 @@ export function UserMessage({ client, node, last, editing, onEdit }: UserProps) 
     return <MessageEditor text={text} onCancel={() => onEdit(null)} onSend={send} />;
   }
   const { conversation, user } = client.session;
+  const canWrite = conversation?.canWrite ?? true;
   const author = message.author && message.author !== user ? (conversation?.displayName(message.author) ?? message.author) : null;
   return (
-    <article class={last ? "message user last" : "message user"}>
+    <article data-message={message.id} class={last ? "message user last" : "message user"}>
       <h2 class={author ? "author" : "sr-only"}>{author ?? "You"}</h2>
       <CollapsibleText
         text={text}
         footer={
           <>
             <span class="message-actions">
-              <button type="button" class="icon-button" aria-label="Edit" title="Edit" disabled={client.session.busy} onClick={() => onEdit(message.id)}>
-                <Icon name="pencil" />
-              </button>
+              {canWrite && (
+                <button type="button" class="icon-button" aria-label="Edit" title="Edit" disabled={client.session.busy} onClick={() => onEdit(message.id)}>
+                  <Icon name="pencil" />
+                </button>
+              )}
               <CopyButton text={text} />
             </span>
             <BranchSwitcher client={client} node={node} />
@@ -133,8 +136,9 @@ export function ReplyMessage({ client, node, last, assistantLabel }: ReplyProps)
   const { session } = client;
   const reply = session.conversation?.replies.get(message.id);
   const running = message.status === "streaming";
+  const canWrite = session.conversation?.canWrite ?? true;
   return (
-    <article class={last ? "message reply last" : "message reply"} aria-busy={running && !reply?.snapshot.end}>
+    <article data-message={message.id} class={last ? "message reply last" : "message reply"} aria-busy={running && !reply?.snapshot.end}>
       <h2 class="sr-only">{message.model ?? assistantLabel}</h2>
       <ReplyBody
         client={client}
@@ -142,7 +146,8 @@ export function ReplyMessage({ client, node, last, assistantLabel }: ReplyProps)
         reply={(running && reply) || null}
         stopping={session.stopping}
         disconnected={session.phase !== "live"}
-        onRetry={last && !session.busy ? () => client.regenerate(message.id) : null}
+        onRetry={last && canWrite && !session.busy ? () => client.regenerate(message.id) : null}
+        onContinue={last && canWrite && !session.busy ? () => client.send("Continue.") : null}
       />
       <div class="message-footer">
         {running && session.phase !== "live" && (
@@ -153,9 +158,11 @@ export function ReplyMessage({ client, node, last, assistantLabel }: ReplyProps)
             <span class="reply-stats">{replyStats(message).join(" · ")}</span>
             <span class="message-actions">
               <CopyButton text={message.text ?? ""} />
-              <button type="button" class="icon-button" aria-label="Another reply" title="Another reply" disabled={session.busy} onClick={() => client.regenerate(message.id)}>
-                <Icon name="retry" />
-              </button>
+              {canWrite && (
+                <button type="button" class="icon-button" aria-label="Another reply" title="Another reply" disabled={session.busy} onClick={() => client.regenerate(message.id)}>
+                  <Icon name="retry" />
+                </button>
+              )}
             </span>
             <BranchSwitcher client={client} node={node} />
           </>

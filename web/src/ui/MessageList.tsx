@@ -14,12 +14,20 @@ interface Props {
   onEditPending: () => void;
   /** The list scrolls to its end each time this changes. */
   jumpCount: number;
+  /** The message that a search has found, or null. */
+  match: SearchMatch | null;
+}
+
+export interface SearchMatch {
+  conversation: string;
+  message: string;
+  query: string;
 }
 
 /** Within this distance of the end, the list follows the growing text. */
 const NEAR_END_PX = 24;
 
-export function MessageList({ editing, onEdit, assistantLabel, onScrolledUp, onEditPending, jumpCount }: Props) {
+export function MessageList({ editing, onEdit, assistantLabel, onScrolledUp, onEditPending, jumpCount, match }: Props) {
   const client = useClient();
   const { session } = client;
   const { nodes, pending } = session.visibleMessages();
@@ -43,6 +51,19 @@ export function MessageList({ editing, onEdit, assistantLabel, onScrolledUp, onE
     setFollowsEnd(true);
     scrollToEnd();
   }, [conversationId, jumpCount]);
+
+  const shownMatch = useRef<SearchMatch | null>(null);
+  useEffect(() => {
+    if (!match || match.conversation !== conversationId || shownMatch.current === match || nodes.length === 0) return;
+    shownMatch.current = match;
+    const article = column.current!.querySelector(`[data-message="${CSS.escape(match.message)}"]`);
+    if (!article) {
+      client.setNotice("The match is in another version of this conversation.");
+      return;
+    }
+    setFollowsEnd(false);
+    return showMatch(article, match.query);
+  });
 
   useEffect(() => {
     const box = scroll.current!;
@@ -108,11 +129,17 @@ export function MessageList({ editing, onEdit, assistantLabel, onScrolledUp, onE
       <div class="column" ref={column}>
         {nodes.map((node, index) => {
           const last = index >= nodes.length - 2 && !pending;
-          return node.message.role === "user" ? (
+          const divider = node.message.id === session.conversation?.view?.cleared && (
+            <p key="cleared" class="cleared" role="separator">
+              The model reads nothing above this line
+            </p>
+          );
+          const shown = node.message.role === "user" ? (
             <UserMessage key={node.message.id} client={client} node={node} last={false} editing={editing === node.message.id} onEdit={onEdit} />
           ) : node.message.role === "assistant" ? (
             <ReplyMessage key={node.message.id} client={client} node={node} last={last} assistantLabel={assistantLabel} />
           ) : null;
+          return divider ? [shown, divider] : shown;
         })}
         {session.commandResult && <CommandResult result={session.commandResult} />}
         {pendingText != null && (
@@ -143,4 +170,38 @@ export function MessageList({ editing, onEdit, assistantLabel, onScrolledUp, onE
       </div>
     </div>
   );
+}
+
+/**
+ * Scroll to a message and highlight the words of a query in it. Messages above it may still be rendered: it is kept in view
+ * for a moment. Returns a function that ends that.
+ */
+function showMatch(article: Element, query: string): () => void {
+  const highlight = () => {
+    const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+    const ranges: Range[] = [];
+    const texts = document.createTreeWalker(article, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+      const text = texts.currentNode.nodeValue!.toLowerCase();
+      for (const word of words) {
+        for (let at = text.indexOf(word); at >= 0; at = text.indexOf(word, at + word.length)) {
+          const range = new Range();
+          range.setStart(texts.currentNode, at);
+          range.setEnd(texts.currentNode, Math.min(at + word.length, texts.currentNode.nodeValue!.length));
+          ranges.push(range);
+        }
+      }
+    }
+    CSS.highlights?.set("search", new Highlight(...ranges));
+    const target = ranges[0]?.startContainer.parentElement ?? article;
+    target.scrollIntoView({ block: "center" });
+  };
+  highlight();
+  const observer = new ResizeObserver(highlight);
+  observer.observe(article.parentElement!);
+  const timer = setTimeout(() => observer.disconnect(), 1500);
+  return () => {
+    clearTimeout(timer);
+    observer.disconnect();
+  };
 }

@@ -94,10 +94,10 @@ function InviteLinks({ onError }: { onError: (error: string | null) => void }) {
     <div class="invite">
       <p>
         <button type="button" class="secondary-button" onClick={() => create("member")}>
-          Invite to write
+          Invite people to write
         </button>{" "}
         <button type="button" class="secondary-button" onClick={() => create("viewer")}>
-          Invite to read
+          Invite people to read
         </button>
       </p>
       {link && (

@@ -11,6 +11,8 @@ import { ToolCalls } from "./ToolCalls";
 /** Text without a letter or digit is not shown yet: it may be the beginning of any Markdown block. */
 const HAS_LETTER = /[\p{L}\p{N}]/u;
 
+const isWaitingFor = (text: string) => !HAS_LETTER.test(text);
+
 interface Props {
   client: Client;
   message: MessageView;
@@ -20,6 +22,8 @@ interface Props {
   disconnected: boolean;
   /** Regenerate the reply, or null if that is not possible now. */
   onRetry: (() => void) | null;
+  /** Let the model go on after its length limit, or null if that is not possible now. */
+  onContinue: (() => void) | null;
 }
 
 /**
@@ -44,7 +48,7 @@ export class ReplyBody extends Component<Props> {
     clearInterval(this.timer);
   }
 
-  render({ message, reply, stopping, disconnected, onRetry }: Props) {
+  render({ message, reply, stopping, disconnected, onRetry, onContinue }: Props) {
     const snapshot = reply?.snapshot;
     const running = snapshot ? !snapshot.end : message.status === "streaming";
     const text = snapshot ? snapshot.text : (message.text ?? "");
@@ -54,10 +58,14 @@ export class ReplyBody extends Component<Props> {
     const lastSegment = segments[last]!;
     const toolRunning = lastSegment.toolCalls.some((each) => each.output === undefined);
     const thinking = running && reasoning !== "" && text === "";
-    const detail = snapshot ? snapshot.state?.detail : message.status !== "interrupted" && message.detail;
+    // Something holds up a reply that has begun: its agent was lost, or another model is loaded.
+    const held = running && !isWaitingFor(lastSegment.text) && snapshot?.state && snapshot.state.phase !== "answering" && !snapshot.writtenSinceState ? snapshot.state : null;
+    const detail = held ? null : snapshot ? snapshot.state?.detail : message.status !== "interrupted" && message.detail;
     const failure = snapshot?.end?.type === "failed" ? snapshot.end.message : message.status === "interrupted" && (message.detail || "The reply broke off here.");
     const stoppedText = (this.props.client.session.conversation?.participants.length ?? 0) > 1 ? "It was stopped" : "You stopped it";
-    const isWaiting = running && !thinking && !toolRunning && !HAS_LETTER.test(lastSegment.text);
+    const isWaiting = running && !thinking && !toolRunning && isWaitingFor(lastSegment.text);
+    const atLimit = snapshot?.end?.type === "finished" ? snapshot.end.reason === "length" : (message.usage?.at_limit ?? false);
+    const canWrite = this.props.client.session.conversation?.canWrite ?? true;
     const approve = (call: string, allow: boolean) => this.props.client.approve(message.id, call, allow);
     const waitedMs = reply ? performance.now() - reply.phaseStartedAt : 0;
     return (
@@ -69,11 +77,16 @@ export class ReplyBody extends Component<Props> {
         )}
         {reasoning && <Reasoning key="reasoning" text={reasoning} live={thinking} />}
         {segments.map((each, index) => [
-          each.toolCalls.length > 0 && <ToolCalls key={`tools ${index}`} toolCalls={each.toolCalls} live={running} onApprove={running ? approve : null} />,
+          each.toolCalls.length > 0 && <ToolCalls key={`tools ${index}`} toolCalls={each.toolCalls} live={running} onApprove={running && canWrite ? approve : null} />,
           each.text && !(isWaiting && index === last) && <Prose key={`prose ${index}`} text={each.text} live={running && index === last} />,
         ])}
         {isWaiting && <WaitingIndicator key="waiting" text={disconnected ? "Waiting for the connection" : stopping ? "Stopping" : waitingText(snapshot?.state ?? null, waitedMs)} />}
-        {!running && <ReplyOutcome key="outcome" message={message} failure={failure} onRetry={onRetry} stoppedText={stoppedText} />}
+        {held && !disconnected && (
+          <div key="held" class="progress-note">
+            <WaitingIndicator text={held.detail ?? waitingText(held, waitedMs)} />
+          </div>
+        )}
+        {!running && <ReplyOutcome key="outcome" message={message} failure={failure} atLimit={atLimit} onRetry={onRetry} onContinue={onContinue} stoppedText={stoppedText} />}
       </>
     );
   }
@@ -82,11 +95,13 @@ export class ReplyBody extends Component<Props> {
 interface ReplyOutcomeProps {
   message: MessageView;
   failure: string | false | undefined;
+  atLimit: boolean;
+  onContinue: (() => void) | null;
   onRetry: (() => void) | null;
   stoppedText: string;
 }
 
-function ReplyOutcome({ message, failure, onRetry, stoppedText }: ReplyOutcomeProps) {
+function ReplyOutcome({ message, failure, atLimit, onRetry, onContinue, stoppedText }: ReplyOutcomeProps) {
   if (failure) {
     return (
       <p class="error">
@@ -100,6 +115,18 @@ function ReplyOutcome({ message, failure, onRetry, stoppedText }: ReplyOutcomePr
     );
   }
   if (message.status === "stopped") return <p class="note">{stoppedText} {message.text ? "here." : "before it began."}</p>;
+  if (atLimit) {
+    return (
+      <p class="note">
+        The reply reached its length limit here.
+        {onContinue && (
+          <button type="button" class="link-button" onClick={onContinue}>
+            Continue
+          </button>
+        )}
+      </p>
+    );
+  }
   if (message.status === "complete" && !message.text) return <p class="note">The reply is empty.</p>;
   return null;
 }

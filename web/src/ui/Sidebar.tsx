@@ -5,12 +5,13 @@ import { dayHeading } from "./format";
 import { useClient } from "./hooks";
 import { Icon } from "./icons";
 import { Logo } from "./Logo";
+import type { SearchMatch } from "./MessageList";
 import { ThemeSwitch } from "./ThemeSwitch";
 
 interface Props {
   sidebar: Ref<HTMLElement>;
   search: Ref<HTMLInputElement> & { current: HTMLInputElement | null };
-  onOpen: (id: string | null) => void;
+  onOpen: (id: string | null, match?: SearchMatch | null) => void;
   onShortcuts: () => void;
 }
 
@@ -68,11 +69,13 @@ export function Sidebar({ sidebar, search, onOpen, onShortcuts }: Props) {
           value={conversations.query}
           onInput={(event) => conversations.search(event.currentTarget.value)}
           onKeyDown={(event) => {
-            if (event.key === "Escape" && conversations.query) {
+            if (event.key === "Escape" && (conversations.query || !event.currentTarget.closest(".drawer-open"))) {
+              // The first Escape empties the field, the second one leaves it. Neither stops a reply.
               event.stopPropagation();
-              conversations.search("");
+              if (conversations.query) conversations.search("");
+              else document.querySelector<HTMLElement>("textarea")?.focus();
             } else if (event.key === "Enter" && conversations.items[0]) {
-              onOpen(conversations.items[0].id);
+              onOpen(conversations.items[0].id, matchOf(conversations.items[0], conversations.query));
             } else if (event.key === "ArrowDown" && conversations.items[0]) {
               event.preventDefault();
               links()[0]?.focus();
@@ -118,7 +121,12 @@ interface ConversationItemProps {
   /** Whether the Tab key stops here. */
   isTabStop: boolean;
   onFocus: () => void;
-  onOpen: (id: string) => void;
+  onOpen: (id: string, match: SearchMatch | null) => void;
+}
+
+/** The message that a search has found in a conversation. */
+function matchOf(item: ConversationSummary, query: string): SearchMatch | null {
+  return item.message && query.trim() ? { conversation: item.id, message: item.message, query: query.trim() } : null;
 }
 
 function ConversationItem({ item, isTabStop, onFocus, onOpen }: ConversationItemProps) {
@@ -164,7 +172,14 @@ function ConversationItem({ item, isTabStop, onFocus, onOpen }: ConversationItem
   }
   if (mode === "delete") {
     return (
-      <li class="item confirm-delete">
+      <li
+        class="item confirm-delete"
+        onKeyDown={(event) => {
+          if (event.key !== "Escape") return;
+          event.stopPropagation();
+          setMode("view");
+        }}
+      >
         <span>Delete it?</span>
         <button ref={confirmButton} type="button" class="link-button danger" onClick={() => void client.deleteConversation(item.id)}>
           Delete
@@ -184,20 +199,25 @@ function ConversationItem({ item, isTabStop, onFocus, onOpen }: ConversationItem
         onClick={(event) => {
           if (event.ctrlKey || event.metaKey || event.shiftKey) return;
           event.preventDefault();
-          onOpen(item.id);
+          onOpen(item.id, matchOf(item, client.conversations.query));
         }}
       >
         <span class="title" dir="auto">{title}</span>
         {item.snippet && <span class="snippet" dir="auto">{item.snippet}</span>}
       </a>
-      <span class="item-actions">
+      {item.running && !current ? (
+        <span class="dot running" role="img" aria-label="A reply is running" />
+      ) : (
+        !current && client.conversations.isUnread(item) && <span class="dot" role="img" aria-label="Unread" />
+      )}
+      {item.standing === "owner" && <span class="item-actions">
         <button type="button" class="icon-button" tabIndex={tabIndex} aria-label={`Rename ${title}`} title="Rename" onClick={() => setMode("rename")}>
           <Icon name="pencil" />
         </button>
         <button type="button" class="icon-button" tabIndex={tabIndex} aria-label={`Delete ${title}`} title="Delete" onClick={() => setMode("delete")}>
           <Icon name="trash" />
         </button>
-      </span>
+      </span>}
     </li>
   );
 }

@@ -13,6 +13,7 @@ function indentJson(text: string): string {
 function stateLabel(toolCall: ToolCall, live: boolean): string {
   if (toolCall.awaitingApproval) return live ? "asks to run" : "was not run";
   if (toolCall.output === undefined) return live ? "runs" : "was cut off";
+  if (toolCall.refused) return "refused";
   return toolCall.failed ? "failed" : "answered";
 }
 
@@ -37,7 +38,7 @@ export function ToolCalls({ toolCalls, live, onApprove }: Props) {
             <pre>{indentJson(toolCall.arguments)}</pre>
             {toolCall.output !== undefined && (
               <>
-                <h3>{toolCall.failed ? "Error" : "Result"}</h3>
+                <h3>{toolCall.refused ? "Why it did not run" : toolCall.failed ? "Error" : "Result"}</h3>
                 <pre>{indentJson(toolCall.output)}</pre>
               </>
             )}

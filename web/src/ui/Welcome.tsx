@@ -13,16 +13,14 @@ export function Welcome({ onSuggestion }: { onSuggestion: (text: string) => void
   const client = useClient();
   const { info, session } = client;
   const assistants = info?.assistants ?? [];
-  const chosen = session.assistant ?? "default";
-  const assistant = assistants.find((each) => each.name === chosen) ?? assistants[0];
-  const model = assistant?.model ?? info?.engine.model;
+  const { assistant, model, available } = client.answering;
   return (
     <div class="scroll welcome" tabindex={-1}>
       <div class="column">
         <Logo />
-        <h2>{model ? `Chat with ${model}` : "Start a conversation"}</h2>
-        <p class="hint">{(assistant?.name === "default" && info?.engine.why) || "\u00a0"}</p>
-        {assistants.length > 1 && (
+        <h2>{available ? (model ? `Chat with ${model}` : "Start a conversation") : `${model || "The model"} cannot answer now`}</h2>
+        <p class="hint">{available ? (assistant?.name === "default" && info?.engine.why) || "\u00a0" : unavailableHint(assistant?.engine)}</p>
+        {!session.conversation && assistants.length > 1 && (
           <fieldset class="assistants">
             <legend class="sr-only">Assistant</legend>
             {assistants.map((each) => (
@@ -50,6 +48,11 @@ export function Welcome({ onSuggestion }: { onSuggestion: (text: string) => void
       </div>
     </div>
   );
+}
+
+function unavailableHint(engine: string | undefined): string {
+  if (engine === "fleet") return "No machine with models is connected. Start an agent on one, as shown below.";
+  return "Its engine does not answer. You can send a message when it runs again.";
 }
 
 /** The WebSocket URL for agents. */

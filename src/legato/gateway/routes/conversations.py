@@ -64,7 +64,7 @@ async def every(
             authenticated.user, [each.conversation for each in found]
         )
         hits = [
-            _hit(each.conversation, roles[each.conversation.id], each.snippet, each.message)
+            _hit(authenticated, each.conversation, roles[each.conversation.id], each.snippet, each.message)
             for each in found
             if each.conversation.id in roles
         ]
@@ -72,7 +72,7 @@ async def every(
     page = await authenticated.service.conversations.page(authenticated.user, limit, _from_cursor(before))
     following = _cursor(page[-1]) if len(page) == limit else None
     roles = await authenticated.service.participants.roles(authenticated.user, page)
-    hits = [_hit(each, roles[each.id]) for each in page if each.id in roles]
+    hits = [_hit(authenticated, each, roles[each.id]) for each in page if each.id in roles]
     return answer(ConversationList(hits, following))
 
 
@@ -222,13 +222,15 @@ def _views(authenticated: Authenticated, messages: list[Message]) -> list[Messag
 
 
 def _hit(
+    authenticated: Authenticated,
     conversation: Conversation,
     role: ParticipantRole,
     snippet: str | None = None,
     message: str | None = None,
 ) -> ConversationHit:
     view = msgspec.structs.asdict(conversation_view(conversation, role))
-    return ConversationHit(**view, snippet=snippet, message=message)
+    running = bool(authenticated.service.subscriptions.logs(conversation.id))
+    return ConversationHit(**view, snippet=snippet, message=message, running=running)
 
 
 def _cursor(conversation: Conversation) -> str:

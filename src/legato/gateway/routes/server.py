@@ -80,7 +80,15 @@ async def _assistant(resolved: ResolvedAssistant) -> AssistantView:
         assistant.disclaimer,
         capabilities.images,
         assistant.tools,
+        _backup(resolved),
     )
+
+
+def _backup(resolved: ResolvedAssistant) -> str | None:
+    assistant = resolved.config
+    if assistant.backup_engine is None and assistant.backup_model is None:
+        return None
+    return assistant.backup_engine or resolved.engine.name
 
 
 @router.get("/api/models", responses=openapi_types.response(ModelList))
