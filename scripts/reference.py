@@ -72,7 +72,7 @@ MEANINGS: Mapping[str, str] = {
     "assistants.NAME.backup_engine": "The engine of the backup model. Not set: the same engine.",
     "assistants.NAME.backup_model": "The model that answers if the first one fails before any output.",
     "assistants.NAME.system": "The system prompt.",
-    "assistants.NAME.history": "The number of messages that the model receives. Fewer if its context is smaller.",
+    "assistants.NAME.history": "The number of messages that the model receives. Fewer if its context is smaller. One more if the first of them would be an answer.",
     "assistants.NAME.timeout": "Seconds of silence after which an attempt fails.",
     "assistants.NAME.first_token_timeout": "Seconds until the first token or sign of life. Not set: `timeout`.",
     "assistants.NAME.disclaimer": "Appended to every reply, as a separate paragraph.",

@@ -71,8 +71,8 @@ async def test_an_endless_reply_ends_at_its_limit_and_says_so(
     assert len(out.events) <= 20_000
 
 
-def test_the_limit_of_a_reply_is_eight_mebicharacters() -> None:
-    assert attempt.CHARACTERS == 8 * 1024 * 1024
+def test_the_limit_of_a_reply_is_sixteen_mebicharacters() -> None:
+    assert attempt.CHARACTERS == 16 * 1024 * 1024
 
 
 async def test_a_reply_that_came_to_its_limit_is_never_complete() -> None:

@@ -246,7 +246,7 @@ async def churn(server: Server, engine: ScriptedEngine, turns: int) -> None:
 
 def counted(server: Server) -> tuple[int, int, int, int]:
     """Tasks, open files, watched conversations and running replies."""
-    service = server._parts.service  # type: ignore[union-attr]
+    service = server._context.service  # type: ignore[union-attr]
     files = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     return (
         len(asyncio.all_tasks()),

@@ -11,6 +11,7 @@ import pytest
 
 from legato.errors import SettingsError, ToolError
 from legato.tools.base import Context
+from legato.tools.mcp import toolset
 from legato.tools.mcp.toolset import McpTools
 
 DOUBLES = Path(__file__).parent.parent / "doubles"
@@ -133,7 +134,7 @@ async def offers(tools: McpTools, name: str) -> None:
 async def test_one_that_was_away_at_the_start_is_offered_once_it_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("legato.tools.mcp.toolset.RETRY_SECONDS", (0.01,))
+    monkeypatch.setattr(toolset, "RETRY_SECONDS", (0.01,))
     late = tmp_path / "late.py"
     tools = McpTools("late", command=[sys.executable, str(late)])
     await tools.open()

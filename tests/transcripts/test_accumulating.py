@@ -35,7 +35,7 @@ async def test_conversation(person: Someone) -> None:
 
 
 async def test_context(person: Someone, address: str) -> None:
-    """Twenty messages of a session reach the model, the new one included."""
+    """Twenty messages of a session reach the model, the new one included, and the question of the first one, which is an answer."""
     path = "/ws/assistant?session_id=accumulating-context&assistant=model"
     async with await Person(Exchange("before"), address).connects(path) as before:
         for number in range(11):
@@ -44,7 +44,7 @@ async def test_context(person: Someone, address: str) -> None:
     async with await person().connects(path) as anna:
         await anna.says({"type": "message", "content": "How many?"})
         told = await anna.hears("message_complete")
-        assert told["content"] == "I was given 20, from “You said: This is 1.”."
+        assert told["content"] == "I was given 21, from “This is 1.”."
         await anna.hears("typing_stop")
 
 

@@ -67,12 +67,15 @@ def assemble(
     """Return the prompt for a branch: the system prompt, and the last `history` messages that fit into `room` tokens.
 
     Its first message is the user's, and neighbours of one role are joined, because many templates demand that roles
-    alternate. `done` are the parts that the reply has already. The last message is in it, whatever its size.
+    alternate. If the first of the `history` messages is an answer, its question is in the prompt too. `done` are the parts that the reply has already. The last message is in it, whatever its size.
     """
     if room is not None and done:
         room -= size(done)
     messages = list(branch)
     chosen = window(messages, None, history)
+    if chosen and chosen[0].role == "assistant":
+        history += 1
+        chosen = window(messages, None, history)
     fitting = window(messages, system, history, room)
     left_out = (
         len(chosen) - sum(turn.role != "system" for turn in fitting) if system else len(chosen) - len(fitting)

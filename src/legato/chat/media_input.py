@@ -65,7 +65,7 @@ class MediaInput:
 
         :raises EngineRefusedError: the last message is nothing but what cannot be perceived.
         """
-        branch = [message for message in branch if message.parts][-reply.assistant.config.history :]
+        branch = [message for message in branch if message.parts][-reply.assistant.config.history - 1 :]
         if not any(isinstance(part, ImagePart | AudioPart) for message in branch for part in message.parts):
             return branch
         can = await reply.assistant.engine.capabilities(reply.assistant.model)

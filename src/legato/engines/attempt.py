@@ -9,10 +9,10 @@ from legato.engines.base import SILENT, NullWriter, Outcome, ReplyWriter, Reques
 from legato.errors import EngineTimeoutError, ReplyTooLongError
 from legato.stream import State
 
-CHARACTERS = 8 * 1024 * 1024
+CHARACTERS = 16 * 1024 * 1024
 """Maximum characters of one attempt: the answer, the reasoning and the arguments of tools together."""
 
-EVENTS = 1_000_000
+EVENTS = 4_000_000
 """Maximum number of calls with which an engine writes one attempt."""
 
 STATE_EVENTS = 10
