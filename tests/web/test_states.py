@@ -269,10 +269,10 @@ async def test_a_command_typed_offline_waits(page: Page) -> None:
     await wait_for_reply(page)
     await page.context.set_offline(True)
     await expect(page.locator("[data-phase=offline]")).to_be_visible()
-    await send_message(page, "/title A better name")
+    await send_message(page, "/title A calmer name")
     await expect(page.get_by_text("is sent when the connection is back")).to_be_visible()
     await page.context.set_offline(False)
-    await expect(page.locator("h1")).to_have_text("A better name")
+    await expect(page.locator("h1")).to_have_text("A calmer name")
     await expect(page.locator(".user-text")).to_have_count(1)
 
 

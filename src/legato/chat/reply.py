@@ -24,6 +24,7 @@ from legato.stream import (
     Terminal,
     Text,
     Timings,
+    ToolAsked,
     ToolFinished,
     ToolStarted,
     Usage,
@@ -302,6 +303,7 @@ def _cleaned(text: str | None) -> str | None:
 def stored_log(message: Message) -> Log:
     """Return a log with the content of a finished message. The same message always gives the same log, epoch and offsets."""
     log = Log(message.id, f"stored-{message.revision}", restored=True)
+    refused = {part.call for part in message.parts if isinstance(part, ToolResultPart) and part.refused}
     for piece in pieces(message.reasoning):
         log.append(Reasoning(piece))
     for part in message.parts:
@@ -310,7 +312,8 @@ def stored_log(message: Message) -> Log:
                 for piece in pieces(part.text):
                     log.append(Text(piece))
             case ToolCallPart():
-                log.append(ToolStarted(part.call, part.name, part.arguments))
+                began = ToolAsked if part.call in refused else ToolStarted
+                log.append(began(part.call, part.name, part.arguments))
             case ToolResultPart():
                 log.append(ToolFinished(part.call, part.output, part.failed))
     match message.status:

@@ -122,7 +122,7 @@ def _events_so_far(snapshot: ReplySnapshot) -> Iterator[Event]:
         if tool.at > at:
             yield Text(text[at : tool.at])
             at = tool.at
-        call = ToolAsked if tool.asking else ToolStarted
+        call = ToolAsked if tool.asking or tool.refused else ToolStarted
         yield call(tool.call, tool.name, tool.arguments)
         if tool.output is not None:
             yield ToolFinished(tool.call, tool.output, tool.failed)
