@@ -172,7 +172,11 @@ class WatchdogWriter:
         if self._over:
             return ""
         self._events += events
-        text, rest = text[: CHARACTERS - self._characters], text[CHARACTERS - self._characters :]
+        room = CHARACTERS - self._characters
+        if len(text) <= room and self._events <= EVENTS:
+            self._characters += len(text)
+            return text
+        text, rest = text[:room], text[room:]
         self._characters += len(text)
         if rest or self._events > EVENTS:
             self._over = True
