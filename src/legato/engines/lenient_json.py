@@ -25,7 +25,14 @@ def decode_values(data: bytes) -> list[Any]:
     try:
         return [_decode(data)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
+        return _scan_values(data)
+
+
+def _scan_values(data: bytes) -> list[Any]:
+    """Return the values of JSON that is not standard.
+
+    :raises ValueError: as `decode_values` does.
+    """
     text = data.decode("utf-8-sig", "replace").strip()
     values: list[Any] = []
     try:

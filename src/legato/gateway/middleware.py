@@ -6,7 +6,7 @@ import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from legato.gateway.schemas import Problem, ProblemAnswer
-from legato.gateway.websocket.origins import Origins
+from legato.gateway.websocket.origins import TWO_HOSTS, Origins
 
 BODY_BYTES = 4 * 1024 * 1024
 """The largest body of a request."""
@@ -37,8 +37,6 @@ HEADERS = (
 
 NOT_STORED = (b"cache-control", b"no-store")
 """Answers under `/api/` are one user's: no cache keeps them, unless the route says for how long one may."""
-
-TWO_HOSTS = "This request names two hosts. Send one `Host` header."
 
 
 class BodyTooLargeError(Exception):

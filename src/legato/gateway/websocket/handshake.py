@@ -9,7 +9,7 @@ from websockets.exceptions import InvalidHeader
 from websockets.headers import parse_subprotocol
 
 from legato.dialects.base import Endpoint, Handshake
-from legato.gateway.websocket.origins import Origins
+from legato.gateway.websocket.origins import TWO_HOSTS, Origins
 
 MAX_QUERY_FIELDS = 64
 
@@ -56,7 +56,7 @@ def admit(
     for name, value in headers:
         name = name.lower()
         if name == "host" and name in by_name:
-            raise RefusedError(400, "This request names two hosts. Send one `Host` header.")
+            raise RefusedError(400, TWO_HOSTS)
         by_name[name] = f"{by_name[name]}, {value}" if name in by_name else value
     refusal = origins.refusal(by_name.get("origin"), by_name.get("host"))
     if refusal is not None:
