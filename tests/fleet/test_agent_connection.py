@@ -12,6 +12,17 @@ from legato.fleet.protocol_v1 import attempt_name
 from legato.testing.engine import Recorder
 
 
+class Sink(Recorder):
+    """A `JobSink` that also records that the agent marked its last text: `marks` holds the number of texts before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.marks: list[int] = []
+
+    def final(self) -> None:
+        self.marks.append(len(self.words))
+
+
 class RecordingHandler:
     """Grants everything and records the calls."""
 
@@ -30,6 +41,12 @@ class RecordingHandler:
 
     def returned(self, connection: AgentConnection, attempt: JobAttempt, reason: str) -> None:
         self.calls.append(("refused", reason))
+
+    def register_again(
+        self, connection: AgentConnection, register: Register, models: dict[str, ModelInfo]
+    ) -> None:
+        connection.grant(Registered("me", 1))
+        self.calls.append(("register again", sorted(models)))
 
     def has_models(self, connection: AgentConnection, models: dict[str, ModelInfo]) -> None:
         self.calls.append(("models", sorted(models)))
@@ -52,7 +69,7 @@ class Wire:
         self.sent: list[dict[str, Any]] = []
         self.closed: tuple[int, str] | None = None
         self.connection = AgentConnection(self.handler, "id", self._send, self._close, allowed=allowed)
-        self.out = Recorder()
+        self.out = Sink()
         if protocol:
             self.hear({"type": "register", "models": ["m"], "protocol": protocol, **register})
             self.registered_models = (
@@ -153,6 +170,47 @@ class TestVersion1:
             {"type": "job_complete", "jobId": "j"},
         )
         assert wire.handler.calls == [("ended", JobEnded("stop", "m"))]
+        assert wire.out.marks == [0]
+
+    def test_an_empty_last_token_marks_the_end_of_a_text_and_not_of_nothing(self) -> None:
+        wire = Wire(1)
+        wire.job()
+        wire.hear({"type": "token", "jobId": "j", "token": "x"})
+        wire.hear({"type": "token", "jobId": "j", "token": "", "done": True})
+        assert wire.out.marks == [1]
+        wire.job()
+        wire.hear({"type": "token", "jobId": "j", "token": "", "done": True})
+        assert wire.out.marks == [1]
+
+    def test_it_may_register_again_and_is_answered(self) -> None:
+        wire = Wire(1)
+        wire.hear({"type": "register", "models": ["other"]})
+        assert [each["type"] for each in wire.sent] == ["registered"]
+        assert wire.handler.calls == [("register again", ["other"])]
+
+    @pytest.mark.parametrize(
+        "garbage",
+        [b"", b"{", b"\xff", b"[]", b"7", b"null", b"[" * 100_000, b'{"type":3}', b'{"type":"dance"}'],
+    )
+    def test_frames_that_are_no_messages_are_dropped_up_to_a_limit(self, garbage: bytes) -> None:
+        wire = Wire(1)
+        wire.job()
+        for second in range(120):
+            wire.connection.received(garbage, float(second))
+        for _ in range(60):
+            wire.connection.received(garbage, 180.0)
+        assert (wire.closed, wire.sent, wire.handler.calls) == (None, [], [])
+        assert wire.connection.unknown == 180
+        wire.connection.received(garbage, 180.0)
+        assert wire.closed is not None
+        assert wire.closed[0] == 4000
+        assert ("expelled", None) not in wire.handler.calls, "what it wrote stays"
+
+    @pytest.mark.parametrize("frame", [{"type": "token"}, {"type": "token", "jobId": "j", "token": 7}])
+    def test_a_token_with_wrong_fields_is_refused(self, frame: dict[str, Any]) -> None:
+        wire = Wire(1)
+        wire.hear(frame)
+        assert "not a message of an agent" in wire.refusal
 
     def test_an_empty_reply_is_an_error(self) -> None:
         wire = Wire(1)

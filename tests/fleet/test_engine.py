@@ -493,7 +493,7 @@ async def test_of_a_rogue_of_protocol_version_1_nothing_stays(fleet: Any) -> Non
     rogue, honest = fleet.agent(version=1), fleet.agent(name="honest")
     task, out = await fleet.ask()
     rogue.write("poison ", "poison ")
-    rogue.connection.received(b"{garbage", 0)
+    rogue.say("token", jobId=rogue.job["jobId"], token=7)
     assert (out.said, "prefix" in honest.job) == ("", False)
     honest.write("whole")
     honest.end()

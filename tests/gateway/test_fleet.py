@@ -151,6 +151,72 @@ async def test_a_completion_that_breaks_off_has_its_disclaimer_and_one_without_a
         assert await complete(http) == ['{"error":"No available agents"}']
 
 
+@pytest.mark.parametrize("last", ["!", ""])
+async def test_a_token_that_says_it_is_the_last_says_so_to_the_client(server: Server, last: str) -> None:
+    async with first_agent(server.address) as agent, calling(server) as http:
+        asked = asyncio.create_task(complete(http))
+        job = (await agent.jobs.get())["jobId"]
+        await agent.send(type="token", jobId=job, token="Hello", done=False)
+        await agent.send(type="token", jobId=job, token=last, done=True)
+        await agent.send(type="job_complete", jobId=job)
+        lines = await asked
+        again = asyncio.create_task(complete(http))
+        job = (await agent.jobs.get())["jobId"]
+        await agent.send(type="token", jobId=job, token="", done=True)
+        silent = await again
+    assert [json.loads(line) for line in lines[:-1]] == [
+        {"token": "Hello", "done": False},
+        {"token": last, "done": True},
+    ]
+    assert lines[-1] == "[DONE]"
+    assert [json.loads(line) for line in silent] == [{"error": "the model said nothing"}]
+
+
+async def test_the_disclaimer_is_the_last_token_of_a_client_that_stops_there(tmp_path: Path) -> None:
+    assistant = {"engine": "fleet", "disclaimer": "No advice."}
+    async with (
+        serving(settings_for(tmp_path, assistants={"default": assistant})) as server,
+        first_agent(server.address) as agent,
+        calling(server) as http,
+    ):
+        asked = asyncio.create_task(complete(http))
+        job = (await agent.jobs.get())["jobId"]
+        await agent.send(type="token", jobId=job, token="Hello", done=True)
+        lines = await asked
+    assert [json.loads(line) for line in lines[:-1]] == [
+        {"token": "Hello", "done": False},
+        {"token": "\n\nNo advice.", "done": True},
+    ]
+
+
+async def test_an_agent_that_registers_again_has_other_models(server: Server) -> None:
+    async with first_agent(server.address, [], words=["Hello"]) as agent, calling(server) as http:
+        agent.registered.clear()
+        await agent.send(type="register", models=["other"])
+        await agent.registered.wait()
+        assert json.loads((await complete(http, model="m"))[-1]) == {"error": "No available agents"}
+        assert told(await complete(http, model="other")) == "Hello"
+        agent.registered.clear()
+        await agent.send(type="register", models=[])
+        await agent.registered.wait()
+        assert told(await complete(http, model="m")) == "Hello"
+
+
+async def test_frames_that_are_no_messages_take_no_reply_back(server: Server) -> None:
+    async with first_agent(server.address) as agent, calling(server) as http:
+        asked = asyncio.create_task(complete(http))
+        job = (await agent.jobs.get())["jobId"]
+        await agent.send(type="token", jobId=job, token="Hello", done=False)
+        for frame in ["no JSON", "[]", '{"type":"dance"}'] * 20:
+            await agent.socket.send_str(frame)
+        await agent.send(type="token", jobId=job, token=" you", done=False)
+        await agent.send(type="job_complete", jobId=job)
+        assert told(await asked) == "Hello you"
+        await agent.socket.send_str("no JSON")
+        heard = await until(http, lambda view: not view["agents"])
+        assert heard["agents"] == []
+
+
 async def test_parameters_are_never_null_and_a_history_is_a_transcript(server: Server) -> None:
     messages = [
         {"role": "system", "content": "Be brief."},

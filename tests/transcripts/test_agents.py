@@ -129,6 +129,10 @@ async def test_error(exchange: Exchange, fleet: str) -> None:
         await browser.hears()
         assert "error" in browser.lines[-1]
         await agent.says("no JSON")
+        await browser.asks(prompt("errors"))
+        job = await agent.gets_job()
+        for _ in range(60):
+            await agent.says("no JSON")
         assert await agent.is_closed() == 4000
 
 

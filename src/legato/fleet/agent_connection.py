@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
+from legato.broker.rate_limit import RateLimiter
 from legato.fleet.job_attempt import JobAttempt
 from legato.fleet.model_names import MODELS, NAME_LENGTH, by_name, canonical_model_name
 from legato.fleet.protocol import (
@@ -41,6 +42,10 @@ from legato.stream import State
 FORMER = 1024
 """Attempts that a connection remembers as once its agent's."""
 
+UNKNOWN_FRAMES = 60.0
+"""Frames a minute that are not JSON or of an unknown type. Of an agent of version 1 so many are dropped; beyond them its
+connection is closed."""
+
 BAD_REQUEST = 4000
 UNAUTHENTICATED = 4001
 FORBIDDEN = 4003
@@ -68,6 +73,12 @@ class ConnectionHandler(Protocol):
 
     def returned(self, connection: "AgentConnection", attempt: JobAttempt, reason: str) -> None:
         """The agent does not run this attempt and gives it back."""
+        ...
+
+    def register_again(
+        self, connection: "AgentConnection", register: Register, models: dict[str, ModelInfo]
+    ) -> None:
+        """Replace the models of an agent that has registered before, and answer it with `grant`."""
         ...
 
     def has_models(self, connection: "AgentConnection", models: dict[str, ModelInfo]) -> None:
@@ -99,7 +110,8 @@ class AgentConnection:
     means any. `owner` names the key. `protocol` is the version that the agent speaks, None until it registers. `registered`: it is
     the connection of an agent of the fleet; `suspended`: that agent was silent for longer than its lease. `heard` is when the
     last frame came. `jobs` and `tokens` count what the agent wrote, on former connections too, `rate` is in tokens a second.
-    `stale` counts the events that were dropped because they came too late.
+    `stale` counts the events that were dropped because they came too late, `unknown` the frames that were dropped because they
+    are no messages of an agent.
     """
 
     __slots__ = (
@@ -108,6 +120,7 @@ class AgentConnection:
         "_former",
         "_handler",
         "_send_frame",
+        "_unknown_limiter",
         "allowed",
         "attempts",
         "heard",
@@ -121,6 +134,7 @@ class AgentConnection:
         "stale",
         "suspended",
         "tokens",
+        "unknown",
     )
 
     def __init__(
@@ -147,6 +161,8 @@ class AgentConnection:
         self.tokens = 0
         self.rate = 0.0
         self.stale = 0
+        self.unknown = 0
+        self._unknown_limiter = RateLimiter(UNKNOWN_FRAMES / 60, 60.0)
         self._counted = 0
         self._handler = handler
         self._send_frame = send_frame
@@ -272,7 +288,7 @@ class AgentConnection:
         if models and not named:
             self.refuse("This agent's key is good for none of its models.", FORBIDDEN)
         elif self.protocol is not None:
-            self._handler.has_models(self, named)
+            self._handler.register_again(self, register, named)
         else:
             self.protocol = ProtocolV2(self) if register.protocol > 1 else ProtocolV1(self)
             self._handler.register(self, register, named)
@@ -287,13 +303,26 @@ class AgentConnection:
         return False
 
     def _not_understood(self, payload: bytes, error: Exception) -> None:
-        """Ignore a kind of message that is newer than this server. Refuse anything else."""
+        """Drop a frame that cannot be decoded, or refuse it.
+
+        A kind of message that is newer than this server is dropped. An agent of version 1 may also send frames that are no
+        messages at all, up to a limit. A known kind with wrong fields is refused, because it may have been a part of a reply.
+        """
         try:
-            known = msgspec.json.decode(payload, type=_AnyFrame).type in _KINDS
+            kind = msgspec.json.decode(payload, type=_AnyFrame).type
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            known = True
-        if known:
+            kind = None
+        resumes = self.protocol is not None and self.protocol.resumes
+        if kind in _KINDS or (kind is None and resumes):
             self.refuse(f"That is not a message of an agent: {error}.")
+            return
+        self.unknown += 1
+        if not resumes and not self._unknown_limiter.allows(self.heard):
+            message = (
+                f"More than {UNKNOWN_FRAMES:g} frames a minute are no messages of an agent. Connect again."
+            )
+            self.send(RegistrationRefused(message))
+            self.close(BAD_REQUEST, message)
 
     def _remove(self, attempt: JobAttempt) -> None:
         del self.attempts[attempt.job]

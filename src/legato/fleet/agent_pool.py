@@ -131,10 +131,11 @@ class AgentPool:
         self.set_present(agent, present=True)
         self._list(agent)
 
-    def offer(self, agent: SchedulerAgent, models: Mapping[str, ModelInfo]) -> None:
-        """Replace the models of an agent."""
-        agent.models = models
-        agent.unlisted = None if agent.unlisted is None else frozenset()
+    def offer(
+        self, agent: SchedulerAgent, models: Mapping[str, ModelInfo], unlisted: frozenset[str] | None
+    ) -> None:
+        """Replace the models of an agent, and those that it can be asked for although it does not list them (None: any)."""
+        agent.models, agent.unlisted = models, unlisted
         self._list(agent)
 
     def set_present(self, agent: SchedulerAgent, *, present: bool) -> None:

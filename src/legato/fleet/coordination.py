@@ -93,6 +93,10 @@ class FleetCoordination(Protocol):
         """A suspended agent gave a sign of life."""
         ...
 
+    def registered_again(self, agent: AgentSpec) -> None:
+        """An agent registered a second time: its models, and what else it can be asked for, are now these."""
+        ...
+
     def has_models(self, agent: str, models: Mapping[str, ModelInfo]) -> None:
         """The models of an agent changed. They are by canonical name."""
         ...

@@ -96,6 +96,9 @@ class LocalCoordinator:
     def resumed(self, agent: str) -> None:
         self._deliver(self.scheduler.resume(agent, self._clock()))
 
+    def registered_again(self, agent: AgentSpec) -> None:
+        self._deliver(self.scheduler.registered_again(agent, self._clock()))
+
     def has_models(self, agent: str, models: Mapping[str, ModelInfo]) -> None:
         self._deliver(self.scheduler.has_models(agent, models, self._clock()))
 

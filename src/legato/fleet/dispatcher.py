@@ -195,6 +195,17 @@ class Dispatcher:
         logger.info("%s has joined the fleet; slots: %d", agent.name, spec.slots)
         self.coordination.joined(agent, spec)
 
+    def register_again(
+        self, connection: AgentConnection, register: Register, models: dict[str, ModelInfo]
+    ) -> None:
+        protocol = connection.protocol
+        if protocol is None or not connection.registered:
+            return
+        agent = self.coordination.identity(connection.id)
+        held = [ResumeAt(each.job, each.attempt, each.taken) for each in connection.attempts.values()]
+        self._grant(connection, protocol, agent, held)
+        self.coordination.registered_again(self._spec(agent, connection, protocol, register, models))
+
     def _continue(
         self,
         agent: AgentIdentity,

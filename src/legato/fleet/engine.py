@@ -49,9 +49,13 @@ class FleetEngine:
         self._numbers = count(1)
 
     async def generate(
-        self, request: Request, out: ReplyWriter, parameters: dict[str, Any] | None = None
+        self,
+        request: Request,
+        out: ReplyWriter,
+        parameters: dict[str, Any] | None = None,
+        on_final: Callable[[], None] = lambda: None,
     ) -> Outcome:
-        """Write one reply; a request that names no model gets one that an agent has. `parameters` are those of a request on the browser endpoint of version 1, instead of the options.
+        """Write one reply; a request that names no model gets one that an agent has. `parameters` are those of a request on the browser endpoint of version 1, instead of the options. `on_final` is called before the last text, if the agent marks it.
 
         :raises EngineBusyError: there is no room for it, or was none for too long.
         :raises ModelNotFoundError: no agent has the model.
@@ -65,7 +69,7 @@ class FleetEngine:
             request = replace(request, options=options_of(parameters))
         job = f"{next(self._numbers):x}-{secrets.token_hex(8)}"
         reply = ReplyAssembly(
-            job, request, out, asyncio.get_running_loop().create_future(), self._clock, parameters
+            job, request, out, asyncio.get_running_loop().create_future(), self._clock, parameters, on_final
         )
         size = sum(len(text_of(turn.parts)) for turn in request.turns)
         patience = max(0.0, self._settled - self._clock()) if parameters is None else 0.0

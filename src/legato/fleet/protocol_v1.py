@@ -91,6 +91,8 @@ class ProtocolV1:
             connection.stale += 1
             return
         text = message.token
+        if message.done and attempt.wanted and (text or attempt.started):
+            attempt.sink.final()
         if text:
             connection.tokens += 1
             if not attempt.count(text):

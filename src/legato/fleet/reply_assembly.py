@@ -35,7 +35,8 @@ class ReplyAssembly:
 
     It is the sink of its current attempt. `done` gets the outcome or the error. `failure` is the error of the last attempt, for
     the case that there is no other. `agent` is the id of the agent that has the reply, or had it last; `stopped` completes when
-    nothing of it runs any more. `parameters` are those of a request on the browser endpoint of version 1. `clock` is in seconds.
+    nothing of it runs any more. `parameters` are those of a request on the browser endpoint of version 1. `on_final` is called
+    before the last text, if the agent marks it. `clock` is in seconds.
     """
 
     __slots__ = (
@@ -44,6 +45,7 @@ class ReplyAssembly:
         "_clock",
         "_first",
         "_lost",
+        "_on_final",
         "_out",
         "_said",
         "_shown",
@@ -70,6 +72,7 @@ class ReplyAssembly:
         done: "Future[Outcome]",
         clock: Callable[[], float],
         parameters: dict[str, Any] | None = None,
+        on_final: Callable[[], None] = lambda: None,
     ) -> None:
         self.id = id
         self.request = request
@@ -80,6 +83,7 @@ class ReplyAssembly:
         self.failure: EngineError | None = None
         self._out = out
         self._clock = clock
+        self._on_final = on_final
         self._said: list[str] = []
         self._shown: str | None = None
         self._at = 0
@@ -180,6 +184,9 @@ class ReplyAssembly:
         else:
             self._said.append(text)
             self._out.text(text)
+
+    def final(self) -> None:
+        self._on_final()
 
     def reasoning(self, text: str) -> None:
         self._tokens += 1

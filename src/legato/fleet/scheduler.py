@@ -58,9 +58,15 @@ class Scheduler:
         self.pool.join(agent)
         return self._settle(now)
 
+    def registered_again(self, agent: AgentSpec, now: float) -> list[Decision]:
+        """Replace the models of an agent, and what else it can be asked for."""
+        self.pool.offer(self.agents[agent.id], agent.models, agent.unlisted)
+        return self._settle(now)
+
     def has_models(self, agent: str, models: Mapping[str, ModelInfo], now: float) -> list[Decision]:
         """Replace the models of an agent, by canonical name."""
-        self.pool.offer(self.agents[agent], models)
+        held = self.agents[agent]
+        self.pool.offer(held, models, None if held.unlisted is None else frozenset())
         return self._settle(now)
 
     def drain(self, agent: str) -> None:

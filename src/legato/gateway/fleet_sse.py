@@ -39,7 +39,8 @@ class FleetTokenStream(SseResponse):
     An agent that is silent for too long is given up; if it has written nothing, another one is asked. If the queue is full, the
     response is 429 with `Retry-After`, and its body is that of any other failure.
 
-    `disclaimer` follows as a token of its own if there was any text, also if the reply failed.
+    `disclaimer` follows as a token of its own if there was any text, also if the reply failed. If the agent says which token is
+    its last, the last event before `[DONE]` has `"done":true`.
     """
 
     cache = b"no-cache"
@@ -60,9 +61,10 @@ class FleetTokenStream(SseResponse):
         self._tail = ""
         self._fleet = fleet
         self._request = request
-        self._call = partial(fleet.generate, parameters=parameters)
+        self._call = partial(fleet.generate, parameters=parameters, on_final=self._on_final)
         self._timeouts = timeouts
         self._opened = False
+        self._final = False
 
     def start(self) -> Callable[[], Any]:
         self.task = asyncio.create_task(self._generate(), name="completion")
@@ -83,7 +85,7 @@ class FleetTokenStream(SseResponse):
 
     def text(self, text: str) -> None:
         if text:
-            self.write(b'data: {"token":%b,"done":false}\n\n' % _encode(text))
+            self._write_token(text, done=self._final and not self._disclaimer)
             if self._disclaimer:
                 self._has_text = self._has_text or not text.isspace()
                 self._tail = (self._tail + text)[-2:]
@@ -111,7 +113,9 @@ class FleetTokenStream(SseResponse):
     async def _generate(self) -> None:
         try:
             await self._generate_with_retries()
-            self._append_disclaimer()
+            self._append_disclaimer(last=True)
+            if self._final:
+                self._write_token("", done=True)
             self.write(DONE)
         except ModelNotFoundError:
             self._write_error(NO_AGENT)
@@ -149,10 +153,18 @@ class FleetTokenStream(SseResponse):
                 if watchdog.shown or attempt == ATTEMPTS or clock() - started >= timeouts.timeout:
                     raise
 
-    def _append_disclaimer(self) -> None:
+    def _on_final(self) -> None:
+        self._final = True
+
+    def _write_token(self, text: str, *, done: bool) -> None:
+        self.write(b'data: {"token":%b,"done":%b}\n\n' % (_encode(text), b"true" if done else b"false"))
+        if done:
+            self._final = False
+
+    def _append_disclaimer(self, *, last: bool = False) -> None:
         self._filter.flush()
         if self._disclaimer and (self._has_text or self._filter.withheld):
-            self.text(paragraph(self._tail, self._disclaimer))
+            self._write_token(paragraph(self._tail, self._disclaimer), done=last and self._final)
 
     def _write_error(self, message: str) -> None:
         self._append_disclaimer()
