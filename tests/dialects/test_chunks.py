@@ -122,6 +122,28 @@ async def test_resuming_a_finished_reply_sends_its_done(
                 assert client.bubbles[reply] == "One two"
 
 
+@pytest.mark.parametrize("own", [True, False])
+async def test_a_resume_tells_nothing_again_to_a_socket_that_has_heard_it(
+    serve: Serve, engine: ScriptedEngine, own: bool
+) -> None:
+    async with serve() as server, thread(server.address, "c") as ann, thread(server.address, "c") as bob:
+        await bob.send("ping")
+        await bob.until("pong")
+        client = ann if own else bob
+        run, reply = await begun(ann, engine, "One ")
+        await client.resume("c", reply)
+        await client.resume("c", None)
+        await client.send("ping")
+        await client.until("pong")
+        finish(run, "two")
+        assert (await client.until("done"))["message"]["text"] == client.bubbles[reply] == "One two"
+        for _ in range(2):
+            await client.resume("c", reply)
+            assert (await client.next())["message"]["text"] == "One two"
+        await client.resume("c", reply, position=0)
+        assert (await client.next())["data"] == "One two"
+
+
 async def test_a_reply_resumes_on_another_server(serve: Serve, engine: ScriptedEngine) -> None:
     async with serve() as server, thread(server.address, "c") as client:
         run, reply = await begun(client, engine, "One ")

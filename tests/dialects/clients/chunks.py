@@ -27,9 +27,7 @@ class ChunksClient:
         await self.socket.send(json.dumps({"type": kind, **fields}))
 
     async def resume(self, conversation: str, last: str | None, **fields: Any) -> None:
-        """After a drop: what stood in the bubble is told again, unless a position says from where."""
-        if last is not None and "position" not in fields:
-            self.bubbles[last] = ""
+        """The bubbles are those of one socket, and are never cleared: what is told twice stands in them twice."""
         await self.send("resume", conversationId=conversation, lastMessageId=last, **fields)
 
     async def next(self) -> Frame:

@@ -152,9 +152,25 @@ class ChunksHandler:
             )
         try:
             if reply is not None:
-                await self._send_reply(user, reply, frame)
+                await self._resume_reply(user, reply, frame)
         finally:
             self._release()
+
+    async def _resume_reply(self, user: User, reply: str, frame: Frame) -> None:
+        """Continue a reply for a client that had another socket before.
+
+        A reply that this socket has received from its beginning is not sent again without a position: a client that appends
+        each chunk would have the text twice. If it has ended, its end is sent again.
+
+        :raises NotFoundError: the conversation has no such reply. :raises InvalidError: the position is not one.
+        """
+        if frame.get("position") is not None or reply not in self._subscription.whole:
+            await self._send_reply(user, reply, frame)
+            return
+        tree = await self._service.conversations.get(user, self._conversation)
+        message = tree.messages.get(reply)
+        if message is not None and reply in self._subscription.finished and not self._session.is_closed:
+            self._subscription.send_end(message)
 
     async def _send_reply(self, user: User, reply: str, resume_frame: Frame | None) -> None:
         """Send a reply of this conversation again, and its end, from the position in `resume_frame` on.

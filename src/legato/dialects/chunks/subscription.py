@@ -21,7 +21,8 @@ GONE = "This conversation was deleted, or you are no longer in it."
 
 
 class ChunksSubscription(ConversationWatcher):
-    """The conversation of a socket. `finished` are the last replies whose end was sent.
+    """The conversation of a socket. `finished` are the last replies whose end was sent, `whole` those that were sent from their
+    beginning.
 
     Nothing of a held reply is sent, not even its end: a client that then resumed it would get `done` before half of the text.
     """
@@ -34,6 +35,7 @@ class ChunksSubscription(ConversationWatcher):
         self._held: dict[str, Log] = {}
         self._watched: set[str] = set()
         self.finished: deque[str] = deque(maxlen=REMEMBERED)
+        self.whole: deque[str] = deque(maxlen=REMEMBERED)
 
     @property
     def is_busy(self) -> bool:
@@ -52,9 +54,9 @@ class ChunksSubscription(ConversationWatcher):
     def watch(self, log: Log, offset: int = 0) -> None:
         """Send a reply from `offset` on, also if it is held, is being sent, or was."""
         self._held.pop(log.stream, None)
-        self._watched.add(log.stream)
-        if log.stream in self.finished:
-            self.finished.remove(log.stream)
+        self._expect_end(log.stream)
+        if offset == 0 and log.stream not in self.whole:
+            self.whole.append(log.stream)
         session = self._session
         flusher = session.context.flusher
         self.add(self._encoder.subscribe(log, session.socket, flusher, self.ended, offset))
@@ -62,7 +64,13 @@ class ChunksSubscription(ConversationWatcher):
     def send_end(self, message: Message) -> None:
         """Send the end of a reply that ended before the client asked for it, also if it broke off."""
         self._ended_before.add(message.id)
+        self._expect_end(message.id)
         self.deliver(message)
+
+    def _expect_end(self, reply: str) -> None:
+        self._watched.add(reply)
+        if reply in self.finished:
+            self.finished.remove(reply)
 
     def detach(self) -> None:
         self._held.clear()
