@@ -43,6 +43,7 @@ MEANINGS: Mapping[str, str] = {
     "server.max_frame_bytes": "The largest message that a client may send on a socket.",
     "server.websocket": "The WebSocket implementation: `direct` writes frames to the transport itself, `asgi` uses the framework.",
     "server.database_url": "`postgresql://user:password@host/name` or `sqlite:///file`. Not set: a SQLite file in `data_dir`.",
+    "aliases.NAME": "A further name of a model or an assistant, for clients of the OpenAI, Ollama and Anthropic APIs.",
     "auth.jwt_secret": "Signs and verifies HS256 tokens. 32 bytes or more, from a random source.",
     "auth.jwks_url": "The URL of the public keys of your identity provider (RS256, ES256, EdDSA …).",
     "auth.audience": "The required `aud` of a token. Not set: a token must have no `aud`.",
@@ -102,6 +103,7 @@ SECTIONS: Mapping[str, str] = {
     "attachments": "Pictures and recordings that people send. See [the how-to guide](../how-to/pictures-and-audio.md).",
     "audio": "Transcription of recordings for models without audio input.",
     "fleet": "Agents beside models on other machines: `--engine fleet` here, `legato agent` there.",
+    "aliases": 'Further names, such as `"gpt-4o" = "qwen3:8b"`, so that clients with fixed names find a model.',
     "fleet.keys.NAME": "Keys in addition to `agent_keys`.",
 }
 
@@ -174,6 +176,8 @@ def _settings(schema: Schema) -> Iterator[tuple[str, str, Schema]]:
                 yield from walk(_resolve(schema, field)["properties"], (*path, name))
             elif isinstance(inner, dict) and "$ref" in inner:
                 yield from walk(_resolve(schema, inner)["properties"], (*path, name, "NAME"))
+            elif isinstance(inner, dict) and not path:
+                yield name, "NAME", inner
             elif path or name != "tools":
                 # The keys under `[tools]` depend on the kind of tool: see docs/how-to/tools.md.
                 yield ".".join(path), name, field

@@ -53,6 +53,12 @@ class NotFoundError(LegatoError):
     code = "not_found"
 
 
+class GoneError(NotFoundError):
+    """The object existed and is gone for ever. Trying again does not help."""
+
+    code = "gone"
+
+
 class ConflictError(LegatoError):
     """The request contradicts an earlier one, for example a `client_message_id` with another body."""
 
@@ -158,6 +164,16 @@ class EngineRefusedError(EngineError):
     """The engine understood the request and refuses it: a bad option, a wrong key, a context that is too long."""
 
     code = "engine_refused"
+
+
+class UnsupportedOptionError(EngineRefusedError):
+    """The engine cannot do what an option of the request asks for. `option` is its name in `Request`."""
+
+    code = "unsupported_option"
+
+    def __init__(self, message: str, option: str) -> None:
+        super().__init__(message)
+        self.option = option
 
 
 class ContextExceededError(EngineRefusedError):

@@ -47,6 +47,12 @@ class Request(Struct, frozen=True):
     already has: an engine whose `Capabilities.supports_prefill` is true continues it and writes only new text; other engines
     raise `EngineRefusedError` if it is not empty. `options` are the engine's own and passed on unchanged. `keep_alive` is as
     Ollama defines it. `conversation` and `user` are names for affinity and fairness only.
+
+    The other fields are what clients of other APIs ask for. An engine that cannot do one raises `UnsupportedOptionError` with
+    the name of the field; it never ignores one. `format` is `json`, or a JSON Schema that the answer fits. `tool_choice` is
+    `auto`, `none`, `required`, or the name of a tool after `function:`; None: `auto`. `parallel_tools`: whether one reply may call
+    several tools. `logprobs`: how many alternatives to tell for each token; 0: only the token's own. `raw`: the text of the only
+    turn is the whole prompt, without a template, and `suffix` is the text behind the gap to fill.
     """
 
     model: str
@@ -58,6 +64,12 @@ class Request(Struct, frozen=True):
     keep_alive: str | float | None = None
     conversation: str = ""
     user: str = ""
+    format: str | dict[str, Any] | None = None
+    tool_choice: str | None = None
+    parallel_tools: bool | None = None
+    logprobs: int | None = None
+    raw: bool = False
+    suffix: str = ""
 
 
 class Outcome(Struct, frozen=True):

@@ -19,6 +19,7 @@ from legato.gateway.routes import (
     conversations,
     fleet,
     metrics,
+    openai,
     participants,
     server,
     streams,
@@ -47,7 +48,18 @@ def make_app(
     )
     app.state.context = context
     app.state.metrics = Metrics(context, sockets)
-    for routes in (participants, chat, conversations, attachments, commands, streams, server, metrics, fleet):
+    for routes in (
+        participants,
+        chat,
+        conversations,
+        attachments,
+        commands,
+        streams,
+        server,
+        metrics,
+        fleet,
+        openai,
+    ):
         app.include_router(routes.router)
     mount_page(app)
     for kind, handler in HANDLERS.items():

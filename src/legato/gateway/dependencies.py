@@ -6,6 +6,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 from msgspec import Struct
 
+from legato.api.catalog import ModelCatalog
+from legato.api.generations import Generations
 from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService
 from legato.dialects.authentication import require_chat_scope
@@ -41,6 +43,8 @@ class ServerContext(Struct, frozen=True):
     flusher: Flusher
     sse_responses: OpenSseResponses
     why: str
+    catalog: ModelCatalog
+    generations: Generations
     dialect_assistants: Mapping[str, str] = {}
 
     @property

@@ -22,6 +22,7 @@ from legato.errors import (
     UnauthenticatedError,
     UnsupportedError,
 )
+from legato.gateway.api_errors import api_of, error_answer
 from legato.gateway.json_body import answer
 from legato.gateway.schemas import Problem, ProblemAnswer
 from legato.gateway.web_page import page_for_unknown_path
@@ -58,6 +59,8 @@ def _problem(status: int, code: str, message: str, retry_after: float | None = N
 async def _on_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, LegatoError):
         raise error
+    if (api := api_of(request.url.path)) is not None:
+        return error_answer(api, error)
     retry_after = error.retry_after if isinstance(error, BusyError) else None
     return _problem(status_of(error), error.code, error.message, retry_after)
 

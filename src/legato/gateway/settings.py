@@ -208,7 +208,9 @@ class FleetSettings(SettingsSection):
 
 
 class Settings(DialectSections):
-    """All settings. `config_file` is the `legato.toml` that was read, or None."""
+    """All settings. `config_file` is the `legato.toml` that was read, or None. `[aliases]` are further names of models and
+    assistants for clients of the APIs: `"gpt-4o" = "qwen3:8b"`.
+    """
 
     server: ServerSettings = Field(default_factory=ServerSettings)
     auth: AuthSettings = AuthSettings()
@@ -220,6 +222,7 @@ class Settings(DialectSections):
     attachments: AttachmentsSettings = AttachmentsSettings()
     audio: AudioSettings = AudioSettings()
     fleet: FleetSettings = FleetSettings()
+    aliases: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
     _config_file: Path | None = PrivateAttr(None)
     _place: Callable[[tuple[str, ...]], str] | None = PrivateAttr(None)
 

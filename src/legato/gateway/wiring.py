@@ -2,17 +2,21 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from msgspec import Struct
 
+from legato.api.catalog import ModelCatalog
+from legato.api.generations import Generations
 from legato.broker.memory import MemoryBroker
 from legato.chat.assistant import Assistant
 from legato.chat.commands import make_commands
 from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService
+from legato.engines.base import Engine
 from legato.engines.fallback import Candidate, FallbackEngine, Timeouts
 from legato.engines.llama.packaged_model import HINT, NAME
 from legato.fleet.engine import FleetEngine
@@ -88,6 +92,8 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
         stack.push_async_callback(service.close)
         await service.start()
         attachments.start()
+        generations = Generations(now=time.time)
+        stack.push_async_callback(generations.close)
         yield Wired(
             ServerContext(
                 service=service,
@@ -100,6 +106,8 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
                 flusher=Flusher(loop.call_soon),
                 sse_responses=OpenSseResponses(),
                 why=why,
+                catalog=_catalog(settings, engines, fleet, assistants, loop.time),
+                generations=generations,
                 dialect_assistants=settings.dialect_assistants(),
             )
         )
@@ -131,6 +139,25 @@ async def _resolve(engines: EngineFactory, tools: ToolFactory, assistant: Assist
     timeouts = Timeouts(assistant.timeout, assistant.first_token_timeout)
     fallback = FallbackEngine(candidates, timeouts=timeouts, breakers=engines.breakers)
     return ResolvedAssistant(assistant, fallback, model, await tools.of(assistant.tools))
+
+
+def _catalog(
+    settings: Settings,
+    engines: EngineFactory,
+    fleet: FleetEngine,
+    assistants: Mapping[str, ResolvedAssistant],
+    clock: Callable[[], float],
+) -> ModelCatalog:
+    """Return the names for clients of the APIs. A model without an assistant has the timeouts of the assistant `default`."""
+    default = assistants["default"].config
+    timeouts = Timeouts(default.timeout, default.first_token_timeout)
+
+    def make_engine(engine: Engine, model: str) -> FallbackEngine:
+        return FallbackEngine([Candidate(engine, model)], timeouts=timeouts, breakers=engines.breakers)
+
+    return ModelCatalog(
+        assistants, {**engines.made, "fleet": fleet}, settings.aliases, make_engine, clock=clock
+    )
 
 
 def _why(engines: EngineFactory, default: ResolvedAssistant) -> str:

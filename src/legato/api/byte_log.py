@@ -1,0 +1,151 @@
+"""The log of one response: the bytes that its client gets, in frames, kept so that another connection can read on. Pure values."""
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from legato.errors import GoneError, InvalidError, ReplyTooLongError
+
+RESPONSE_BYTES = 64 * 1024 * 1024
+"""The largest response."""
+
+_POSITION = re.compile(r"(\d{4})_(\d{16})", re.ASCII)
+
+BEGINNING = "-1"
+TAIL = "now"
+"""The two named offsets of Durable Streams (PROTOCOL.md, June 2026)."""
+
+
+class BytePosition(NamedTuple):
+    """A place between two frames: bytes from the start, in one incarnation of the log.
+
+    A log that a new server restored from the database has the next incarnation. Its text is another one behind what was
+    restored, so a position of the old one that lies behind that is refused.
+    """
+
+    incarnation: int
+    offset: int
+
+    def __str__(self) -> str:
+        """Return the opaque form. It has a fixed width, so that positions of one log sort as text."""
+        return f"{self.incarnation:04d}_{self.offset:016d}"
+
+
+class ByteLog:
+    """An append-only log of frames, closed once. Listeners are called after each append and after the close, synchronously.
+
+    `restored` frames are those of an earlier incarnation: positions of it are valid up to their end. `media_type` is that of
+    the whole; `numbered` frames are server-sent events, which get their position as `id`.
+    """
+
+    __slots__ = (
+        "_frames", "_listeners", "_starts", "_valid", "closed", "incarnation", "media_type", "next", "numbered"
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        media_type: str,
+        *,
+        numbered: bool = False,
+        incarnation: int = 1,
+        restored: Sequence[bytes] = (),
+    ) -> None:
+        self.media_type = media_type
+        self.numbered = numbered
+        self.incarnation = incarnation
+        self.next = 0
+        self.closed = False
+        self._frames: list[bytes] = []
+        self._starts: list[int] = []
+        self._listeners: set[Callable[[], None]] = set()
+        for frame in restored:
+            self._add(frame)
+        self._valid = self.next
+
+    def append(self, event: bytes) -> None:
+        """Append a frame. A numbered one gets the position behind it as its `id`.
+
+        :raises ReplyTooLongError: the response is larger than one may be. Nothing was appended.
+        """
+        if self.closed:
+            raise AssertionError("the response has ended")
+        if self.numbered:
+            end = self.next + len(event) + _ID_BYTES
+            event = b"id: %04d_%016d\n%b" % (self.incarnation, end, event)
+        if self.next + len(event) > RESPONSE_BYTES:
+            raise ReplyTooLongError(_TOO_LONG)
+        self._add(event)
+        self._tell()
+
+    def close(self) -> None:
+        """End the response."""
+        if not self.closed:
+            self.closed = True
+            self._tell()
+
+    @property
+    def end(self) -> BytePosition:
+        """The position behind all frames."""
+        return BytePosition(self.incarnation, self.next)
+
+    def position(self, text: str | None) -> int:
+        """Return the offset of a position that a client names: an `id`, or an offset of Durable Streams. None is the beginning.
+
+        :raises InvalidError: it is not a position of a log.
+        :raises GoneError: the log does not have what lies before it: an earlier server lost it.
+        """
+        if text is None or text == BEGINNING:
+            return 0
+        if text == TAIL:
+            return self.next
+        match = _POSITION.fullmatch(text)
+        if match is None:
+            raise InvalidError("This is not a position of a stream. Use one that the stream gave.")
+        incarnation, offset = int(match[1]), int(match[2])
+        valid = self.next if incarnation == self.incarnation else self._valid
+        if incarnation > self.incarnation or offset > valid or not self._is_boundary(offset):
+            raise GoneError(
+                "The stream does not reach this position: the server was restarted and has lost what was there. "
+                "Read it from its beginning."
+            )
+        return offset
+
+    def frames(self, offset: int, limit: int) -> list[bytes]:
+        """Return the frames from `offset` on: about `limit` bytes at most, and at least one if there is one."""
+        first = last = bisect_left(self._starts, offset)
+        while last < len(self._starts) and (last == first or self._starts[last] - offset < limit):
+            last += 1
+        return self._frames[first:last]
+
+    def count(self, offset: int) -> int:
+        """Return how many frames lie before `offset`."""
+        return bisect_left(self._starts, offset)
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` after each change; the returned function ends that."""
+        self._listeners.add(listener)
+        return lambda: self._listeners.discard(listener)
+
+    @property
+    def listened(self) -> int:
+        """How many listeners there are."""
+        return len(self._listeners)
+
+    def _is_boundary(self, offset: int) -> bool:
+        at = bisect_left(self._starts, offset)
+        return offset == self.next or (at < len(self._starts) and self._starts[at] == offset)
+
+    def _add(self, frame: bytes) -> None:
+        self._starts.append(self.next)
+        self._frames.append(frame)
+        self.next += len(frame)
+
+    def _tell(self) -> None:
+        for listener in tuple(self._listeners):
+            listener()
+
+
+_ID_BYTES = len(b"id: 0000_0000000000000000\n")
+
+_TOO_LONG = f"The response was ended at {RESPONSE_BYTES // (1024 * 1024)} MiB, which is as large as one may be. Ask for a shorter one."

@@ -1,0 +1,74 @@
+"""The contract of a format: how the events of replies become the frames of one response."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from legato.engines.base import Outcome, ToolCall
+from legato.errors import LegatoError
+
+
+class Ending(Struct, frozen=True):
+    """How one choice ended. `counted`: the engine told no usage, and the numbers are the server's own count."""
+
+    outcome: Outcome
+    counted: bool = False
+
+
+class ResponseCodec(Protocol):
+    """Encodes one response, without I/O. Each call returns the frames that it adds: none, one or several.
+
+    `choice` counts the replies of one request from 0 (`n` of OpenAI). The order of calls is: `begin`; any of the others for
+    each choice; `end` once for each choice; `finish`. In place of what is left, `fail` ends the response.
+
+    A codec of a response that is not streamed returns its one frame from `finish`. Such a response has no `fail`: its error
+    has a status of its own.
+    """
+
+    @property
+    def media_type(self) -> str:
+        """The media type of the response."""
+        ...
+
+    @property
+    def streams(self) -> bool:
+        """Whether frames are sent as they come, and not as one body at the end."""
+        ...
+
+    @property
+    def numbered(self) -> bool:
+        """Whether frames are server-sent events, which have a place for an `id`."""
+        ...
+
+    def begin(self) -> Sequence[bytes]:
+        """Return what comes before all text."""
+        ...
+
+    def text(self, choice: int, text: str) -> Sequence[bytes]:
+        """Return more of the answer. `text` is not empty."""
+        ...
+
+    def reasoning(self, choice: int, text: str) -> Sequence[bytes]:
+        """Return more of the reasoning. `text` is not empty."""
+        ...
+
+    def tool_call(self, choice: int, call: ToolCall) -> Sequence[bytes]:
+        """Return a whole tool call of the model."""
+        ...
+
+    def waiting(self) -> Sequence[bytes]:
+        """Return a sign of life for a client that waits. It is a part of the response; formats without one return nothing."""
+        ...
+
+    def end(self, choice: int, ending: Ending) -> Sequence[bytes]:
+        """Return the end of one choice."""
+        ...
+
+    def finish(self) -> Sequence[bytes]:
+        """Return what follows when all choices have ended."""
+        ...
+
+    def fail(self, error: LegatoError) -> Sequence[bytes]:
+        """Return the end of a response that broke off. It never looks like a complete one."""
+        ...

@@ -1,0 +1,204 @@
+"""One generation for an API: engines write, a codec makes frames of it, and a log keeps them for everyone who reads."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
+
+from legato.api.byte_log import ByteLog
+from legato.api.call import Call
+from legato.api.codec import Ending, ResponseCodec
+from legato.engines.base import Outcome, ToolCall
+from legato.errors import LegatoError, ReplyTooLongError
+from legato.stream import State, Usage
+
+logger = logging.getLogger(__name__)
+
+WAITING_SECONDS = 5.0
+"""Silence after which a format with signs of life writes one."""
+
+
+class CallEndedError(LegatoError):
+    """The generation was ended before its own end: by its caller, because the caller left, or by the server."""
+
+    code = "cancelled"
+
+
+class BrokenError(LegatoError):
+    """The server failed in a way it should not."""
+
+
+class Generation:
+    """A running or ended generation. `id` is random and known to its owner only.
+
+    `log` is what the client gets. `error` is why it failed, None if it did not. `opened` is set when the first frame is
+    written or the generation has ended: until then a failure can still be a status.
+    """
+
+    def __init__(
+        self, generation_id: str, call: Call, codec: ResponseCodec, log: ByteLog, created: float
+    ) -> None:
+        """`created` is in seconds since the epoch."""
+        self.id = generation_id
+        self.call = call
+        self.codec = codec
+        self.log = log
+        self.created = created
+        self.error: LegatoError | None = None
+        self.endings: list[Ending | None] = [None] * call.choices
+        self.opened = asyncio.Event()
+        self.done = asyncio.Event()
+        self._cancelled: LegatoError | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._began = False
+
+    @property
+    def owner(self) -> str:
+        return self.call.caller.user
+
+    def start(self) -> None:
+        """Start to generate in a task."""
+        self._task = asyncio.create_task(self._run(), name=f"generation {self.id}")
+
+    def cancel(self, error: LegatoError) -> None:
+        """Stop it, down to the engine. Its response ends with `error`. An ended generation is not touched."""
+        if self._cancelled is None and not self.done.is_set():
+            self._cancelled = error
+            if self._task is not None:
+                self._task.cancel()
+
+    def on_done(self, listener: Callable[[], None]) -> None:
+        """Call `listener` once when it has ended. It must have been started."""
+        if self._task is None:
+            raise AssertionError("the generation was not started")
+        self._task.add_done_callback(lambda _: listener())
+
+    async def wait(self) -> None:
+        """Return when it has ended and nothing of it runs."""
+        await self.done.wait()
+
+    def write(self, frames: Sequence[bytes]) -> None:
+        """Append frames to the log."""
+        for frame in frames:
+            self.log.append(frame)
+        if frames:
+            self.opened.set()
+
+    def begin(self) -> None:
+        """Write what comes before all text, once."""
+        if not self._began:
+            self._began = True
+            self.write(self.codec.begin())
+
+    async def _run(self) -> None:
+        try:
+            try:
+                await self._generate()
+                self.begin()
+                self.write(self.codec.finish())
+            except LegatoError as error:
+                self._fail(error)
+            except Exception:
+                logger.exception("A generation failed in a way it should not")
+                self._fail(BrokenError("The server failed in a way it should not. Its log says more."))
+        except asyncio.CancelledError:
+            if self._cancelled is None:
+                raise
+            self._fail(self._cancelled)
+        finally:
+            self.log.close()
+            self.opened.set()
+            self.done.set()
+
+    async def _generate(self) -> None:
+        signs = asyncio.create_task(self._tell_waiting(), name=f"signs of life {self.id}")
+        choices = [asyncio.ensure_future(self._generate_choice(each)) for each in range(self.call.choices)]
+        try:
+            await asyncio.gather(*choices)
+        finally:
+            signs.cancel()
+            for each in choices:
+                each.cancel()
+            await asyncio.wait([signs, *choices])
+
+    async def _generate_choice(self, choice: int) -> None:
+        writer = ChoiceWriter(self, choice)
+        outcome = await self.call.engine.generate(self.call.request, writer)
+        ending = _with_usage(outcome, writer)
+        self.endings[choice] = ending
+        self.begin()
+        self.write(self.codec.end(choice, ending))
+
+    async def _tell_waiting(self) -> None:
+        before = self.log.next
+        while True:
+            await asyncio.sleep(WAITING_SECONDS)
+            if self.log.next == before:
+                self.write(self.codec.waiting())
+            before = self.log.next
+
+    def _fail(self, error: LegatoError) -> None:
+        self.error = error
+        if self.codec.streams and self._began:
+            try:
+                self.write(self.codec.fail(error))
+            except ReplyTooLongError:
+                logger.warning("A response is too long even for its error")
+
+
+class ChoiceWriter:
+    """The `ReplyWriter` of one choice. What a client has received cannot be taken back."""
+
+    __slots__ = ("_choice", "_codec", "_generation", "_pieces", "_wrote")
+
+    def __init__(self, generation: Generation, choice: int) -> None:
+        self._generation = generation
+        self._codec = generation.codec
+        self._choice = choice
+        self._pieces = 0
+        self._wrote = False
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces of text and reasoning were written: about as many as tokens."""
+        return self._pieces
+
+    def text(self, text: str) -> None:
+        if text:
+            self._pieces += 1
+            self._write(self._codec.text(self._choice, text))
+
+    def reasoning(self, text: str) -> None:
+        if text:
+            self._pieces += 1
+            self._write(self._codec.reasoning(self._choice, text))
+
+    def tool_call(self, call: ToolCall) -> None:
+        self._write(self._codec.tool_call(self._choice, call))
+
+    def state(self, state: State) -> None:
+        """Ignore it: the formats know only text."""
+
+    def mark(self) -> int:
+        return self._pieces
+
+    def rewind(self, to: int = 0) -> bool:
+        """Return whether nothing was written since: a client cannot forget what it received."""
+        return self._pieces == to and (to > 0 or not self._wrote)
+
+    def _write(self, frames: Sequence[bytes]) -> None:
+        self._wrote = True
+        generation = self._generation
+        if not generation.opened.is_set():
+            generation.begin()
+        generation.write(frames)
+
+
+def _with_usage(outcome: Outcome, writer: ChoiceWriter) -> Ending:
+    """Return the ending with the engine's usage, or with a count of pieces if it told none."""
+    usage = outcome.usage
+    if usage is not None and usage.completion_tokens is not None:
+        return Ending(outcome)
+    prompt = usage.prompt_tokens if usage is not None else None
+    return Ending(replace(outcome, usage=Usage(prompt, writer.pieces)), counted=True)

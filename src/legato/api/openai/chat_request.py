@@ -1,0 +1,326 @@
+"""The body of `POST /v1/chat/completions` as a request of an engine, without I/O. The format is that of OpenAI's reference, November 2026."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+from legato.api.call import MAX_CHOICES
+from legato.domain.message import (
+    AudioPart,
+    ImagePart,
+    MessageRole,
+    Part,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+)
+from legato.engines.base import Request, ToolSpec, Turn
+from legato.errors import InvalidError
+
+ROLES: Mapping[str, MessageRole] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+
+NUMBERS = {
+    "temperature": (0.0, 2.0),
+    "top_p": (0.0, 1.0),
+    "min_p": (0.0, 1.0),
+    "presence_penalty": (-2.0, 2.0),
+    "frequency_penalty": (-2.0, 2.0),
+    "repeat_penalty": (0.0, 10.0),
+    "repetition_penalty": (0.0, 10.0),
+}
+"""Options that are passed on by their own name, and their limits."""
+
+STOPS = 16
+"""The largest number of stop sequences."""
+
+
+class InvalidFieldError(InvalidError):
+    """A field of a request is wrong. `param` is its name, as OpenAI's errors tell it."""
+
+    def __init__(self, message: str, param: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class ChatCompletionRequest(Struct, frozen=True):
+    """What a body asks for. `include_usage`: the stream ends with the usage."""
+
+    model: str
+    request: Request
+    stream: bool
+    include_usage: bool
+    choices: int
+    cache_key: str = ""
+
+
+class StreamOptions(Struct, frozen=True):
+    include_usage: bool | None = None
+
+
+class ChatCompletionBody(Struct, frozen=True):
+    """The fields that are read. Fields that only OpenAI's own service has are accepted and have no effect: `user`, `metadata`,
+    `store`, `service_tier`, `safety_identifier`.
+    """
+
+    messages: list[dict[str, Any]]
+    model: str
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: int | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repeat_penalty: float | None = None
+    repetition_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    response_format: dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    functions: list[dict[str, Any]] | None = None
+    function_call: str | dict[str, Any] | None = None
+    reasoning_effort: str | None = None
+    modalities: list[str] | None = None
+    audio: dict[str, Any] | None = None
+    prediction: dict[str, Any] | None = None
+    web_search_options: dict[str, Any] | None = None
+    prompt_cache_key: str | None = None
+    user: str | None = None
+    metadata: dict[str, Any] | None = field(default=None)
+
+
+def parse_chat_request(body: ChatCompletionBody) -> ChatCompletionRequest:
+    """Return what the body asks for. Its model is the name that the client used.
+
+    :raises InvalidFieldError: a field is wrong, or asks for what no engine here does.
+    """
+    if not body.messages:
+        raise InvalidFieldError("`messages` is empty: a request needs at least one message.", "messages")
+    for name in ("audio", "prediction", "web_search_options"):
+        if getattr(body, name) is not None:
+            raise InvalidFieldError(f"`{name}` is not supported here. Leave it out.", name)
+    if body.modalities is not None and set(body.modalities) != {"text"}:
+        raise InvalidFieldError('`modalities` can be ["text"] only: no engine here speaks.', "modalities")
+    choices = 1 if body.n is None else body.n
+    if not 1 <= choices <= MAX_CHOICES:
+        raise InvalidFieldError(f"`n` is between 1 and {MAX_CHOICES}.", "n")
+    request = Request(
+        model="",
+        turns=tuple(_turn(each, index) for index, each in enumerate(body.messages)),
+        options=options_of(body),
+        tools=_tools(body),
+        think=_think(body.reasoning_effort),
+        format=format_of(body.response_format),
+        tool_choice=_tool_choice(body),
+        parallel_tools=body.parallel_tool_calls,
+        logprobs=_logprobs(body),
+    )
+    return ChatCompletionRequest(
+        body.model,
+        request,
+        bool(body.stream),
+        bool(body.stream_options is not None and body.stream_options.include_usage),
+        choices,
+        body.prompt_cache_key or "",
+    )
+
+
+def options_of(body: Any) -> dict[str, Any]:
+    """Return the sampling options of a body, by the names that all engines take.
+
+    :raises InvalidFieldError: a number is out of its limits.
+    """
+    options: dict[str, Any] = {}
+    for name, (least, most) in NUMBERS.items():
+        number = getattr(body, name, None)
+        if number is None:
+            continue
+        if not math.isfinite(number) or not least <= number <= most:
+            raise InvalidFieldError(f"`{name}` is between {least:g} and {most:g}.", name)
+        options[name] = number
+    for name in ("max_tokens", "max_completion_tokens"):
+        limit = getattr(body, name, None)
+        if limit is not None:
+            if not 1 <= limit < 2**31:
+                raise InvalidFieldError(f"`{name}` is at least 1.", name)
+            options["num_predict"] = limit
+    for name, most in (("seed", 2**63), ("top_k", 2**31)):
+        number = getattr(body, name, None)
+        if number is not None:
+            if not -most <= number < most:
+                raise InvalidFieldError(f"`{name}` is too large.", name)
+            options[name] = number
+    if getattr(body, "logit_bias", None):
+        options["logit_bias"] = body.logit_bias
+    stop = [body.stop] if isinstance(body.stop, str) else body.stop
+    if stop:
+        if len(stop) > STOPS or not all(stop):
+            raise InvalidFieldError(f"`stop` has {STOPS} texts at most, and none of them is empty.", "stop")
+        options["stop"] = stop
+    return options
+
+
+def format_of(response_format: dict[str, Any] | None) -> str | dict[str, Any] | None:
+    """Return the `format` of a request for a `response_format`.
+
+    :raises InvalidFieldError: it is none that exists.
+    """
+    if response_format is None:
+        return None
+    match response_format:
+        case {"type": "text"}:
+            return None
+        case {"type": "json_object"}:
+            return "json"
+        case {"type": "json_schema", "json_schema": {"schema": dict() as schema}}:
+            return schema
+    raise InvalidFieldError(
+        "`response_format` is {type: text}, {type: json_object}, or {type: json_schema, json_schema: {name, schema}}.",
+        "response_format",
+    )
+
+
+def _think(effort: str | None) -> bool | str | None:
+    if effort is None:
+        return None
+    if effort == "none":
+        return False
+    if effort == "minimal":
+        return "low"
+    if effort in ("low", "medium", "high"):
+        return effort
+    if effort in ("xhigh", "max"):
+        return "high"
+    raise InvalidFieldError("`reasoning_effort` is none, minimal, low, medium or high.", "reasoning_effort")
+
+
+def _logprobs(body: ChatCompletionBody) -> int | None:
+    if body.top_logprobs is not None and not body.logprobs:
+        raise InvalidFieldError("`top_logprobs` needs `logprobs: true`.", "top_logprobs")
+    if not body.logprobs:
+        return None
+    most = body.top_logprobs or 0
+    if not 0 <= most <= 20:
+        raise InvalidFieldError("`top_logprobs` is between 0 and 20.", "top_logprobs")
+    return most
+
+
+def _tools(body: ChatCompletionBody) -> tuple[ToolSpec, ...]:
+    named = [("tools", each) for each in body.tools or ()]
+    named += [("functions", {"type": "function", "function": each}) for each in body.functions or ()]
+    return tuple(_tool(each, param, index) for index, (param, each) in enumerate(named))
+
+
+def _tool(tool: dict[str, Any], param: str, index: int) -> ToolSpec:
+    match tool:
+        case {"type": "function", "function": {"name": str() as name, **function}} if name:
+            parameters = function.get("parameters") or {"type": "object", "properties": {}}
+            description = function.get("description") or ""
+            if isinstance(parameters, dict) and isinstance(description, str):
+                return ToolSpec(name, description, parameters)
+    raise InvalidFieldError(
+        f"`{param}[{index}]` is not a function tool: it needs a name, and `parameters` is a JSON Schema.",
+        f"{param}[{index}]",
+    )
+
+
+def _tool_choice(body: ChatCompletionBody) -> str | None:
+    choice = body.tool_choice if body.tool_choice is not None else body.function_call
+    match choice:
+        case None | "auto" | "none" | "required":
+            return choice
+        case {"type": "function", "function": {"name": str() as name}} | {"name": str() as name}:
+            return f"function:{name}"
+    raise InvalidFieldError(
+        "`tool_choice` is none, auto, required, or {type: function, function: {name}}.", "tool_choice"
+    )
+
+
+def _turn(message: dict[str, Any], index: int) -> Turn:
+    where = f"messages[{index}]"
+    role = ROLES.get(str(message.get("role")))
+    if role is None:
+        raise InvalidFieldError(
+            f"`{where}.role` is system, developer, user, assistant or tool.", f"{where}.role"
+        )
+    parts = parts_of(message.get("content"), f"{where}.content")
+    if role == "tool":
+        call = message.get("tool_call_id") or message.get("name") or ""
+        text = "".join(part.text for part in parts if isinstance(part, TextPart))
+        return Turn(role, (ToolResultPart(str(call), str(message.get("name") or ""), text),))
+    if role == "assistant":
+        return Turn(role, (*parts, *_calls(message, where)))
+    return Turn(role, parts)
+
+
+def _calls(message: dict[str, Any], where: str) -> list[ToolCallPart]:
+    calls: list[ToolCallPart] = []
+    for index, call in enumerate(message.get("tool_calls") or ()):
+        match call:
+            case {"function": {"name": str() as name, **function}}:
+                arguments = function.get("arguments") or "{}"
+                if not isinstance(arguments, str):
+                    arguments = msgspec.json.encode(arguments).decode()
+                calls.append(ToolCallPart(str(call.get("id") or f"call_{index}"), name, arguments))
+            case _:
+                raise InvalidFieldError(
+                    f"`{where}.tool_calls[{index}]` needs a function with a name.", f"{where}.tool_calls"
+                )
+    return calls
+
+
+def parts_of(content: object, where: str) -> tuple[Part, ...]:
+    """Return the parts of a message's `content`: null, a text, or a list of parts.
+
+    :raises InvalidFieldError: a part is of a kind that no engine here takes.
+    """
+    if content is None:
+        return ()
+    if isinstance(content, str):
+        return (TextPart(content),)
+    if not isinstance(content, list):
+        raise InvalidFieldError(f"`{where}` is a text, or a list of parts.", where)
+    return tuple(_part(part, f"{where}[{index}]") for index, part in enumerate(content))
+
+
+def _part(part: object, where: str) -> Part:
+    match part:
+        case str() as text:
+            return TextPart(text)
+        case {"type": "text" | "input_text" | "output_text", "text": str() as text}:
+            return TextPart(text)
+        case {"type": "refusal", "refusal": str() as text}:
+            return TextPart(text)
+        case {"type": "image_url", "image_url": {"url": str() as url} | (str() as url)}:
+            if not url.startswith("data:image/"):
+                raise InvalidFieldError(
+                    f"`{where}` names a picture by its address. Send it as a `data:image/…;base64,…` URL: "
+                    "this server fetches nothing from the network.",
+                    where,
+                )
+            return ImagePart(url)
+        case {"type": "input_audio", "input_audio": {"data": str() as data, "format": "wav" | "mp3" as form}}:
+            return AudioPart(f"data:audio/{'mpeg' if form == 'mp3' else 'wav'};base64,{data}")
+    raise InvalidFieldError(
+        f"`{where}` is of a kind that is not supported here: text, image_url and input_audio (wav, mp3) are.",
+        where,
+    )

@@ -1,0 +1,81 @@
+"""Errors of the APIs: each in the shape that the clients of that API read."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import Response
+
+from legato.api.call import Api
+from legato.api.openai.errors import error_object as openai_error
+from legato.errors import (
+    BusyError,
+    ConflictError,
+    EngineBrokeError,
+    EngineBusyError,
+    EngineGaveUpError,
+    EngineRefusedError,
+    EngineTimeoutError,
+    EngineUnavailableError,
+    ForbiddenError,
+    GoneError,
+    InvalidError,
+    LegatoError,
+    ModelNotFoundError,
+    NotFoundError,
+    StorageError,
+    TooLargeError,
+    UnauthenticatedError,
+    UnsupportedError,
+)
+from legato.gateway.json_body import answer
+
+STATUSES: dict[type[LegatoError], int] = {
+    InvalidError: 400,
+    EngineRefusedError: 400,
+    UnauthenticatedError: 401,
+    ForbiddenError: 403,
+    NotFoundError: 404,
+    ModelNotFoundError: 404,
+    ConflictError: 409,
+    GoneError: 410,
+    TooLargeError: 413,
+    UnsupportedError: 415,
+    EngineBrokeError: 502,
+    EngineGaveUpError: 502,
+    BusyError: 503,
+    EngineBusyError: 503,
+    StorageError: 503,
+    EngineUnavailableError: 503,
+    EngineTimeoutError: 504,
+}
+
+SHAPES: dict[Api, Callable[[LegatoError, int], dict[str, Any]]] = {"openai": openai_error}
+"""The body of an error in each API, by the error and its status."""
+
+PREFIXES: tuple[tuple[str, Api], ...] = (("/v1/", "openai"),)
+"""Which API's shape the errors under a path have, also those that are refused before its route."""
+
+
+def api_of(path: str) -> Api | None:
+    """Return the API of a path, None if it is not one of an API."""
+    return next((api for prefix, api in PREFIXES if path.startswith(prefix)), None)
+
+
+def status_of(error: LegatoError) -> int:
+    """Return the HTTP status of an error, as the clients of the APIs expect it."""
+    for kind in type(error).__mro__:
+        if kind in STATUSES:
+            return STATUSES[kind]
+    return 500
+
+
+def error_answer(api: Api, error: LegatoError, status: int | None = None) -> Response:
+    """Return an error in the shape of an API."""
+    status = status or status_of(error)
+    headers: dict[str, str] = {}
+    if isinstance(error, BusyError | EngineUnavailableError) and error.retry_after is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return answer(SHAPES[api](error, status), status, headers)

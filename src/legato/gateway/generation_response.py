@@ -1,0 +1,120 @@
+"""The HTTP response of a generation: its log from a position on, as it is written."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fastapi import Response
+from starlette.types import Receive, Scope, Send
+
+from legato.api.generation import Generation
+from legato.api.generations import Generations
+from legato.errors import LegatoError
+from legato.gateway.sse_response import KEEP_ALIVE, disconnected
+
+STREAM_HEADER = "legato-stream"
+
+OPEN_SECONDS = 10.0
+"""How long the status waits for the first word. A failure within that time has a status of its own."""
+
+SENT_BYTES = 64 * 1024
+"""About how many bytes are sent at once."""
+
+COMMENT = b": still here\n"
+"""A sign of life between two events. A second line end would make an event of it for clients that count `id` lines as one."""
+
+
+class GenerationResponse(Response):
+    """Sends the frames of a generation from `offset` on. The client is a reader of the generation until it leaves.
+
+    `on_error` makes the response of a generation that failed before it was opened.
+    """
+
+    def __init__(
+        self,
+        generation: Generation,
+        generations: Generations,
+        on_error: Callable[[LegatoError], Response],
+        *,
+        offset: int = 0,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.background = None
+        self.body = b""
+        self.status_code = 200
+        self._generation = generation
+        self._generations = generations
+        self._on_error = on_error
+        self._offset = offset
+        streams = generation.codec.streams
+        self.raw_headers = [
+            (b"content-type", generation.log.media_type.encode()),
+            (STREAM_HEADER.encode(), generation.id.encode()),
+            (b"cache-control", b"no-cache, no-transform" if streams else b"no-store"),
+            *((name.encode(), value.encode()) for name, value in (headers or {}).items()),
+        ]
+        if streams:
+            self.raw_headers.append((b"x-accel-buffering", b"no"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        leave = self._generations.read(self._generation)
+        gone = asyncio.ensure_future(disconnected(receive))
+        try:
+            if not await self._opened(gone):
+                return
+            error = self._generation.error
+            if error is not None and not self._generation.log.next:
+                await self._on_error(error)(scope, receive, send)
+                return
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await self._send(gone, send)
+        finally:
+            gone.cancel()
+            leave()
+
+    async def _opened(self, gone: "asyncio.Future[Any]") -> bool:
+        """Wait until the status is certain. Return False if the client left."""
+        generation = self._generation
+        event = generation.opened if generation.codec.streams else generation.done
+        opened: asyncio.Future[Any] = asyncio.ensure_future(event.wait())
+        try:
+            await asyncio.wait(
+                [opened, gone],
+                return_when=asyncio.FIRST_COMPLETED,
+                timeout=OPEN_SECONDS if generation.codec.streams else None,
+            )
+        finally:
+            opened.cancel()
+        if gone.done():
+            return False
+        if not event.is_set():
+            generation.begin()
+        return True
+
+    async def _send(self, gone: "asyncio.Future[Any]", send: Send) -> None:
+        log, offset = self._generation.log, self._offset
+        news = asyncio.Event()
+        stop = log.listen(news.set)
+        gone.add_done_callback(lambda _: news.set())
+        try:
+            while not gone.done():
+                news.clear()
+                frames = log.frames(offset, SENT_BYTES)
+                body = b"".join(frames)
+                offset += len(body)
+                ended = log.closed and offset == log.next
+                if body or ended:
+                    await send({"type": "http.response.body", "body": body, "more_body": not ended})
+                if ended:
+                    return
+                if offset == log.next:
+                    await self._wait(news, send)
+        finally:
+            stop()
+
+    async def _wait(self, news: asyncio.Event, send: Send) -> None:
+        try:
+            async with asyncio.timeout(KEEP_ALIVE if self._generation.log.numbered else None):
+                await news.wait()
+        except TimeoutError:
+            await send({"type": "http.response.body", "body": COMMENT, "more_body": True})

@@ -1,0 +1,72 @@
+"""OpenAI's API under `/v1`."""
+
+from fastapi import APIRouter, Response
+from fastapi import Request as HttpRequest
+from msgspec.structs import replace
+
+from legato.api.call import Call
+from legato.api.codec import ResponseCodec
+from legato.api.openai.chat_codec import ChatChunkCodec, ChatCompletionCodec
+from legato.api.openai.chat_request import ChatCompletionBody, parse_chat_request
+from legato.api.openai.models import model_object
+from legato.errors import LegatoError
+from legato.gateway.api_caller import ApiCaller, fingerprint, idempotency_key_of, on_disconnect_of
+from legato.gateway.api_errors import error_answer
+from legato.gateway.dependencies import Context
+from legato.gateway.generation_response import GenerationResponse
+from legato.gateway.json_body import answer, openapi_types, read_body
+
+router = APIRouter(prefix="/v1", tags=["openai"])
+
+
+@router.post(
+    "/chat/completions",
+    openapi_extra=openapi_types.body(ChatCompletionBody),
+    responses={
+        200: {"content": {"application/json": {}, "text/event-stream": {}}, "description": "A completion"}
+    },
+)
+async def chat_completions(request: HttpRequest, context: Context, caller: ApiCaller) -> Response:
+    """Answer a list of messages, as OpenAI's chat completions do."""
+    asked = parse_chat_request(await read_body(request, ChatCompletionBody))
+    answerer = await context.catalog.resolve(asked.model)
+
+    def codec(generation_id: str, created: float) -> ResponseCodec:
+        name = f"chatcmpl-{generation_id}"
+        if asked.stream:
+            return ChatChunkCodec(
+                name, created, asked.model, choices=asked.choices, include_usage=asked.include_usage
+            )
+        return ChatCompletionCodec(name, created, asked.model, choices=asked.choices)
+
+    call = Call(
+        "openai",
+        asked.model,
+        answerer.engine,
+        replace(asked.request, model=answerer.model, user=caller.user),
+        caller,
+        choices=asked.choices,
+        on_disconnect=on_disconnect_of(request),
+        idempotency_key=idempotency_key_of(request),
+        fingerprint=fingerprint(request.url.path, await request.body()),
+    )
+    return GenerationResponse(context.generations.start(call, codec), context.generations, _error)
+
+
+def _error(error: LegatoError) -> Response:
+    return error_answer("openai", error)
+
+
+@router.get("/models", responses={200: {"content": {"application/json": {}}, "description": "All models"}})
+async def models(context: Context, caller: ApiCaller) -> Response:
+    """Return every name that `model` can be."""
+    found = await context.catalog.models()
+    return answer({"object": "list", "data": [model_object(each) for each in found]})
+
+
+@router.get(
+    "/models/{name:path}", responses={200: {"content": {"application/json": {}}, "description": "One model"}}
+)
+async def model(name: str, context: Context, caller: ApiCaller) -> Response:
+    """Return one model."""
+    return answer(model_object(replace(await context.catalog.find(name), name=name)))

@@ -1,0 +1,100 @@
+"""OpenAI's chat completions: the official SDK on a real port."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import openai
+import pytest
+from tests.gateway.server import calling, serving, settings_for
+
+from legato.gateway.server import Server
+
+MODEL = "demo:echo"
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    async with serving(settings_for(tmp_path, aliases={"gpt-4o": MODEL})) as server:
+        yield server
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(base_url=f"{server.address}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+async def test_a_whole_completion(client: openai.AsyncOpenAI) -> None:
+    done = await client.chat.completions.create(
+        model=MODEL, messages=[{"role": "user", "content": "one two"}]
+    )
+    assert done.choices[0].message.content == "one two"
+    assert (done.model, done.choices[0].finish_reason) == (MODEL, "stop")
+    assert done.usage is not None
+    assert done.usage.total_tokens == done.usage.prompt_tokens + done.usage.completion_tokens
+
+
+async def test_a_streamed_completion(client: openai.AsyncOpenAI) -> None:
+    stream = await client.chat.completions.create(
+        model="gpt-4o",
+        messages=[{"role": "user", "content": "ein süßes\n\ndata: Ei 🥚"}],
+        stream=True,
+        stream_options={"include_usage": True},
+        n=2,
+    )
+    texts, reasons, usage = ["", ""], ["", ""], None
+    async for chunk in stream:
+        usage = chunk.usage or usage
+        assert chunk.model == "gpt-4o"
+        for choice in chunk.choices:
+            texts[choice.index] += choice.delta.content or ""
+            reasons[choice.index] += choice.finish_reason or ""
+    assert texts == ["ein süßes\n\ndata: Ei 🥚"] * 2
+    assert reasons == ["stop", "stop"]
+    assert usage is not None
+
+
+async def test_the_models_are_listed(client: openai.AsyncOpenAI) -> None:
+    names = [model.id async for model in client.models.list()]
+    assert {"default", "gpt-4o", MODEL} <= set(names)
+    assert (await client.models.retrieve("gpt-4o")).id == "gpt-4o"
+
+
+async def test_an_unknown_model_is_not_found(client: openai.AsyncOpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        await client.chat.completions.create(model="none", messages=[{"role": "user", "content": "x"}])
+    assert caught.value.param == "model"
+    with pytest.raises(openai.NotFoundError):
+        await client.models.retrieve("none")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("temperature", 9.0), ("n", 0), ("max_tokens", 0), ("stop", [""]), ("response_format", {"type": "xml"})],
+)
+async def test_a_wrong_field_is_named(client: openai.AsyncOpenAI, field: str, value: object) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.chat.completions.create(
+            model=MODEL, messages=[{"role": "user", "content": "x"}], extra_body={field: value}
+        )
+    assert caught.value.param == field
+
+
+async def test_one_key_is_one_generation(server: Server) -> None:
+    body = {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "once " * 20}]}
+
+    async def ask(http: aiohttp.ClientSession) -> tuple[str, bytes]:
+        async with http.post("/v1/chat/completions", json=body, headers={"idempotency-key": "k"}) as answer:
+            return answer.headers["legato-stream"], await answer.read()
+
+    async with calling(server) as http:
+        first, second = await asyncio.gather(ask(http), ask(http))
+        assert first == second
+        async with http.post(
+            "/v1/chat/completions", json={**body, "n": 2}, headers={"idempotency-key": "k"}
+        ) as answer:
+            assert answer.status == 409
+            assert json.loads(await answer.read())["error"]["type"] == "invalid_request_error"
