@@ -21,10 +21,12 @@ def attachment(
     return Attachment(name, owner, "image/png", size, digest * 64, NOW, **more)
 
 
-async def enclosed(storage: SqlStorage, of: str = "c", number: int = 1, *names: str) -> None:
+async def enclosed(
+    storage: SqlStorage, of: str = "c", number: int = 1, *names: str, by: str | None = None
+) -> None:
     made = await storage.conversation(of)
     assert made is not None
-    turn = replace(exchange(number, of=of), user=made.owner, enclosed=names or ("a",))
+    turn = replace(exchange(number, of=of), user=by or made.owner, enclosed=names or ("a",))
     await storage.begin(turn, NOW)
 
 
@@ -39,7 +41,10 @@ async def test_participants_read_the_attachments_of_their_conversation(storage):
     await conversed(storage, owner="bob")
     await storage.add_attachment(attachment(), ROOM)
     assert await storage.attachment("a", "bob") is None
-    await enclosed(storage)
+    with pytest.raises(NotFoundError, match="no such attachment"):
+        await enclosed(storage)
+    await storage.add_participant(Participant("c", "ada", "member", NOW))
+    await enclosed(storage, by="ada")
     assert await storage.attachment("a", "bob") is not None
     assert await storage.attachment("a", "eve") is None
     await storage.add_participant(Participant("c", "eve", "viewer", NOW))

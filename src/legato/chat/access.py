@@ -1,19 +1,15 @@
-"""Who may do what in a conversation. Every action asks here, and gets an answer from what is true at that moment."""
+"""Who may do what in a conversation. Every action asks here, and gets an answer from what is true at that moment.
 
-from typing import Literal
+What writes is checked again in the transaction that writes, by `by` in the contract of storage.
+"""
 
 from legato.chat.conversation_cache import ConversationCache
 from legato.chat.message_tree import MessageTree
-from legato.domain.participant import READ_ONLY, ParticipantRole
+from legato.domain.participant import NOT_FOUND, OWNER_ONLY, READ_ONLY, Needs, ParticipantRole
 from legato.domain.user import User
 from legato.errors import ForbiddenError, NotFoundError
 
-Needs = Literal["nothing", "read", "write", "own"]
-"""What a user must be allowed to do in a conversation."""
-
-NOT_FOUND = "There is no such conversation."
 NO_MESSAGE = "There is no such message in this conversation."
-OWNER_ONLY = "Only the owner of this conversation can do that."
 
 
 class Access:

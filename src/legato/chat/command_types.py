@@ -5,7 +5,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from legato.chat.access import Needs
+from legato.domain.participant import Needs
 from legato.domain.user import User
 from legato.protocol.command_data import CommandData
 from legato.storage.base import TurnStarted

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from legato.chat.access import NO_MESSAGE, NOT_FOUND, Access, Needs
+from legato.chat.access import NO_MESSAGE, Access
 from legato.chat.assistants import Assistants
 from legato.chat.attachments import Attachments
 from legato.chat.conversation_cache import ConversationCache
@@ -14,6 +14,7 @@ from legato.chat.participants import Participants
 from legato.chat.running_replies import RunningReplies
 from legato.chat.watchers import Watchers
 from legato.domain.conversation import Conversation, SettingName
+from legato.domain.participant import NOT_FOUND, Needs
 from legato.domain.user import User
 from legato.domain.validation import check_id, check_new_id, clean_text, clean_title
 from legato.errors import ConflictError, InvalidError, NotFoundError
@@ -141,7 +142,9 @@ class Conversations:
         """
         title = clean_title(title)
         await self._access.owner(user, conversation)
-        return self._changed(await self._storage.rename_conversation(conversation, title, self._now()))
+        return self._changed(
+            await self._storage.rename_conversation(conversation, title, self._now(), by=user.id)
+        )
 
     async def set_setting(
         self, user: User, conversation: str, setting: SettingName, value: str | None
@@ -153,7 +156,9 @@ class Conversations:
         if value is not None and len(value) > SYSTEM_LENGTH:
             raise InvalidError(f"It can have {SYSTEM_LENGTH:,} characters at most.")
         await self._access.owner(user, conversation)
-        return self._changed(await self._storage.set_setting(conversation, setting, value, self._now()))
+        return self._changed(
+            await self._storage.set_setting(conversation, setting, value, self._now(), by=user.id)
+        )
 
     async def show(self, user: User, conversation: str, message: str) -> Conversation:
         """Show the branch that ends in `message`.
@@ -162,7 +167,7 @@ class Conversations:
         :raises ForbiddenError: the user may only read.
         """
         await self._check_message(user, conversation, message)
-        return self._changed(await self._storage.set_head(conversation, message, self._now()))
+        return self._changed(await self._storage.set_head(conversation, message, self._now(), by=user.id))
 
     async def rename_and_show(self, user: User, conversation: str, title: str, message: str) -> Conversation:
         """Do both of the above. If one of them is not allowed, neither is done.
@@ -172,8 +177,10 @@ class Conversations:
         title = clean_title(title)
         await self._access.owner(user, conversation)
         await self._check_message(user, conversation, message)
-        self._changed(await self._storage.rename_conversation(conversation, title, self._now()))
-        return self._changed(await self._storage.set_head(conversation, message, self._now()))
+        now = self._now()
+        return self._changed(
+            await self._storage.rename_and_set_head(conversation, title, message, now, by=user.id)
+        )
 
     async def delete(self, user: User, conversation: str) -> None:
         """Delete a conversation and stop its running replies.
@@ -181,7 +188,7 @@ class Conversations:
         :raises NotFoundError: as above. :raises ForbiddenError: the user is not its owner.
         """
         await self._access.owner(user, conversation)
-        await self._storage.delete_conversation(conversation)
+        await self._storage.delete_conversation(conversation, by=user.id)
         if self._attachments is not None:
             self._attachments.sweep_soon()
         self._cache.deleted(conversation)

@@ -13,7 +13,7 @@ from legato.chat.subscriptions import Subscriptions
 from legato.chat.watchers import Watchers
 from legato.domain.conversation import Conversation
 from legato.domain.invitation import Invitation
-from legato.domain.participant import Participant, ParticipantRole
+from legato.domain.participant import OWNER_STAYS, Participant, ParticipantRole
 from legato.domain.user import User
 from legato.errors import ConflictError, InvalidError, NotFoundError
 from legato.storage.base import ParticipantStore
@@ -106,10 +106,14 @@ class Participants:
         invitation = Invitation(
             self._new_id(), digest_of(secret), conversation, role, now, now + timedelta(seconds=ttl)
         )
-        await self._storage.invite(invitation, INVITATIONS)
-        if (name := display_name(user)) is not None:
-            # From now on others may read what the owner wrote, and want to know the owner's name.
-            await self._add(Participant(conversation, user.id, "owner", now, name))
+        # From now on others may read what the owner wrote, and want to know the owner's name.
+        name = display_name(user)
+        async with self._writing:
+            owner = await self._storage.invite(invitation, INVITATIONS, by=user.id, name=name)
+            if owner is not None:
+                self._cache.joined(owner)
+        if owner is not None:
+            self._presence.announce(conversation)
         return invitation, secret
 
     async def invitations(self, user: User, conversation: str) -> list[Invitation]:
@@ -120,7 +124,7 @@ class Participants:
     async def revoke_invitation(self, user: User, conversation: str, invitation: str) -> None:
         """Make an invitation invalid. :raises NotFoundError: as above, or there is none. :raises ForbiddenError: as above."""
         await self._access.owner(user, conversation)
-        if not await self._storage.revoke_invitation(conversation, invitation):
+        if not await self._storage.revoke_invitation(conversation, invitation, by=user.id):
             raise NotFoundError("There is no such invitation.")
 
     async def join(self, user: User, secret: str) -> Conversation:
@@ -147,10 +151,8 @@ class Participants:
     async def leave(self, user: User, conversation: str) -> None:
         """Take part no more. :raises NotFoundError: as above. :raises ConflictError: the user is its owner."""
         if await self._access.role(user, conversation) == "owner":
-            raise ConflictError(
-                "This conversation is yours. Make somebody else in it the owner first, or delete it."
-            )
-        await self._remove(conversation, user.id)
+            raise ConflictError(OWNER_STAYS)
+        await self._remove(user, conversation, user.id)
 
     async def remove(self, user: User, conversation: str, participant: str) -> None:
         """Remove a participant, who is told nothing more of it from this moment on. To remove oneself is to leave.
@@ -161,7 +163,7 @@ class Participants:
             await self.leave(user, conversation)
             return
         await self._access.owner(user, conversation)
-        await self._remove(conversation, participant)
+        await self._remove(user, conversation, participant)
 
     async def change(
         self, user: User, conversation: str, participant: str, role: ParticipantRole
@@ -179,7 +181,7 @@ class Participants:
             await self._transfer_ownership(conversation, user, participant)
         else:
             async with self._writing:
-                changed = await self._storage.change_role(conversation, participant, role)
+                changed = await self._storage.change_role(conversation, participant, role, by=user.id)
                 if changed is not None:
                     self._cache.joined(changed)
             if changed is None:
@@ -191,7 +193,9 @@ class Participants:
 
     async def _transfer_ownership(self, conversation: str, owner: User, new_owner: str) -> None:
         async with self._writing:
-            changed = await self._storage.transfer_ownership(conversation, new_owner, self._now())
+            changed = await self._storage.transfer_ownership(
+                conversation, new_owner, self._now(), by=owner.id
+            )
             if changed is not None:
                 self._cache.joined(
                     Participant(conversation, owner.id, "member", self._now(), display_name(owner))
@@ -206,12 +210,12 @@ class Participants:
             self._cache.joined(await self._storage.add_participant(participant))
         self._presence.announce(participant.conversation)
 
-    async def _remove(self, conversation: str, user: str) -> None:
+    async def _remove(self, by: User, conversation: str, participant: str) -> None:
         async with self._writing:
-            removed = await self._storage.remove_participant(conversation, user)
+            removed = await self._storage.remove_participant(conversation, participant, by=by.id)
             if removed:
-                self._cache.left(conversation, user)
+                self._cache.left(conversation, participant)
         if not removed:
             raise NotFoundError(NOBODY)
-        self._subscriptions.shut_out_user(conversation, user)
+        self._subscriptions.shut_out_user(conversation, participant)
         self._presence.announce(conversation)

@@ -25,7 +25,7 @@ from legato.domain.submission import Submission, clean_parts, fingerprint, title
 from legato.domain.user import User
 from legato.domain.validation import check_id
 from legato.errors import BusyError, InvalidError, NotFoundError, StorageError
-from legato.storage.base import NewTurn, Storage, TurnStarted
+from legato.storage.base import NewTurn, Storage, TurnStarted, queue_full
 from legato.stream import Log
 
 logger = logging.getLogger(__name__)
@@ -203,7 +203,7 @@ class Replies:
         running = self._running.of(conversation)
         wanted = [reply for reply in running if message is None or reply.id == message]
         self._running.end(wanted)
-        requested = await self._request_stop(conversation, message, here=bool(wanted))
+        requested = await self._request_stop(user, conversation, message, here=bool(wanted))
         await self._running.stored(wanted)
         stopped = [reply.id for reply in wanted if reply.message.status == "stopped"]
         here = {reply.id for reply in running}
@@ -225,16 +225,18 @@ class Replies:
             if message is None or message.conversation != conversation:
                 raise NotFoundError(NOT_RUNNING)
         try:
-            allowed = await self._storage.decide(reply, call, allow)
+            allowed = await self._storage.decide(reply, call, allow, by=user.id)
         except NotFoundError:
             raise NotFoundError(NOT_RUNNING) from None
         if running is not None:
             running.approvals.decide(call, allowed)
 
-    async def _request_stop(self, conversation: str, reply: str | None, *, here: bool) -> list[str]:
+    async def _request_stop(
+        self, user: User, conversation: str, reply: str | None, *, here: bool
+    ) -> list[str]:
         """Store the stop for the gateways that run the replies. If they run `here`, they were stopped without it."""
         try:
-            return await self._storage.request_stop(conversation, reply)
+            return await self._storage.request_stop(conversation, reply, by=user.id)
         except StorageError as error:
             if not here:
                 raise
@@ -262,10 +264,7 @@ class Replies:
             check_id(request.client_message_id, "client_message_id")
         conversation, question = request.tree.conversation, request.question
         if self._running.full(conversation.id):
-            raise BusyError(
-                f"{MAX_WAITING} messages of this conversation wait for an answer already. Send it again when some are answered.",
-                5.0,
-            )
+            raise queue_full(MAX_WAITING)
         title = title_from(question.parts) if question is not None and not conversation.title else None
         reply = Message(
             id=self._new_id(),
@@ -288,6 +287,7 @@ class Replies:
             conversation if request.new else None,
             tuple(dict.fromkeys(part.attachment for part in attached if part.attachment)),
             after_head=request.after_head,
+            max_ahead=MAX_WAITING,
         )
         started = await self._storage.begin(turn, self._now())
         if started.duplicate:

@@ -11,6 +11,17 @@ ParticipantRole = Literal["owner", "member", "viewer"]
 READ_ONLY = "You can read this conversation, but not write in it. Its owner can change that."
 """The sentence for a viewer who tries to write."""
 
+NOT_FOUND = "There is no such conversation."
+"""The sentence for a user who takes no part in a conversation, and for one that does not exist."""
+
+OWNER_ONLY = "Only the owner of this conversation can do that."
+
+OWNER_STAYS = "This conversation is yours. Make somebody else in it the owner first, or delete it."
+"""The sentence for an owner who leaves."""
+
+Needs = Literal["nothing", "read", "write", "own"]
+"""What a user must be allowed to do in a conversation."""
+
 MAX_PARTICIPANTS = 500
 """Maximum participants of a conversation beside its owner. The limit exists because each is notified of all others."""
 

@@ -1,6 +1,10 @@
 """The contract of storage. When a call returns, its changes are committed; when it raises, nothing was written.
 
 The contract has five parts, and `Storage` is all of them in one database. A consumer asks for the part it needs.
+
+`by` is the user who asks for a change. The right to it is checked in the transaction that writes: a right that was taken
+away before the commit is not used. NotFoundError is raised if the user takes no part in the conversation, ForbiddenError
+if the user may do less. None is the server itself, which may do everything.
 """
 
 from datetime import datetime
@@ -13,6 +17,7 @@ from legato.domain.conversation import Conversation, SettingName
 from legato.domain.invitation import Invitation
 from legato.domain.message import Message
 from legato.domain.participant import Participant, ParticipantRole
+from legato.errors import BusyError
 from legato.stream import Event
 
 LOCAL_GATEWAY = "local"
@@ -39,7 +44,7 @@ class NewTurn(Struct, frozen=True):
     `enclosed` are the ids of the question's attachments: from then on every reader of the conversation may read them.
     `gateway` will run the reply. If `after_head`, the parent of the question (of the reply, if there is no question) is
     the conversation's head at the moment of the transaction, whatever `parent` says: two users who send at once make
-    one branch.
+    one branch. `max_ahead` is how many replies of the conversation may run or wait before this one; None: any number.
     """
 
     conversation: str
@@ -53,6 +58,15 @@ class NewTurn(Struct, frozen=True):
     enclosed: tuple[str, ...] = ()
     gateway: str = LOCAL_GATEWAY
     after_head: bool = False
+    max_ahead: int | None = None
+
+
+def queue_full(limit: int) -> BusyError:
+    """Return the error for a turn that would wait behind more than `limit` others."""
+    return BusyError(
+        f"{limit} messages of this conversation wait for an answer already. Send it again when some are answered.",
+        5.0,
+    )
 
 
 class TurnStarted(Struct, frozen=True):
@@ -128,21 +142,31 @@ class ConversationStore(Protocol):
         """
         ...
 
-    async def rename_conversation(self, conversation: str, title: str, now: datetime) -> Conversation | None:
+    async def rename_conversation(
+        self, conversation: str, title: str, now: datetime, *, by: str | None = None
+    ) -> Conversation | None:
         """Set the title. Return the conversation with its new revision, or None if it does not exist."""
         ...
 
-    async def set_head(self, conversation: str, head: str, now: datetime) -> Conversation | None:
+    async def set_head(
+        self, conversation: str, head: str, now: datetime, *, by: str | None = None
+    ) -> Conversation | None:
         """Show another branch. Return None if the conversation does not exist or the message is not in it."""
         ...
 
+    async def rename_and_set_head(
+        self, conversation: str, title: str, head: str, now: datetime, *, by: str | None = None
+    ) -> Conversation | None:
+        """Set the title and show another branch, both or neither. Return None as `set_head` does."""
+        ...
+
     async def set_setting(
-        self, conversation: str, name: SettingName, value: str | None, now: datetime
+        self, conversation: str, name: SettingName, value: str | None, now: datetime, *, by: str | None = None
     ) -> Conversation | None:
         """Change one setting; None resets it. Return None if the conversation does not exist."""
         ...
 
-    async def delete_conversation(self, conversation: str) -> bool:
+    async def delete_conversation(self, conversation: str, *, by: str | None = None) -> bool:
         """Delete a conversation with its messages, their search entries and idempotency keys, and the attachments that no other conversation holds. Return False if it does not exist."""
         ...
 
@@ -172,8 +196,9 @@ class TurnStore(Protocol):
 
         :raises ConflictError: this `client_message_id` came before with another fingerprint.
         :raises NotFoundError: the conversation does not exist, the user takes no part in it, the parent is not in it, or
-            an attachment does not exist.
+            an attachment does not exist for the user.
         :raises ForbiddenError: the user may only read the conversation.
+        :raises BusyError: more than `max_ahead` replies are ahead.
         :raises StaleError: another gateway declared this one dead.
         """
         ...
@@ -201,7 +226,9 @@ class TurnStore(Protocol):
         """
         ...
 
-    async def request_stop(self, conversation: str, reply: str | None = None) -> list[str]:
+    async def request_stop(
+        self, conversation: str, reply: str | None = None, *, by: str | None = None
+    ) -> list[str]:
         """Store that the running replies of a conversation, or one of them, are to be stopped. Return their ids in the order in which they run."""
         ...
 
@@ -209,7 +236,7 @@ class TurnStore(Protocol):
         """Return the replies of a gateway that are to be stopped."""
         ...
 
-    async def decide(self, reply: str, call: str, allow: bool) -> bool:
+    async def decide(self, reply: str, call: str, allow: bool, *, by: str | None = None) -> bool:
         """Store a decision on a tool call of a running reply. Return the decision that counts: the first one.
 
         :raises NotFoundError: the reply does not run.
@@ -251,24 +278,35 @@ class ParticipantStore(Protocol):
         """
         ...
 
-    async def change_role(self, conversation: str, user: str, role: ParticipantRole) -> Participant | None:
+    async def change_role(
+        self, conversation: str, user: str, role: ParticipantRole, *, by: str | None = None
+    ) -> Participant | None:
         """Make a participant a member or a viewer. Return None if `user` is no participant."""
         ...
 
-    async def transfer_ownership(self, conversation: str, user: str, now: datetime) -> Conversation | None:
+    async def transfer_ownership(
+        self, conversation: str, user: str, now: datetime, *, by: str | None = None
+    ) -> Conversation | None:
         """Make a participant the owner; the former owner stays as a member. Return None if `user` is no participant."""
         ...
 
-    async def remove_participant(self, conversation: str, user: str) -> bool:
-        """Remove a participant. Return False if `user` is none. The owner cannot be removed."""
+    async def remove_participant(self, conversation: str, user: str, *, by: str | None = None) -> bool:
+        """Remove a participant. Return False if `user` is none.
+
+        :raises ConflictError: `user` is the owner.
+        """
         ...
 
     async def roles(self, user: str, conversations: list[str]) -> dict[str, ParticipantRole]:
         """Return the roles of `user` in those of these conversations that the user joined."""
         ...
 
-    async def invite(self, invitation: Invitation, limit: int) -> None:
+    async def invite(
+        self, invitation: Invitation, limit: int, *, by: str | None = None, name: str | None = None
+    ) -> Participant | None:
         """Create an invitation if its conversation then has at most `limit` that have not expired.
+
+        `name` is the display name of the owner `by`, which others may read from now on. Return the owner if it is given.
 
         :raises NotFoundError: the conversation does not exist.
         :raises ConflictError: there are too many, or an invitation with this id or digest exists.
@@ -279,7 +317,7 @@ class ParticipantStore(Protocol):
         """Return the invitations that have not expired, oldest first."""
         ...
 
-    async def revoke_invitation(self, conversation: str, invitation: str) -> bool:
+    async def revoke_invitation(self, conversation: str, invitation: str, *, by: str | None = None) -> bool:
         """Delete an invitation. Return False if it does not exist."""
         ...
 

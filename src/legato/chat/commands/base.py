@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from msgspec import Struct
 
-from legato.chat.access import Needs
 from legato.chat.command_types import CommandInfo, CommandRequest, CommandResult
 from legato.chat.commands.markdown import code
 from legato.chat.message_tree import MessageTree
 from legato.chat.service import ChatService
+from legato.domain.participant import Needs
 from legato.domain.user import User
 from legato.errors import InvalidError
 from legato.protocol.command_data import CommandData

@@ -50,6 +50,10 @@ _is_shared = (
 _READABLE = select(attachments).where(
     attachments.c.id == bindparam("attachment"), or_(attachments.c.owner == bindparam("reader"), _is_shared)
 )
+_READABLE_IDS = select(attachments.c.id).where(
+    attachments.c.id.in_(bindparam("values", expanding=True)),
+    or_(attachments.c.owner == bindparam("reader"), _is_shared),
+)
 _BY_IDS = select(attachments).where(attachments.c.id.in_(bindparam("values", expanding=True)))
 _KNOWN_DIGESTS = select(attachments.c.digest).where(
     attachments.c.digest.in_(bindparam("values", expanding=True))
@@ -116,11 +120,14 @@ def drop_with(connection: Connection, conversation: str) -> None:
     connection.execute(_DROP_WITH_CONVERSATION, {"conversation": conversation})
 
 
-def enclose(connection: Connection, conversation: str, ids: tuple[str, ...]) -> None:
-    """Give the readers of a conversation access to these attachments.
+def enclose(connection: Connection, conversation: str, by: str, ids: tuple[str, ...]) -> None:
+    """Give the readers of a conversation access to these attachments, which `by` may read.
 
-    :raises NotFoundError: one of them does not exist.
+    :raises NotFoundError: one of them does not exist, or `by` may not read it.
     """
+    readable = set(connection.execute(_READABLE_IDS, {"values": list(ids), "reader": by}).scalars())
+    if not readable.issuperset(ids):
+        raise NotFoundError(NO_ATTACHMENT)
     rows = [{"conversation": conversation, "attachment": each} for each in ids]
     try:
         connection.execute(_ENCLOSE[connection.dialect.name], rows)

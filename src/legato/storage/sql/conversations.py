@@ -11,6 +11,7 @@ from legato.domain.conversation import Conversation, SettingName
 from legato.domain.validation import check_storable
 from legato.errors import ConflictError, InvalidError
 from legato.storage.sql import attachments as of_attachments
+from legato.storage.sql import rights
 from legato.storage.sql.codec import (
     conversation_of,
     conversation_row,
@@ -79,9 +80,7 @@ def changed(**values: Any) -> Update:
 
 
 _RENAME = changed(title=bindparam("new_title"))
-_SETTINGS = (
-    select(conversations.c.choices).where(conversations.c.id == bindparam("conversation")).with_for_update()
-)
+_SETTINGS = select(conversations.c.choices).where(conversations.c.id == bindparam("conversation"))
 _SET_SETTINGS = changed(choices=bindparam("new_settings"))
 _SET_HEAD = changed(head=bindparam("new_head")).where(holds("new_head"))
 
@@ -124,7 +123,14 @@ def check_limit(limit: int, most: int) -> None:
         raise InvalidError(f"The limit must lie between 1 and {most}.")
 
 
-def rename(connection: Connection, conversation: str, title: str, now: datetime) -> Conversation | None:
+def rename(
+    connection: Connection, conversation: str, title: str, now: datetime, by: str | None = None
+) -> Conversation | None:
+    rights.require(connection, conversation, by, "own")
+    return _rename(connection, conversation, title, now)
+
+
+def _rename(connection: Connection, conversation: str, title: str, now: datetime) -> Conversation | None:
     parameters = {"in": conversation, "new_title": title, "now": micros(now)}
     row = connection.execute(_RENAME, parameters).mappings().first()
     if row is None:
@@ -137,15 +143,37 @@ def index_title(connection: Connection, conversation: str, title: str) -> None:
     connection.execute(_TITLE_WORDS, {"in": conversation, "new_words": index_words(title)})
 
 
-def set_head(connection: Connection, conversation: str, head: str, now: datetime) -> Conversation | None:
+def set_head(
+    connection: Connection, conversation: str, head: str, now: datetime, by: str | None = None
+) -> Conversation | None:
+    rights.require(connection, conversation, by, "write")
+    return _set_head(connection, conversation, head, now)
+
+
+def rename_and_set_head(
+    connection: Connection, conversation: str, title: str, head: str, now: datetime, by: str | None = None
+) -> Conversation | None:
+    rights.require(connection, conversation, by, "own")
+    if _set_head(connection, conversation, head, now) is None:
+        return None
+    return _rename(connection, conversation, title, now)
+
+
+def _set_head(connection: Connection, conversation: str, head: str, now: datetime) -> Conversation | None:
     parameters = {"in": conversation, "new_head": head, "now": micros(now)}
     row = connection.execute(_SET_HEAD, parameters).mappings().first()
     return None if row is None else conversation_of(row)
 
 
 def set_setting(
-    connection: Connection, conversation: str, name: SettingName, value: str | None, now: datetime
+    connection: Connection,
+    conversation: str,
+    name: SettingName,
+    value: str | None,
+    now: datetime,
+    by: str | None = None,
 ) -> Conversation | None:
+    rights.require(connection, conversation, by, "own")
     row = connection.execute(_SETTINGS, {"conversation": conversation}).first()
     if row is None:
         return None
@@ -154,6 +182,7 @@ def set_setting(
     return conversation_of(connection.execute(_SET_SETTINGS, parameters).mappings().one())
 
 
-def remove(connection: Connection, conversation: str) -> bool:
+def remove(connection: Connection, conversation: str, by: str | None = None) -> bool:
+    rights.require(connection, conversation, by, "own")
     of_attachments.drop_with(connection, conversation)
     return connection.execute(_DELETE, {"conversation": conversation}).rowcount > 0

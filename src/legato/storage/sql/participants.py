@@ -10,9 +10,10 @@ from sqlalchemy.exc import IntegrityError
 
 from legato.domain.conversation import Conversation
 from legato.domain.invitation import Invitation
-from legato.domain.participant import MAX_PARTICIPANTS, Participant, ParticipantRole
+from legato.domain.participant import MAX_PARTICIPANTS, NOT_FOUND, OWNER_STAYS, Participant, ParticipantRole
 from legato.errors import ConflictError, NotFoundError
 from legato.storage.sql import conversations as of_conversations
+from legato.storage.sql import rights
 from legato.storage.sql.codec import (
     Row,
     conversation_of,
@@ -64,8 +65,6 @@ _UPSERT = {
 }
 _SET_ROLE = update(participants).where(_IS_THIS_ONE).values(standing=bindparam("role"))
 _REMOVE = delete(participants).where(_IS_THIS_ONE)
-_LOCK = _OWNER.with_for_update()
-"""Locks the conversation too, so that what is counted next stays true until the commit."""
 _SET_OWNER = of_conversations.changed(owner=bindparam("to")).where(
     select(participants.c.user)
     .where(participants.c.conversation == bindparam("in"), participants.c.user == bindparam("to"))
@@ -119,9 +118,9 @@ def add(connection: Connection, participant: Participant) -> Participant:
     """
     made = participant_row(participant)
     of = participant.conversation
-    owner = connection.execute(_LOCK, {"conversation": of}).mappings().first()
+    owner = rights.lock(connection, of)
     if owner is None:
-        raise NotFoundError("There is no such conversation.")
+        raise NotFoundError(NOT_FOUND)
     known = connection.execute(_ONE, {"in_conversation": of, "of_user": participant.user}).first()
     new = known is None and participant.role != "owner"
     if new and connection.execute(_COUNT, {"conversation": of}).scalar_one() >= MAX_PARTICIPANTS:
@@ -147,7 +146,13 @@ def join(
     connection: Connection, digest: str, user: str, name: str | None, now: datetime
 ) -> Participant | None:
     """Add a participant by an invitation. Return None if it does not exist or has expired."""
-    row = connection.execute(_BY_DIGEST, {"digest": digest, "now": micros(now)}).mappings().first()
+    valid = {"digest": digest, "now": micros(now)}
+    row = connection.execute(_BY_DIGEST, valid).mappings().first()
+    if row is None:
+        return None
+    rights.lock(connection, row["conversation"])
+    # It may have been revoked before the lock was there.
+    row = connection.execute(_BY_DIGEST, valid).mappings().first()
     if row is None:
         return None
     invitation = invitation_of(row)
@@ -155,23 +160,28 @@ def join(
 
 
 def set_role(
-    connection: Connection, conversation: str, user: str, role: ParticipantRole
+    connection: Connection, conversation: str, user: str, role: ParticipantRole, by: str | None = None
 ) -> Participant | None:
+    rights.require(connection, conversation, by, "own")
     key = {"in_conversation": conversation, "of_user": user}
     if connection.execute(_SET_ROLE, key | {"role": role}).rowcount == 0:
         return None
     return participant_of(connection.execute(_ONE, key).mappings().one())
 
 
-def remove(connection: Connection, conversation: str, user: str) -> bool:
+def remove(connection: Connection, conversation: str, user: str, by: str | None = None) -> bool:
+    """:raises ConflictError: the user owns the conversation."""
+    found = rights.require(connection, conversation, by, "read" if by == user else "own")
+    if found is not None and found["owner"] == user:
+        raise ConflictError(OWNER_STAYS)
     return connection.execute(_REMOVE, {"in_conversation": conversation, "of_user": user}).rowcount > 0
 
 
 def transfer_ownership(
-    connection: Connection, conversation: str, user: str, now: datetime
+    connection: Connection, conversation: str, user: str, now: datetime, by: str | None = None
 ) -> Conversation | None:
     """Make a participant the owner. The former owner stays as a member."""
-    found = connection.execute(_LOCK, {"conversation": conversation}).mappings().first()
+    found = rights.require(connection, conversation, by, "own")
     if found is None or found["owner"] == user:
         return None
     parameters = {"in": conversation, "to": user, "now": micros(now)}
@@ -190,15 +200,22 @@ def roles(connection: Connection, user: str, ids: list[str]) -> dict[str, Partic
     return {row["conversation"]: row["standing"] for row in rows}
 
 
-def invite(connection: Connection, invitation: Invitation, limit: int) -> None:
-    """Create an invitation.
+def invite(
+    connection: Connection,
+    invitation: Invitation,
+    limit: int,
+    by: str | None = None,
+    name: str | None = None,
+) -> Participant | None:
+    """Create an invitation. With `name`, note the display name of the owner `by`, and return the owner.
 
     :raises NotFoundError: the conversation does not exist.
     :raises ConflictError: it has `limit` valid ones, or one with this id or digest exists.
     """
     made = invitation_row(invitation)
-    if connection.execute(_LOCK, {"conversation": invitation.conversation}).first() is None:
-        raise NotFoundError("There is no such conversation.")
+    owner = rights.require(connection, invitation.conversation, by, "own")
+    if owner is None:
+        raise NotFoundError(NOT_FOUND)
     connection.execute(_DROP_EXPIRED, {"conversation": invitation.conversation, "now": made["created_at"]})
     if (
         connection.execute(_COUNT_INVITATIONS, {"conversation": invitation.conversation}).scalar_one()
@@ -209,6 +226,10 @@ def invite(connection: Connection, invitation: Invitation, limit: int) -> None:
         connection.execute(_INVITE, made)
     except IntegrityError as error:
         raise ConflictError("There is already an invitation of this id or secret.") from error
+    if by is None or name is None:
+        return None
+    named = Participant(invitation.conversation, by, "owner", invitation.created_at, name)
+    return _add(connection, named, participant_row(named), owner)
 
 
 def valid_invitations(connection: Connection, conversation: str, now: datetime) -> list[Invitation]:
@@ -216,5 +237,6 @@ def valid_invitations(connection: Connection, conversation: str, now: datetime) 
     return [invitation_of(row) for row in rows]
 
 
-def revoke(connection: Connection, conversation: str, invitation: str) -> bool:
+def revoke(connection: Connection, conversation: str, invitation: str, by: str | None = None) -> bool:
+    rights.require(connection, conversation, by, "own")
     return connection.execute(_REVOKE, {"conversation": conversation, "invitation": invitation}).rowcount > 0

@@ -8,9 +8,11 @@ from sqlalchemy.exc import IntegrityError
 
 from legato.errors import NotFoundError, StaleError
 from legato.storage.base import AdoptedReply, NewTurn, ReplyOwner
-from legato.storage.sql import journal
+from legato.storage.sql import journal, rights
 from legato.storage.sql.codec import message_of
 from legato.storage.sql.tables import approvals, gateways, messages, running
+
+NOT_DECIDED = "This reply is not running, so none of its tools can be decided on."
 
 _AHEAD = literal_column(
     "(SELECT count(*) FROM running AS earlier"
@@ -73,6 +75,7 @@ _STOPS = (
     .where(running.c.gateway == bindparam("owner"), running.c.wanted == "stop")
     .order_by(running.c.number)
 )
+_CONVERSATION = select(running.c.conversation).where(running.c.reply == bindparam("of"))
 _KEY = [approvals.c.reply, approvals.c.call]
 _DECIDE = {
     "sqlite": sqlite.insert(approvals).on_conflict_do_nothing(index_elements=_KEY),
@@ -143,7 +146,10 @@ def _forget(connection: Connection, gone: list[str]) -> None:
         journal.drop(connection, empty)
 
 
-def request_stop(connection: Connection, conversation: str, reply: str | None) -> list[str]:
+def request_stop(
+    connection: Connection, conversation: str, reply: str | None, by: str | None = None
+) -> list[str]:
+    rights.require(connection, conversation, by, "write")
     parameters: dict[str, Any] = {"of": conversation}
     if reply is None:
         rows = connection.execute(_STOP_ALL, parameters).all()
@@ -156,12 +162,17 @@ def stop_requests(connection: Connection, gateway: str) -> list[str]:
     return list(connection.execute(_STOPS, {"owner": gateway}).scalars())
 
 
-def decide(connection: Connection, reply: str, call: str, allow: bool) -> bool:
+def decide(connection: Connection, reply: str, call: str, allow: bool, by: str | None = None) -> bool:
     """:raises NotFoundError: the reply does not run."""
+    if by is not None:
+        conversation: str | None = connection.execute(_CONVERSATION, {"of": reply}).scalar()
+        if conversation is None:
+            raise NotFoundError(NOT_DECIDED)
+        rights.require(connection, conversation, by, "write")
     try:
         connection.execute(_DECIDE[connection.dialect.name], {"reply": reply, "call": call, "allow": allow})
     except IntegrityError as error:
-        raise NotFoundError("This reply is not running, so none of its tools can be decided on.") from error
+        raise NotFoundError(NOT_DECIDED) from error
     first: bool = connection.execute(_DECISION, {"of": reply, "this": call}).scalar_one()
     return first
 

@@ -61,29 +61,43 @@ class SqlStorage:
         check_storable(user)
         return await self.database.read(partial(conversations.page, user=user, limit=limit, before=before))
 
-    async def rename_conversation(self, conversation: str, title: str, now: datetime) -> Conversation | None:
-        check_storable(conversation, title)
+    async def rename_conversation(
+        self, conversation: str, title: str, now: datetime, *, by: str | None = None
+    ) -> Conversation | None:
+        check_storable(conversation, title, by)
         return await self.database.write(
-            partial(conversations.rename, conversation=conversation, title=title, now=now)
+            partial(conversations.rename, conversation=conversation, title=title, now=now, by=by)
         )
 
-    async def set_head(self, conversation: str, head: str, now: datetime) -> Conversation | None:
-        check_storable(conversation, head)
+    async def set_head(
+        self, conversation: str, head: str, now: datetime, *, by: str | None = None
+    ) -> Conversation | None:
+        check_storable(conversation, head, by)
         return await self.database.write(
-            partial(conversations.set_head, conversation=conversation, head=head, now=now)
+            partial(conversations.set_head, conversation=conversation, head=head, now=now, by=by)
+        )
+
+    async def rename_and_set_head(
+        self, conversation: str, title: str, head: str, now: datetime, *, by: str | None = None
+    ) -> Conversation | None:
+        check_storable(conversation, title, head, by)
+        work = conversations.rename_and_set_head
+        return await self.database.write(
+            partial(work, conversation=conversation, title=title, head=head, now=now, by=by)
         )
 
     async def set_setting(
-        self, conversation: str, name: SettingName, value: str | None, now: datetime
+        self, conversation: str, name: SettingName, value: str | None, now: datetime, *, by: str | None = None
     ) -> Conversation | None:
-        check_storable(conversation, value)
+        check_storable(conversation, value, by)
+        work = conversations.set_setting
         return await self.database.write(
-            partial(conversations.set_setting, conversation=conversation, name=name, value=value, now=now)
+            partial(work, conversation=conversation, name=name, value=value, now=now, by=by)
         )
 
-    async def delete_conversation(self, conversation: str) -> bool:
-        check_storable(conversation)
-        return await self.database.write(partial(conversations.remove, conversation=conversation))
+    async def delete_conversation(self, conversation: str, *, by: str | None = None) -> bool:
+        check_storable(conversation, by)
+        return await self.database.write(partial(conversations.remove, conversation=conversation, by=by))
 
     async def messages(self, conversation: str, after_revision: int = 0) -> list[Message]:
         check_storable(conversation)
@@ -109,18 +123,20 @@ class SqlStorage:
         check_storable(gateway, *gone)
         return await self.database.write(partial(running.adopt, gateway=gateway, gone=gone))
 
-    async def request_stop(self, conversation: str, reply: str | None = None) -> list[str]:
-        check_storable(conversation, reply)
+    async def request_stop(
+        self, conversation: str, reply: str | None = None, *, by: str | None = None
+    ) -> list[str]:
+        check_storable(conversation, reply, by)
         return await self.database.write(
-            partial(running.request_stop, conversation=conversation, reply=reply)
+            partial(running.request_stop, conversation=conversation, reply=reply, by=by)
         )
 
     async def stop_requests(self, gateway: str) -> list[str]:
         return await self.database.read(partial(running.stop_requests, gateway=gateway))
 
-    async def decide(self, reply: str, call: str, allow: bool) -> bool:
-        check_storable(reply, call)
-        return await self.database.write(partial(running.decide, reply=reply, call=call, allow=allow))
+    async def decide(self, reply: str, call: str, allow: bool, *, by: str | None = None) -> bool:
+        check_storable(reply, call, by)
+        return await self.database.write(partial(running.decide, reply=reply, call=call, allow=allow, by=by))
 
     async def decisions(self, reply: str) -> dict[str, bool]:
         check_storable(reply)
@@ -150,28 +166,39 @@ class SqlStorage:
             partial(participants.join, digest=digest, user=user, name=name, now=now)
         )
 
-    async def change_role(self, conversation: str, user: str, role: ParticipantRole) -> Participant | None:
-        check_storable(conversation, user)
+    async def change_role(
+        self, conversation: str, user: str, role: ParticipantRole, *, by: str | None = None
+    ) -> Participant | None:
+        check_storable(conversation, user, by)
         return await self.database.write(
-            partial(participants.set_role, conversation=conversation, user=user, role=role)
+            partial(participants.set_role, conversation=conversation, user=user, role=role, by=by)
         )
 
-    async def transfer_ownership(self, conversation: str, user: str, now: datetime) -> Conversation | None:
-        check_storable(conversation, user)
+    async def transfer_ownership(
+        self, conversation: str, user: str, now: datetime, *, by: str | None = None
+    ) -> Conversation | None:
+        check_storable(conversation, user, by)
         return await self.database.write(
-            partial(participants.transfer_ownership, conversation=conversation, user=user, now=now)
+            partial(participants.transfer_ownership, conversation=conversation, user=user, now=now, by=by)
         )
 
-    async def remove_participant(self, conversation: str, user: str) -> bool:
-        check_storable(conversation, user)
-        return await self.database.write(partial(participants.remove, conversation=conversation, user=user))
+    async def remove_participant(self, conversation: str, user: str, *, by: str | None = None) -> bool:
+        check_storable(conversation, user, by)
+        return await self.database.write(
+            partial(participants.remove, conversation=conversation, user=user, by=by)
+        )
 
     async def roles(self, user: str, conversations: list[str]) -> dict[str, ParticipantRole]:
         check_storable(user, *conversations)
         return await self.database.read(partial(participants.roles, user=user, ids=conversations))
 
-    async def invite(self, invitation: Invitation, limit: int) -> None:
-        await self.database.write(partial(participants.invite, invitation=invitation, limit=limit))
+    async def invite(
+        self, invitation: Invitation, limit: int, *, by: str | None = None, name: str | None = None
+    ) -> Participant | None:
+        check_storable(by, name)
+        return await self.database.write(
+            partial(participants.invite, invitation=invitation, limit=limit, by=by, name=name)
+        )
 
     async def invitations(self, conversation: str, now: datetime) -> list[Invitation]:
         check_storable(conversation)
@@ -179,10 +206,10 @@ class SqlStorage:
             partial(participants.valid_invitations, conversation=conversation, now=now)
         )
 
-    async def revoke_invitation(self, conversation: str, invitation: str) -> bool:
-        check_storable(conversation, invitation)
+    async def revoke_invitation(self, conversation: str, invitation: str, *, by: str | None = None) -> bool:
+        check_storable(conversation, invitation, by)
         return await self.database.write(
-            partial(participants.revoke, conversation=conversation, invitation=invitation)
+            partial(participants.revoke, conversation=conversation, invitation=invitation, by=by)
         )
 
     async def add_attachment(self, attachment: Attachment, quota: int) -> Attachment:

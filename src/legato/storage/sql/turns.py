@@ -13,12 +13,12 @@ from legato.domain.message import Message, MessageRole, searchable_text
 from legato.domain.participant import READ_ONLY
 from legato.domain.validation import check_storable
 from legato.errors import ConflictError, ForbiddenError, NotFoundError, StaleError
-from legato.storage.base import NewTurn, ReplyOwner, TurnStarted
+from legato.storage.base import NewTurn, ReplyOwner, TurnStarted, queue_full
 from legato.storage.sql import attachments as of_attachments
 from legato.storage.sql import conversations as of_conversations
-from legato.storage.sql import running
+from legato.storage.sql import rights, running
 from legato.storage.sql.codec import Row, conversation_of, message_of, message_row, micros
-from legato.storage.sql.tables import conversations, exchanges, messages, participants, passages
+from legato.storage.sql.tables import conversations, exchanges, messages, passages
 from legato.storage.sql.tokenizer import index_words
 
 _KEY = [exchanges.c.sender, exchanges.c.client_message_id]
@@ -30,15 +30,10 @@ _CLAIMED = select(exchanges).where(
     exchanges.c.sender == bindparam("sender"), exchanges.c.client_message_id == bindparam("client_message_id")
 )
 _HEAD = select(conversations.c.head).where(conversations.c.id == bindparam("in")).with_for_update()
-_ROLE = (
-    select(participants.c.standing)
-    .where(participants.c.conversation == conversations.c.id, participants.c.user == bindparam("writer"))
-    .scalar_subquery()
-)
 _ADVANCE = of_conversations.changed(
     head=bindparam("new_head"),
     title=case((conversations.c.title == "", bindparam("new_title")), else_=conversations.c.title),
-).returning(_ROLE.label("role"))
+)
 _ADVANCE_AFTER_PARENT = _ADVANCE.where(of_conversations.holds("parent"))
 _INSERT = insert(messages).inline()
 _INSERT_WORDS = insert(passages).inline()
@@ -91,7 +86,7 @@ def begin(connection: Connection, turn: NewTurn, now: datetime) -> TurnStarted:
     except IntegrityError as error:
         raise ConflictError("There is already a message of this id.") from error
     if turn.enclosed:
-        of_attachments.enclose(connection, conversation.id, turn.enclosed)
+        of_attachments.enclose(connection, conversation.id, turn.user, turn.enclosed)
     if turn.question is not None:
         question = turn.question
         words = index_words(searchable_text(question.parts))
@@ -99,6 +94,8 @@ def begin(connection: Connection, turn: NewTurn, now: datetime) -> TurnStarted:
             _INSERT_WORDS, {"conversation": conversation.id, "message": question.id, "words": words}
         )
     owner, ahead = running.start(connection, turn, conversation.id)
+    if turn.max_ahead is not None and ahead > turn.max_ahead:
+        raise queue_full(turn.max_ahead)
     return TurnStarted(
         conversation,
         written[0] if turn.question is not None else None,
@@ -172,7 +169,6 @@ def _advance(connection: Connection, turn: NewTurn, now: datetime) -> Conversati
         "in": turn.conversation,
         "new_head": turn.reply.id,
         "new_title": turn.title or "",
-        "writer": turn.user,
         "now": micros(now),
     }
     if first.parent is None:
@@ -186,9 +182,10 @@ def _advance(connection: Connection, turn: NewTurn, now: datetime) -> Conversati
     if row is None:
         raise _not_found()
     if row["owner"] != turn.user:
-        if row["role"] is None:
+        role = rights.joined_role(connection, turn.conversation, turn.user)
+        if role is None:
             raise _not_found()
-        if row["role"] == "viewer":
+        if role == "viewer":
             raise ForbiddenError(READ_ONLY)
     if turn.title and row["title"] == turn.title:
         of_conversations.index_title(connection, turn.conversation, turn.title)
