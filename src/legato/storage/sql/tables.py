@@ -219,3 +219,73 @@ enclosures = Table(
     Index("enclosures_by_attachment", "attachment"),
 )
 """Which conversations hold an attachment: every reader of one of them may read the attachment."""
+
+api_streams = Table(
+    "api_streams",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("api", Text, nullable=False),
+    Column("format", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("options", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("incarnation", BigInteger, nullable=False),
+    Column("ended", Boolean, nullable=False),
+    Column("error", Text),
+    Column("idempotency_key", Text),
+    Column("fingerprint", Text, nullable=False),
+    Column("request", Text),
+    Column("result", Text),
+    UniqueConstraint("owner", "idempotency_key"),
+    Index("api_streams_by_expiry", "expires_at"),
+    Index(
+        "api_streams_running",
+        "created_at",
+        sqlite_where=text("NOT ended"),
+        postgresql_where=text("NOT ended"),
+    ),
+)
+"""Responses of the APIs that outlive their connection."""
+
+api_frames = Table(
+    "api_frames",
+    metadata,
+    Column(
+        "stream", Text, ForeignKey("api_streams.id", ondelete="CASCADE"), primary_key=True, nullable=False
+    ),
+    Column("first", BigInteger, primary_key=True, nullable=False, autoincrement=False),
+    Column("sizes", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+"""The frames of a stream, several in a row: `sizes` are their lengths, as JSON."""
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("user", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("models", Text, nullable=False),
+    Column("limits", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+    UniqueConstraint("digest"),
+    Index("api_keys_by_user", "user", "created_at"),
+)
+
+api_usage = Table(
+    "api_usage",
+    metadata,
+    Column("day", Text, primary_key=True),
+    Column("user", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+)
