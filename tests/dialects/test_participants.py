@@ -113,6 +113,67 @@ async def test_all_participants_follow_a_reply_live_and_from_its_middle(
     assert (await ada.text(ack["reply"]))[0] == "of us."
 
 
+async def branch(room: Room) -> list[str]:
+    """The texts of the messages of users in the shown branch."""
+    whole = (await room.call("ada", "GET", "/api/conversations/{c}"))[1]
+    by_id, path, at = {each["id"]: each for each in whole["messages"]}, [], whole["head"]
+    while at is not None:
+        path.append(by_id[at])
+        at = by_id[at]["parent"]
+    return [each["text"] for each in reversed(path) if each["role"] == "user"]
+
+
+async def test_messages_sent_at_once_behind_the_same_message_stand_one_after_the_other(
+    room: Room, engine: ScriptedEngine
+) -> None:
+    await room.let_in("bob")
+    ada, bob = await room.come("ada"), await room.come("bob")
+    first = await ada.ask("send", client_message_id="1", conversation=room.id, text="One")
+    run = await engine.asked()
+    run.say("Well.")
+    run.finish()
+    where = {"conversation": room.id, "parent": first["reply"]}
+    await ada.say("send", client_message_id="2", text="Two", **where)
+    await bob.say("send", client_message_id="2", text="Three", **where)
+    await ada.next("ack")
+    await bob.next("ack")
+    shown = await branch(room)
+    assert (shown[0], sorted(shown[1:])) == ("One", ["Three", "Two"])
+    for _ in range(2):
+        run = await engine.asked()
+        run.say("Yes.")
+        run.finish()
+    assert len(engine.requests[-1].turns) == 5, "the second reply has read the first"
+    # What ada sent a second time is what it was.
+    again = await ada.ask("send", client_message_id="2", text="Two", **where)
+    assert again["duplicate"] is True
+    assert await branch(room) == shown
+
+
+async def test_an_explicit_branch_stays_one(room: Room, engine: ScriptedEngine) -> None:
+    await room.let_in("bob")
+    ada, bob = await room.come("ada"), await room.come("bob")
+    first = await ada.ask("send", client_message_id="1", conversation=room.id, text="One")
+    (await engine.asked()).finish()
+    where = {"conversation": room.id, "parent": first["reply"]}
+    await ada.ask("send", client_message_id="2", conversation=room.id, text="Two")
+    # Ada has written behind it herself, and Bob says that he means it.
+    await ada.ask("send", client_message_id="3", text="Not two", **where)
+    assert await branch(room) == ["One", "Not two"]
+    await bob.ask("send", client_message_id="4", text="Not that", append=False, **where)
+    assert await branch(room) == ["One", "Not that"]
+    await bob.ask("send", client_message_id="5", text="And that", append=True, **where)
+    assert await branch(room) == ["One", "Not that", "And that"]
+    # Another branch is shown by now: the message goes where its author was.
+    await bob.ask("show", conversation=room.id, message=first["reply"])
+    await ada.ask("send", client_message_id="6", text="Else", append=True, **where)
+    assert await branch(room) == ["One", "Else"]
+    status, _ = await room.call(
+        "bob", "POST", "/api/conversations/{c}/messages", {"text": "By HTTP", "parent": first["reply"]}
+    )
+    assert (status, await branch(room)) == (201, ["One", "Else", "By HTTP"])
+
+
 async def test_typing_is_sent_to_the_others(room: Room, engine: ScriptedEngine) -> None:
     await room.let_in("bob")
     ada, bob = await room.come("ada"), await room.come("bob")

@@ -89,3 +89,20 @@ async def test_an_invalid_invitation_shows_a_message(open_as: OpenAs) -> None:
     page = await open_as("ada", "#/join/nothing")
     await expect(page.locator(".notice")).not_to_be_empty()
     assert page.url.endswith("/")
+
+
+async def test_what_two_people_send_at_once_both_see(open_as: OpenAs) -> None:
+    ada = await open_as("ada")
+    await send_message(ada, "One")
+    await wait_for_reply(ada)
+    ben = await open_as("ben", await create_invitation(ada, "Invite people to write"))
+    await expect(ben.locator(".user-text")).to_have_text("One")
+    await ben.context.set_offline(True)
+    await expect(ben.locator("[data-phase=offline]")).to_be_visible()
+    await send_message(ben, "From Ben")
+    await send_message(ada, "From Ada")
+    await wait_for_reply(ada, 2)
+    await ben.context.set_offline(False)
+    for page in (ben, ada):
+        await wait_for_reply(page, 3)
+        await expect(page.locator(".user-text")).to_have_text(["One", "From Ada", "From Ben"])

@@ -97,6 +97,10 @@ export interface Unfollow {
  * `client_message_id` (≤128, unique for this user) makes it safe to send the message again: the same body is answered with
  * the same `ack`, another body with an error. `parent` is the message before it; by default the last one of the branch
  * that is shown.
+ *
+ * If more was written behind `parent` in the branch that is shown, the message goes to the end of that branch with
+ * `append` true, and starts a branch behind `parent` with false. By default it goes to the end if only other users wrote
+ * there.
  */
 export interface Send {
   type: "send";
@@ -106,6 +110,7 @@ export interface Send {
   parts?: (TextPart | ImagePart | AudioPart)[];
   parent?: string | null;
   assistant?: string | null;
+  append?: boolean | null;
   id?: string | null;
 }
 

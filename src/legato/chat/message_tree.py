@@ -76,6 +76,12 @@ class MessageTree:
         branch.reverse()
         return branch
 
+    def behind(self, message: str) -> list[Message] | None:
+        """Return the messages of the shown branch that stand behind one of it; None if it is not in that branch."""
+        path = self.path()
+        place = next((n for n, each in enumerate(path) if each.id == message), None)
+        return None if place is None else path[place + 1 :]
+
 
 def weight(message: Message) -> int:
     """Return approximately how many characters a message holds."""

@@ -134,7 +134,8 @@ class Replies:
             if self._attachments is None:
                 raise InvalidError(NO_ATTACHMENTS)
             parts = await self._attachments.enclosed(user, parts)
-        parent = submission.parent if submission.parent is not None else tree.conversation.head
+        after_head = submission.parent is None or _appends(user, tree, submission.parent, submission.append)
+        parent = tree.conversation.head if after_head else submission.parent
         question = self._question(user, tree.conversation.id, parts, parent)
         mark = fingerprint("send", submission)
         request = _TurnRequest(
@@ -144,7 +145,7 @@ class Replies:
             submission.client_message_id,
             question,
             new,
-            after_head=submission.parent is None,
+            after_head=after_head,
         )
         return await self._begin(user, request)
 
@@ -320,3 +321,18 @@ class Replies:
     def _expect_watchers(self, conversation: str) -> None:
         if not self._watchers.watched(conversation):
             self._abandonment.expect(conversation)
+
+
+def _appends(user: User, tree: MessageTree, parent: str, append: bool | None) -> bool:
+    """Return whether a message behind `parent` goes to the end of the shown branch.
+
+    Others may have written since its author saw `parent` as the last message. A branch would hide it from them, and theirs
+    from its author.
+    """
+    behind = tree.behind(parent)
+    if behind is None or append is False:
+        return False
+    if append or not behind:
+        return True
+    asked = [each for each in (tree.messages[parent], *behind) if each.role == "user"]
+    return bool(asked) and all(each.author != user.id for each in asked)

@@ -104,8 +104,10 @@ class Client:
         client_message_id: str | None = None,
         assistant: str | None = None,
         parent: str | None = None,
+        append: bool | None = None,
     ) -> ClientReply:
-        """Send a message and return its reply. Without `conversation` a new one is created.
+        """Send a message and return its reply. Without `conversation` a new one is created. `parent` and `append` say where it
+        stands, as in the protocol.
 
         Returns when the message is stored, which may be after the connection was lost and restored.
 
@@ -117,6 +119,7 @@ class Client:
             text=text,
             assistant=assistant,
             parent=parent,
+            append=append,
         )
         return await self._ask(send, ClientReply)
 

@@ -26,6 +26,7 @@ class Submission(Struct, frozen=True):
     """What a user submits, in any dialect.
 
     If `conversation` is None, a new one with `assistant` is created. `parent` is the message before it (None: the head).
+    `append` says whether messages that were written behind `parent` meanwhile stay before it; None: if all are of other users.
     """
 
     client_message_id: str | None = None
@@ -34,6 +35,7 @@ class Submission(Struct, frozen=True):
     parts: tuple[TextPart | ImagePart | AudioPart, ...] = ()
     parent: str | None = None
     assistant: str | None = None
+    append: bool | None = None
 
 
 def clean_parts(submission: Submission) -> tuple[Part, ...]:

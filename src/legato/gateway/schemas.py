@@ -88,6 +88,7 @@ class NewMessage(Struct, frozen=True):
     parts: list[TextPart | ImagePart | AudioPart] = field(default_factory=list)
     client_message_id: str | None = None
     parent: str | None = None
+    append: bool | None = None
 
 
 class MessageTaken(Struct, frozen=True):

@@ -66,6 +66,10 @@ class Send(ClientRequest, frozen=True, tag="send"):
     `client_message_id` (≤128, unique for this user) makes it safe to send the message again: the same body is answered with
     the same `ack`, another body with an error. `parent` is the message before it; by default the last one of the branch
     that is shown.
+
+    If more was written behind `parent` in the branch that is shown, the message goes to the end of that branch with
+    `append` true, and starts a branch behind `parent` with false. By default it goes to the end if only other users wrote
+    there.
     """
 
     client_message_id: str
@@ -74,6 +78,7 @@ class Send(ClientRequest, frozen=True, tag="send"):
     parts: list[TextPart | ImagePart | AudioPart] = field(default_factory=list)
     parent: str | None = None
     assistant: str | None = None
+    append: bool | None = None
 
 
 class Regenerate(ClientRequest, frozen=True, tag="regenerate"):

@@ -225,6 +225,8 @@ export class Session {
     const conversation = this.conversation?.id ?? null;
     const parent = this.visibleMessages().nodes.at(-1)?.message.id ?? null;
     const command: OutboxCommand = { type: "send", id: this.nextId(), client_message_id, conversation, parent, text };
+    // What others write meanwhile stands before it, and is no reason for a branch.
+    if (parent) command.append = true;
     if (parts.length) command.parts = parts;
     if (!conversation && this.assistant) command.assistant = this.assistant;
     this.typingSentAt = null;

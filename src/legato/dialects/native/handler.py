@@ -186,6 +186,7 @@ class NativeHandler:
                     text=command.text,
                     parts=tuple(command.parts),
                     parent=command.parent,
+                    append=command.append,
                     assistant=command.assistant,
                 )
                 started = await service.replies.send(user, submission)

@@ -111,6 +111,7 @@ async def send(conversation: str, request: Request, authenticated: Authenticated
         text=body.text,
         parts=tuple(body.parts),
         parent=body.parent,
+        append=body.append,
     )
     started = await authenticated.service.replies.send(authenticated.user, submission)
     taken = MessageTaken(
