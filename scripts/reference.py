@@ -40,6 +40,7 @@ MEANINGS: Mapping[str, str] = {
     "server.agents_port": "A second port for agents only, which accepts any path. 0 selects a free port. Not set: closed.",
     "server.data_dir": "The directory of the database and of fetched models. It is created so that only its owner can access it.",
     "server.cors_origins": "Origins of sites whose pages may call this server, such as `https://example.org`. `*` permits every site.",
+    "server.root_path": "The path below which a proxy publishes this server, such as `/chat`, if the proxy does not send `X-Forwarded-Prefix`. The server answers with and without it.",
     "server.max_frame_bytes": "The largest message that a client may send on a socket.",
     "server.websocket": "The WebSocket implementation: `direct` writes frames to the transport itself, `asgi` uses the framework.",
     "server.database_url": "`postgresql://user:password@host/name` or `sqlite:///file`. Not set: a SQLite file in `data_dir`.",

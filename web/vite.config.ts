@@ -41,6 +41,11 @@ export default defineConfig({
     target: "es2022",
     reportCompressedSize: true,
   },
+  experimental: {
+    // The server may be published below a path prefix. It writes the prefix into the HTML page; scripts and styles find
+    // further files relative to themselves.
+    renderBuiltUrl: (_file, { hostType }) => (hostType === "html" ? undefined : { relative: true }),
+  },
   server: {
     proxy: {
       "/api": server,

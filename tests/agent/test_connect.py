@@ -9,6 +9,9 @@ from legato.errors import InvalidError
     [
         ("chat.example", "ws://chat.example/ws/agents"),
         ("https://chat.example/", "wss://chat.example/ws/agents"),
+        ("https://chat.example/chat/", "wss://chat.example/chat/ws/agents"),
+        ("chat.example/chat", "ws://chat.example/chat/ws/agents"),
+        ("https://chat.example/chat/ws/agents", "wss://chat.example/chat/ws/agents"),
         ("wss://chat.example/ws/agents", "wss://chat.example/ws/agents"),
         ("ws://127.0.0.1:8081/any/path?key=k", "ws://127.0.0.1:8081/any/path?key=k"),
         ("ws://127.0.0.1:8081?key=k", "ws://127.0.0.1:8081/ws/agents?key=k"),

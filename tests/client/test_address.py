@@ -11,6 +11,7 @@ from legato.errors import InvalidError
         ("https://chat.example.org/", "wss://chat.example.org/ws"),
         ("ws://host:1/ws", "ws://host:1/ws"),
         ("wss://host/below/ws/", "wss://host/below/ws"),
+        ("https://host/chat/", "wss://host/chat/ws"),
         ("HTTP://host/below", "ws://host/below/ws"),
         ("localhost:8000", "ws://localhost:8000/ws"),
         (" host ", "ws://host/ws"),

@@ -19,7 +19,9 @@ PONG = 20.0
 
 
 def socket_url(server: str) -> str:
-    """The address of the endpoint for agents: `chat.example`, `https://chat.example`, `ws://host:8081/any/path?key=…`.
+    """Return the address of the endpoint for agents: `chat.example`, `https://chat.example/chat`, `ws://host:8081/any/path?key=…`.
+
+    The path of a `ws` or `wss` address is kept. The path of another address is the one below which a proxy publishes the server.
 
     :raises InvalidError: the address is not valid.
     """
@@ -28,7 +30,9 @@ def socket_url(server: str) -> str:
         raise InvalidError(
             f"{without_key(server)!r} is not the address of a server. Write one like ws://127.0.0.1:8000{PATH}."
         )
-    return urlunsplit(parts._replace(path=parts.path if parts.path.strip("/") else PATH))
+    path = parts.path.rstrip("/")
+    is_whole = path.endswith(PATH) or (path and server.strip().lower().startswith(("ws://", "wss://")))
+    return urlunsplit(parts._replace(path=parts.path if is_whole else f"{path}{PATH}"))
 
 
 async def connect(url: str, key: str | None) -> ClientConnection:

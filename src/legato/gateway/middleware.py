@@ -1,4 +1,4 @@
-"""Checks before each route: the origin of the page and the size of the body. It also adds the headers of every response."""
+"""Before each route: the path prefix, the origin of the page and the size of the body. It also adds the headers of every response."""
 
 from collections.abc import Collection, Mapping
 
@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from legato.gateway.schemas import Problem, ProblemAnswer
 from legato.gateway.websocket.origins import TWO_HOSTS, Origins
+from legato.gateway.websocket.path_prefix import HEADER, PathPrefix, TrustedProxies
 
 BODY_BYTES = 4 * 1024 * 1024
 """The largest body of a request."""
@@ -43,6 +44,42 @@ class BodyTooLargeError(Exception):
     """The body exceeded the limit while it was read."""
 
 
+class PrefixMiddleware:
+    """Sets `root_path` to the prefix below which a proxy publishes this server, and `path` to the prefix and the path of the
+    server, as ASGI defines them. It does so whether the proxy has removed the prefix or not.
+
+    It must see the connection's own peer, so it wraps Uvicorn's `ProxyHeadersMiddleware`.
+    """
+
+    def __init__(self, app: ASGIApp, prefix: PathPrefix, trusted: TrustedProxies) -> None:
+        self._app = app
+        self._prefix = prefix
+        self._trusted = trusted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            name = HEADER.encode()
+            forwarded = [value.decode("latin-1") for each, value in scope["headers"] if each == name]
+            if forwarded or self._prefix.root_path:
+                client = scope["client"]
+                believed = forwarded if client and client[0] in self._trusted else ()
+                prefix, path = self._prefix.split(scope["path"], believed)
+                raw_path = self._prefix.split(scope["raw_path"].decode("ascii"), believed)[1]
+                scope = {
+                    **scope,
+                    "root_path": prefix,
+                    "path": prefix + path,
+                    "raw_path": f"{prefix}{raw_path}".encode("ascii"),
+                }
+        await self._app(scope, receive, send)
+
+
+def route_path(scope: Scope) -> str:
+    """Return the path of a request without the prefix below which the server is published."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
 class RequestMiddleware:
     """Pure ASGI, so that it costs nothing for each event of a stream.
 
@@ -72,7 +109,8 @@ class RequestMiddleware:
         if sum(name == b"host" for name, _ in scope["headers"]) > 1:
             await _refuse(send, 400, "invalid", TWO_HOSTS)
             return
-        is_shared = scope["path"] in self._shared_paths
+        path = route_path(scope)
+        is_shared = path in self._shared_paths
         origin = headers.get(b"origin") if scope["method"] not in SAFE and not is_shared else None
         refusal = self._origins.refusal(origin, headers.get(b"host"))
         if refusal is not None:
@@ -83,14 +121,15 @@ class RequestMiddleware:
             await send({"type": "http.response.body"})
             return
         length = headers.get(b"content-length", "0")
-        limit = self._body_bytes_by_path.get(scope["path"], self._body_bytes)
+        limit = self._body_bytes_by_path.get(path, self._body_bytes)
         too_large = f"A request can have {_size(limit)} at most."
         if not length.isdigit() or int(length) > limit:
             await _refuse(send, 413, "too_large", too_large)
             return
         received = 0
         started = False
-        private = scope["path"].startswith("/api/")
+        prefix = scope.get("root_path", "").encode()
+        private = path.startswith("/api/")
 
         async def receive_counted() -> Message:
             nonlocal received
@@ -105,7 +144,7 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 started = True
                 open_to = ANYONE if is_shared else ()
-                own = list(message.get("headers", ()))
+                own = [_below(prefix, each) for each in message.get("headers", ())]
                 names = {name for name, _ in own}
                 every = (*HEADERS, NOT_STORED) if private else HEADERS
                 message["headers"] = [*own, *(each for each in every if each[0] not in names), *open_to]
@@ -116,6 +155,12 @@ class RequestMiddleware:
         except BodyTooLargeError:
             if not started:
                 await _refuse(send, 413, "too_large", too_large)
+
+
+def _below(prefix: bytes, header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    """Return a header; a `Location` on this server gets the prefix."""
+    name, value = header
+    return (name, prefix + value) if name == b"location" and value.startswith(b"/") else header
 
 
 def _size(count: int) -> str:

@@ -23,9 +23,11 @@ from legato.gateway.auth import known_hosts
 from legato.gateway.dependencies import ServerContext
 from legato.gateway.dialects import DialectEndpoints
 from legato.gateway.environment import misspelled
+from legato.gateway.middleware import PrefixMiddleware
 from legato.gateway.settings import Settings, http_address
 from legato.gateway.sockets import listen
-from legato.gateway.websocket import Limits, Origins, open_endpoints
+from legato.gateway.websocket import Limits, Origins, PathPrefix, open_endpoints
+from legato.gateway.websocket.path_prefix import TrustedProxies
 from legato.gateway.wiring import Wired, wire
 from legato.logs import set_up_logs
 
@@ -142,6 +144,7 @@ class Server:
     async def _serve(self, wired: Wired, listening: socket.socket, second: socket.socket | None) -> None:
         settings = self.settings.server
         origins = Origins(settings.cors_origins, known_hosts(self.settings))
+        prefix = PathPrefix(settings.root_path)
         dialects = DialectEndpoints(self.settings, wired.context)
         app = make_app(
             wired.context,
@@ -156,9 +159,14 @@ class Server:
             transport=settings.websocket,
             limits=Limits(frame_bytes=settings.max_frame_bytes),
             origins=origins,
+            prefix=prefix,
         )
         server = self._uvicorn = _uvicorn(
-            app, options, ready=self._ready, ending=wired.context.sse_responses.close
+            app,
+            options,
+            prefix,
+            ready=self._ready,
+            ending=wired.context.sse_responses.close,
         )
         self.address = http_address(settings.host, listening.getsockname()[1])
         expiring = asyncio.create_task(
@@ -234,7 +242,7 @@ def _agents_server(
     """Return a server for agents only, which accepts any path."""
     app = Starlette()
     options = open_endpoints(app, [agents.endpoint(ANY_PATH)], transport=transport, origins=origins)
-    return _uvicorn(app, options)
+    return _uvicorn(app, options, PathPrefix())
 
 
 def _nothing() -> None:
@@ -244,6 +252,7 @@ def _nothing() -> None:
 def _uvicorn(
     app: ASGIApp,
     options: Mapping[str, Any],
+    prefix: PathPrefix,
     *,
     ready: Callable[[], None] = _nothing,
     ending: Callable[[], None] = _nothing,
@@ -259,6 +268,10 @@ def _uvicorn(
         timeout_graceful_shutdown=GRACE_SECONDS,
         **options,
     )
+    config.load()
+    # Outside of Uvicorn's own middleware, which replaces the address of the proxy with that of the client.
+    trusted = TrustedProxies(config.forwarded_allow_ips)
+    config.loaded_app = PrefixMiddleware(config.loaded_app, prefix, trusted)
     return _Uvicorn(config, ready, ending)
 
 

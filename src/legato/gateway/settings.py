@@ -21,6 +21,7 @@ from legato.errors import SettingsError
 from legato.fleet.decisions import SchedulerConfig
 from legato.gateway.media_settings import AttachmentsSettings, AudioSettings
 from legato.gateway.tool_settings import ToolSettings
+from legato.gateway.websocket.path_prefix import OWN_SEGMENTS, checked_prefix
 from legato.settings_types import Key, Keys, SettingsSection, Stripped, Words
 
 if TYPE_CHECKING:
@@ -42,9 +43,26 @@ def http_address(host: str, port: int) -> str:
     return f"http://[{name}]:{port}" if found.version == 6 else f"http://{name}:{port}"
 
 
+def _prefix(text: str) -> str:
+    prefix = checked_prefix(text)
+    if prefix is None:
+        raise PydanticCustomError(
+            "prefix", "begin with a slash and consist of letters, digits and . _ ~ -, like /chat"
+        )
+    if prefix and prefix.split("/")[1] in OWN_SEGMENTS:
+        raise PydanticCustomError("prefix", "be a path that the server does not use itself, like /chat")
+    return prefix
+
+
+RootPath = Annotated[str, AfterValidator(_prefix)]
+
+
 class ServerSettings(SettingsSection):
     """`[server]`. `port` 0 selects a free port. `agents_port` is a second port for agents, closed if it is None. `cors_origins`
     are the origins of sites whose pages may call; `*` permits every site.
+
+    `root_path` is the path below which a proxy publishes this server, such as `/chat`. It is not needed if the proxy sends
+    `X-Forwarded-Prefix`.
 
     `websocket` is the token path: `direct` writes frames to the transport itself, `asgi` uses the framework. If
     `database_url` is None, the database is SQLite in `data_dir`.
@@ -55,6 +73,7 @@ class ServerSettings(SettingsSection):
     agents_port: Annotated[int | None, Field(ge=0, le=65535)] = None
     data_dir: Path = Field(default_factory=default_data_dir)
     cors_origins: Words = ()
+    root_path: RootPath = ""
     max_frame_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 65536
     websocket: Literal["direct", "asgi"] = "direct"
     database_url: Annotated[SecretStr | None, Field(min_length=1)] = None

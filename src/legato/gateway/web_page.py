@@ -1,8 +1,11 @@
 """The web page that is built into the package."""
 
+import gzip
+import hashlib
 import mimetypes
 import re
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, PlainTextResponse, Response
 from starlette.datastructures import Headers
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
+
+from legato.gateway.middleware import route_path
 
 FOLDER = Path(__file__).parent / "page"
 
@@ -20,6 +25,9 @@ HASHED = re.compile(r"-[\w-]{8}\.\w+$")
 
 ENCODINGS = {"br": ".br", "gzip": ".gz"}
 """The encodings that the build of the page prepares, best first, and the suffixes of their files."""
+
+PREFIX_TAG = '<meta name="legato-prefix" content="" />'
+"""The tag in the built page that tells its scripts the prefix below which the server is published."""
 
 RESERVED = ("/api", "/v1", "/ws", "/assets", "/health", "/ready", "/metrics", "/openapi.json")
 """Paths below which an unknown one is never a page."""
@@ -88,12 +96,39 @@ def mount_page(app: FastAPI, folder: Path = FOLDER) -> None:
 def index(request: Request, folder: Path = FOLDER, status: int = 200) -> Response | None:
     """Return the page, or None if it was not built."""
     file = folder / "index.html"
-    return file_response(file, request.headers, "no-cache", status) if file.is_file() else None
+    if not file.is_file():
+        return None
+    prefix = request.scope.get("root_path", "")
+    if not prefix:
+        return file_response(file, request.headers, "no-cache", status)
+    plain, compressed = _index_below(file, file.stat().st_mtime_ns, prefix)
+    accepts_gzip = "gzip" in accepted_encodings(request.headers.get("accept-encoding", ""))
+    body = compressed if accepts_gzip else plain
+    headers = {
+        "cache-control": "no-cache",
+        "vary": "accept-encoding",
+        "etag": f'"{hashlib.sha256(body).hexdigest()[:32]}"',
+    }
+    if accepts_gzip:
+        headers["content-encoding"] = "gzip"
+    return Response(body, status, headers, "text/html")
+
+
+@lru_cache(maxsize=16)
+def _index_below(file: Path, _changed: int, prefix: str) -> tuple[bytes, bytes]:
+    """Return the page for a server that is published below `prefix`: its bytes, and the same compressed."""
+    text = file.read_text(encoding="utf-8")
+    text = text.replace('"/assets/', f'"{prefix}/assets/').replace(
+        PREFIX_TAG, PREFIX_TAG.replace('""', f'"{prefix}"')
+    )
+    plain = text.encode()
+    return plain, gzip.compress(plain, mtime=0)
 
 
 def page_for_unknown_path(request: Request) -> Response | None:
     """Return the page, with status 404, if a browser asks for a page that does not exist. The page says so."""
-    below = any(request.url.path == each or request.url.path.startswith(f"{each}/") for each in RESERVED)
+    path = route_path(request.scope)
+    below = any(path == each or path.startswith(f"{each}/") for each in RESERVED)
     wants_page = request.method in ("GET", "HEAD") and "text/html" in request.headers.get("accept", "")
     return index(request, status=404) if wants_page and not below else None
 

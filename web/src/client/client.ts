@@ -4,7 +4,7 @@ import { type ClientMessage, CloseCode, PROTOCOL, type Send, type ServerMessage 
 import type { Effect } from "../state/effects";
 import type { OutboxItem } from "../state/outbox";
 import { Session } from "../state/session";
-import { conversationIdFromPath, invitationFromHash, pathOfConversation, tokenFromHash } from "./address";
+import { conversationIdFromPath, PREFIX, invitationFromHash, pathOfConversation, tokenFromHash } from "./address";
 import { ConversationList } from "./conversationList";
 import { EngineHealth } from "./engineHealth";
 import * as rest from "./rest";
@@ -327,7 +327,7 @@ export class Client {
     }
     if (this.invitation !== null) await this.acceptInvitation(this.invitation);
     if (attempt !== this.connectAttempt) return;
-    const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`, PROTOCOL);
+    const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${PREFIX}/ws`, PROTOCOL);
     this.socket = socket;
     socket.onopen = () => {
       if (this.token && this.info?.auth) this.sendFrame({ type: "hello", token: this.token });

@@ -1,6 +1,7 @@
 // The REST API of the server.
 
 import type { ConversationView } from "../protocol";
+import { PREFIX } from "./address";
 
 export interface ConversationSummary extends ConversationView {
   snippet?: string;
@@ -72,7 +73,7 @@ async function request(
   if (token) headers.authorization = `Bearer ${token}`;
   let response: Response;
   try {
-    response = await fetch(path, { method, headers, body });
+    response = await fetch(PREFIX + path, { method, headers, body });
   } catch {
     throw new RestError(0, "The server cannot be reached.");
   }
@@ -97,7 +98,7 @@ export function getServerInfo(token: string | null): Promise<ServerInfo> {
 
 /** Whether the engines can answer. The status is 503 if the server accepts no messages. */
 export async function getReadiness(): Promise<Readiness> {
-  const response = await fetch("/ready");
+  const response = await fetch(`${PREFIX}/ready`);
   return (await response.json()) as Readiness;
 }
 

@@ -14,12 +14,12 @@ export interface CommandResultContent {
   downloadPath: string | null;
 }
 
-/** Return what the page shows of a command's result. `origin` is the origin of the page; the server does not know it. */
-export function commandResultContent(result: CommandAnswer, origin: string): CommandResultContent {
+/** Return what the page shows of a command's result. `home` is the address of the server as the browser sees it; the server does not know it. */
+export function commandResultContent(result: CommandAnswer, home: string): CommandResultContent {
   const content = { text: result.text, copyText: null, exported: null, downloadPath: null };
   const { data } = result;
   if (data?.type === "invitation") {
-    const link = `${origin}/${data.path}`;
+    const link = `${home}/${data.path}`;
     return { ...content, text: invitationText(data, link), copyText: link };
   }
   if (data?.type === "export") {

@@ -1,5 +1,6 @@
 import { useState } from "preact/hooks";
 import type { CommandAnswer } from "../protocol";
+import { PREFIX } from "../client/address";
 import { commandResultContent } from "../state/commandResult";
 import { CopyButton } from "./CopyButton";
 import { useClient } from "./hooks";
@@ -12,7 +13,7 @@ const MEDIA_TYPES = { md: "text/markdown", json: "application/json" };
 export function CommandResult({ result }: { result: CommandAnswer }) {
   const client = useClient();
   const [error, setError] = useState<string | null>(null);
-  const { text, copyText, exported, downloadPath } = commandResultContent(result, location.origin);
+  const { text, copyText, exported, downloadPath } = commandResultContent(result, location.origin + PREFIX);
   const save = async () => {
     const title = client.session.conversation?.view?.title || "conversation";
     try {

@@ -1,4 +1,5 @@
 import { useEffect, useRef, useState } from "preact/hooks";
+import { PREFIX } from "../client/address";
 import type { PersonView } from "../protocol";
 import { copyToClipboard } from "./clipboard";
 import { useClient } from "./hooks";
@@ -82,7 +83,7 @@ function InviteLinks({ onError }: { onError: (error: string | null) => void }) {
   const create = (role: "member" | "viewer") => {
     client.invite(role).then(
       async (invitation) => {
-        const url = `${location.origin}/#/join/${invitation.secret}`;
+        const url = `${location.origin}${PREFIX}/#/join/${invitation.secret}`;
         onError(null);
         setLink(url);
         setCopied(await copyToClipboard(url));

@@ -1,5 +1,6 @@
 import type { Ref } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
+import { pathOfConversation } from "../client/address";
 import type { ConversationSummary } from "../client/rest";
 import { dayHeading } from "./format";
 import { useClient } from "./hooks";
@@ -45,7 +46,7 @@ export function Sidebar({ sidebar, search, onOpen, onShortcuts }: Props) {
       <div class="sidebar-header">
         <a
           class="home"
-          href="/"
+          href={pathOfConversation(null)}
           onClick={(event) => {
             event.preventDefault();
             onOpen(null);
@@ -194,7 +195,7 @@ function ConversationItem({ item, isTabStop, onFocus, onOpen }: ConversationItem
     <li class={current ? "item current" : "item"} onFocusIn={onFocus}>
       <a
         tabIndex={tabIndex}
-        href={`/c/${encodeURIComponent(item.id)}`}
+        href={pathOfConversation(item.id)}
         aria-current={current ? "page" : undefined}
         onClick={(event) => {
           if (event.ctrlKey || event.metaKey || event.shiftKey) return;

@@ -56,8 +56,8 @@ async def upload(
         file_name, content = await first_file(declared, content)
         name = name or file_name
     attachment = await authenticated.service.attachments.upload(authenticated.user, content, name)
-    view = _view(attachment)
-    return answer(view, 201, {"location": view.url})
+    view = _view(attachment, request.scope.get("root_path", ""))
+    return answer(view, 201, {"location": f"{PATH}/{attachment.id}"})
 
 
 @router.get(
@@ -78,13 +78,13 @@ async def one(attachment: str, authenticated: Authenticated) -> Response:
     )
 
 
-def _view(attachment: Attachment) -> AttachmentView:
+def _view(attachment: Attachment, prefix: str) -> AttachmentView:
     return AttachmentView(
         id=attachment.id,
         type="image" if attachment.media_type.startswith("image/") else "audio",
         media_type=attachment.media_type,
         size=attachment.size,
-        url=f"{PATH}/{attachment.id}",
+        url=f"{prefix}{PATH}/{attachment.id}",
         name=attachment.name,
     )
 

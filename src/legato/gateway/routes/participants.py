@@ -61,7 +61,7 @@ async def invite(conversation: str, request: Request, authenticated: Authenticat
     made, secret = await authenticated.service.participants.invite(
         authenticated.user, conversation, body.standing, body.expires_in
     )
-    return answer(_view(made, secret), 201, {"cache-control": "no-store"})
+    return answer(_view(made, secret, request.scope.get("root_path", "")), 201, {"cache-control": "no-store"})
 
 
 @router.get("/conversations/{conversation:id}/invitations", responses=openapi_types.response(InvitationList))
@@ -96,12 +96,12 @@ async def _participant_list(authenticated: Authenticated, conversation: str) -> 
     )
 
 
-def _view(invitation: Invitation, secret: str | None = None) -> InvitationView:
+def _view(invitation: Invitation, secret: str | None = None, prefix: str = "") -> InvitationView:
     return InvitationView(
         id=invitation.id,
         standing=invitation.role,
         created_at=timestamp(invitation.created_at),
         expires_at=timestamp(invitation.expires_at),
         secret=secret,
-        link=f"/#/join/{secret}" if secret is not None else None,
+        link=f"{prefix}/#/join/{secret}" if secret is not None else None,
     )

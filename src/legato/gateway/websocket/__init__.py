@@ -10,9 +10,10 @@ from legato.gateway.websocket import asgi, direct
 from legato.gateway.websocket.http_timeouts import http_class
 from legato.gateway.websocket.limits import Limits
 from legato.gateway.websocket.origins import Origins
+from legato.gateway.websocket.path_prefix import PathPrefix
 from legato.gateway.websocket.timer_wheel import TimerClock
 
-__all__ = ["Limits", "Origins", "open_endpoints"]
+__all__ = ["Limits", "Origins", "PathPrefix", "open_endpoints"]
 
 
 def open_endpoints(
@@ -22,10 +23,11 @@ def open_endpoints(
     transport: Literal["direct", "asgi"] = "direct",
     limits: Limits | None = None,
     origins: Origins | None = None,
+    prefix: PathPrefix | None = None,
 ) -> dict[str, Any]:
     """Make `app` accept WebSockets at `endpoints`. Return the further arguments of `uvicorn.Config`.
 
-    `uvicorn.Config(app, host=…, port=…, **open_endpoints(app, endpoints))`.
+    `uvicorn.Config(app, host=…, port=…, **open_endpoints(app, endpoints))`. Over ASGI, `PrefixMiddleware` applies `prefix`.
     """
     limits = limits or Limits()
     wheel = TimerClock(limits.tick_seconds)
@@ -33,7 +35,9 @@ def open_endpoints(
     if transport == "direct":
         return {
             "http": http,
-            "ws": direct.protocol_class(endpoints, limits=limits, origins=origins, wheel=wheel),
+            "ws": direct.protocol_class(
+                endpoints, limits=limits, origins=origins, wheel=wheel, prefix=prefix
+            ),
         }
     asgi.mount(app, endpoints, limits=limits, origins=origins, wheel=wheel)
     largest = max([limits.frame_bytes, *(endpoint.max_frame_bytes or 0 for endpoint in endpoints)])

@@ -23,6 +23,7 @@ from legato.gateway.websocket.frame_parser import PING_FRAME, FrameParser, quiet
 from legato.gateway.websocket.handshake import RefusedError, admit
 from legato.gateway.websocket.limits import Limits
 from legato.gateway.websocket.origins import Origins
+from legato.gateway.websocket.path_prefix import PathPrefix
 from legato.gateway.websocket.socket_server import SocketServer
 from legato.gateway.websocket.timer_wheel import TimerClock, TimerWheel
 from legato.protocol.close_codes import CloseCode
@@ -293,9 +294,10 @@ class DirectSocket(FrameParser, asyncio.Protocol):
             self._reject(response.serialize())
             return
         client = self.server.client(self._config, self._transport, request)
+        target = self.server.target(self._config, self._transport, request)
         try:
             endpoint, handshake = admit(
-                self.server.endpoints, self.server.origins, request.path, request.headers.raw_items(), client
+                self.server.endpoints, self.server.origins, target, request.headers.raw_items(), client
             )
         except RefusedError as refused:
             self._reject(protocol.reject(refused.status, f"{refused.message}\n").serialize())
@@ -339,6 +341,7 @@ def protocol_class(
     limits: Limits | None = None,
     origins: Origins | None = None,
     wheel: TimerWheel | None = None,
+    prefix: PathPrefix | None = None,
 ) -> type[DirectSocket]:
     """Return a class for uvicorn's `ws=`. Its sockets lead to `endpoints` and share one timer, `wheel` if it is given."""
     limits = limits or Limits()
@@ -347,5 +350,6 @@ def protocol_class(
         limits,
         origins or Origins(),
         wheel if wheel is not None else TimerClock(limits.tick_seconds),
+        prefix or PathPrefix(),
     )
     return type("DirectSocket", (DirectSocket,), {"__slots__": (), "server": server})

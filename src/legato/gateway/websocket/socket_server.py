@@ -13,6 +13,7 @@ from legato.dialects.base import Endpoint
 from legato.gateway.websocket.handshake import EndpointTable
 from legato.gateway.websocket.limits import Limits
 from legato.gateway.websocket.origins import Origins
+from legato.gateway.websocket.path_prefix import HEADER, PathPrefix, TrustedProxies
 from legato.gateway.websocket.timer_wheel import TimerWheel
 
 
@@ -27,17 +28,24 @@ class FlushTarget(Protocol):
 class SocketServer:
     """What all sockets of one server share: endpoints, limits and the timer."""
 
-    __slots__ = ("_proxies", "_to_flush", "endpoints", "limits", "origins", "wheel")
+    __slots__ = ("_proxies", "_to_flush", "_trusted", "endpoints", "limits", "origins", "prefix", "wheel")
 
     def __init__(
-        self, endpoints: Sequence[Endpoint], limits: Limits, origins: Origins, wheel: TimerWheel
+        self,
+        endpoints: Sequence[Endpoint],
+        limits: Limits,
+        origins: Origins,
+        wheel: TimerWheel,
+        prefix: PathPrefix,
     ) -> None:
         self.endpoints = EndpointTable(endpoints)
         self.limits = limits
         self.origins = origins
         self.wheel = wheel
+        self.prefix = prefix
         self._to_flush: list[FlushTarget] = []
         self._proxies: ProxyHeadersMiddleware | None = None
+        self._trusted: TrustedProxies | None = None
 
     def flush_soon(self, socket: FlushTarget) -> None:
         """Flush `socket` at the end of this turn of the loop, together with all others."""
@@ -66,6 +74,18 @@ class SocketServer:
                 step.close()
         client = scope["client"]
         return str(client[0]) if client else ""
+
+    def target(self, config: Config, transport: asyncio.Transport, request: Request) -> str:
+        """Return the path and query of a request without the prefix below which a proxy publishes this server."""
+        forwarded = request.headers.get_all(HEADER)
+        if not forwarded and not self.prefix.root_path:
+            return request.path
+        if self._trusted is None:
+            self._trusted = TrustedProxies(config.forwarded_allow_ips)
+        peer = get_remote_addr(transport)
+        believed = forwarded if config.proxy_headers and peer and peer[0] in self._trusted else ()
+        path, separator, query = request.path.partition("?")
+        return f"{self.prefix.split(path, believed)[1]}{separator}{query}"
 
 
 async def _nothing(*_: Any) -> None:
