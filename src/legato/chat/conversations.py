@@ -14,6 +14,7 @@ from legato.chat.participants import Participants
 from legato.chat.running_replies import RunningReplies
 from legato.chat.watchers import Watchers
 from legato.domain.conversation import Conversation, SettingName
+from legato.domain.message import text_of
 from legato.domain.participant import NOT_FOUND, Needs
 from legato.domain.user import User
 from legato.domain.validation import check_id, check_new_id, clean_text, clean_title
@@ -74,13 +75,17 @@ class Conversations:
         """Search the messages and titles of the user's conversations."""
         return await self._storage.search(user.id, clean_text(query), limit)
 
-    async def export(self, user: User, conversation: str, form: ExportFormat) -> str:
-        """Return a conversation as text: the shown branch in Markdown, or all branches in JSON.
+    async def export(self, user: User, conversation: str, form: ExportFormat, most: int) -> str | None:
+        """Return a conversation as text: the shown branch in Markdown, or all branches in JSON; None if it has more than `most` characters.
 
         :raises NotFoundError: as above.
         """
         tree = await self.get(user, conversation)
-        return as_markdown(tree, user.id) if form == "markdown" else as_json(tree)
+        messages = tree.path() if form == "markdown" else list(tree.messages.values())
+        if sum(len(text_of(message.parts)) for message in messages) > most:
+            return None
+        text = as_markdown(tree, user.id) if form == "markdown" else as_json(tree)
+        return text if len(text) <= most else None
 
     async def create(
         self, user: User, assistant: str | None = None, title: str | None = None

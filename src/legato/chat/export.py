@@ -1,9 +1,13 @@
 """Export of a conversation as text."""
 
+from collections.abc import Iterator
+
 import msgspec
 
 from legato.chat.message_tree import MessageTree
 from legato.domain.message import AudioPart, ImagePart, Part, TextPart, text_of
+
+PIECE_CHARACTERS = 32 * 1024
 
 
 def as_json(tree: MessageTree) -> str:
@@ -26,7 +30,12 @@ def as_json(tree: MessageTree) -> str:
 
 def as_markdown(tree: MessageTree, reader: str) -> str:
     """Return the shown branch in Markdown, with a heading for each message: "You" for those of the user `reader`, else the name of the writer."""
-    lines = [f"# {tree.conversation.title or 'Conversation'}", ""]
+    return "".join(markdown_pieces(tree, reader))
+
+
+def markdown_pieces(tree: MessageTree, reader: str) -> Iterator[str]:
+    """Return what `as_markdown` does, in pieces of at most `PIECE_CHARACTERS` characters of a message."""
+    yield f"# {tree.conversation.title or 'Conversation'}\n"
     for message in tree.path():
         match message.role:
             case "user":
@@ -36,8 +45,11 @@ def as_markdown(tree: MessageTree, reader: str) -> str:
             case role:
                 who = role
         note = "" if message.status == "complete" else f" ({message.status})"
-        lines += [f"## {who}{note}", "", _text(message.parts), ""]
-    return "\n".join(lines)
+        yield f"\n## {who}{note}\n\n"
+        text = _text(message.parts)
+        for start in range(0, len(text), PIECE_CHARACTERS):
+            yield text[start : start + PIECE_CHARACTERS]
+        yield "\n"
 
 
 def _writer(tree: MessageTree, user: str, reader: str) -> str:

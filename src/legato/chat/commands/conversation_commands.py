@@ -91,8 +91,8 @@ async def export(call: CommandCall) -> CommandResult:
     form = FORMATS.get(call.arguments.lower() or "markdown")
     if form is None:
         raise call.usage()
-    content = await call.service.conversations.export(call.user, call.conversation, form)
-    if len(content) > EXPORTED:
+    content = await call.service.conversations.export(call.user, call.conversation, form, EXPORTED)
+    if content is None:
         path = f"/api/conversations/{call.conversation}/export?format={form}"
         text = f"It is too long to be shown here. Fetch it as a file: {code('GET ' + path)}"
         return call.answer(text, ExportData(form, path=path))

@@ -3,20 +3,23 @@
 import base64
 import binascii
 from datetime import datetime
+from itertools import chain
 from typing import Annotated, Literal
 
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
+from legato.chat.access import NO_MESSAGE
 from legato.chat.commands import CommandRequest, typed
-from legato.chat.export import as_markdown
-from legato.chat.message_tree import MessageTree
+from legato.chat.export import markdown_pieces
+from legato.chat.message_tree import MessageTree, weight
 from legato.dialects.serializers import conversation_view, message_view
+from legato.dialects.sliced_messages import encoded_messages
 from legato.domain.conversation import Conversation
 from legato.domain.message import Message, TextPart
 from legato.domain.participant import ParticipantRole
 from legato.domain.submission import Submission
-from legato.errors import InvalidError
+from legato.errors import InvalidError, NotFoundError
 from legato.gateway.dependencies import Authenticated
 from legato.gateway.json_body import answer, openapi_types, read_body
 from legato.gateway.schemas import (
@@ -32,7 +35,19 @@ from legato.gateway.schemas import (
     StoppedMessages,
     StopRequest,
 )
+from legato.gateway.sliced_response import SLICE_BYTES, SlicedResponse
 from legato.protocol.messages import ConversationView, MessageView
+
+Limit = Annotated[
+    int | None,
+    Query(ge=1, le=1000, description="As many messages at most: the last ones. All if it is not set."),
+]
+Before = Annotated[
+    str | None,
+    Query(
+        description="The id of a message: only those before it. The first of a page gets the page before it."
+    ),
+]
 
 router = APIRouter(prefix="/api/conversations", tags=["conversations"])
 
@@ -78,12 +93,21 @@ async def every(
 
 @router.get("/{conversation:id}/messages", responses=openapi_types.response(MessageList))
 async def messages(
-    conversation: str, authenticated: Authenticated, since: Annotated[int, Query(ge=0)] = 0
+    conversation: str,
+    authenticated: Authenticated,
+    since: Annotated[int, Query(ge=0)] = 0,
+    limit: Limit = None,
+    before: Before = None,
 ) -> Response:
-    """Return every message of every branch, or those written after revision `since`."""
+    """Return every message of every branch, or those written after revision `since`; a page of them with `limit` and `before`."""
     tree = await authenticated.service.conversations.get(authenticated.user, conversation)
     chosen = [message for message in tree.messages.values() if message.revision > since]
-    return answer(MessageList(_view(authenticated, tree), _views(authenticated, chosen)))
+    chosen = _page(chosen, limit, before)
+    view = _view(authenticated, tree)
+    if _is_long(chosen):
+        opening = b'{"conversation":' + msgspec.json.encode(view)
+        return _sliced(authenticated, opening, chosen)
+    return answer(MessageList(view, _views(authenticated, chosen)))
 
 
 @router.post(
@@ -152,25 +176,30 @@ async def export(
     name = f"conversation-{tree.conversation.created_at:%Y-%m-%d}"
     if as_ == "markdown":
         headers = {"content-disposition": f'attachment; filename="{name}.md"'}
-        return Response(
-            as_markdown(tree, authenticated.user.id),
-            headers=headers,
-            media_type="text/markdown; charset=utf-8",
-        )
-    whole = msgspec.to_builtins(_view(authenticated, tree))
-    whole["messages"] = msgspec.to_builtins(_views(authenticated, list(tree.messages.values())))
-    return answer(whole, headers={"content-disposition": f'attachment; filename="{name}.json"'})
+        pieces = markdown_pieces(tree, authenticated.user.id)
+        content = (piece.encode("utf-8", "replace") for piece in pieces)
+        return SlicedResponse(content, media_type="text/markdown; charset=utf-8", headers=headers)
+    headers = {"content-disposition": f'attachment; filename="{name}.json"'}
+    opening = msgspec.json.encode(_view(authenticated, tree))[:-1]
+    return _sliced(authenticated, opening, list(tree.messages.values()), headers)
 
 
 @router.get("/{conversation:id}", responses=openapi_types.response(ConversationWhole))
 async def one(
-    conversation: str, authenticated: Authenticated, branches: Literal["shown", "all"] = "shown"
+    conversation: str,
+    authenticated: Authenticated,
+    branches: Literal["shown", "all"] = "shown",
+    limit: Limit = None,
+    before: Before = None,
 ) -> Response:
-    """Return a conversation with its messages, in order."""
+    """Return a conversation with its messages, in order; with `limit` and `before` a page of them."""
     tree = await authenticated.service.conversations.get(authenticated.user, conversation)
-    messages = tree.path() if branches == "shown" else list(tree.messages.values())
-    view = msgspec.structs.asdict(_view(authenticated, tree))
-    return answer(ConversationWhole(**view, messages=_views(authenticated, messages)))
+    messages = _page(tree.path() if branches == "shown" else list(tree.messages.values()), limit, before)
+    view = _view(authenticated, tree)
+    if _is_long(messages):
+        return _sliced(authenticated, msgspec.json.encode(view)[:-1], messages)
+    whole = ConversationWhole(**msgspec.structs.asdict(view), messages=_views(authenticated, messages))
+    return answer(whole)
 
 
 @router.patch(
@@ -209,17 +238,53 @@ def _view(authenticated: Authenticated, tree: MessageTree) -> ConversationView:
 
 def _views(authenticated: Authenticated, messages: list[Message]) -> list[MessageView]:
     """Return the messages as clients see them. A running reply has the text so far."""
-    views = []
+    return [message_view(_current(authenticated, message)) for message in messages]
+
+
+def _current(authenticated: Authenticated, message: Message) -> Message:
+    """Return a message with the text so far if it is a running reply."""
+    if message.status != "streaming":
+        return message
+    log = authenticated.service.subscriptions.running_log(message.id)
+    if log is None:
+        return message
+    snapshot = log.snapshot()
+    parts = (TextPart(snapshot.text),) if snapshot.text else ()
+    return msgspec.structs.replace(message, parts=parts, reasoning=snapshot.reasoning)
+
+
+def _is_long(messages: list[Message]) -> bool:
+    """Return whether the messages are sent in slices. A running reply may have any length."""
+    total = 0
     for message in messages:
-        if (
-            message.status == "streaming"
-            and (log := authenticated.service.subscriptions.running_log(message.id)) is not None
-        ):
-            snapshot = log.snapshot()
-            parts = (TextPart(snapshot.text),) if snapshot.text else ()
-            message = msgspec.structs.replace(message, parts=parts, reasoning=snapshot.reasoning)
-        views.append(message_view(message))
-    return views
+        total += weight(message)
+        if total > SLICE_BYTES or message.status == "streaming":
+            return True
+    return False
+
+
+def _sliced(
+    authenticated: Authenticated,
+    opening: bytes,
+    messages: list[Message],
+    headers: dict[str, str] | None = None,
+) -> SlicedResponse:
+    """Return a JSON object that begins with `opening` and ends with its `messages`."""
+    encoded = encoded_messages(messages, lambda message: _current(authenticated, message))
+    return SlicedResponse(chain([opening, b',"messages":'], encoded, [b"}"]), headers=headers)
+
+
+def _page(messages: list[Message], limit: int | None, before: str | None) -> list[Message]:
+    """Return the last `limit` of the messages that precede the message `before`.
+
+    :raises NotFoundError: there is no such message among them.
+    """
+    if before is not None:
+        at = next((number for number, message in enumerate(messages) if message.id == before), None)
+        if at is None:
+            raise NotFoundError(NO_MESSAGE)
+        messages = messages[:at]
+    return messages if limit is None else messages[-limit:]
 
 
 def _hit(
