@@ -30,7 +30,7 @@ class UnsupportedError(InvalidError):
 
 
 class TooLargeError(InvalidError):
-    """The file, or all files of the user together, are larger than allowed."""
+    """The file, all files of the user, or all of the user's messages, are larger than allowed."""
 
     code = "too_large"
 
@@ -79,6 +79,16 @@ class StorageError(LegatoError):
     """The database could not write or read something. What was not acknowledged is not stored."""
 
     code = "storage"
+
+
+class DiskFullError(StorageError):
+    """A disk is full. The same request succeeds when there is room again."""
+
+
+class StorageTimeoutError(StorageError):
+    """A query took longer than allowed and was stopped."""
+
+    code = "timeout"
 
 
 class StaleError(LegatoError):

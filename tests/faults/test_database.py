@@ -87,6 +87,9 @@ async def test_a_full_disk_takes_no_message_and_recovers_by_itself(
         refused = await client.ask("send", client_message_id="second", text="x" * 60_000)
         assert (refused["type"], refused["code"]) == ("error", "storage")
         assert "full" in refused["message"]
+        body = {"text": "x" * 60_000}
+        async with http.post(f"/api/conversations/{first['conversation']}/messages", json=body) as response:
+            assert (response.status, (await response.json())["error"]["code"]) == (507, "storage")
         words = [f"word {n} of a long answer, " for n in range(4000)]
         run.say(*words)
         run.finish()

@@ -184,10 +184,12 @@ async def test_a_body_that_is_cut_off_leaves_nothing(server):
     assert reader is not None
 
 
-async def test_a_person_has_so_much_room(ada, bob):
+async def test_a_person_has_so_much_room_and_what_is_refused_takes_none(server, ada, bob):
     await uploaded(ada, png(10, 10) + bytes(99_000))
     await uploaded(ada, png(11, 11) + bytes(99_000))
-    assert "no room" in await refused(ada, png(12, 12) + bytes(99_000), 413)
+    for side in range(12, 32):
+        assert "no room" in await refused(ada, png(side, side) + bytes(99_000), 413)
+    assert len(kept(server)) == 2
     await uploaded(bob, png(12, 12) + bytes(99_000))
 
 

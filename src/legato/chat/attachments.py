@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from itertools import islice
 from weakref import WeakValueDictionary
@@ -39,8 +39,8 @@ SWEEP_SECONDS = 3600.0
 SOON_SECONDS = 2.0
 """Seconds until a sweep after a deletion."""
 
-SETTLED_SECONDS = 600.0
-"""Age in seconds below which a sweep leaves a file alone: its row may be about to be written, even by another server."""
+SETTLED_SECONDS = 2.0
+"""Age in seconds below which a sweep leaves a file alone: the clock of the disk may differ a little from that of the server."""
 
 _BLOCK = 256 * 1024
 _BATCH = 500
@@ -103,7 +103,8 @@ class Attachments:
             incoming = await self._blobs.begin()
             try:
                 await self._receive(incoming, chunks)
-                return await self._keep(user, incoming, name)
+                stored, _ = await self._keep(user, incoming, name)
+                return stored
             finally:
                 incoming.discard()
 
@@ -128,13 +129,23 @@ class Attachments:
         """
         return self._blobs.open(attachment.digest, start, end)
 
-    async def enclosed(self, user: User, parts: tuple[Part, ...]) -> tuple[Part, ...]:
-        """Return the parts of a message as they are stored: each picture and recording by the id of its attachment.
+    @asynccontextmanager
+    async def enclosed(self, user: User, parts: tuple[Part, ...]) -> AsyncIterator[tuple[Part, ...]]:
+        """Yield the parts of a message as they are stored: each picture and recording by the id of its attachment.
+
+        If the block raises a LegatoError, the message was refused: what was stored for it alone is removed again.
 
         :raises NotFoundError: an id is of none that the user may read.
         :raises InvalidError: the content of a part is not what the part says, or is not allowed.
         """
-        return tuple([await self._enclosed(user, part) for part in parts])
+        added: list[Attachment] = []
+        try:
+            yield tuple([await self._enclosed(user, part, added) for part in parts])
+        except LegatoError:
+            for attachment in added:
+                async with self._placing.setdefault(attachment.digest, asyncio.Lock()):
+                    await self._withdraw(attachment)
+            raise
 
     async def find(self, ids: Iterable[str]) -> dict[str, Attachment]:
         """Return the attachments with these ids that exist, whoever may read them."""
@@ -176,6 +187,10 @@ class Attachments:
                     await self._blobs.remove(blob, before)
 
     async def _sweep_for_ever(self) -> None:
+        try:
+            await self._blobs.remove_abandoned()
+        except (LegatoError, OSError) as error:
+            logger.warning("Uploads that a killed server left could not be removed: %s", error)
         while True:
             try:
                 await self.sweep()
@@ -222,22 +237,40 @@ class Attachments:
         if not incoming.size:
             raise InvalidError("There is nothing in this file. Send the file itself as the body.")
 
-    async def _keep(self, user: User, incoming: PendingBlob, name: str | None) -> Attachment:
+    async def _keep(self, user: User, incoming: PendingBlob, name: str | None) -> tuple[Attachment, bool]:
+        """Return the attachment, and whether it is a new one."""
         loop = asyncio.get_running_loop()
         kind = await loop.run_in_executor(self._decoder, find_kind, incoming.content)
         attachment = Attachment(
             self._new_id(), user.id, kind.media_type, incoming.size, incoming.digest, self._now(), name
         )
         async with self._placing.setdefault(incoming.digest, asyncio.Lock()):
-            await incoming.keep()
-        async with self._adding.setdefault(user.id, asyncio.Lock()):
-            return await self._storage.add_attachment(attachment, self.rules.person_bytes)
+            # The row comes first: a file without a row counts for nobody.
+            async with self._adding.setdefault(user.id, asyncio.Lock()):
+                stored = await self._storage.add_attachment(attachment, self.rules.person_bytes)
+            try:
+                await incoming.keep()
+            except LegatoError:
+                if stored.id == attachment.id:
+                    await self._withdraw(stored)
+                raise
+        return stored, stored.id == attachment.id
 
-    async def _enclosed(self, user: User, part: Part) -> Part:
+    async def _withdraw(self, attachment: Attachment) -> None:
+        """Remove an attachment that was added for nothing, and its bytes if nothing else needs them. If that fails, a sweep does it later."""
+        try:
+            if not await self._storage.withdraw_attachment(attachment):
+                return
+            if not await self._storage.known_digests([attachment.digest]):
+                await self._blobs.delete(attachment.digest)
+        except LegatoError as error:
+            logger.warning("Attachment %s could not be removed yet: %s", attachment.id, error.message)
+
+    async def _enclosed(self, user: User, part: Part, added: list[Attachment]) -> Part:
         if not isinstance(part, ImagePart | AudioPart):
             return part
         if part.data:
-            attachment = await self._inline(user, part.data)
+            attachment = await self._inline(user, part.data, added)
         else:
             attachment = await self.get(user, part.attachment or "")
         if attachment.media_type.startswith("image/") != isinstance(part, ImagePart):
@@ -245,16 +278,20 @@ class Attachments:
             raise InvalidError(f"This is a {is_}, not a {said}. Send it as what it is.")
         return type(part)(attachment=attachment.id)
 
-    async def _inline(self, user: User, url: str) -> Attachment:
+    async def _inline(self, user: User, url: str, added: list[Attachment]) -> Attachment:
+        """Store the content of a data URL, and append its attachment to `added` if it is a new one."""
         data = base64.b64decode(url.partition(",")[2])
         if len(data) > self.rules.file_bytes:
             raise self._too_large()
         incoming = await self._blobs.begin()
         try:
             await incoming.write(data)
-            return await self._keep(user, incoming, None)
+            stored, new = await self._keep(user, incoming, None)
         finally:
             incoming.discard()
+        if new:
+            added.append(stored)
+        return stored
 
     def _too_large(self) -> TooLargeError:
         most = self.rules.file_bytes / (1024 * 1024)

@@ -130,10 +130,16 @@ class Replies:
         *,
         new: bool = False,
     ) -> TurnStarted:
-        if media_parts(parts):
-            if self._attachments is None:
-                raise InvalidError(NO_ATTACHMENTS)
-            parts = await self._attachments.enclosed(user, parts)
+        if not media_parts(parts):
+            return await self._send_stored(user, tree, parts, submission, new=new)
+        if self._attachments is None:
+            raise InvalidError(NO_ATTACHMENTS)
+        async with self._attachments.enclosed(user, parts) as stored:
+            return await self._send_stored(user, tree, stored, submission, new=new)
+
+    async def _send_stored(
+        self, user: User, tree: MessageTree, parts: tuple[Part, ...], submission: Submission, *, new: bool
+    ) -> TurnStarted:
         after_head = submission.parent is None or _appends(user, tree, submission.parent, submission.append)
         parent = tree.conversation.head if after_head else submission.parent
         question = self._question(user, tree.conversation.id, parts, parent)

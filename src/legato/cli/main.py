@@ -8,6 +8,7 @@ import typer
 
 from legato import __version__
 from legato.cli import agent, chat, doctor, model, serve, token
+from legato.disk import is_disk_full
 from legato.errors import LegatoError
 from legato.terminal_text import complain
 
@@ -55,6 +56,12 @@ def main() -> None:
         sys.exit(1)
     except BrokenPipeError:
         _silence()
+        sys.exit(1)
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        _silence()
+        complain("The disk to which the output goes is full. Make room there, and try again.")
         sys.exit(1)
 
 

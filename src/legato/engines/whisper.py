@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from legato.disk import is_disk_full
 from legato.errors import EngineError, EngineRefusedError, EngineUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,10 @@ class WhisperTranscriber:
 
     def _load_error(self, error: Exception) -> EngineError:
         logger.warning("The whisper model %s cannot be loaded", self._name, exc_info=error)
+        if is_disk_full(error):
+            return EngineUnavailableError(
+                f"The disk of {self._directory} is full, so the whisper model {self._name!r} could not be stored. Make room there, and try again."
+            )
         return EngineUnavailableError(
             f"The whisper model {self._name!r} cannot be loaded or fetched. Set `model` in [audio] to a directory with one."
         )

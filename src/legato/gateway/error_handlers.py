@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from legato.errors import (
     BusyError,
     ConflictError,
+    DiskFullError,
     EngineTimeoutError,
     EngineUnavailableError,
     ForbiddenError,
@@ -18,6 +19,7 @@ from legato.errors import (
     LegatoError,
     NotFoundError,
     StorageError,
+    StorageTimeoutError,
     TooLargeError,
     UnauthenticatedError,
     UnsupportedError,
@@ -37,6 +39,8 @@ STATUSES: dict[type[LegatoError], int] = {
     UnsupportedError: 415,
     BusyError: 503,
     StorageError: 503,
+    StorageTimeoutError: 503,
+    DiskFullError: 507,
     EngineUnavailableError: 503,
     EngineTimeoutError: 504,
 }

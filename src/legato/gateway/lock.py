@@ -14,6 +14,7 @@ try:
 except ImportError:  # pragma: no cover - a system without advisory locks
     fcntl = None  # type: ignore[assignment]
 
+from legato.disk import is_disk_full
 from legato.errors import SettingsError
 
 
@@ -29,6 +30,8 @@ def only_server_of(database: Path) -> Iterator[None]:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
+        if is_disk_full(error):
+            raise SettingsError(f"The disk of {path} is full. Make room there, and start again.") from None
         raise SettingsError(
             f"The lock file {path} cannot be written ({error.strerror}). Give this user the right to write to its directory, "
             "or choose another one with --data-dir."
@@ -53,5 +56,10 @@ def _lock(descriptor: int, path: Path) -> None:
         ) from None
     except OSError:
         return  # The file system has no locks: run without one.
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        raise SettingsError(f"The disk of {path} is full. Make room there, and start again.") from None

@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from legato.chat.assistant import Assistant, OnUnwatched
 from legato.data_dir import default_data_dir
 from legato.dialects.registry import DIALECT_TYPES
+from legato.disk import is_disk_full
 from legato.engines.registry import ENGINE_TYPES
 from legato.errors import SettingsError
 from legato.fleet.decisions import SchedulerConfig
@@ -302,6 +303,10 @@ class Settings(DialectSections):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             writable = os.access(path, os.W_OK | os.X_OK)
         except OSError as error:
+            if is_disk_full(error):
+                raise SettingsError(
+                    f"The disk of the data directory {path} is full. Make room there, and start again."
+                ) from None
             raise SettingsError(
                 f"The data directory {path} cannot be made: {error.strerror or error}. "
                 "Choose another one with --data-dir or LEGATO_DATA_DIR."

@@ -343,6 +343,10 @@ class AttachmentStore(Protocol):
         """Return the existing attachments of these ids. Access is not checked."""
         ...
 
+    async def withdraw_attachment(self, attachment: Attachment) -> bool:
+        """Remove an attachment that was just added. Return False if it stays: a conversation holds it, or its owner added the same bytes again."""
+        ...
+
     async def drop_attachments(self, before: datetime) -> int:
         """Drop the attachments that were created before this moment and that no conversation holds. Return how many."""
         ...

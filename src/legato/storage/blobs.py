@@ -85,3 +85,11 @@ class BlobStore(Protocol):
     async def remove(self, blob: OldBlob, before: float) -> None:
         """Delete a blob unless it was kept again since `before`. Harmless if it is gone."""
         ...
+
+    async def delete(self, digest: str) -> None:
+        """Delete a blob. Harmless if it is gone."""
+        ...
+
+    async def remove_abandoned(self) -> None:
+        """Delete what a process began and neither kept nor discarded before it ended. What other processes write stays."""
+        ...

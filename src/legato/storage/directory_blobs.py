@@ -13,8 +13,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, BinaryIO, Self
 
-from legato.errors import StorageError
+from legato.disk import is_disk_full
+from legato.errors import DiskFullError, StorageError
 from legato.storage.blobs import BlobInfo, OldBlob
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - a system without advisory locks
+    fcntl = None  # type: ignore[assignment]
 
 _INCOMING = "incoming"
 
@@ -44,6 +50,7 @@ class PendingFile:
             number, path = tempfile.mkstemp(dir=folder)
         except OSError as error:
             raise _failed(error) from error
+        _lock(number)
         return cls(directory, os.fdopen(number, "w+b"), Path(path))
 
     @property
@@ -56,7 +63,10 @@ class PendingFile:
 
     @property
     def content(self) -> BinaryIO:
-        self._file.flush()
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise _failed(error) from error
         return self._file  # type: ignore[return-value]
 
     async def write(self, data: bytes) -> None:
@@ -144,6 +154,25 @@ class DirectoryBlobStore:
         finally:
             file.close()
 
+    async def delete(self, digest: str) -> None:
+        await asyncio.to_thread(self._delete, digest)
+
+    def _delete(self, digest: str) -> None:
+        try:
+            self.path(digest).unlink(missing_ok=True)
+        except OSError as error:
+            raise _failed(error) from error
+
+    async def remove_abandoned(self) -> None:
+        await asyncio.to_thread(self._remove_abandoned)
+
+    def _remove_abandoned(self) -> None:
+        folder = self.directory / _INCOMING
+        for path in folder.iterdir() if folder.is_dir() else ():
+            with suppress(FileNotFoundError):
+                if _is_abandoned(path):
+                    path.unlink()
+
     async def old(self, before: float) -> list[OldBlob]:
         return await asyncio.to_thread(self._old, before)
 
@@ -195,6 +224,29 @@ def _sync(folder: Path) -> None:
         os.close(number)
 
 
+def _lock(number: int) -> None:
+    """Mark a file as being written. The system takes the mark away when the file is closed or the process ends."""
+    if fcntl is not None:
+        with suppress(OSError):
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Return whether no process writes this file; False if the file system has no locks."""
+    if fcntl is None:  # pragma: no cover
+        return False
+    number = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(number)
+    return True
+
+
 def _failed(error: OSError) -> StorageError:
+    if is_disk_full(error):
+        return DiskFullError("The disk of the attachments is full. Make room there, and try again.")
     why = error.strerror or str(error)
     return StorageError(f"A file beside the database cannot be read or written ({why}). Check the disk.")

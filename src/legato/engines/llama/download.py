@@ -30,6 +30,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from legato.disk import is_disk_full
 from legato.errors import EngineUnavailableError
 
 _TIMEOUT: Final = 10.0
@@ -77,6 +78,11 @@ def fetch(
                     raise EngineUnavailableError(_refusal(repository, file, error.code)) from error
                 reason: Exception = error
             except (OSError, HTTPException) as error:
+                if is_disk_full(error):
+                    raise EngineUnavailableError(
+                        f"The disk of {target.parent} is full, so {target.name} could not be stored. "
+                        "Make room there, and try again: the download goes on where it stopped."
+                    ) from error
                 reason = error
             else:
                 _finish(source, part, target)

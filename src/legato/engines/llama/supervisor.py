@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from legato.backoff import exponential_delay
+from legato.disk import is_disk_full
 from legato.engines.llama.worker_protocol import (
     WorkerConfig,
     WorkerFailed,
@@ -143,7 +144,12 @@ class Supervisor:
 
         :raises EngineUnavailableError: it died before it accepted requests.
         """
-        directory = Path(tempfile.mkdtemp(prefix="legato-llama-", dir=_socket_directory()))
+        parent = _socket_directory()
+        try:
+            directory = Path(tempfile.mkdtemp(prefix="legato-llama-", dir=parent))
+        except OSError as error:
+            why = f"the disk of {parent} is full, make room there" if is_disk_full(error) else str(error)
+            raise EngineUnavailableError(self._explain(why)) from error
         try:
             process = await _spawn()
             tail = _OutputTail(process)

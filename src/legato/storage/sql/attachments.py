@@ -58,6 +58,9 @@ _BY_IDS = select(attachments).where(attachments.c.id.in_(bindparam("values", exp
 _KNOWN_DIGESTS = select(attachments.c.digest).where(
     attachments.c.digest.in_(bindparam("values", expanding=True))
 )
+_WITHDRAW = delete(attachments).where(
+    attachments.c.id == bindparam("attachment"), attachments.c.created_at == bindparam("at"), ~_is_enclosed
+)
 _DROP_UNUSED = delete(attachments).where(attachments.c.created_at < bindparam("before"), ~_is_enclosed)
 _DROP_WITH_CONVERSATION = delete(attachments).where(
     attachments.c.id.in_(
@@ -109,6 +112,11 @@ def get_all(connection: Connection, ids: list[str]) -> list[Attachment]:
 
 def known_digests(connection: Connection, digests: list[str]) -> set[str]:
     return set(connection.execute(_KNOWN_DIGESTS, {"values": digests}).scalars())
+
+
+def withdraw(connection: Connection, attachment: Attachment) -> bool:
+    key = {"attachment": attachment.id, "at": micros(attachment.created_at)}
+    return connection.execute(_WITHDRAW, key).rowcount > 0
 
 
 def drop_unused(connection: Connection, before: datetime) -> int:

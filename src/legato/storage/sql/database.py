@@ -8,15 +8,19 @@ statement. See docs/decisions/0003.
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from legato.errors import StorageError
+from legato.disk import has_room, is_disk_full
+from legato.errors import DiskFullError, StorageError, StorageTimeoutError
 
 BUSY = "The database is too busy. Try again in a moment."
+DISK_FULL = "The disk of the database is full. Make room, and try again."
+TOO_SLOW = "The search took too long and was stopped. Search for rarer or more words."
 CLOSED = "The database is closed, since the server is going down."
 
 logger = logging.getLogger(__name__)
@@ -54,7 +58,6 @@ class Database(Protocol):
 _REASONS = {
     "SQLITE_BUSY": "Another process holds the database for too long. Close what else has it open, and try again.",
     "SQLITE_LOCKED": "Another process holds the database for too long. Close what else has it open, and try again.",
-    "SQLITE_FULL": "The disk of the database is full. Make room, and try again.",
     "SQLITE_READONLY": "The database can only be read. Give this user the right to write to its file and directory.",
     "SQLITE_CANTOPEN": "The database file cannot be opened. See that its directory is there and writable.",
     "SQLITE_CORRUPT": "The database file is damaged. Restore it from a backup.",
@@ -64,7 +67,6 @@ _REASONS = {
     "28": "The database does not accept this user or password. Correct the database URL.",
     "3D": "The server has no database of this name. Create it, or correct the database URL.",
     "42501": "The database user lacks a right that is needed. Make it the owner of the database.",
-    "53100": "The disk of the database is full. Make room, and try again.",
     "53300": "The database takes no more connections. Raise its max_connections, and try again.",
     "55P03": "Another process holds the database for too long. Close what else has it open, and try again.",
     "57": "The database is shutting down or starting. Try again in a moment.",
@@ -72,20 +74,35 @@ _REASONS = {
 """Sentences by the names of SQLite's errors and by the first characters of SQLSTATEs."""
 
 
+_FULL = ("SQLITE_FULL", "53100")
+_MAYBE_FULL = ("SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_PROTOCOL")
+_STOPPED = ("SQLITE_INTERRUPT", "57014")
+
+
 @contextmanager
-def translated(place: str) -> Iterator[None]:
-    """Turn what a driver raises into a StorageError. `place` names the database, without secrets."""
+def translated(place: str, directory: Path | None = None) -> Iterator[None]:
+    """Turn what a driver raises into a StorageError. `place` names the database, without secrets.
+
+    `directory` is where its files are, if that is known.
+    """
     try:
         yield
     except (SQLAlchemyError, OSError) as error:
-        raise _storage_error(error, place) from error
+        raise _storage_error(error, place, directory) from error
 
 
-def _storage_error(error: Exception, place: str) -> StorageError:
+def _storage_error(error: Exception, place: str, directory: Path | None) -> StorageError:
     if isinstance(error, PoolTimeoutError):
         return StorageError(BUSY)
     cause: object = error.orig if isinstance(error, DBAPIError) else error
     name: str = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or ""
+    if name.startswith(_FULL) or is_disk_full(error):
+        return DiskFullError(DISK_FULL)
+    if name.startswith(_STOPPED):
+        return StorageTimeoutError(TOO_SLOW)
+    # SQLite reports an exhausted quota, and a file beside the database that cannot grow, as other errors.
+    if name.startswith(_MAYBE_FULL) and directory is not None and not has_room(directory):
+        return DiskFullError(DISK_FULL)
     for start, reason in _REASONS.items():
         if name.startswith(start):
             return StorageError(reason)

@@ -92,7 +92,7 @@ class SqliteDatabase:
 
     def _create(self) -> None:
         """Create the file, readable by its owner alone. SQLite gives its files beside it the same mode."""
-        with translated(str(self.path)):
+        with translated(str(self.path), self.path.parent):
             if not self.path.parent.exists():
                 self.path.parent.parent.mkdir(parents=True, exist_ok=True)
                 self.path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -135,7 +135,7 @@ class SqliteDatabase:
         return await asyncio.get_running_loop().run_in_executor(threads, call)
 
     def _read(self, work: Callable[[Connection], T]) -> T:
-        with translated(str(self.path)), self._readers.connect() as connection:
+        with translated(str(self.path), self.path.parent), self._readers.connect() as connection:
             return work(connection)
 
     def _write(self, work: Callable[[Connection], T], give_up: float) -> T:
@@ -146,7 +146,7 @@ class SqliteDatabase:
             raise StorageError(
                 f"The database file {self.path} was moved or deleted. Put it back, or restart the server."
             )
-        with translated(str(self.path)), self._writer.begin() as connection:
+        with translated(str(self.path), self.path.parent), self._writer.begin() as connection:
             return work(connection)
 
 

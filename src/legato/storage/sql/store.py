@@ -225,6 +225,9 @@ class SqlStorage:
         check_storable(*ids)
         return await self.database.read(partial(attachments.get_all, ids=ids))
 
+    async def withdraw_attachment(self, attachment: Attachment) -> bool:
+        return await self.database.write(partial(attachments.withdraw, attachment=attachment))
+
     async def drop_attachments(self, before: datetime) -> int:
         return await self.database.write(partial(attachments.drop_unused, before=before))
 
