@@ -11,7 +11,9 @@ from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
 from mcp_types import Tool as Described
 from mcp_types import ToolListChangedNotification
 
+from legato.domain.validation import one_line
 from legato.tools.mcp.stdio import StdioTransport
+from legato.tools.mcp.tool_limits import MAX_TOOLS
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +23,11 @@ CONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 8.0
 """How long closing a connection may take. The SDK ends a program that does not end by itself within 6 seconds."""
 
-MAX_TOOLS = 128
-"""The maximum number of tools of one server."""
+MAX_PAGES = 16
+"""The maximum number of pages of a server's list of tools that are read."""
+
+RELOAD_SECONDS = 0.2
+"""The shortest time between two readings of the tools, however often a server says that they changed."""
 
 CONNECTION_CLOSED = -32000
 """The SDK's error code for a lost server."""
@@ -44,12 +49,17 @@ class McpConnection:
         self._ready: asyncio.Future[list[Described]] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
         self.pipes: StdioTransport | None = None
+        self._too_long = False
         self.client: Client
 
     @property
     def overflowed(self) -> bool:
         """Whether it ended because the server sent too much in one message."""
-        return self.pipes is not None and self.pipes.overflowed
+        return self._too_long or (self.pipes is not None and self.pipes.overflowed)
+
+    def overflow(self) -> None:
+        """Note that the server sent too much in one message."""
+        self._too_long = True
 
     @property
     def alive(self) -> bool:
@@ -104,10 +114,11 @@ class McpConnection:
     async def _list_tools(self) -> list[Described]:
         tools: list[Described] = []
         cursor: str | None = None
-        while len(tools) < MAX_TOOLS:
+        for _ in range(MAX_PAGES):
             listed = await self.client.list_tools(cursor=cursor)
             tools += listed.tools
-            if not (cursor := listed.next_cursor):
+            cursor = listed.next_cursor
+            if not cursor or len(tools) > MAX_TOOLS:
                 break
         return tools
 
@@ -131,7 +142,8 @@ class McpConnection:
             except MCPError as error:
                 if error.code == CONNECTION_CLOSED:
                     return
-                logger.warning("The tools of an MCP server changed and cannot be read: %s", error.message)
+                logger.warning("The tools of an MCP server changed and cannot be read: %s", reason_of(error))
+            await asyncio.sleep(RELOAD_SECONDS)
 
 
 def reason_of(error: BaseException) -> str:
@@ -141,4 +153,4 @@ def reason_of(error: BaseException) -> str:
         return f"it did not come up within {CONNECT_SECONDS:g} s"
     if isinstance(error, FileNotFoundError):
         return "there is no such program"
-    return (str(error).strip().rstrip(".") or type(error).__name__)[:300]
+    return one_line(str(error)[:2000], 300).rstrip(".") or type(error).__name__

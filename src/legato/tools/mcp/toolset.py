@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 import msgspec
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
-from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp_types import CallToolResult, TextContent
 from mcp_types import Tool as Described
 from msgspec import Struct
@@ -23,16 +22,18 @@ from msgspec import Struct
 from legato.engines.base import ToolSpec
 from legato.errors import SettingsError, ToolError
 from legato.tools.base import Context, truncate
-from legato.tools.mcp.connection import CONNECTION_CLOSED, MAX_TOOLS, McpConnection, reason_of
+from legato.tools.mcp.bounded_http import bounded_client
+from legato.tools.mcp.connection import CONNECTION_CLOSED, McpConnection, reason_of
 from legato.tools.mcp.stdio import MAX_MESSAGE_BYTES, StdioTransport
+from legato.tools.mcp.tool_limits import within_limits
 
 logger = logging.getLogger(__name__)
 
+MAX_ERROR_BYTES = 4096
+"""Bytes of a tool's error that the model gets."""
+
 RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
 """The delays before an unavailable server is tried again; the last one repeats."""
-
-MAX_DESCRIPTION = 4096
-"""Characters of a tool's description that the model gets."""
 
 
 class _McpTool(Struct, frozen=True):
@@ -146,8 +147,8 @@ class McpTools:
         try:
             result = await connection.client.call_tool(tool, arguments, read_timeout_seconds=seconds)
         except MCPError as error:
-            if error.code != CONNECTION_CLOSED:
-                raise ToolError(truncate(f"The tool failed: {error.message}", 2000)) from None
+            if error.code != CONNECTION_CLOSED and not connection.overflowed:
+                raise ToolError(truncate(f"The tool failed: {error.message[:4000]}", 2000)) from None
             await self._disconnect(connection)
             raise ToolError(self._lost_message(connection)) from None
         except Exception as error:
@@ -156,7 +157,7 @@ class McpTools:
             raise ToolError(self._lost_message(connection)) from None
         output = truncate(text_of(result), self._max_bytes)
         if result.is_error:
-            raise ToolError(output or "The tool failed and does not say why.")
+            raise ToolError(truncate(output, MAX_ERROR_BYTES) or "The tool failed and does not say why.")
         return output
 
     def _lost_message(self, connection: McpConnection) -> str:
@@ -199,12 +200,14 @@ class McpTools:
         if self._url is None:
             connection.pipes = StdioTransport(self._command, self._env)
             return Client(connection.pipes.open(), message_handler=connection.on_message)
-        http = await stack.enter_async_context(create_mcp_http_client(headers=self._headers))
-        return Client(
-            streamable_http_client(self._url, http_client=http), message_handler=connection.on_message
+        http = await stack.enter_async_context(bounded_client(self._headers, connection.overflow))
+        transport = streamable_http_client(
+            self._url, http_client=http, max_sse_event_size=MAX_MESSAGE_BYTES + 1024
         )
+        return Client(transport, message_handler=connection.on_message)
 
     def _set_tools(self, described: list[Described]) -> None:
+        described = within_limits(self._name, described)
         if described != self._described:
             self._described = described
             self._tools = self._make_tools(described)
@@ -213,12 +216,12 @@ class McpTools:
         if missing := self._only - {each.name for each in described}:
             logger.warning("The server of [tools.%s] has no tool %s", self._name, ", ".join(sorted(missing)))
         tools: list[_McpTool] = []
-        for each in described[:MAX_TOOLS]:
+        for each in described:
             if self._only and each.name not in self._only:
                 continue
             name = re.sub(r"[^A-Za-z0-9_-]", "_", each.name)[:64]
             asks = self._approval is None or "*" in self._approval or each.name in self._approval
-            spec = ToolSpec(name, (each.description or each.name)[:MAX_DESCRIPTION], each.input_schema)
+            spec = ToolSpec(name, each.description or each.name, each.input_schema)
             tools.append(_McpTool(spec, asks, self._seconds, self, each.name))
         return tuple(tools)
 
