@@ -174,6 +174,19 @@ async def test_an_explicit_branch_stays_one(room: Room, engine: ScriptedEngine) 
     assert (status, await branch(room)) == (201, ["One", "Else", "By HTTP"])
 
 
+async def test_typing_that_changes_all_the_time_is_joined(room: Room) -> None:
+    await room.let_in("bob")
+    ada, bob = await room.come("ada"), await room.come("bob")
+    for n in range(101):
+        await bob.say("typing", conversation=room.id, typing=n % 2 == 0)
+    assert (await bob.ask("ping"))["type"] == "pong"
+    told: list[bool] = []
+    while len(told) < 7 or not told[-1]:
+        told.append((await ada.next("typing"))["typing"])
+    assert len(told) < 20
+    assert told == [n % 2 == 0 for n in range(len(told))]
+
+
 async def test_typing_is_sent_to_the_others(room: Room, engine: ScriptedEngine) -> None:
     await room.let_in("bob")
     ada, bob = await room.come("ada"), await room.come("bob")

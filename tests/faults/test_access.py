@@ -19,6 +19,8 @@ from websockets.asyncio.client import ClientConnection
 
 from legato.gateway.server import Server
 from legato.protocol.messages import PROTOCOL
+from legato.storage.sql.sqlite import SqliteDatabase
+from legato.storage.sql.store import SqlStorage
 from legato.testing.engine import ScriptedEngine
 
 from .conftest import connected
@@ -107,10 +109,19 @@ async def test_a_token_that_is_none_opens_nothing(server: Server, name: str) -> 
             assert response.status == 401
 
 
+class NeverAsked:
+    """In place of a method that must not be called."""
+
+    def __call__(self, *_: object) -> None:
+        raise AssertionError("messages of somebody else were loaded")
+
+
 async def test_everything_of_somebody_else_is_answered_as_what_is_not(
-    server: Server, engine: ScriptedEngine
+    server: Server, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every command and every route, with the ids of another and with ids of nobody: not a byte differs."""
+    """Every command and every route, with the ids of another and with ids of nobody: not a byte differs, and neither does
+    what is read from the database. Nothing of the conversation is loaded.
+    """
     bearer = {name: {"Authorization": f"Bearer {token(name)}"} for name in ("ada", "bob")}
     async with (
         connected(server, **bearer["ada"]) as ada,
@@ -184,9 +195,32 @@ async def test_everything_of_somebody_else_is_answered_as_what_is_not(
                 masked = masked.replace(value, name)
             return json.loads(masked)  # type: ignore[no-any-return]
 
-        assert await tried(mine) == await tried(nobodys)
+        reads = 0
+        read = SqliteDatabase.read
+
+        async def counted(database: SqliteDatabase, work: Callable[..., Any]) -> Any:
+            nonlocal reads
+            reads += 1
+            return await read(database, work)
+
+        monkeypatch.setattr(SqliteDatabase, "read", counted)
+
+        async def answers_and_reads(of: dict[str, str]) -> tuple[list[str], int]:
+            before = reads
+            return await tried(of), reads - before
+
+        assert await answers_and_reads(mine) == await answers_and_reads(nobodys)
         run.finish()
         assert (await ada.text(ack["reply"]))[0] == "Another"
+        # The same of a conversation that is not in memory: nothing of it is loaded.
+        monkeypatch.setattr("legato.chat.conversation_cache.TREES", 1)
+        async with http.post("/api/conversations", headers=bearer["ada"], json={}) as response:
+            other = (await response.json())["id"]
+        async with http.get(f"/api/conversations/{other}", headers=bearer["ada"]) as response:
+            assert response.status == 200
+        monkeypatch.setattr(SqlStorage, "messages", NeverAsked())
+        monkeypatch.setattr(SqlStorage, "message", NeverAsked())
+        assert await answers_and_reads(mine) == await answers_and_reads(nobodys)
 
 
 async def test_two_persons_may_use_the_same_key(server: Server, engine: ScriptedEngine) -> None:

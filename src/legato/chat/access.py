@@ -8,15 +8,20 @@ from legato.chat.message_tree import MessageTree
 from legato.domain.participant import NOT_FOUND, OWNER_ONLY, READ_ONLY, Needs, ParticipantRole
 from legato.domain.user import User
 from legato.errors import ForbiddenError, NotFoundError
+from legato.storage.base import ParticipantStore
 
 NO_MESSAGE = "There is no such message in this conversation."
 
 
 class Access:
-    """Authorises users. To somebody who takes no part, a conversation looks exactly like one that does not exist."""
+    """Authorises users. To somebody who takes no part, a conversation looks exactly like one that does not exist.
 
-    def __init__(self, cache: ConversationCache) -> None:
+    Nothing of a conversation is loaded for a user who takes no part in it, so both cost the same, too.
+    """
+
+    def __init__(self, cache: ConversationCache, storage: ParticipantStore) -> None:
         self._cache = cache
+        self._storage = storage
 
     async def reader(self, user: User, conversation: str, *, missing: str = NOT_FOUND) -> MessageTree:
         """Return the conversation for a user who may read it: every participant.
@@ -74,8 +79,14 @@ class Access:
     async def _reader(
         self, user: User, conversation: str, missing: str = NOT_FOUND
     ) -> tuple[MessageTree, ParticipantRole]:
+        if self.known(user.id, conversation) is None and not await self.takes_part(user, conversation):
+            raise NotFoundError(missing)
         tree = await self._cache.get(conversation)
         role = tree.role(user.id) if tree is not None else None
         if tree is None or role is None:
             raise NotFoundError(missing)
         return tree, role
+
+    async def takes_part(self, user: User, conversation: str) -> bool:
+        """Return whether the conversation exists and the user takes part in it, as the database says."""
+        return await self._storage.role(user.id, conversation) is not None

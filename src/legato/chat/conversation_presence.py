@@ -10,6 +10,7 @@ from legato.broker.base import Connections, PresenceBoard
 from legato.chat.access import Access
 from legato.chat.conversation_cache import ConversationCache
 from legato.chat.presence import ConnectionCounts, Present, TypingTracker
+from legato.chat.typing_limits import TypingLimits
 from legato.chat.watchers import Watcher, Watchers
 from legato.domain.participant import ParticipantRole
 from legato.domain.user import MAX_USER_NAME_LENGTH, User
@@ -52,6 +53,8 @@ class ConversationPresence:
         self._clock = clock
         self._connections = ConnectionCounts()
         self._typing = TypingTracker()
+        self._typing_limits = TypingLimits()
+        self._typing_due: dict[tuple[str, str], asyncio.TimerHandle] = {}
         self._telling: tuple[str, list[ParticipantPresence]] | None = None
         self._lapse_timer: asyncio.TimerHandle | None = None
         self._due: dict[str, asyncio.TimerHandle] = {}
@@ -61,7 +64,8 @@ class ConversationPresence:
     def close(self) -> None:
         """Tell nothing more."""
         self._closed = True
-        for timer in [*self._due.values(), *([self._lapse_timer] if self._lapse_timer is not None else [])]:
+        lapse = [self._lapse_timer] if self._lapse_timer is not None else []
+        for timer in [*self._due.values(), *self._typing_due.values(), *lapse]:
             timer.cancel()
         for task in self._tasks:
             task.cancel()
@@ -113,13 +117,13 @@ class ConversationPresence:
         if not typing:
             self.typed(conversation, user.id)
         elif self._typing.begin(conversation, user.id, self._clock()):
-            self._tell_typing(conversation, user.id, display_name(user), True)
+            self._typing_changed(conversation, user.id, display_name(user))
             self._arm()
 
     def typed(self, conversation: str, user: str) -> None:
         """Note that the user has sent the message, or gave it up."""
         if self._typing.end(conversation, user):
-            self._tell_typing(conversation, user, self._connections.name(conversation, user), False)
+            self._typing_changed(conversation, user, self._connections.name(conversation, user))
 
     def arrived(self, conversation: str, user: User) -> None:
         """Count one more connection of a user. If it is the only one there, nobody is told."""
@@ -177,6 +181,25 @@ class ConversationPresence:
         finally:
             self._telling = None
 
+    def _typing_changed(self, conversation: str, user: str, name: str | None) -> None:
+        """Tell the others whether the user types. If it changes too often, only the last state is told, a moment later."""
+        key = (conversation, user)
+        if key in self._typing_due or self._closed:
+            return
+        typing = self._typing.typing(conversation, user)
+        wait = self._typing_limits.tell(conversation, user, typing, self._clock())
+        if wait is None:
+            return
+        if wait:
+            loop = asyncio.get_running_loop()
+            self._typing_due[key] = loop.call_later(wait, self._typing_due_now, conversation, user, name)
+        else:
+            self._tell_typing(conversation, user, name, typing)
+
+    def _typing_due_now(self, conversation: str, user: str, name: str | None) -> None:
+        del self._typing_due[conversation, user]
+        self._typing_changed(conversation, user, name)
+
     def _tell_typing(self, conversation: str, user: str, name: str | None, typing: bool) -> None:
         """Tell the other users; a user's own other devices are not told."""
         own = {watcher for watcher, of in self._watchers.of(conversation).items() if of.id == user}
@@ -195,7 +218,7 @@ class ConversationPresence:
     def _lapse(self) -> None:
         self._lapse_timer = None
         for conversation, user in self._typing.lapse(self._clock()):
-            self._tell_typing(conversation, user, self._connections.name(conversation, user), False)
+            self._typing_changed(conversation, user, self._connections.name(conversation, user))
         self._arm()
 
 

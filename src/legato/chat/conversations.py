@@ -115,19 +115,24 @@ class Conversations:
         :raises NotFoundError: the user takes part in no such conversation.
         :raises InvalidError: no conversation can have this id, or there is no such assistant.
         """
-        tree = await self._cache.get(check_id(conversation, "The conversation's id"))
-        if tree is None and create:
+        check_id(conversation, "The conversation's id")
+        exists = await self._exists(conversation) if create or join else True
+        if not exists and create:
             check_new_id(conversation, "The id of a new conversation")
             created = self.draft(user, assistant, "", conversation)
             try:
                 await self._storage.create_conversation(created)
             except ConflictError:
-                tree = await self._cache.get(conversation)
+                exists = True
             else:
                 return created
-        if tree is not None and join and self._access.known(user.id, conversation) is None:
+        if exists and join and not await self._access.takes_part(user, conversation):
             await self._participants.add_participant(user, conversation)
         return (await self._access.reader(user, conversation)).conversation
+
+    async def _exists(self, conversation: str) -> bool:
+        seen = self._cache.seen(conversation)
+        return seen is not None or await self._storage.conversation(conversation) is not None
 
     def draft(
         self, user: User, assistant: str | None, title: str = "", conversation: str | None = None

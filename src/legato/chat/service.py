@@ -58,7 +58,7 @@ class ChatService:
     ) -> None:
         """`commands` makes the commands, which call this service. `broker` is what it shares with other gateways."""
         cache = ConversationCache(storage)
-        access = Access(cache)
+        access = Access(cache, storage)
         watchers = Watchers()
         running = RunningReplies(clock)
         self._abandonment = Abandonment(WatcherProbe(watchers, broker.notes), running)

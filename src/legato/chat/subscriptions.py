@@ -133,13 +133,17 @@ class Subscriptions:
         :raises NotFoundError: there is no such stream that this user may read.
         """
         found = self._running.log(stream)
-        if found is None:
-            message = await self._storage.message(stream)
-            if message is None or message.role != "assistant":
-                raise NotFoundError(NO_STREAM)
-            found = self._running.log(stream) or (message.conversation, stored_log(message))
-        await self._access.reader(user, found[0], missing=NO_STREAM)
-        return found
+        if found is not None:
+            await self._access.reader(user, found[0], missing=NO_STREAM)
+            return found
+        conversation = await self._storage.conversation_of(user.id, stream)
+        if conversation is None:
+            raise NotFoundError(NO_STREAM)
+        message = await self._storage.message(stream)
+        await self._access.reader(user, conversation, missing=NO_STREAM)
+        if message is None:
+            raise NotFoundError(NO_STREAM)
+        return self._running.log(stream) or (conversation, stored_log(message))
 
     async def _check_again(self, conversation: str, user: User, watcher: Watcher) -> None:
         try:

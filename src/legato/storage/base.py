@@ -174,6 +174,10 @@ class ConversationStore(Protocol):
         """Return all messages of the tree, or only those written after a revision, in the order of their creation. The question of a turn precedes its reply."""
         ...
 
+    async def conversation_of(self, user: str, reply: str) -> str | None:
+        """Return the conversation of a reply. None if `user` may not read it, or it does not exist; both cost the same."""
+        ...
+
     async def message(self, message: str) -> Message | None:
         """Return the message, or None if it does not exist."""
         ...
@@ -295,6 +299,10 @@ class ParticipantStore(Protocol):
 
         :raises ConflictError: `user` is the owner.
         """
+        ...
+
+    async def role(self, user: str, conversation: str) -> ParticipantRole | None:
+        """Return the role of `user`; None if the user takes no part in the conversation, or it does not exist. Both cost the same."""
         ...
 
     async def roles(self, user: str, conversations: list[str]) -> dict[str, ParticipantRole]:

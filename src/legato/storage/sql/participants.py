@@ -24,7 +24,7 @@ from legato.storage.sql.codec import (
     participant_of,
     participant_row,
 )
-from legato.storage.sql.tables import conversations, invitations, participants
+from legato.storage.sql.tables import conversations, invitations, messages, participants
 
 _OWNER = select(conversations.c.owner, conversations.c.created_at).where(
     conversations.c.id == bindparam("conversation")
@@ -73,6 +73,23 @@ _SET_OWNER = of_conversations.changed(owner=bindparam("to")).where(
 _ROLES = select(participants.c.conversation, participants.c.standing).where(
     participants.c.user == bindparam("user"),
     participants.c.conversation.in_(bindparam("ids", expanding=True)),
+)
+_TAKES_PART = and_(
+    participants.c.conversation == conversations.c.id, participants.c.user == bindparam("of_user")
+)
+_ROLE = (
+    select(conversations.c.owner, participants.c.standing)
+    .select_from(conversations.outerjoin(participants, _TAKES_PART))
+    .where(conversations.c.id == bindparam("in_conversation"))
+)
+_CONVERSATION_OF = (
+    select(messages.c.conversation, conversations.c.owner, participants.c.standing)
+    .select_from(
+        messages.join(conversations, conversations.c.id == messages.c.conversation).outerjoin(
+            participants, _TAKES_PART
+        )
+    )
+    .where(messages.c.id == bindparam("reply"), messages.c.role == "assistant")
 )
 _INVITE = insert(invitations)
 _INVITATIONS = (
@@ -193,6 +210,29 @@ def transfer_ownership(
     # The row of a former owner may hold any role; the conversation's `owner` decides who owns it.
     connection.execute(_SET_ROLE, {"in_conversation": conversation, "of_user": former.user, "role": "member"})
     return conversation_of(row)
+
+
+def role(connection: Connection, user: str, conversation: str) -> ParticipantRole | None:
+    keys = {"of_user": user, "in_conversation": conversation}
+    row = connection.execute(_ROLE, keys).mappings().first()
+    return None if row is None else _role_in(row, user)
+
+
+def _role_in(row: Mapping[Any, Any], user: str) -> ParticipantRole | None:
+    """A row of `participants` can be one of a former owner. The conversation alone says who owns it."""
+    if row["owner"] == user:
+        return "owner"
+    if row["standing"] is None:
+        return None
+    return "viewer" if row["standing"] == "viewer" else "member"
+
+
+def conversation_of_reply(connection: Connection, user: str, reply: str) -> str | None:
+    row = connection.execute(_CONVERSATION_OF, {"of_user": user, "reply": reply}).mappings().first()
+    if row is None or _role_in(row, user) is None:
+        return None
+    found: str = row["conversation"]
+    return found
 
 
 def roles(connection: Connection, user: str, ids: list[str]) -> dict[str, ParticipantRole]:

@@ -106,6 +106,10 @@ class SqlStorage:
             partial(turns.by_conversation, conversation=conversation, after_revision=after)
         )
 
+    async def conversation_of(self, user: str, reply: str) -> str | None:
+        check_storable(user, reply)
+        return await self.database.read(partial(participants.conversation_of_reply, user=user, reply=reply))
+
     async def message(self, message: str) -> Message | None:
         check_storable(message)
         return await self.database.read(partial(turns.message, message=message))
@@ -187,6 +191,10 @@ class SqlStorage:
         return await self.database.write(
             partial(participants.remove, conversation=conversation, user=user, by=by)
         )
+
+    async def role(self, user: str, conversation: str) -> ParticipantRole | None:
+        check_storable(user, conversation)
+        return await self.database.read(partial(participants.role, user=user, conversation=conversation))
 
     async def roles(self, user: str, conversations: list[str]) -> dict[str, ParticipantRole]:
         check_storable(user, *conversations)
