@@ -40,7 +40,7 @@ class ByteLog:
     """
 
     __slots__ = (
-        "_frames", "_listeners", "_starts", "_valid", "closed", "incarnation", "media_type", "next", "numbered"
+        "_frames", "_held", "_listeners", "_starts", "_valid", "closed", "incarnation", "media_type", "next", "numbered"
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +58,7 @@ class ByteLog:
         self.closed = False
         self._frames: list[bytes] = []
         self._starts: list[int] = []
+        self._held: int | None = None
         self._listeners: set[Callable[[], None]] = set()
         for frame in restored:
             self._add(frame)
@@ -76,10 +77,22 @@ class ByteLog:
         if self.next + len(event) > RESPONSE_BYTES:
             raise ReplyTooLongError(_TOO_LONG)
         self._add(event)
-        self._tell()
+        if self._held is None:
+            self._tell()
+
+    def hold(self) -> None:
+        """Do not show the frames that follow until `release`: they have to be stored first."""
+        self._held = len(self._frames)
+
+    def release(self) -> None:
+        """Show what was held."""
+        if self._held is not None:
+            self._held = None
+            self._tell()
 
     def close(self) -> None:
-        """End the response."""
+        """End the response, and show what was held."""
+        self._held = None
         if not self.closed:
             self.closed = True
             self._tell()
@@ -111,10 +124,15 @@ class ByteLog:
             )
         return offset
 
+    def written(self, offset: int) -> list[bytes]:
+        """Return all frames from `offset` on, also those that are held."""
+        return self._frames[bisect_left(self._starts, offset) :]
+
     def frames(self, offset: int, limit: int) -> list[bytes]:
-        """Return the frames from `offset` on: about `limit` bytes at most, and at least one if there is one."""
+        """Return the shown frames from `offset` on: about `limit` bytes at most, and at least one if there is one."""
         first = last = bisect_left(self._starts, offset)
-        while last < len(self._starts) and (last == first or self._starts[last] - offset < limit):
+        shown = len(self._starts) if self._held is None else self._held
+        while last < shown and (last == first or self._starts[last] - offset < limit):
             last += 1
         return self._frames[first:last]
 

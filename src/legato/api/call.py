@@ -1,9 +1,9 @@
 """A call of an API, as the server runs it: who calls, what is asked of which engine, and what happens if the caller leaves."""
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from legato.engines.base import Engine, Request
 from legato.errors import InvalidError
@@ -61,18 +61,28 @@ CONTINUE = DisconnectPolicy(None)
 
 
 class Call(Struct, frozen=True):
-    """One call. `model` is the name that the client asked for, and is told again. Each of `choices` replies answers `request`.
+    """One call. `format` and `format_options` name the codec of the response (`legato.api.formats`). `model` is the name that the client asked for, and is told again. Each of `choices` replies answers `request`.
 
     `engine` has the timeouts and backups of what answers. `idempotency_key`: a call of the same owner with the same key and
-    the same `fingerprint` gets the same response.
+    the same `fingerprint` gets the same response. `stored`: the response is kept although its connection lives; `document` is
+    what the API keeps of the request, as JSON values.
     """
 
     api: Api
+    format: str
     model: str
     engine: Engine
     request: Request
     caller: Caller
+    format_options: dict[str, Any] = field(default_factory=dict)
     choices: int = 1
     on_disconnect: DisconnectPolicy = CANCEL
     idempotency_key: str | None = None
     fingerprint: str = ""
+    stored: bool = False
+    document: Any = None
+
+    @property
+    def durable(self) -> bool:
+        """Whether the response is kept in the database: it is asked for after its connection, or its server, has gone."""
+        return self.stored or self.idempotency_key is not None or self.on_disconnect.grace is None

@@ -41,6 +41,14 @@ class ResponseCodec(Protocol):
         """Whether frames are server-sent events, which have a place for an `id`."""
         ...
 
+    def restore(self, frames: Sequence[bytes]) -> None:
+        """Take up a response whose first frames another server wrote. It comes before all other calls, and in place of `begin`."""
+        ...
+
+    def document(self) -> object:
+        """Return the object that the API stores of this response as it is now, as JSON values; None if it stores none."""
+        ...
+
     def begin(self) -> Sequence[bytes]:
         """Return what comes before all text."""
         ...

@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec.structs import replace
 
-from legato.api.byte_log import ByteLog
 from legato.api.call import Call
 from legato.api.codec import Ending, ResponseCodec
+from legato.api.response_stream import ResponseStream
 from legato.engines.base import Outcome, ToolCall
 from legato.errors import LegatoError, ReplyTooLongError
 from legato.stream import State, Usage
@@ -30,60 +30,45 @@ class BrokenError(LegatoError):
 
 
 class Generation:
-    """A running or ended generation. `id` is random and known to its owner only.
+    """Writes one response. `endings` are how its choices ended; None: not yet.
 
-    `log` is what the client gets. `error` is why it failed, None if it did not. `opened` is set when the first frame is
-    written or the generation has ended: until then a failure can still be a status.
+    `store_end` is awaited when the last frames are written and not shown yet; it stores them.
     """
 
     def __init__(
-        self, generation_id: str, call: Call, codec: ResponseCodec, log: ByteLog, created: float
+        self,
+        call: Call,
+        codec: ResponseCodec,
+        stream: ResponseStream,
+        store_end: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`created` is in seconds since the epoch."""
-        self.id = generation_id
         self.call = call
         self.codec = codec
-        self.log = log
-        self.created = created
-        self.error: LegatoError | None = None
+        self.stream = stream
         self.endings: list[Ending | None] = [None] * call.choices
-        self.opened = asyncio.Event()
-        self.done = asyncio.Event()
+        self._store_end = store_end
         self._cancelled: LegatoError | None = None
         self._task: asyncio.Task[None] | None = None
         self._began = False
 
-    @property
-    def owner(self) -> str:
-        return self.call.caller.user
-
-    def start(self) -> None:
-        """Start to generate in a task."""
-        self._task = asyncio.create_task(self._run(), name=f"generation {self.id}")
+    def start(self, on_done: Callable[[], None]) -> None:
+        """Start to generate in a task. `on_done` is called once when nothing of it runs any more."""
+        self._task = asyncio.create_task(self._run(), name=f"generation {self.stream.id}")
+        self._task.add_done_callback(lambda _: on_done())
 
     def cancel(self, error: LegatoError) -> None:
         """Stop it, down to the engine. Its response ends with `error`. An ended generation is not touched."""
-        if self._cancelled is None and not self.done.is_set():
+        if self._cancelled is None and not self.stream.done.is_set():
             self._cancelled = error
             if self._task is not None:
                 self._task.cancel()
 
-    def on_done(self, listener: Callable[[], None]) -> None:
-        """Call `listener` once when it has ended. It must have been started."""
-        if self._task is None:
-            raise AssertionError("the generation was not started")
-        self._task.add_done_callback(lambda _: listener())
-
-    async def wait(self) -> None:
-        """Return when it has ended and nothing of it runs."""
-        await self.done.wait()
-
     def write(self, frames: Sequence[bytes]) -> None:
         """Append frames to the log."""
         for frame in frames:
-            self.log.append(frame)
+            self.stream.log.append(frame)
         if frames:
-            self.opened.set()
+            self.stream.opened.set()
 
     def begin(self) -> None:
         """Write what comes before all text, once."""
@@ -96,6 +81,7 @@ class Generation:
             try:
                 await self._generate()
                 self.begin()
+                self._hold()
                 self.write(self.codec.finish())
             except LegatoError as error:
                 self._fail(error)
@@ -107,12 +93,19 @@ class Generation:
                 raise
             self._fail(self._cancelled)
         finally:
-            self.log.close()
-            self.opened.set()
-            self.done.set()
+            await self._end()
+
+    async def _end(self) -> None:
+        """Store the end, if this response is stored, then show it."""
+        self.stream.document = self.codec.document()
+        try:
+            if self._store_end is not None:
+                await asyncio.shield(asyncio.ensure_future(self._store_end()))
+        finally:
+            self.stream.end()
 
     async def _generate(self) -> None:
-        signs = asyncio.create_task(self._tell_waiting(), name=f"signs of life {self.id}")
+        signs = asyncio.create_task(self._tell_waiting(), name=f"signs of life {self.stream.id}")
         choices = [asyncio.ensure_future(self._generate_choice(each)) for each in range(self.call.choices)]
         try:
             await asyncio.gather(*choices)
@@ -131,16 +124,22 @@ class Generation:
         self.write(self.codec.end(choice, ending))
 
     async def _tell_waiting(self) -> None:
-        before = self.log.next
+        log = self.stream.log
+        before = log.next
         while True:
             await asyncio.sleep(WAITING_SECONDS)
-            if self.log.next == before:
+            if log.next == before:
                 self.write(self.codec.waiting())
-            before = self.log.next
+            before = log.next
+
+    def _hold(self) -> None:
+        if self._store_end is not None:
+            self.stream.log.hold()
 
     def _fail(self, error: LegatoError) -> None:
-        self.error = error
+        self.stream.error = error
         if self.codec.streams and self._began:
+            self._hold()
             try:
                 self.write(self.codec.fail(error))
             except ReplyTooLongError:
@@ -189,10 +188,8 @@ class ChoiceWriter:
 
     def _write(self, frames: Sequence[bytes]) -> None:
         self._wrote = True
-        generation = self._generation
-        if not generation.opened.is_set():
-            generation.begin()
-        generation.write(frames)
+        self._generation.begin()
+        self._generation.write(frames)
 
 
 def _with_usage(outcome: Outcome, writer: ChoiceWriter) -> Ending:

@@ -9,14 +9,20 @@ from msgspec import Struct
 
 from legato.api.byte_log import ByteLog
 from legato.api.call import Call
-from legato.api.codec import ResponseCodec
+from legato.api.formats import make_codec
 from legato.api.generation import CallEndedError, Generation
-from legato.errors import BusyError, ConflictError, NotFoundError
+from legato.api.response_stream import ResponseStream
+from legato.api.stream_journal import StreamJournal, error_of
+from legato.errors import BusyError, ConflictError, LegatoError, NotFoundError, StorageError
+from legato.storage.api_base import ApiStreamStore, FrameBatch, StoredStream, StreamEnding
 
 logger = logging.getLogger(__name__)
 
 KEPT_SECONDS = 600.0
-"""How long a response can be read again after its end."""
+"""How long a response in memory can be read again after its end."""
+
+STORED_SECONDS = 24 * 3600.0
+"""How long a durable response can be read, from its beginning on."""
 
 KEPT_BYTES = 256 * 1024 * 1024
 """Bytes of ended responses that are kept in memory at most. The oldest go first."""
@@ -24,162 +30,324 @@ KEPT_BYTES = 256 * 1024 * 1024
 RUNNING = 10_000
 """The largest number of generations that run at once."""
 
+LEAVE_SECONDS = 5.0
+"""How long a server that ends waits for engines that were told to stop."""
+
+EXPIRE_SECONDS = 60.0
+"""How often expired responses are deleted."""
+
 
 class _Kept(Struct):
-    """What the server knows of a generation: its readers, and the timer that ends it or forgets it."""
+    """What the server knows of a response: who writes it, its readers, and the timer that ends or forgets it."""
 
-    generation: Generation
+    stream: ResponseStream
+    generation: Generation | None = None
     readers: int = 0
     timer: asyncio.TimerHandle | None = None
 
 
 class Generations:
-    """Starts generations and finds them again. A generation that no client reads is ended as its call asks.
+    """Starts generations and finds their responses again. A generation that no client reads is ended as its call asks.
 
-    `clock` and `now` are in seconds, of the event loop and since the epoch.
+    Durable responses are also in `store`: after a restart they can be read, and one that was not complete ends with an error.
+    `now` is in seconds since the epoch.
     """
 
     def __init__(
         self,
+        store: ApiStreamStore,
         *,
         now: Callable[[], float],
-        new_id: Callable[[], str] = lambda: f"gen_{secrets.token_urlsafe(18)}",
+        new_id: Callable[[], str] = lambda: secrets.token_urlsafe(18),
         kept_seconds: float = KEPT_SECONDS,
     ) -> None:
+        self._store = store
+        self._journal = StreamJournal(store)
         self._now = now
         self._new_id = new_id
         self._kept_seconds = kept_seconds
         self._kept: dict[str, _Kept] = {}
         self._keys: dict[tuple[str, str], str] = {}
+        self._starting = asyncio.Lock()
         self._ended_bytes = 0
+        self._running = 0
         self._draining = False
+        self._expirer: asyncio.Task[None] | None = None
 
     @property
     def running(self) -> int:
         """How many generations run."""
-        return sum(not kept.generation.done.is_set() for kept in self._kept.values())
+        return self._running
 
-    def start(self, call: Call, make_codec: Callable[[str, float], ResponseCodec]) -> Generation:
-        """Start a generation, or return the one that the call's idempotency key names. `make_codec` gets its id and its time.
+    async def open(self) -> None:
+        """End what an earlier server left, and begin to write the journal.
+
+        :raises StorageError: the database failed.
+        """
+        for stored in await self._store.running_streams():
+            await self._end_left(stored)
+        self._journal.start()
+        self._expirer = asyncio.create_task(self._expire(), name="expiry of responses")
+
+    async def start(self, call: Call) -> ResponseStream:
+        """Start a generation, or return the response that the call's idempotency key names.
 
         :raises BusyError: the server stops, or runs too many.
         :raises ConflictError: the key was used for another request.
+        :raises StorageError: a durable response cannot be stored.
         """
-        if (known := self._by_key(call)) is not None:
-            return known
-        if self._draining:
-            raise BusyError("The server is about to restart. Send it again in a moment.")
-        if self.running >= RUNNING:
-            raise BusyError("The server answers as many requests as it can. Try again in a moment.")
-        new, created = self._new_id(), self._now()
-        codec = make_codec(new, created)
-        generation = Generation(new, call, codec, ByteLog(codec.media_type, numbered=codec.numbered), created)
-        self._kept[new] = _Kept(generation)
-        if call.idempotency_key is not None:
-            self._keys[call.caller.user, call.idempotency_key] = new
-        generation.start()
-        generation.on_done(lambda: self._ended(new))
-        return generation
+        if call.idempotency_key is None:
+            return await self._start(call)
+        async with self._starting:
+            known = self._keys.get((call.caller.user, call.idempotency_key))
+            if known is not None and known in self._kept:
+                kept = self._kept[known]
+                if kept.generation is not None:
+                    _check_same(call, kept.generation.call.fingerprint)
+                    return kept.stream
+            return await self._start(call)
 
-    def find(self, owner: str, generation_id: str) -> Generation:
-        """Return a generation of this owner.
+    async def find(self, owner: str, stream_id: str) -> ResponseStream:
+        """Return a response of this owner.
 
-        :raises NotFoundError: there is none; the same for one of another owner.
+        :raises NotFoundError: there is none, or it has expired; the same for one of another owner.
         """
-        kept = self._kept.get(generation_id)
-        if kept is None or kept.generation.owner != owner:
+        kept = self._kept.get(stream_id)
+        if kept is None:
+            kept = await self._restore(stream_id)
+        if kept is None or kept.stream.owner != owner:
             raise NotFoundError("There is no such stream. It may have ended some time ago.")
-        return kept.generation
+        return kept.stream
 
-    def read(self, generation: Generation) -> Callable[[], None]:
+    async def cancel(self, owner: str, stream_id: str, error: LegatoError | None = None) -> ResponseStream:
+        """End a generation, down to the engine, and return its response when nothing of it runs any more.
+
+        :raises NotFoundError: as `find` does.
+        """
+        stream = await self.find(owner, stream_id)
+        generation = self._kept[stream.id].generation
+        if generation is not None:
+            generation.cancel(error or CallEndedError("The response was cancelled by its caller."))
+        await stream.done.wait()
+        return stream
+
+    async def delete(self, owner: str, stream_id: str) -> None:
+        """Cancel and delete a response.
+
+        :raises NotFoundError: as `find` does.
+        """
+        stream = await self.cancel(owner, stream_id)
+        self._journal.forget(stream.id)
+        await self._store.delete_stream(stream.id)
+        self._forget(stream.id)
+
+    def read(self, stream: ResponseStream) -> Callable[[], None]:
         """Count a reader. The returned function ends that, and must be called once."""
-        kept = self._kept.get(generation.id)
+        kept = self._kept.get(stream.id)
         if kept is None:
             return lambda: None
         kept.readers += 1
-        if not generation.done.is_set():
+        if not stream.done.is_set():
             _stop(kept)
 
         def leave() -> None:
             kept.readers -= 1
-            if kept.readers == 0 and not generation.done.is_set():
-                self._abandoned(kept)
+            if kept.readers == 0 and not stream.done.is_set():
+                _abandon(kept)
 
         return leave
+
+    def begin(self, stream: ResponseStream) -> None:
+        """Write what comes before all text: the client has waited long enough for its status."""
+        kept = self._kept.get(stream.id)
+        if kept is not None and kept.generation is not None and not stream.done.is_set():
+            kept.generation.begin()
 
     async def drain(self, seconds: float) -> None:
         """Let running generations end for `seconds`. No further ones are started."""
         self._draining = True
-        waits = [asyncio.ensure_future(each.wait()) for each in self._running()]
+        waits = [asyncio.ensure_future(each.stream.done.wait()) for each in self._unfinished()]
         if waits:
             _, late = await asyncio.wait(waits, timeout=seconds)
             for each in late:
                 each.cancel()
 
     async def close(self) -> None:
-        """Cancel what still runs, down to the engines."""
+        """Cancel what still runs, down to the engines, and store the rest."""
         self._draining = True
-        running = self._running()
-        for generation in running:
+        unfinished = self._unfinished()
+        for generation in unfinished:
             generation.cancel(CallEndedError(_STOPPED))
-        await asyncio.gather(*[generation.wait() for generation in running])
+        waits = [asyncio.ensure_future(generation.stream.done.wait()) for generation in unfinished]
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=LEAVE_SECONDS)
+            for each in late:
+                each.cancel()
+        if self._expirer is not None:
+            self._expirer.cancel()
+            await asyncio.gather(self._expirer, return_exceptions=True)
+        await self._journal.close()
         for kept in self._kept.values():
             _stop(kept)
 
-    def _running(self) -> list[Generation]:
-        return [kept.generation for kept in self._kept.values() if not kept.generation.done.is_set()]
+    async def _start(self, call: Call) -> ResponseStream:
+        if self._draining:
+            raise BusyError("The server is about to restart. Send it again in a moment.")
+        if self._running >= RUNNING:
+            raise BusyError("The server answers as many requests as it can. Try again in a moment.")
+        new, created = self._new_id(), self._now()
+        codec = make_codec(call.format, new, created, call.model, call.format_options)
+        log = ByteLog(codec.media_type, numbered=codec.numbered)
+        stream = ResponseStream(
+            new, call.caller.user, call.api, call.model, created, log, streams=codec.streams
+        )
+        stream.request = call.document
+        if call.durable:
+            stored = await self._store.add_stream(self._row(call, stream))
+            if stored.id != new:
+                _check_same(call, stored.fingerprint)
+                return await self.find(call.caller.user, stored.id)
+            self._journal.open(stream)
+        store_end = (lambda: self._journal.end(stream)) if call.durable else None
+        generation = Generation(call, codec, stream, store_end)
+        self._kept[new] = _Kept(stream, generation)
+        if call.idempotency_key is not None:
+            self._keys[call.caller.user, call.idempotency_key] = new
+        self._running += 1
+        generation.start(lambda: self._ended(new))
+        return stream
 
-    def _by_key(self, call: Call) -> Generation | None:
-        if call.idempotency_key is None:
-            return None
-        known_id = self._keys.get((call.caller.user, call.idempotency_key))
-        if known_id is None:
-            return None
-        known = self._kept[known_id].generation
-        if known.call.fingerprint != call.fingerprint:
-            raise ConflictError(
-                "This `Idempotency-Key` was used for another request. Use a new key for each request."
-            )
-        return known
+    def _row(self, call: Call, stream: ResponseStream) -> StoredStream:
+        return StoredStream(
+            stream.id,
+            stream.owner,
+            call.api,
+            call.format,
+            call.model,
+            stream.created,
+            stream.created + STORED_SECONDS,
+            options=call.format_options,
+            idempotency_key=call.idempotency_key,
+            fingerprint=call.fingerprint,
+            request=call.document,
+        )
 
-    def _abandoned(self, kept: _Kept) -> None:
-        grace = kept.generation.call.on_disconnect.grace
-        if grace is None:
+    async def _restore(self, stream_id: str) -> _Kept | None:
+        """Read an ended response from the database into memory."""
+        stored = await self._store.stream(stream_id)
+        if stored is None or not stored.ended or stored.expires_at <= self._now():
+            return None
+        stream = await self._read(stored)
+        stream.end()
+        kept = self._kept.setdefault(stream_id, _Kept(stream))
+        if kept.stream is stream:
+            self._keep(kept)
+        return kept
+
+    async def _read(self, stored: StoredStream) -> ResponseStream:
+        codec = make_codec(stored.format, stored.id, stored.created_at, stored.model, stored.options)
+        frames = await self._store.frames(stored.id)
+        log = ByteLog(
+            codec.media_type, numbered=codec.numbered, incarnation=stored.incarnation, restored=frames
+        )
+        stream = ResponseStream(
+            stored.id, stored.owner, stored.api, stored.model, stored.created_at, log, streams=codec.streams
+        )
+        stream.request, stream.document = stored.request, stored.result
+        stream.error = error_of(*stored.error) if stored.error is not None else None
+        return stream
+
+    async def _end_left(self, stored: StoredStream) -> None:
+        """End a response that an earlier server did not complete, with an error behind what was stored."""
+        restarted = await self._store.restart_stream(stored.id)
+        if restarted is None:
             return
-        left = CallEndedError("The response was ended, because its client left.")
-        if grace == 0:
-            kept.generation.cancel(left)
-        else:
-            _stop(kept)
-            kept.timer = asyncio.get_running_loop().call_later(grace, kept.generation.cancel, left)
+        stream = await self._read(restarted)
+        codec = make_codec(stored.format, stored.id, stored.created_at, stored.model, stored.options)
+        before = stream.log.next
+        codec.restore(stream.log.written(0))
+        error = CallEndedError(_STOPPED)
+        if codec.streams:
+            if not before:
+                for frame in codec.begin():
+                    stream.log.append(frame)
+            for frame in codec.fail(error):
+                stream.log.append(frame)
+        frames = stream.log.written(before)
+        batches = [FrameBatch(stored.id, before, frames, restarted.incarnation)] if frames else []
+        document = codec.document()
+        await self._store.append_frames(
+            batches, [StreamEnding(stored.id, (error.code, error.message), document, restarted.incarnation)]
+        )
 
-    def _ended(self, generation_id: str) -> None:
-        kept = self._kept[generation_id]
-        _stop(kept)
-        self._ended_bytes += kept.generation.log.next
-        kept.timer = asyncio.get_running_loop().call_later(self._kept_seconds, self._forget, generation_id)
+    def _unfinished(self) -> list[Generation]:
+        return [
+            kept.generation
+            for kept in self._kept.values()
+            if kept.generation is not None and not kept.stream.done.is_set()
+        ]
+
+    def _ended(self, stream_id: str) -> None:
+        self._running -= 1
+        kept = self._kept.get(stream_id)
+        if kept is not None:
+            _stop(kept)
+            self._keep(kept)
+
+    def _keep(self, kept: _Kept) -> None:
+        """Keep an ended response for a while, and forget the oldest ones if there are too many."""
+        self._ended_bytes += kept.stream.log.next
+        kept.timer = asyncio.get_running_loop().call_later(self._kept_seconds, self._forget, kept.stream.id)
         if self._ended_bytes > KEPT_BYTES:
             for other, each in list(self._kept.items()):
                 if self._ended_bytes <= KEPT_BYTES:
                     break
-                if each.generation.done.is_set() and each.readers == 0:
+                if each is not kept and each.stream.done.is_set() and each.readers == 0:
                     self._forget(other)
 
-    def _forget(self, generation_id: str) -> None:
-        kept = self._kept.pop(generation_id, None)
+    def _forget(self, stream_id: str) -> None:
+        kept = self._kept.pop(stream_id, None)
         if kept is None:
             return
         _stop(kept)
-        self._ended_bytes -= kept.generation.log.next
-        key = kept.generation.call.idempotency_key
-        if key is not None:
-            self._keys.pop((kept.generation.owner, key), None)
+        self._ended_bytes -= kept.stream.log.next
+        if kept.generation is not None and kept.generation.call.idempotency_key is not None:
+            self._keys.pop((kept.stream.owner, kept.generation.call.idempotency_key), None)
+
+    async def _expire(self) -> None:
+        while True:
+            try:
+                await self._store.expire_streams(self._now())
+            except StorageError as error:
+                logger.warning("Expired responses could not be deleted: %s", error.message)
+            await asyncio.sleep(EXPIRE_SECONDS)
 
 
-_STOPPED = "The server was stopped before the response was complete. Send the request again."
+def _check_same(call: Call, fingerprint: str) -> None:
+    """:raises ConflictError: the key of this call was used for another request."""
+    if call.fingerprint != fingerprint:
+        raise ConflictError(
+            "This `Idempotency-Key` was used for another request. Use a new key for each request."
+        )
+
+
+def _abandon(kept: _Kept) -> None:
+    """Do what the call asks for when its last reader has left."""
+    generation = kept.generation
+    if generation is None or (grace := generation.call.on_disconnect.grace) is None:
+        return
+    error = CallEndedError("The response was ended, because its client left.")
+    if grace == 0:
+        generation.cancel(error)
+    else:
+        _stop(kept)
+        kept.timer = asyncio.get_running_loop().call_later(grace, generation.cancel, error)
 
 
 def _stop(kept: _Kept) -> None:
     if kept.timer is not None:
         kept.timer.cancel()
         kept.timer = None
+
+
+_STOPPED = "The server was stopped before the response was complete. Send the request again."

@@ -7,8 +7,8 @@ from typing import Any
 from fastapi import Response
 from starlette.types import Receive, Scope, Send
 
-from legato.api.generation import Generation
 from legato.api.generations import Generations
+from legato.api.response_stream import ResponseStream
 from legato.errors import LegatoError
 from legato.gateway.sse_response import KEEP_ALIVE, disconnected
 
@@ -32,7 +32,7 @@ class GenerationResponse(Response):
 
     def __init__(
         self,
-        generation: Generation,
+        stream: ResponseStream,
         generations: Generations,
         on_error: Callable[[LegatoError], Response],
         *,
@@ -42,28 +42,27 @@ class GenerationResponse(Response):
         self.background = None
         self.body = b""
         self.status_code = 200
-        self._generation = generation
+        self._stream = stream
         self._generations = generations
         self._on_error = on_error
         self._offset = offset
-        streams = generation.codec.streams
         self.raw_headers = [
-            (b"content-type", generation.log.media_type.encode()),
-            (STREAM_HEADER.encode(), generation.id.encode()),
-            (b"cache-control", b"no-cache, no-transform" if streams else b"no-store"),
+            (b"content-type", stream.log.media_type.encode()),
+            (STREAM_HEADER.encode(), stream.id.encode()),
+            (b"cache-control", b"no-cache, no-transform" if stream.streams else b"no-store"),
             *((name.encode(), value.encode()) for name, value in (headers or {}).items()),
         ]
-        if streams:
+        if stream.streams:
             self.raw_headers.append((b"x-accel-buffering", b"no"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        leave = self._generations.read(self._generation)
+        leave = self._generations.read(self._stream)
         gone = asyncio.ensure_future(disconnected(receive))
         try:
             if not await self._opened(gone):
                 return
-            error = self._generation.error
-            if error is not None and not self._generation.log.next:
+            error = self._stream.error
+            if error is not None and not self._stream.log.next:
                 await self._on_error(error)(scope, receive, send)
                 return
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -74,25 +73,25 @@ class GenerationResponse(Response):
 
     async def _opened(self, gone: "asyncio.Future[Any]") -> bool:
         """Wait until the status is certain. Return False if the client left."""
-        generation = self._generation
-        event = generation.opened if generation.codec.streams else generation.done
+        stream = self._stream
+        event = stream.opened if stream.streams else stream.done
         opened: asyncio.Future[Any] = asyncio.ensure_future(event.wait())
         try:
             await asyncio.wait(
                 [opened, gone],
                 return_when=asyncio.FIRST_COMPLETED,
-                timeout=OPEN_SECONDS if generation.codec.streams else None,
+                timeout=OPEN_SECONDS if stream.streams else None,
             )
         finally:
             opened.cancel()
         if gone.done():
             return False
         if not event.is_set():
-            generation.begin()
+            self._generations.begin(stream)
         return True
 
     async def _send(self, gone: "asyncio.Future[Any]", send: Send) -> None:
-        log, offset = self._generation.log, self._offset
+        log, offset = self._stream.log, self._offset
         news = asyncio.Event()
         stop = log.listen(news.set)
         gone.add_done_callback(lambda _: news.set())
@@ -107,14 +106,14 @@ class GenerationResponse(Response):
                     await send({"type": "http.response.body", "body": body, "more_body": not ended})
                 if ended:
                     return
-                if offset == log.next:
+                if not frames:
                     await self._wait(news, send)
         finally:
             stop()
 
     async def _wait(self, news: asyncio.Event, send: Send) -> None:
         try:
-            async with asyncio.timeout(KEEP_ALIVE if self._generation.log.numbered else None):
+            async with asyncio.timeout(KEEP_ALIVE if self._stream.log.numbered else None):
                 await news.wait()
         except TimeoutError:
             await send({"type": "http.response.body", "body": COMMENT, "more_body": True})

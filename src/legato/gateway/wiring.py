@@ -32,6 +32,7 @@ from legato.gateway.sse_response import OpenSseResponses
 from legato.gateway.tickets import Tickets
 from legato.gateway.tool_factory import ToolFactory
 from legato.storage.sql import SqlStorage, open_storage
+from legato.storage.sql.api_store import SqlApiStore
 from legato.storage.sql.sqlite import SqliteDatabase
 from legato.stream import Flusher
 
@@ -92,8 +93,9 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
         stack.push_async_callback(service.close)
         await service.start()
         attachments.start()
-        generations = Generations(now=time.time)
+        generations = Generations(SqlApiStore(storage.database), now=time.time)
         stack.push_async_callback(generations.close)
+        await generations.open()
         yield Wired(
             ServerContext(
                 service=service,

@@ -39,6 +39,7 @@ class FrameBatch(Struct, frozen=True):
     stream: str
     first: int
     frames: Sequence[bytes]
+    incarnation: int = 1
 
 
 class StreamEnding(Struct, frozen=True):
@@ -47,6 +48,7 @@ class StreamEnding(Struct, frozen=True):
     stream: str
     error: tuple[str, str] | None = None
     result: Any = None
+    incarnation: int = 1
 
 
 class ApiKeyRecord(Struct, frozen=True):
@@ -96,7 +98,10 @@ class ApiStreamStore(Protocol):
         ...
 
     async def append_frames(self, batches: Sequence[FrameBatch], ends: Sequence[StreamEnding] = ()) -> None:
-        """Append frames and end streams, in one transaction. A stream that was deleted is skipped."""
+        """Append frames and end streams, in one transaction.
+
+        A stream that was deleted, has ended or has another incarnation is skipped: another server ended it.
+        """
         ...
 
     async def running_streams(self) -> list[StoredStream]:

@@ -20,7 +20,7 @@ _encode = msgspec.json.Encoder().encode
 class ChatChunkCodec:
     """The streamed form: `chat.completion.chunk` events, then `[DONE]`.
 
-    `completion_id` and `created` are the same in each chunk; `model` is the name that the client asked for. The first chunk of a choice has
+    `id` and `created` are the same in each chunk; `model` is the name that the client asked for. The first chunk of a choice has
     the role. The parts of a chunk that do not change are encoded once.
     """
 
@@ -29,11 +29,11 @@ class ChatChunkCodec:
     numbered = True
 
     def __init__(
-        self, completion_id: str, created: float, model: str, *, choices: int = 1, include_usage: bool = False
+        self, stream_id: str, created: float, model: str, *, choices: int = 1, include_usage: bool = False
     ) -> None:
         self._include_usage = include_usage
         self._base = {
-            "id": completion_id,
+            "id": f"chatcmpl-{stream_id}",
             "object": "chat.completion.chunk",
             "created": int(created),
             "model": model,
@@ -49,6 +49,12 @@ class ChatChunkCodec:
             for kind in (b"content", b"reasoning_content")
         }
         self._tail = b'},"logprobs":null,"finish_reason":null}]' + usage + b"}\n\n"
+
+    def restore(self, frames: Sequence[bytes]) -> None:
+        """Do nothing: only an error can follow, and it is the same in each response."""
+
+    def document(self) -> object:
+        return None
 
     def begin(self) -> Sequence[bytes]:
         return [self._chunk(choice, {"role": "assistant", "content": ""}) for choice in range(self._choices)]
@@ -98,14 +104,20 @@ class ChatCompletionCodec:
     streams = False
     numbered = False
 
-    def __init__(self, completion_id: str, created: float, model: str, *, choices: int = 1) -> None:
-        self._id = completion_id
+    def __init__(self, stream_id: str, created: float, model: str, *, choices: int = 1) -> None:
+        self._id = f"chatcmpl-{stream_id}"
         self._created = int(created)
         self._model = model
         self._texts: list[list[str]] = [[] for _ in range(choices)]
         self._reasonings: list[list[str]] = [[] for _ in range(choices)]
         self._calls: list[list[ToolCall]] = [[] for _ in range(choices)]
         self._endings: dict[int, Ending] = {}
+
+    def restore(self, frames: Sequence[bytes]) -> None:
+        """Do nothing: only an error can follow, and it is the same in each response."""
+
+    def document(self) -> object:
+        return None
 
     def begin(self) -> Sequence[bytes]:
         return ()

@@ -1,12 +1,12 @@
 """OpenAI's API under `/v1`."""
 
+from typing import Any
+
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 from msgspec.structs import replace
 
 from legato.api.call import Call
-from legato.api.codec import ResponseCodec
-from legato.api.openai.chat_codec import ChatChunkCodec, ChatCompletionCodec
 from legato.api.openai.chat_request import ChatCompletionBody, parse_chat_request
 from legato.api.openai.models import model_object
 from legato.errors import LegatoError
@@ -31,26 +31,23 @@ async def chat_completions(request: HttpRequest, context: Context, caller: ApiCa
     asked = parse_chat_request(await read_body(request, ChatCompletionBody))
     answerer = await context.catalog.resolve(asked.model)
 
-    def codec(generation_id: str, created: float) -> ResponseCodec:
-        name = f"chatcmpl-{generation_id}"
-        if asked.stream:
-            return ChatChunkCodec(
-                name, created, asked.model, choices=asked.choices, include_usage=asked.include_usage
-            )
-        return ChatCompletionCodec(name, created, asked.model, choices=asked.choices)
-
+    options: dict[str, Any] = {"choices": asked.choices}
+    if asked.stream:
+        options["include_usage"] = asked.include_usage
     call = Call(
         "openai",
+        "openai.chat.stream" if asked.stream else "openai.chat",
         asked.model,
         answerer.engine,
         replace(asked.request, model=answerer.model, user=caller.user),
         caller,
+        format_options=options,
         choices=asked.choices,
         on_disconnect=on_disconnect_of(request),
         idempotency_key=idempotency_key_of(request),
         fingerprint=fingerprint(request.url.path, await request.body()),
     )
-    return GenerationResponse(context.generations.start(call, codec), context.generations, _error)
+    return GenerationResponse(await context.generations.start(call), context.generations, _error)
 
 
 def _error(error: LegatoError) -> Response:

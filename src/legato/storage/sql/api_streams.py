@@ -85,12 +85,11 @@ def frames(connection: Connection, stream: str) -> list[bytes]:
 
 
 def append(connection: Connection, batches: Sequence[FrameBatch], ends: Sequence[StreamEnding]) -> None:
-    named = {batch.stream for batch in batches}
-    known = (
-        set(connection.scalars(select(api_streams.c.id).where(api_streams.c.id.in_(named))))
-        if named
-        else set()
+    named = {batch.stream for batch in batches} | {end.stream for end in ends}
+    open_streams = select(api_streams.c.id, api_streams.c.incarnation).where(
+        api_streams.c.id.in_(named), ~api_streams.c.ended
     )
+    known = {(row.id, row.incarnation) for row in connection.execute(open_streams)}
     rows = [
         {
             "stream": batch.stream,
@@ -99,11 +98,13 @@ def append(connection: Connection, batches: Sequence[FrameBatch], ends: Sequence
             "data": b"".join(batch.frames),
         }
         for batch in batches
-        if batch.stream in known
+        if (batch.stream, batch.incarnation) in known
     ]
     if rows:
         connection.execute(insert(api_frames), rows)
     for end in ends:
+        if (end.stream, end.incarnation) not in known:
+            continue
         connection.execute(_END, {"of": end.stream, "why": _optional(end.error)})
         if end.result is not None:
             connection.execute(_RESULT, {"of": end.stream, "what": to_json(end.result)})

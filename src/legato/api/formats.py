@@ -1,0 +1,27 @@
+"""The formats of responses by name, so that a stored response can be ended by a server that did not begin it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from legato.api.codec import ResponseCodec
+from legato.api.openai.chat_codec import ChatChunkCodec, ChatCompletionCodec
+
+MakeCodec = Callable[..., ResponseCodec]
+"""Makes the codec of one response from its id, its time in seconds since the epoch, the name of the model that the client asked
+for, and keywords: JSON values that the call chose, which are stored with the response.
+"""
+
+FORMATS: Mapping[str, MakeCodec] = {
+    "openai.chat": ChatCompletionCodec,
+    "openai.chat.stream": ChatChunkCodec,
+}
+
+
+def make_codec(
+    name: str, stream_id: str, created: float, model: str, options: Mapping[str, Any]
+) -> ResponseCodec:
+    """Return a codec of the format `name`.
+
+    :raises KeyError: there is no such format.
+    """
+    return FORMATS[name](stream_id, created, model, **options)
