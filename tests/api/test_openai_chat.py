@@ -98,3 +98,19 @@ async def test_one_key_is_one_generation(server: Server) -> None:
         ) as answer:
             assert answer.status == 409
             assert json.loads(await answer.read())["error"]["type"] == "invalid_request_error"
+
+
+async def test_a_server_that_stops_ends_a_stream_with_an_error(tmp_path: Path) -> None:
+    slow = {"engine": "demo", "model": MODEL, "options": {"tokens_per_second": 1}}
+    async with (
+        serving(settings_for(tmp_path, assistants={"default": slow})) as server,
+        calling(server) as http,
+    ):
+        body = {"model": "default", "stream": True, "messages": [{"role": "user", "content": "a b c d e"}]}
+        async with http.post("/v1/chat/completions", json=body) as answer:
+            await answer.content.readuntil(b"content")
+            server.stop()
+            server.stop()
+            rest = await answer.read()
+    assert b'data: {"error"' in rest
+    assert b"[DONE]" not in rest

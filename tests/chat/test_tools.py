@@ -487,7 +487,7 @@ class TestStop:
     async def test_a_tool_that_does_not_let_itself_be_cancelled_holds_up_nobody(
         self, open_tool_server: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("legato.chat.tool_runner.LEAVE_SECONDS", 0.01)
+        monkeypatch.setattr("legato.chat.tool_execution.LEAVE_SECONDS", 0.01)
         scripted_tool = ScriptedTool()
         scripted_tool.hold()
         scripted_tool.stubborn = True

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
+from legato.api.assistant_engine import AssistantEngine
 from legato.api.catalog_model import CatalogModel
 from legato.chat.reply import ResolvedAssistant
 from legato.engines.base import Engine, Model
@@ -83,11 +84,11 @@ class ModelCatalog:
         for each in _spellings(name):
             if each in self._assistants:
                 assistant = self._assistants[each]
-                return ResolvedModel(assistant.engine, assistant.model, assistant)
+                return ResolvedModel(AssistantEngine(assistant), assistant.model, assistant)
         target = next((self._aliases[each] for each in _spellings(name) if each in self._aliases), name)
         if target != name and target in self._assistants:
             assistant = self._assistants[target]
-            return ResolvedModel(assistant.engine, assistant.model, assistant)
+            return ResolvedModel(AssistantEngine(assistant), assistant.model, assistant)
         for fresh in (False, True):
             models = {model.name: model for model in reversed(await self._listed(fresh=fresh))}
             for each in _spellings(target):

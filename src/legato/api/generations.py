@@ -164,25 +164,16 @@ class Generations:
             kept.generation.begin()
 
     async def drain(self, seconds: float) -> None:
-        """Let running generations end for `seconds`. No further ones are started."""
+        """Let running generations end for `seconds`, then end them. No further ones are started."""
         self._draining = True
-        waits = [asyncio.ensure_future(each.stream.done.wait()) for each in self._unfinished()]
-        if waits:
-            _, late = await asyncio.wait(waits, timeout=seconds)
-            for each in late:
-                each.cancel()
+        await self._wait(seconds)
+        for generation in self._unfinished():
+            generation.cancel(CallEndedError(_STOPPED))
 
     async def close(self) -> None:
         """Cancel what still runs, down to the engines, and store the rest."""
-        self._draining = True
-        unfinished = self._unfinished()
-        for generation in unfinished:
-            generation.cancel(CallEndedError(_STOPPED))
-        waits = [asyncio.ensure_future(generation.stream.done.wait()) for generation in unfinished]
-        if waits:
-            _, late = await asyncio.wait(waits, timeout=LEAVE_SECONDS)
-            for each in late:
-                each.cancel()
+        await self.drain(0)
+        await self._wait(LEAVE_SECONDS)
         if self._expirer is not None:
             self._expirer.cancel()
             await asyncio.gather(self._expirer, return_exceptions=True)
@@ -279,6 +270,13 @@ class Generations:
         await self._store.append_frames(
             batches, [StreamEnding(stored.id, (error.code, error.message), document, restarted.incarnation)]
         )
+
+    async def _wait(self, seconds: float) -> None:
+        waits = [asyncio.ensure_future(each.stream.done.wait()) for each in self._unfinished()]
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=seconds)
+            for each in late:
+                each.cancel()
 
     def _unfinished(self) -> list[Generation]:
         return [

@@ -1,27 +1,21 @@
 """The running of the tools of one reply: one after the other, each within its time, and after an approval if it needs one."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 from legato.broker.base import RunningLogs
 from legato.chat.journal import Journal
 from legato.chat.reply import Reply
 from legato.chat.tool_calls import INTERRUPTED, RefusedCall, RunnableCall, decide, pending
+from legato.chat.tool_execution import run_tool
 from legato.domain.validation import clean_text
 from legato.engines.base import ToolCall
-from legato.errors import LegatoError, ToolError
+from legato.errors import ToolError
 from legato.stream import ToolAsked, ToolFinished, ToolStarted
 from legato.tools.base import Context, Tool, truncate
 
-logger = logging.getLogger(__name__)
-
 OUTPUT = 65_536 + 1024
 """Bytes of an output that the stream and the model get at most, whatever the limit of the tool is."""
-
-LEAVE_SECONDS = 2.0
-"""Seconds to wait for a tool that was cancelled; one that does not end is left behind."""
 
 
 class ToolRunner:
@@ -100,7 +94,7 @@ class ToolRunner:
         context = Context(reply.user, reply.message.conversation, reply.id)
         begun = self._clock()
         try:
-            output, failed = await _within(seconds, tool, ready.arguments, context), False
+            output, failed = await run_tool(seconds, tool, ready.arguments, context), False
         except ToolError as error:
             output, failed = error.message, True
         except TimeoutError:
@@ -111,51 +105,3 @@ class ToolRunner:
 
     def _finish(self, call: str, output: str, failed: bool = False) -> None:
         self._reply.written.append(ToolFinished(call, truncate(clean_text(output), OUTPUT), failed))
-
-
-async def _within(seconds: float, tool: Tool, arguments: dict[str, Any], context: Context) -> str:
-    """Run a tool in a task of its own, so that a tool that cannot be cancelled delays nobody.
-
-    :raises ToolError: it failed. :raises TimeoutError: it took too long.
-    """
-    task = asyncio.create_task(_contained(tool, arguments, context), name=f"tool {tool.spec.name}")
-    try:
-        done, _ = await asyncio.wait((task,), timeout=seconds)
-        if not done:
-            raise TimeoutError
-    finally:
-        if not task.done():
-            await _leave(task)
-    if task.cancelled():
-        raise ToolError("The tool was cut off before it was done.")
-    error = task.exception()
-    if error is None:
-        return task.result()
-    if isinstance(error, LegatoError):
-        raise ToolError(error.message)
-    logger.error("The tool %s failed in a way it should not", tool.spec.name, exc_info=error)
-    raise ToolError("The tool failed in a way it should not. The server's log says more.")
-
-
-async def _contained(tool: Tool, arguments: dict[str, Any], context: Context) -> str:
-    """Run a tool, and turn an attempt to end the process into an error: command lines that are used as tools do that."""
-    try:
-        return await tool.run(arguments, context)
-    except (SystemExit, KeyboardInterrupt) as error:
-        raise RuntimeError(f"it wanted to end the process ({error!r})") from error
-
-
-async def _leave(task: "asyncio.Task[str]") -> None:
-    task.cancel()
-    await asyncio.wait((task,), timeout=LEAVE_SECONDS)
-    if not task.done():
-        logger.warning("%s does not stop; it is left behind", task.get_name())
-        task.add_done_callback(_heard)
-    else:
-        _heard(task)
-
-
-def _heard(task: "asyncio.Task[str]") -> None:
-    """Take the exception of a task that nobody waits for, so that asyncio does not report it as never retrieved."""
-    if not task.cancelled():
-        task.exception()

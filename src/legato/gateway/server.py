@@ -137,7 +137,9 @@ class Server:
     async def _drain(self, server: "_Uvicorn") -> None:
         if self._context is not None:
             await asyncio.gather(
-                self._context.service.drain(DRAIN_SECONDS), self._context.sse_responses.drain(DRAIN_SECONDS)
+                self._context.service.drain(DRAIN_SECONDS),
+                self._context.sse_responses.drain(DRAIN_SECONDS),
+                self._context.generations.drain(DRAIN_SECONDS),
             )
         server.should_exit = True
 
