@@ -293,7 +293,7 @@ def http_page() -> str:
         NOTICE.format(source="the OpenAPI document"),
         "# HTTP\n",
         "For authors of programs that use the HTTP API: all endpoints, their parameters and their answers.\n",
-        "A running server has the OpenAPI document at `/openapi.json`, and shows it at `/docs`. Bodies are JSON. If the server",
+        "A running server has the OpenAPI document at `/openapi.json`. Bodies are JSON. If the server",
         "requires authentication, send `Authorization: Bearer TOKEN`; a browser that cannot set headers may send `?ticket=` from",
         f"`POST /api/tickets`. A request has at most {BODY_BYTES // 1024:,} KiB (else 413), except uploads. Live updates use the",
         "WebSocket at `/ws`: see [the protocol](../protocol.md).\n",

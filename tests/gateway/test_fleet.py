@@ -217,6 +217,23 @@ async def test_frames_that_are_no_messages_take_no_reply_back(server: Server) ->
         assert heard["agents"] == []
 
 
+async def test_parameters_that_no_assistant_allows_reach_no_agent(tmp_path: Path) -> None:
+    assistant = {"engine": "fleet", "options": {"num_predict": 64}}
+    async with (
+        serving(settings_for(tmp_path, assistants={"default": assistant})) as server,
+        first_agent(server.address, words=["Hello"]) as agent,
+        calling(server) as http,
+    ):
+        asked = {"num_gpu": 9, "model": "/etc/passwd", "num_predict": 10**9, "stop": ["x"] * 1000, "top_p": 7}
+        assert (
+            told(await complete(http, parameters=asked | {"options": {"num_ctx": 10**9, "seed": 1}}))
+            == "Hello"
+        )
+        job = await agent.jobs.get()
+    assert job["model"] == "m"
+    assert job["parameters"] == {"num_predict": 64, "stop": ["x"] * 8, "top_p": 1.0, "options": {"seed": 1}}
+
+
 async def test_parameters_are_never_null_and_a_history_is_a_transcript(server: Server) -> None:
     messages = [
         {"role": "system", "content": "Be brief."},

@@ -10,6 +10,7 @@ from legato.domain.message import TextPart
 from legato.engines.base import Request, Turn
 from legato.engines.fallback import Timeouts
 from legato.errors import InvalidError
+from legato.fleet.parameters import allowed_parameters
 from legato.fleet.views import AgentCount, FleetView
 from legato.gateway.dependencies import Authenticated
 from legato.gateway.fleet_sse import FleetStream, FleetTokenStream
@@ -30,7 +31,9 @@ class PromptMessage(Struct, frozen=True):
 
 
 class Completion(Struct, frozen=True):
-    """`parameters` are passed to Ollama unchanged."""
+    """`parameters` are options of Ollama: sampling, `stop`, and lengths up to what the assistant `default` sets. Numbers beyond their
+    bounds become the bounds; all others are dropped.
+    """
 
     messages: list[PromptMessage] = field(default_factory=list)
     model: str = ""
@@ -67,7 +70,7 @@ async def completions(request: HttpRequest, authenticated: Authenticated) -> Res
         authenticated.sse_responses,
         authenticated.context.fleet,
         Request(model=body.model, turns=turns, user=user),
-        body.parameters or {},
+        allowed_parameters(body.parameters or {}, default.options),
         Timeouts(default.timeout, default.first_token_timeout),
         default.disclaimer,
     )
