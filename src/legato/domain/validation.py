@@ -57,6 +57,11 @@ def check_id(value: str, what: str) -> str:
     return value
 
 
+def is_visible(text: str) -> bool:
+    """Return whether a text has no control, direction or invisible characters."""
+    return _UNSEEN.search(text) is None and _is_storable(text)
+
+
 def check_new_id(value: str, what: str) -> str:
     """Return the id that a client chose for a new object. It must be usable as a segment of a URL path.
 

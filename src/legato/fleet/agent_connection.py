@@ -8,6 +8,14 @@ import msgspec
 from msgspec import Struct
 
 from legato.broker.rate_limit import RateLimiter
+from legato.fleet.agent_values import (
+    KEY_LENGTH,
+    clean_end,
+    clean_held,
+    clean_models,
+    clean_progress,
+    clean_version,
+)
 from legato.fleet.job_attempt import JobAttempt
 from legato.fleet.model_names import MODELS, NAME_LENGTH, by_name, canonical_model_name
 from legato.fleet.protocol import (
@@ -45,6 +53,9 @@ FORMER = 1024
 UNKNOWN_FRAMES = 60.0
 """Frames a minute that are not JSON or of an unknown type. Of an agent of version 1 so many are dropped; beyond them its
 connection is closed."""
+
+REFUSAL_LENGTH = 500
+"""Characters of a refusal: it may repeat what the agent sent."""
 
 BAD_REQUEST = 4000
 UNAUTHENTICATED = 4001
@@ -231,6 +242,7 @@ class AgentConnection:
 
     def refuse(self, message: str, code: int = BAD_REQUEST) -> None:
         """Tell the agent why, and close its connection."""
+        message = message[:REFUSAL_LENGTH]
         self.send(RegistrationRefused(message))
         self.close(code, message)
         self._handler.expelled(self)
@@ -267,12 +279,12 @@ class AgentConnection:
                 self._register(message)
             case Models(models):
                 if self._can_show(models):
-                    self._handler.has_models(self, by_name(models, self.allowed))
+                    self._handler.has_models(self, by_name(clean_models(models), self.allowed))
             case Loading(model, progress):
                 for attempt in self.attempts.values():
                     same = canonical_model_name(attempt.model) == canonical_model_name(model)
                     if same and attempt.wanted and not attempt.started:
-                        attempt.sink.state(State("loading", progress=progress))
+                        attempt.show(State("loading", progress=clean_progress(progress)))
             case Drain():
                 self._handler.drains(self)
             case Heartbeat() | Status():
@@ -284,7 +296,13 @@ class AgentConnection:
         models = register.facts or [ModelInfo(bare) for name in register.models if (bare := name.strip())]
         if not self._can_show(models):
             return
-        named = by_name(models, self.allowed)
+        if max(len(register.instance or ""), len(register.secret or "")) > KEY_LENGTH:
+            self.refuse(f"The instance and the secret of an agent have {KEY_LENGTH} characters at most.")
+            return
+        register = msgspec.structs.replace(
+            register, version=clean_version(register.version), running=clean_held(register.running)
+        )
+        named = by_name(clean_models(models), self.allowed)
         if models and not named:
             self.refuse("This agent's key is good for none of its models.", FORBIDDEN)
         elif self.protocol is not None:
@@ -335,7 +353,7 @@ class AgentConnection:
 
     def finished(self, attempt: JobAttempt, end: JobEnded | JobFailed) -> None:
         self._remove(attempt)
-        self._handler.ended(self, attempt, end)
+        self._handler.ended(self, attempt, clean_end(end))
 
     def cancelled(self, attempt: JobAttempt) -> None:
         self._remove(attempt)

@@ -36,6 +36,10 @@ class JobSink(Protocol):
     def state(self, state: State) -> None: ...
 
 
+MAX_STATES = 2000
+"""States of one attempt that are shown. Further ones are dropped."""
+
+
 class JobAttempt:
     """One attempt of a job at one agent.
 
@@ -46,6 +50,7 @@ class JobAttempt:
 
     __slots__ = (
         "_events_left",
+        "_states_left",
         "acknowledged",
         "attempt",
         "characters_left",
@@ -69,12 +74,19 @@ class JobAttempt:
         self.acknowledged = 0
         self.wanted = True
         self.characters_left = MAX_CHARACTERS
+        self._states_left = MAX_STATES
         self._events_left = _most_events(options or {})
 
     @property
     def started(self) -> bool:
         """Whether it wrote anything."""
         return self.characters_left < MAX_CHARACTERS
+
+    def show(self, state: State) -> None:
+        """Give a state to the sink, unless there were too many."""
+        if self._states_left > 0:
+            self._states_left -= 1
+            self.sink.state(state)
 
     def count(self, text: str) -> bool:
         """Count text of this job. False if it is more than the job may write."""

@@ -80,8 +80,7 @@ class ProtocolV1:
                     self._complete(attempt)
             case JobError(name, error):
                 if (attempt := self._attempt(name)) is not None:
-                    why = error or "The agent failed, and does not say why."
-                    self._connection.finished(attempt, JobFailed("engine_broke", why))
+                    self._connection.finished(attempt, JobFailed("engine_broke", error))
             case _:
                 pass
 

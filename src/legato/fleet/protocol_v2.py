@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from legato.engines.base import Request
+from legato.fleet.agent_values import clean_call, clean_state
 from legato.fleet.job_attempt import JobAttempt, JobSink
 from legato.fleet.protocol import (
     Acknowledged,
@@ -142,9 +143,12 @@ class ProtocolV2:
             elif attempt.wanted:
                 if isinstance(event, ToolCalled):
                     attempt.characters_left -= 1
-                    sink.tool_call(event.call)
+                    if not attempt.count(event.call.arguments):
+                        connection.refuse(f"Job {attempt.job} wrote more than it was asked for.")
+                        return
+                    sink.tool_call(clean_call(event.call))
                 elif isinstance(event, State):
-                    sink.state(event)
+                    attempt.show(clean_state(event))
         attempt.taken = attempt.received
         if attempt.taken - attempt.acknowledged >= ACK_EVENTS:
             self.acknowledge(attempt)
