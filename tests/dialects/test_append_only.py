@@ -36,6 +36,9 @@ class Page:
 
     def send(self, payload: bytes) -> None: ...
 
+    def limit_message(self, limit: int | None) -> None:
+        """Take messages of any length."""
+
     def close(self, code: int, reason: str = "") -> None: ...
 
     @property

@@ -31,6 +31,9 @@ class Paper:
 
     def flush(self) -> None: ...
 
+    def limit_message(self, limit: int | None) -> None:
+        """Take messages of any length."""
+
     def close(self, code: int, reason: str = "") -> None:
         self.closed = code
 

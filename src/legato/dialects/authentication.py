@@ -12,6 +12,9 @@ from legato.protocol.bearer import bearer_token
 AUTHENTICATION_SECONDS = 10.0
 """Seconds after which a socket without an authenticated user is closed."""
 
+HELLO_BYTES = 64 * 1024
+"""The longest message of a client that has shown no credentials yet: what is unauthenticated costs little memory."""
+
 
 class Credentials(Struct, frozen=True):
     """What a client shows: a token, or a ticket that is good for one use."""

@@ -38,6 +38,10 @@ class Socket(Protocol):
         """Send what was written, close with `code`, and call nothing of the session but `closed`."""
         ...
 
+    def limit_message(self, limit: int | None) -> None:
+        """Take messages of at most `limit` bytes from now on; None: as long as the endpoint allows. A longer one closes the socket."""
+        ...
+
     @property
     def at_fault(self) -> bool:
         """Whether it was closed because the client broke the protocol: no valid frames, no text, or too much."""

@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from legato.dialects.authentication import (
     AUTHENTICATION_SECONDS,
+    HELLO_BYTES,
     Credentials,
     authenticate_for_chat,
     handshake_credentials,
@@ -89,6 +90,7 @@ class DialectSession(Generic[C]):
     """
 
     __slots__ = (
+        "_awaits_hello",
         "_deadline",
         "_handler",
         "_on_closed",
@@ -117,6 +119,7 @@ class DialectSession(Generic[C]):
         self._on_closed = on_closed
         self._queue = CommandQueue()
         self._deadline: asyncio.TimerHandle | None = None
+        self._awaits_hello = False
         self._handler = connect(self)
 
     @property
@@ -138,12 +141,19 @@ class DialectSession(Generic[C]):
             self._on_deadline,
             rules.no_hello if credentials is None else rules.unchecked,
         )
-        if credentials is not None:
+        if credentials is None:
+            self._awaits_hello = True
+            self.socket.limit_message(HELLO_BYTES)
+        else:
             self._queue.put(partial(self._authenticate, credentials, None), 0)
 
     # What the socket calls.
 
     def received(self, payload: bytes) -> None:
+        if self._awaits_hello:
+            # A client may send on before its credentials are checked. If this is no hello, the socket is closed.
+            self._awaits_hello = False
+            self.socket.limit_message(None)
         if not self.is_closed:
             self._enqueue(self._handler.receive(payload), len(payload))
 

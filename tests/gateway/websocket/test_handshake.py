@@ -230,6 +230,28 @@ async def test_a_body_that_only_drips_is_not_waited_for_either() -> None:
         await until(lambda: not running.server.server_state.connections)
 
 
+async def test_a_body_that_its_answer_did_not_need_is_not_waited_for() -> None:
+    limits = Limits(
+        tick_seconds=0.05, head_seconds=0.1, close_seconds=0.1, body_seconds=60, request_seconds=60
+    )
+    async with running_server("direct", limits=limits) as running:
+        reader, writer = await running.raw()
+        writer.write(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404 ")
+
+        async def drip() -> None:
+            while True:
+                writer.write(b"x")
+                await asyncio.sleep(0.02)
+
+        dripping = asyncio.create_task(drip())
+        with contextlib.suppress(ConnectionResetError):
+            await reader.read()
+        dripping.cancel()
+        writer.close()
+        await until(lambda: not running.server.server_state.connections)
+
+
 async def test_a_message_that_only_drips_is_not_waited_for() -> None:
     limits = Limits(tick_seconds=0.05, ping_seconds=0.1, silent_seconds=5.0, message_seconds=0.3)
     async with running_server("direct", limits=limits) as running:

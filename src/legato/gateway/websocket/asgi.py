@@ -38,6 +38,7 @@ class AsgiSocket:
         "_backlog",
         "_close",
         "_limits",
+        "_message_bytes",
         "_out",
         "_oversize",
         "_sent",
@@ -48,12 +49,14 @@ class AsgiSocket:
         "_websocket",
         "_wheel",
         "at_fault",
+        "frame_bytes",
         "session",
         "slot",
         "writable",
     )
 
-    def __init__(self, websocket: WebSocket, limits: Limits, wheel: TimerWheel) -> None:
+    def __init__(self, websocket: WebSocket, limits: Limits, wheel: TimerWheel, message_bytes: int) -> None:
+        self.frame_bytes = self._message_bytes = message_bytes
         self._websocket = websocket
         self._limits = limits
         self._wheel = wheel
@@ -109,6 +112,9 @@ class AsgiSocket:
             self.writable = False
             self._wake.set()
             self._wheel.watch(self, self._limits.close_seconds)
+
+    def limit_message(self, limit: int | None) -> None:
+        self.frame_bytes = self._message_bytes if limit is None else min(limit, self._message_bytes)
 
     def fail(self, code: int, reason: str) -> None:
         """Close the connection because of what the client sent."""
@@ -196,7 +202,9 @@ class AsgiHandler:
             await websocket.send_denial_response(PlainTextResponse(f"{refused.message}\n", refused.status))
             return
         await websocket.accept(subprotocol=handshake.subprotocol)
-        socket = AsgiSocket(websocket, self._limits, self._wheel)
+        largest = endpoint.max_frame_bytes
+        largest = self._limits.frame_bytes if largest is None else largest
+        socket = AsgiSocket(websocket, self._limits, self._wheel, largest)
         try:
             socket.session = endpoint.open(handshake, socket)
         except Exception:
@@ -218,7 +226,6 @@ class AsgiHandler:
 
     async def _read(self, websocket: WebSocket, socket: AsgiSocket, endpoint: Endpoint) -> None:
         limits = self._limits
-        limit = limits.frame_bytes if endpoint.max_frame_bytes is None else endpoint.max_frame_bytes
         rate = (
             limits.frames_per_second
             if endpoint.max_frames_per_second is None
@@ -237,8 +244,8 @@ class AsgiHandler:
             elif text is None and binary_session is not None:
                 if not binary_session.binary():
                     socket.fail(close_reasons.UNSUPPORTED, close_reasons.TEXT_ONLY)
-            elif len(payload := text.encode()) > limit:
-                socket.fail(close_reasons.TOO_BIG, close_reasons.too_big(limit))
+            elif len(payload := text.encode()) > socket.frame_bytes:
+                socket.fail(close_reasons.TOO_BIG, close_reasons.too_big(socket.frame_bytes))
             else:
                 try:
                     socket.session.received(payload)

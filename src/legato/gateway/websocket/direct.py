@@ -56,6 +56,7 @@ class DirectSocket(FrameParser, asyncio.Protocol):
         "_connections",
         "_flush_scheduled",
         "_last_received",
+        "_message_bytes",
         "_message_since",
         "_out",
         "_oversize",
@@ -75,6 +76,7 @@ class DirectSocket(FrameParser, asyncio.Protocol):
         self._connections: set[Any] = server_state.connections
         self._last_received = self.server.wheel.now
         self._message_since: float | None = None
+        self._message_bytes = 0
         self._oversize = 0
         self._out: list[bytes] = []
         self._backlog = 0
@@ -197,6 +199,9 @@ class DirectSocket(FrameParser, asyncio.Protocol):
                 self._flush_scheduled = True
                 self.server.flush_soon(self)
 
+    def limit_message(self, limit: int | None) -> None:
+        self.frame_bytes = self._message_bytes if limit is None else min(limit, self._message_bytes)
+
     def close(self, code: int, reason: str = "") -> None:
         if self._phase is OPEN:
             self.flush()
@@ -318,7 +323,7 @@ class DirectSocket(FrameParser, asyncio.Protocol):
             if endpoint.max_frames_per_second is None
             else endpoint.max_frames_per_second
         )
-        self.frame_bytes = (
+        self.frame_bytes = self._message_bytes = (
             limits.frame_bytes if endpoint.max_frame_bytes is None else endpoint.max_frame_bytes
         )
         self.rate_limiter = RateLimiter(rate, limits.frames_burst_seconds) if rate else None

@@ -41,6 +41,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         self._head_since: float | None = self.wheel.now
         self._body_since: float | None = None
         self._body_began = 0.0
+        self._was_answered = False
         self._backlog: int | None = None
         self._refused = False
         self._answering: RequestResponseCycle | None = None
@@ -65,6 +66,14 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
             if left <= 0:
                 self._refuse(*TOO_LATE)
             return max(left, 0)
+        cycle: RequestResponseCycle | None = self.cycle
+        if self._body_since is not None and cycle is not None and cycle.response_complete:
+            # The answer needs no more of the body. The client gets some time to read it.
+            if self._was_answered:
+                self._abort()
+                return 0
+            self._was_answered = True
+            return limits.close_seconds
         if self._body_since is not None and not self.flow.read_paused:
             pause = self._body_since + limits.body_seconds - now
             left = min(pause, self._body_began + limits.request_seconds - now)
@@ -96,6 +105,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_since = None
+        self._was_answered = False
         self._body_since = self._body_began = self.wheel.now
         super().on_headers_complete()
 
