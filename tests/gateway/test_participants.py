@@ -43,6 +43,33 @@ async def said(http: aiohttp.ClientSession, method: str, path: str, body: Any = 
         return response.status, json.loads(text) if text else None
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_opening_a_link_joins_nothing(server: Server, method: str) -> None:
+    async with people(server) as (ada, bob, eve):
+        _, made = await said(ada, "POST", "/api/conversations", {"title": "Ours"})
+        path = f"/api/conversations/{made['id']}"
+        _, invitation = await said(ada, "POST", f"{path}/invitations", {"standing": "viewer"})
+        link = f"/api/invitations/{invitation['secret']}"
+        headers = {"purpose": "prefetch", "sec-fetch-dest": "image", "origin": "https://elsewhere.example"}
+        async with bob.request(method, link, headers=headers) as response:
+            assert response.status == (200 if method == "GET" else 405)
+            assert "access-control-allow-origin" not in response.headers
+        _, found = await said(bob, "GET", link)
+        expires_at = invitation["expires_at"]
+        assert found == {"title": "Ours", "owner": "Ada", "standing": "viewer", "expires_at": expires_at}
+        assert (await said(bob, "GET", path))[0] == 404
+        assert [
+            each["user"] for each in (await said(ada, "GET", f"{path}/participants"))[1]["participants"]
+        ] == ["ada"]
+        async with bob.post(link, headers={"origin": "https://elsewhere.example"}) as response:
+            assert response.status == 403
+        assert (await said(bob, "POST", link))[0] == 200
+        assert (await said(bob, "GET", link))[1] == found | {"conversation": made["id"]}
+        assert await said(eve, "GET", "/api/invitations/nothing") == await said(
+            eve, "POST", "/api/invitations/nothing"
+        )
+
+
 async def test_a_conversation_is_shared_by_a_link(server: Server) -> None:
     async with people(server) as (ada, bob, eve):
         _, made = await said(ada, "POST", "/api/conversations", {"title": "Ours"})

@@ -20,7 +20,7 @@ async def open_as(browser: Browser, locked_server: Server) -> AsyncIterator[Open
     """A function that opens the page as a user, in a browser context of their own."""
     contexts = []
 
-    async def open_as(user: str, fragment: str = "") -> Page:
+    async def open_as(user: str, fragment: str = "", *, joins: bool = True) -> Page:
         context = await browser.new_context(base_url=locked_server.address, reduced_motion="reduce")
         contexts.append(context)
         page = await context.new_page()
@@ -31,6 +31,9 @@ async def open_as(browser: Browser, locked_server: Server) -> AsyncIterator[Open
             await page.goto(f"/{fragment}")
             await page.reload()
             await page.wait_for_selector("[data-phase=live]")
+            if joins:
+                await page.get_by_role("button", name="Join").click()
+                await expect(page.get_by_role("dialog")).to_have_count(0)
         return page
 
     yield open_as
@@ -86,7 +89,7 @@ async def test_a_viewer_cannot_write_and_can_be_removed(open_as: OpenAs) -> None
 
 
 async def test_an_invalid_invitation_shows_a_message(open_as: OpenAs) -> None:
-    page = await open_as("ada", "#/join/nothing")
+    page = await open_as("ada", "#/join/nothing", joins=False)
     await expect(page.locator(".notice")).not_to_be_empty()
     assert page.url.endswith("/")
 
@@ -106,3 +109,33 @@ async def test_what_two_people_send_at_once_both_see(open_as: OpenAs) -> None:
     for page in (ben, ada):
         await wait_for_reply(page, 3)
         await expect(page.locator(".user-text")).to_have_text(["One", "From Ada", "From Ben"])
+
+
+async def test_a_link_asks_before_one_joins(open_as: OpenAs) -> None:
+    ada = await open_as("ada")
+    await send_message(ada, "Our plans")
+    await wait_for_reply(ada)
+    link = await create_invitation(ada, "Invite people to read")
+    zoe = await open_as("zoe", link, joins=False)
+    dialog = zoe.get_by_role("dialog")
+    await expect(dialog).to_contain_text("Our plans")
+    await expect(dialog).to_contain_text("Ada")
+    await expect(dialog).to_contain_text("cannot write")
+    await zoe.set_viewport_size({"width": 320, "height": 600})
+    assert await zoe.evaluate("document.documentElement.scrollWidth") <= 320
+    await zoe.get_by_role("button", name="Not now").click()
+    await expect(dialog).to_have_count(0)
+    assert "join" not in zoe.url
+    await expect(zoe.locator(".user-text")).to_have_count(0)
+    await ada.get_by_role("button", name="People").click()
+    await expect(ada.get_by_role("dialog")).not_to_contain_text("Zoe")
+    await ada.keyboard.press("Escape")
+    # Another time: the same link, and yes. Who is in already is not asked.
+    await zoe.goto(f"/{link}")
+    await zoe.reload()
+    await zoe.get_by_role("button", name="Join").click()
+    await expect(zoe.locator(".user-text")).to_have_text("Our plans")
+    await zoe.goto(f"/{link}")
+    await zoe.reload()
+    await expect(zoe.locator(".user-text")).to_have_text("Our plans")
+    await expect(dialog).to_have_count(0)

@@ -6,6 +6,8 @@ import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from msgspec import Struct
+
 from legato.chat.access import Access
 from legato.chat.conversation_cache import ConversationCache
 from legato.chat.conversation_presence import ConversationPresence, display_name
@@ -16,7 +18,7 @@ from legato.domain.invitation import Invitation
 from legato.domain.participant import OWNER_STAYS, Participant, ParticipantRole
 from legato.domain.user import User
 from legato.errors import ConflictError, InvalidError, NotFoundError
-from legato.storage.base import ParticipantStore
+from legato.storage.base import Storage
 
 WEEK = 7 * 24 * 3600.0
 """Seconds that an invitation is valid by default."""
@@ -36,12 +38,23 @@ def digest_of(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+class InvitationDescription(Struct, frozen=True):
+    """What an invitation invites to. `conversation` is its id if the user takes part already; else nobody learns it before they join."""
+
+    title: str
+    owner: str
+    owner_name: str | None
+    role: ParticipantRole
+    expires_at: datetime
+    conversation: str | None
+
+
 class Participants:
     """Reads and changes who takes part. Each call is authorised by what is true at that moment."""
 
     def __init__(
         self,
-        storage: ParticipantStore,
+        storage: Storage,
         cache: ConversationCache,
         access: Access,
         watchers: Watchers,
@@ -126,6 +139,29 @@ class Participants:
         await self._access.owner(user, conversation)
         if not await self._storage.revoke_invitation(conversation, invitation, by=user.id):
             raise NotFoundError("There is no such invitation.")
+
+    async def preview(self, user: User, secret: str) -> InvitationDescription:
+        """Return what the user would join with this secret. Nothing changes.
+
+        :raises NotFoundError: there is no such invitation, or it has expired.
+        """
+        invitation = await self._storage.invitation(digest_of(secret), self._now())
+        if invitation is None:
+            raise NotFoundError(NO_INVITATION)
+        conversation = await self._storage.conversation(invitation.conversation)
+        if conversation is None:
+            raise NotFoundError(NO_INVITATION)
+        people = await self._storage.participants(conversation.id)
+        owner = next((each for each in people if each.role == "owner"), None)
+        own = await self._storage.role(user.id, conversation.id)
+        return InvitationDescription(
+            conversation.title,
+            conversation.owner,
+            owner.name if owner is not None else None,
+            invitation.role,
+            invitation.expires_at,
+            conversation.id if own is not None else None,
+        )
 
     async def join(self, user: User, secret: str) -> Conversation:
         """Join the conversation that this secret invites to. Joining again changes nothing, and never lowers a role.

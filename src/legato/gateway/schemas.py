@@ -157,6 +157,16 @@ class InvitationView(Struct, frozen=True, omit_defaults=True):
     link: str | None = None
 
 
+class InvitationPreviewView(Struct, frozen=True, omit_defaults=True):
+    """What one joins with an invitation: `owner` is the name of the owner. `conversation` is its id if you take part already."""
+
+    title: str
+    owner: str
+    standing: ParticipantRole
+    expires_at: str
+    conversation: str | None = None
+
+
 class InvitationList(Struct, frozen=True):
     invitations: list[InvitationView]
 

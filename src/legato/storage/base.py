@@ -275,6 +275,10 @@ class ParticipantStore(Protocol):
         """
         ...
 
+    async def invitation(self, digest: str, now: datetime) -> Invitation | None:
+        """Return the invitation with this digest. None if it does not exist or has expired."""
+        ...
+
     async def join(self, digest: str, user: str, name: str | None, now: datetime) -> Participant | None:
         """Add a participant by the invitation with this digest. Return None if it does not exist or has expired.
 

@@ -38,6 +38,8 @@ export class Client {
   private commandList: Promise<rest.CommandHelp[]> | null = null;
   private attachmentUrls = new Map<string, Promise<string>>();
   private invitation: string | null = null;
+  /** What the user is asked to join. */
+  invitationPreview: rest.InvitationPreview | null = null;
 
   constructor() {
     this.invitation = invitationFromHash(location.hash);
@@ -325,7 +327,7 @@ export class Client {
       this.runEffects(this.session.onClosed(CloseCode.UNAUTHENTICATED, "", now(), Math.random()));
       return;
     }
-    if (this.invitation !== null) await this.acceptInvitation(this.invitation);
+    if (this.invitation !== null && this.invitationPreview === null) await this.previewInvitation(this.invitation);
     if (attempt !== this.connectAttempt) return;
     const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${PREFIX}/ws`, PROTOCOL);
     this.socket = socket;
@@ -347,19 +349,51 @@ export class Client {
     this.render();
   }
 
-  /** Accept an invitation and remove it from the address bar, so that a copied address does not contain it. */
-  private async acceptInvitation(secret: string): Promise<void> {
+  /** Ask the user about an invitation. Opening a link joins nothing. If the user takes part already, the conversation is shown. */
+  private async previewInvitation(secret: string): Promise<void> {
     try {
-      const joined = await rest.acceptInvitation(this.token, secret);
-      history.replaceState(null, "", pathOfConversation(joined.id));
-      this.conversationId = joined.id;
-      this.runEffects(this.session.openConversation(joined.id));
+      const preview = await rest.previewInvitation(this.token, secret);
+      if (preview.conversation) this.showJoined(preview.conversation);
+      else this.invitationPreview = preview;
     } catch (error) {
-      if (error instanceof rest.RestError && error.status === 0) return;
-      history.replaceState(null, "", location.pathname + location.search);
-      this.setNotice(error instanceof Error ? error.message : "The invitation could not be accepted.");
+      this.onInvitationError(error);
     }
+  }
+
+  /** Accept the invitation that is shown. */
+  async acceptInvitation(): Promise<void> {
+    if (this.invitation === null) return;
+    try {
+      this.showJoined((await rest.acceptInvitation(this.token, this.invitation)).id);
+      this.runEffects([{ type: "refreshList" }]);
+    } catch (error) {
+      this.onInvitationError(error);
+    }
+    this.render();
+  }
+
+  declineInvitation(): void {
+    this.forgetInvitation(location.pathname + location.search);
+    this.render();
+  }
+
+  private showJoined(conversation: string): void {
+    this.forgetInvitation(pathOfConversation(conversation));
+    this.conversationId = conversation;
+    this.runEffects(this.session.openConversation(conversation));
+  }
+
+  private onInvitationError(error: unknown): void {
+    if (error instanceof rest.RestError && error.status === 0) return;
+    this.forgetInvitation(location.pathname + location.search);
+    this.setNotice(error instanceof Error ? error.message : "The invitation could not be accepted.");
+  }
+
+  /** Remove the invitation from the address bar, so that a copied address does not contain it. */
+  private forgetInvitation(address: string): void {
+    history.replaceState(null, "", address);
     this.invitation = null;
+    this.invitationPreview = null;
   }
 
   private closeSocket(): void {

@@ -1,6 +1,6 @@
 // The REST API of the server.
 
-import type { ConversationView } from "../protocol";
+import type { ConversationView, PersonView } from "../protocol";
 import { PREFIX } from "./address";
 
 export interface ConversationSummary extends ConversationView {
@@ -143,6 +143,20 @@ export async function getFile(token: string | null, path: string): Promise<Blob>
 
 export function createInvitation(token: string | null, conversation: string, role: string): Promise<Invitation> {
   return requestJson("POST", `/api/conversations/${encodeURIComponent(conversation)}/invitations`, token, { standing: role });
+}
+
+export interface InvitationPreview {
+  title: string;
+  owner: string;
+  standing: PersonView["standing"];
+  expires_at: string;
+  /** The id of the conversation, if the user takes part already. */
+  conversation?: string;
+}
+
+/** What the user would join with an invitation. It changes nothing. */
+export function previewInvitation(token: string | null, secret: string): Promise<InvitationPreview> {
+  return requestJson("GET", `/api/invitations/${encodeURIComponent(secret)}`, token);
 }
 
 export function acceptInvitation(token: string | null, secret: string): Promise<ConversationView> {

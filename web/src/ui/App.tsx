@@ -5,6 +5,7 @@ import { ConnectionStatus } from "./ConnectionStatus";
 import { ClientContext, useClient } from "./hooks";
 import { Icon } from "./icons";
 import { keepFocus } from "./focus";
+import { JoinDialog } from "./JoinDialog";
 import { MessageList, type SearchMatch } from "./MessageList";
 import { ParticipantsButton } from "./Participants";
 import { Shortcuts } from "./Shortcuts";
@@ -187,6 +188,7 @@ function Layout() {
         )}
         {!unavailable && <Composer input={input} scrolledUp={scrolledUp && !empty} onJumpToLatest={() => setJumpCount((count) => count + 1)} onEditLast={editLast} />}
       </main>
+      <JoinDialog />
       {shortcutsOpen && <Shortcuts onClose={() => { setShortcutsOpen(false); focusInput(); }} />}
     </div>
   );

@@ -10,6 +10,7 @@ from legato.gateway.dependencies import Authenticated
 from legato.gateway.json_body import answer, openapi_types, read_body
 from legato.gateway.schemas import (
     InvitationList,
+    InvitationPreviewView,
     InvitationView,
     NewInvitation,
     NewStanding,
@@ -76,6 +77,20 @@ async def take_back(conversation: str, invitation: str, authenticated: Authentic
     """Revoke an invitation. Those who have joined stay."""
     await authenticated.service.participants.revoke_invitation(authenticated.user, conversation, invitation)
     return Response(status_code=204)
+
+
+@router.get("/invitations/{secret}", responses=openapi_types.response(InvitationPreviewView))
+async def preview(secret: str, authenticated: Authenticated) -> Response:
+    """Return what one joins with this secret: title, owner and role. Nothing changes; `POST` joins."""
+    found = await authenticated.service.participants.preview(authenticated.user, secret)
+    view = InvitationPreviewView(
+        found.title,
+        found.owner_name or found.owner,
+        found.role,
+        timestamp(found.expires_at),
+        found.conversation,
+    )
+    return answer(view, headers={"cache-control": "no-store"})
 
 
 @router.post("/invitations/{secret}", responses=openapi_types.response(ConversationView))

@@ -159,6 +159,11 @@ def _add(
     return participant_of(row)
 
 
+def invitation(connection: Connection, digest: str, now: datetime) -> Invitation | None:
+    row = connection.execute(_BY_DIGEST, {"digest": digest, "now": micros(now)}).mappings().first()
+    return None if row is None else invitation_of(row)
+
+
 def join(
     connection: Connection, digest: str, user: str, name: str | None, now: datetime
 ) -> Participant | None:

@@ -164,6 +164,9 @@ class SqlStorage:
     async def add_participant(self, participant: Participant) -> Participant:
         return await self.database.write(partial(participants.add, participant=participant))
 
+    async def invitation(self, digest: str, now: datetime) -> Invitation | None:
+        return await self.database.read(partial(participants.invitation, digest=digest, now=now))
+
     async def join(self, digest: str, user: str, name: str | None, now: datetime) -> Participant | None:
         check_storable(digest, user, name)
         return await self.database.write(
