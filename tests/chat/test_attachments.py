@@ -18,7 +18,7 @@ from legato.chat import attachments as module
 from legato.chat.attachments import AttachmentLimits, Attachments, clean_name
 from legato.chat.media import MediaKind, find_kind
 from legato.chat.service import utc
-from legato.domain.message import AudioPart, ImagePart, TextPart, media_parts
+from legato.domain.message import AudioPart, ImagePart, TextPart, attached_parts
 from legato.domain.submission import Submission
 from legato.errors import (
     BusyError,
@@ -233,7 +233,7 @@ async def test_a_sent_picture_is_taken_along_when_its_text_is_edited(server):
         ADA, started.conversation.id, started.question.id, "Look again:"
     )
     (await server.engine.asked()).finish()
-    assert media_parts(edited.question.parts) == media_parts(started.question.parts)
+    assert attached_parts(edited.question.parts) == attached_parts(started.question.parts)
 
 
 async def test_what_no_message_used_is_swept_away_after_a_day(server, tmp_path):

@@ -352,3 +352,38 @@ async def test_what_was_sent_outlives_the_server(tmp_path):
         await talked(http, {"type": "image", "attachment": made["id"]})
     async with serving(settings) as server, calling(server) as http, http.get(made["url"]) as response:
         assert await response.read() == PICTURE
+
+
+@pytest.mark.parametrize("form", [False, True])
+async def test_a_text_file_is_returned_as_plain_text(
+    ada: aiohttp.ClientSession, bob: aiohttp.ClientSession, form: bool
+) -> None:
+    content = b"<script>alert(1)</script>\n"
+    body: Any = io.BytesIO(content)
+    headers = {"content-type": "text/plain"}
+    if form:
+        body, headers = aiohttp.FormData(), {}
+        body.add_field("file", content, filename="page.html", content_type="text/plain")
+    parameters = {} if form else {"name": "page.html"}
+    async with ada.post("/api/attachments", data=body, headers=headers, params=parameters) as response:
+        assert response.status == 201
+        file = await response.json()
+    assert (file["type"], file["media_type"], file["name"]) == ("file", "text/plain", "page.html")
+    async with ada.get(file["url"]) as response:
+        assert response.headers["content-type"] == "text/plain; charset=utf-8"
+        assert response.headers["content-disposition"] == 'inline; filename="page.html.txt"'
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert await response.read() == content
+    async with bob.get(file["url"]) as response:
+        assert response.status == 404
+    async with ada.post("/api/conversations", json={}) as response:
+        conversation = f"/api/conversations/{(await response.json())['id']}"
+    part = {"type": "file", "attachment": file["id"]}
+    async with ada.post(f"{conversation}/messages", json={"text": "Read", "parts": [part]}) as response:
+        assert response.status in (200, 201, 202)
+    async with ada.get(conversation) as response:
+        stored = (await response.json())["messages"][0]
+    assert stored["text"] == "Read"
+    assert stored["parts"][1] == part | {"name": "page.html", "size": len(content)}
+    async with ada.get(f"{conversation}/export", params={"format": "markdown"}) as response:
+        assert "*(the file page.html)*" in await response.text()

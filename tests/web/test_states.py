@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from .checks import assert_fits, take_screenshot
-from .conftest import open_page, send_message, wait_for_reply
+from .conftest import Server, open_page, send_message, wait_for_reply
 from .scripted import QUESTION, REPLY, VIEW, ScriptedServer
 from .test_attachments import PICTURE
 
@@ -127,7 +127,9 @@ async def attachments(scripted: ScriptedServer) -> None:
 
 async def missing(scripted: ScriptedServer) -> None:
     await open_page(scripted.page, "/c/nothing-of-this-name")
-    await expect(scripted.page.get_by_text("There is no such conversation")).to_be_visible()
+    await expect(
+        scripted.page.get_by_text("This conversation does not exist or is not yours")
+    ).to_be_visible()
 
 
 STATES: list[AnyState] = [
@@ -248,7 +250,7 @@ async def test_a_viewer_is_not_shown_what_a_viewer_may_not_do(scripted: Scripted
     ]
     await scripted.open()
     await expect(scripted.page.get_by_text("It broke off.")).to_be_visible()
-    for name in ("Edit", "Another reply", "Try again", "Send", "Add a picture or a recording"):
+    for name in ("Edit", "Another reply", "Try again", "Send", "Add a file"):
         await expect(scripted.page.get_by_role("button", name=name)).to_have_count(0)
 
 
@@ -308,6 +310,47 @@ async def test_a_search_opens_the_message_and_highlights_it(page: Page) -> None:
     await page.locator(".item a").first.click()
     await expect(page.get_by_text("The quokka smiles.").first).to_be_in_viewport()
     assert await page.evaluate("CSS.highlights.get('search').size") >= 1
+
+
+async def test_a_search_opens_the_branch_of_its_message(page: Page) -> None:
+    await open_page(page)
+    await send_message(page, "The axolotl waves.")
+    await wait_for_reply(page)
+    await page.get_by_label("Message", exact=True).press("ArrowUp")
+    editor = page.get_by_label("Edit your message")
+    await editor.fill("The newt waves.")
+    await editor.press("Enter")
+    await expect(page.locator(".user-text")).to_have_text("The newt waves.")
+    await wait_for_reply(page)
+    await page.get_by_role("button", name="New conversation").click()
+    await page.get_by_role("searchbox").fill("axolotl")
+    await expect(page.locator(".item .snippet").first).to_contain_text("axolotl")
+    await page.locator(".item a").first.click()
+    await expect(page.locator(".user-text")).to_have_text("The axolotl waves.")
+    await expect(page.locator(".user-text")).to_be_in_viewport()
+    await page.wait_for_function("CSS.highlights.get('search')?.size >= 1")
+
+
+async def test_sending_does_not_collapse_the_list(page: Page, server: Server) -> None:
+    for _ in range(55):
+        await page.request.post(f"{server.address}/api/conversations", data={})
+    await open_page(page)
+    await expect(page.locator(".item")).to_have_count(50)
+    await page.get_by_role("button", name="Show earlier conversations").click()
+    await expect(page.locator(".item").nth(54)).to_be_attached()
+    await send_message(page, "One more")
+    await wait_for_reply(page)
+    await expect(page.locator(".item.current")).to_contain_text("One more")
+    assert await page.locator(".item").count() > 55
+
+
+@pytest.mark.parametrize("path", ["/nothing/here", "/chat", "/c/a/b"])
+async def test_an_unknown_address_shows_the_page_and_says_so(page: Page, path: str) -> None:
+    await open_page(page, path)
+    await expect(page.locator(".notice")).to_contain_text("There is no page at this address.")
+    assert await page.evaluate("location.pathname") == "/"
+    await send_message(page, "Hello")
+    assert await wait_for_reply(page) == "Hello"
 
 
 async def test_the_list_shows_where_a_reply_is_running_and_what_is_unread(page: Page) -> None:

@@ -151,6 +151,6 @@ async def test_two_pages_show_the_same_reply(page: Page, server: Server) -> None
 
 async def test_an_unknown_conversation_shows_a_message(page: Page) -> None:
     await open_page(page, "/c/00000000-0000-0000-0000-000000000000")
-    await expect(page.get_by_text("There is no such conversation")).to_be_visible()
+    await expect(page.get_by_text("This conversation does not exist or is not yours")).to_be_visible()
     await page.get_by_role("button", name="Start a new conversation").click()
     await expect(page.get_by_label("Message", exact=True)).to_be_focused()

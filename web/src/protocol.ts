@@ -107,7 +107,7 @@ export interface Send {
   client_message_id: string;
   conversation?: string | null;
   text?: string;
-  parts?: (TextPart | ImagePart | AudioPart)[];
+  parts?: (TextPart | ImagePart | AudioPart | FilePart)[];
   parent?: string | null;
   assistant?: string | null;
   append?: boolean | null;
@@ -140,6 +140,18 @@ export interface AudioPart {
   data?: string;
   attachment?: string | null;
   transcript?: string | null;
+}
+
+/**
+ * A text file: `attachment` is the id of an uploaded file. The model reads its text as a part of the prompt.
+ *
+ * The server sets `name` and `size` (bytes) when it stores the message.
+ */
+export interface FilePart {
+  type: "file";
+  attachment: string;
+  name?: string;
+  size?: number;
 }
 
 /** Generate another reply in place of the assistant's `message`, in a new branch. Answered by `ack`. */
@@ -257,7 +269,7 @@ export interface MessageView {
   created_at: string;
   revision?: number;
   text?: string;
-  parts?: (TextPart | ImagePart | AudioPart | ToolCallPart | ToolResultPart)[];
+  parts?: (TextPart | ImagePart | AudioPart | FilePart | ToolCallPart | ToolResultPart)[];
   parent?: string | null;
   author?: string | null;
   reasoning?: string;

@@ -13,11 +13,11 @@ from weakref import WeakValueDictionary
 
 from msgspec import Struct
 
-from legato.chat.media import find_kind, looks_familiar
+from legato.chat.media import check_text, find_kind, looks_familiar, looks_like_text
 from legato.chat.media.pictures import upright
-from legato.chat.media.sniff import HEAD, UNKNOWN
+from legato.chat.media.sniff import HEAD, NOT_TEXT, TEXT, TEXT_BYTES, TEXT_TOO_LARGE, UNKNOWN
 from legato.domain.attachment import Attachment
-from legato.domain.message import AudioPart, ImagePart, Part
+from legato.domain.message import AudioPart, FilePart, ImagePart, Part
 from legato.domain.user import User
 from legato.domain.validation import check_id, one_line
 from legato.errors import BusyError, InvalidError, LegatoError, NotFoundError, TooLargeError, UnsupportedError
@@ -91,9 +91,11 @@ class Attachments:
             await asyncio.gather(self._sweeper, return_exceptions=True)
         self._decoder.shutdown(wait=False, cancel_futures=True)
 
-    async def upload(self, user: User, chunks: AsyncIterable[bytes], name: str | None = None) -> Attachment:
+    async def upload(
+        self, user: User, chunks: AsyncIterable[bytes], name: str | None = None, *, text: bool = False
+    ) -> Attachment:
         """Receive a file chunk by chunk. At most one block of it is in memory. A file that is not allowed is refused as soon as
-        that is known.
+        that is known. If `text`, it must be a text file; otherwise it must be a picture or a recording.
 
         :raises UnsupportedError: its kind is not allowed. :raises InvalidError: it is broken.
         :raises TooLargeError: the file, or all files of the user, are too large. :raises BusyError: too many uploads at once.
@@ -102,8 +104,8 @@ class Attachments:
         with self._one_more(user):
             incoming = await self._blobs.begin()
             try:
-                await self._receive(incoming, chunks)
-                stored, _ = await self._keep(user, incoming, name)
+                await self._receive(incoming, chunks, text)
+                stored, _ = await self._keep(user, incoming, name, text)
                 return stored
             finally:
                 incoming.discard()
@@ -219,17 +221,19 @@ class Attachments:
             if not self._uploads[user.id]:
                 del self._uploads[user.id]
 
-    async def _receive(self, incoming: PendingBlob, chunks: AsyncIterable[bytes]) -> None:
+    async def _receive(self, incoming: PendingBlob, chunks: AsyncIterable[bytes], text: bool) -> None:
         pending = bytearray()
         known = False
         async for chunk in chunks:
             pending += chunk
             if incoming.size + len(pending) > self.rules.file_bytes:
                 raise self._too_large()
+            if text and incoming.size + len(pending) > TEXT_BYTES:
+                raise TooLargeError(TEXT_TOO_LARGE)
             if not known and len(pending) >= HEAD:
-                if not looks_familiar(bytes(pending[:HEAD])):
-                    raise UnsupportedError(UNKNOWN)
-                known = True
+                known = (looks_like_text if text else looks_familiar)(bytes(pending[:HEAD]))
+                if not known:
+                    raise UnsupportedError(NOT_TEXT if text else UNKNOWN)
             if len(pending) >= _BLOCK:
                 await incoming.write(bytes(pending))
                 pending.clear()
@@ -237,10 +241,12 @@ class Attachments:
         if not incoming.size:
             raise InvalidError("There is nothing in this file. Send the file itself as the body.")
 
-    async def _keep(self, user: User, incoming: PendingBlob, name: str | None) -> tuple[Attachment, bool]:
+    async def _keep(
+        self, user: User, incoming: PendingBlob, name: str | None, text: bool = False
+    ) -> tuple[Attachment, bool]:
         """Return the attachment, and whether it is a new one."""
         loop = asyncio.get_running_loop()
-        kind = await loop.run_in_executor(self._decoder, find_kind, incoming.content)
+        kind = await loop.run_in_executor(self._decoder, check_text if text else find_kind, incoming.content)
         attachment = Attachment(
             self._new_id(), user.id, kind.media_type, incoming.size, incoming.digest, self._now(), name
         )
@@ -267,12 +273,19 @@ class Attachments:
             logger.warning("Attachment %s could not be removed yet: %s", attachment.id, error.message)
 
     async def _enclosed(self, user: User, part: Part, added: list[Attachment]) -> Part:
+        if isinstance(part, FilePart):
+            file = await self.get(user, part.attachment)
+            if file.media_type != TEXT.media_type:
+                raise InvalidError("This is not a text file. Send it as the picture or recording that it is.")
+            return FilePart(file.id, file.name or "", file.size)
         if not isinstance(part, ImagePart | AudioPart):
             return part
         if part.data:
             attachment = await self._inline(user, part.data, added)
         else:
             attachment = await self.get(user, part.attachment or "")
+        if attachment.media_type == TEXT.media_type:
+            raise InvalidError("This is a text file. Send it as a file.")
         if attachment.media_type.startswith("image/") != isinstance(part, ImagePart):
             is_, said = ("picture", "recording") if isinstance(part, AudioPart) else ("recording", "picture")
             raise InvalidError(f"This is a {is_}, not a {said}. Send it as what it is.")

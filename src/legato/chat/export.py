@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import msgspec
 
 from legato.chat.message_tree import MessageTree
-from legato.domain.message import AudioPart, ImagePart, Part, TextPart, text_of
+from legato.domain.message import AudioPart, FilePart, ImagePart, Part, TextPart, text_of
 
 PIECE_CHARACTERS = 32 * 1024
 
@@ -67,6 +67,8 @@ def _text(parts: tuple[Part, ...]) -> str:
                 pieces.append(part.text)
             case ImagePart():
                 pieces.append("\n\n*(a picture)*\n\n")
+            case FilePart():
+                pieces.append(f"\n\n*(the file {part.name or part.attachment})*\n\n")
             case AudioPart(transcript=None):
                 pieces.append("\n\n*(a recording)*\n\n")
             case AudioPart():

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import logging
+import re
 from collections.abc import Sequence
 
 from msgspec.structs import replace
@@ -11,8 +12,17 @@ from legato.chat.attachments import Attachments
 from legato.chat.message_recorder import MessageRecorder
 from legato.chat.reply import Reply
 from legato.domain.attachment import Attachment
-from legato.domain.message import AudioPart, ImagePart, Message, Part, TextPart, text_of
-from legato.domain.validation import MAX_TEXT_LENGTH, clean_text
+from legato.domain.message import (
+    AudioPart,
+    FilePart,
+    ImagePart,
+    Message,
+    Part,
+    TextPart,
+    attached_parts,
+    text_of,
+)
+from legato.domain.validation import MAX_TEXT_LENGTH, clean_text, one_line
 from legato.engines.base import Capabilities
 from legato.engines.message_format import media_type_of
 from legato.engines.transcribe import Transcriber
@@ -41,6 +51,10 @@ HEARD = frozenset({"audio/wav", "audio/mpeg"})
 
 NAMES = {"image/png": "PNG", "image/jpeg": "JPEG", "image/gif": "GIF", "image/webp": "WebP"}
 
+MAX_NAME_LENGTH = 200
+
+BACKTICKS = re.compile("`+")
+
 NOTHING_SAID = "[A recording in which nothing is said.]"
 
 
@@ -66,14 +80,11 @@ class MediaInput:
         :raises EngineRefusedError: the last message is nothing but what cannot be perceived.
         """
         branch = [message for message in branch if message.parts][-reply.assistant.config.history - 1 :]
-        if not any(isinstance(part, ImagePart | AudioPart) for message in branch for part in message.parts):
+        if not any(attached_parts(message.parts) for message in branch):
             return branch
         can = await reply.assistant.engine.capabilities(reply.assistant.model)
         ids = [
-            part.attachment
-            for message in branch
-            for part in message.parts
-            if isinstance(part, ImagePart | AudioPart) and part.attachment
+            part.attachment for message in branch for part in attached_parts(message.parts) if part.attachment
         ]
         found = await self._attachments.find(ids) if self._attachments is not None else {}
         look = _Look(reply, can, found)
@@ -84,7 +95,7 @@ class MediaInput:
         return perceived
 
     async def _message(self, look: "_Look", message: Message, last: bool) -> Message:
-        if not any(isinstance(part, ImagePart | AudioPart) for part in message.parts):
+        if not attached_parts(message.parts):
             return message
         heard = list(message.parts)
         parts: list[Part] = []
@@ -95,9 +106,15 @@ class MediaInput:
                     shown: Part = await self._picture(look, part)
                 case AudioPart():
                     heard[n], shown = await self._recording(look, part)
+                case FilePart():
+                    shown = await self._file(look, part)
                 case _:
                     shown = part
-            if isinstance(part, AudioPart) and isinstance(shown, TextPart) and text_of(tuple(parts)):
+            if (
+                isinstance(part, AudioPart | FilePart)
+                and isinstance(shown, TextPart)
+                and text_of(tuple(parts))
+            ):
                 shown = TextPart(f"\n\n{shown.text}")
             parts.append(shown)
             if last and look.trouble and look.trouble not in look.troubles:
@@ -135,6 +152,19 @@ class MediaInput:
             return part, AudioPart()
         return part, TextPart(part.transcript or NOTHING_SAID)
 
+    async def _file(self, look: "_Look", part: FilePart) -> TextPart:
+        """Return the text of a file in a fenced block below its name."""
+        name = one_line(part.name, MAX_NAME_LENGTH).replace("`", "'") or "without a name"
+        found = look.found.get(part.attachment)
+        data = await self._bytes(look, found)
+        if data is None:
+            return TextPart(f"[The file {name} cannot be read. Do not guess what is in it.]")
+        text = clean_text(data.decode("utf-8", "replace").removeprefix("\ufeff"))
+        longest = max(map(len, BACKTICKS.findall(text)), default=0)
+        fence = "`" * max(3, longest + 1)
+        end = "" if text.endswith("\n") else "\n"
+        return TextPart(f"The file {name}:\n\n{fence}\n{text}{end}{fence}\n")
+
     async def _listened(self, look: "_Look", part: AudioPart, attachment: Attachment | None) -> AudioPart:
         if attachment is None or self._attachments is None:
             look.trouble = "The recording is gone"
@@ -162,21 +192,28 @@ class MediaInput:
     async def _data(self, look: "_Look", attachment: str | None) -> str:
         """Return the `data:` URL of an attachment; empty if it is gone, or too large beside the others."""
         found = look.found.get(attachment or "")
+        data = await self._bytes(look, found)
+        if data is None or found is None:
+            return ""
+        encoded = await asyncio.to_thread(base64.b64encode, data)
+        return f"data:{found.media_type};base64,{encoded.decode()}"
+
+    async def _bytes(self, look: "_Look", found: Attachment | None) -> bytes | None:
+        """Return the bytes of an attachment; None if it is gone, or too large beside the others."""
         if found is None or self._attachments is None:
             look.trouble = "What was sent is gone"
-            return ""
+            return None
         if found.size > look.bytes:
             look.trouble = f"{look.model} is shown {BYTES // (1024 * 1024)} MiB at once, and no more"
-            return ""
+            return None
         try:
             data = await self._attachments.read_upright(found)
         except LegatoError as error:
             logger.warning("Attachment %s: %s", found.id, error.message)
             look.trouble = "The file of what was sent is gone"
-            return ""
+            return None
         look.bytes -= len(data)
-        encoded = await asyncio.to_thread(base64.b64encode, data)
-        return f"data:{found.media_type};base64,{encoded.decode()}"
+        return data
 
     async def _tell(self, look: "_Look", asked: Message, perceived: Message) -> None:
         """Tell the user what of the last message the model does not get. If that is all of it, raise: there is nothing to answer."""
@@ -218,4 +255,7 @@ class _Look:
 def _what(parts: Sequence[Part]) -> str:
     pictures = any(isinstance(part, ImagePart) for part in parts)
     recordings = any(isinstance(part, AudioPart) for part in parts)
-    return "some of it" if pictures and recordings else "a picture" if pictures else "a recording"
+    files = any(isinstance(part, FilePart) for part in parts)
+    if pictures + recordings + files > 1:
+        return "some of it"
+    return "a picture" if pictures else "a recording" if recordings else "a file"

@@ -20,7 +20,7 @@ from legato.chat.message_tree import MessageTree
 from legato.chat.runner import ReplyRunner
 from legato.chat.running_replies import MAX_WAITING, RunningReplies
 from legato.chat.watchers import Watcher, Watchers
-from legato.domain.message import Message, Part, TextPart, media_parts
+from legato.domain.message import Message, Part, TextPart, attached_parts
 from legato.domain.submission import Submission, clean_parts, fingerprint, title_from
 from legato.domain.user import User
 from legato.domain.validation import check_id
@@ -130,7 +130,7 @@ class Replies:
         *,
         new: bool = False,
     ) -> TurnStarted:
-        if not media_parts(parts):
+        if not attached_parts(parts):
             return await self._send_stored(user, tree, parts, submission, new=new)
         if self._attachments is None:
             raise InvalidError(NO_ATTACHMENTS)
@@ -282,7 +282,7 @@ class Replies:
             created_at=self._now(),
             parent=request.parent,
         )
-        attached = media_parts(question.parts) if question is not None else ()
+        attached = attached_parts(question.parts) if question is not None else ()
         turn = NewTurn(
             conversation.id,
             user.id,

@@ -38,6 +38,17 @@ class AudioPart(Struct, frozen=True, tag_field="type", tag="audio", omit_default
     transcript: str | None = None
 
 
+class FilePart(Struct, frozen=True, tag_field="type", tag="file", omit_defaults=True):
+    """A text file: `attachment` is the id of an uploaded file. The model reads its text as a part of the prompt.
+
+    The server sets `name` and `size` (bytes) when it stores the message.
+    """
+
+    attachment: str
+    name: str = ""
+    size: int = 0
+
+
 class ToolCallPart(Struct, frozen=True, tag_field="type", tag="tool_call"):
     """A tool call that the model requested. `arguments` is JSON text."""
 
@@ -56,7 +67,7 @@ class ToolResultPart(Struct, frozen=True, tag_field="type", tag="tool_result"):
     refused: bool = False
 
 
-Part = TextPart | ImagePart | AudioPart | ToolCallPart | ToolResultPart
+Part = TextPart | ImagePart | AudioPart | FilePart | ToolCallPart | ToolResultPart
 
 
 class Message(Struct, frozen=True):
@@ -84,15 +95,22 @@ class Message(Struct, frozen=True):
     spans: tuple[Span, ...] = ()
 
 
-def media_parts(parts: tuple[Part, ...]) -> tuple[ImagePart | AudioPart, ...]:
-    """Return the pictures and recordings."""
-    return tuple(part for part in parts if isinstance(part, ImagePart | AudioPart))
+def attached_parts(parts: tuple[Part, ...]) -> tuple[ImagePart | AudioPart | FilePart, ...]:
+    """Return the pictures, recordings and text files."""
+    return tuple(part for part in parts if isinstance(part, ImagePart | AudioPart | FilePart))
 
 
 def searchable_text(parts: tuple[Part, ...]) -> str:
-    """Return all text by which a user can find a message: its text parts, then the transcripts of its recordings."""
+    """Return all text by which a user can find a message: its text parts, transcripts of recordings and names of files."""
     heard = [part.transcript for part in parts if isinstance(part, AudioPart) and part.transcript]
-    return "\n".join(filter(None, [text_of(parts), *heard]))
+    names = [part.name for part in parts if isinstance(part, FilePart)]
+    return "\n".join(filter(None, [text_of(parts), *heard, *names]))
+
+
+def visible_text(parts: tuple[Part, ...]) -> str:
+    """Return the text for a client that shows text only: the text parts, then a line with the name of each text file."""
+    names = [f"[File: {part.name or part.attachment}]" for part in parts if isinstance(part, FilePart)]
+    return "\n".join(filter(None, [text_of(parts), *names]))
 
 
 def text_of(parts: tuple[Part, ...]) -> str:

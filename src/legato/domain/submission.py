@@ -8,12 +8,12 @@ import re
 import msgspec
 from msgspec import Struct
 
-from legato.domain.message import AudioPart, ImagePart, Part, TextPart, text_of
+from legato.domain.message import AudioPart, FilePart, ImagePart, Part, TextPart, text_of
 from legato.domain.validation import MAX_TEXT_LENGTH, check_id, clean_text, one_line
 from legato.errors import InvalidError
 
 MAX_MEDIA_PARTS = 10
-"""Maximum pictures and recordings of one message."""
+"""Maximum pictures, recordings and text files of one message."""
 
 MAX_PARTS = 100
 """Maximum parts of one message, of all kinds."""
@@ -32,7 +32,7 @@ class Submission(Struct, frozen=True):
     client_message_id: str | None = None
     conversation: str | None = None
     text: str = ""
-    parts: tuple[TextPart | ImagePart | AudioPart, ...] = ()
+    parts: tuple[TextPart | ImagePart | AudioPart | FilePart, ...] = ()
     parent: str | None = None
     assistant: str | None = None
     append: bool | None = None
@@ -54,6 +54,8 @@ def clean_parts(submission: Submission) -> tuple[Part, ...]:
                 parts.append(TextPart(clean_text(part.text)))
         elif isinstance(part, ImagePart):
             parts.append(ImagePart(*_source(part, "image", _IMAGE, "a PNG, JPEG, GIF or WebP")))
+        elif isinstance(part, FilePart):
+            parts.append(FilePart(check_id(part.attachment, "The attachment's id")))
         else:
             parts.append(AudioPart(*_source(part, "recording", _AUDIO, "its sound")))
     text = text_of(tuple(parts))
@@ -64,7 +66,7 @@ def clean_parts(submission: Submission) -> tuple[Part, ...]:
     attached = sum(not isinstance(part, TextPart) for part in parts)
     if attached > MAX_MEDIA_PARTS:
         raise InvalidError(
-            f"A message can have {MAX_MEDIA_PARTS} pictures and recordings; this one has {attached}."
+            f"A message can have {MAX_MEDIA_PARTS} pictures, recordings and files; this one has {attached}."
         )
     if not text.strip() and not attached:
         raise InvalidError("The message is empty. Write something and send it again.")
@@ -107,7 +109,7 @@ def title_from(parts: tuple[Part, ...], length: int = 60) -> str:
     lines = (one_line(line, MAX_TEXT_LENGTH).lstrip("#>*- ") for line in text_of(parts).splitlines())
     line = next((line for line in lines if line and not line.startswith("```")), "")
     if not line:
-        kinds = (("A picture", ImagePart), ("A recording", AudioPart))
+        kinds = (("A picture", ImagePart), ("A recording", AudioPart), ("A file", FilePart))
         return next(
             (title for title, kind in kinds if any(isinstance(part, kind) for part in parts)),
             "New conversation",

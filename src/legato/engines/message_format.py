@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from legato.domain.message import (
     AudioPart,
+    FilePart,
     ImagePart,
     MessageRole,
     Part,
@@ -18,6 +19,7 @@ from legato.domain.message import (
 from legato.engines.base import Capabilities, ToolSpec, Turn
 
 NOT_SHOWN = "[There is a picture here that is not shown to you. Do not guess what is in it.]"
+NOT_READ = "[There is a file here that is not shown to you. Do not guess what is in it.]"
 NOT_HEARD = "[There is a recording here that you cannot hear. Do not guess what is said in it.]"
 
 
@@ -71,12 +73,14 @@ class _MessageBuilder:
     def has_content(self) -> bool:
         return bool(self._text or self._images or self._recordings or self.calls)
 
-    def add(self, part: TextPart | ImagePart | AudioPart) -> None:
+    def add(self, part: TextPart | ImagePart | AudioPart | FilePart) -> None:
         match part:
             case TextPart():
                 self._text.append(part.text)
             case ImagePart(data=""):
                 self._note(NOT_SHOWN)
+            case FilePart():
+                self._note(NOT_READ)
             case AudioPart(data=""):
                 self._note(NOT_HEARD)
             case ImagePart():

@@ -11,7 +11,7 @@ from legato.errors import InvalidError
 class FormFile:
     """Finds the first file of a form that arrives in pieces of any size. Other parts of the form are ignored.
 
-    `name` is the file name that the sender gave, known with the first byte. `done` says whether the whole file was read.
+    `name` and `content_type` of the file are what the sender gave, known with the first byte. `done` says whether the whole file was read.
     """
 
     def __init__(self, content_type: str) -> None:
@@ -39,6 +39,8 @@ class FormFile:
         self._found: list[bytes] = []
         self.done = False
         self.name: str | None = None
+        self.content_type = ""
+        self._part_type = ""
 
     def feed(self, data: bytes) -> bytes:
         """Return the bytes of the file that `data` contains; none before its start and after its end.
@@ -62,6 +64,8 @@ class FormFile:
         self._value += data[start:end]
 
     def _on_header(self) -> None:
+        if self._field.lower() == b"content-type":
+            self._part_type = self._value.decode("latin-1")
         if self._field.lower() == b"content-disposition" and not self.done:
             _, options = parse_options_header(self._value)
             if (name := options.get(b"filename")) is not None:
@@ -71,9 +75,11 @@ class FormFile:
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         if self._in_file:
+            self.content_type = self._part_type
             self._found.append(data[start:end])
 
     def _on_part(self) -> None:
+        self._part_type = ""
         self.done, self._in_file = self.done or self._in_file, False
 
     def _on_end(self) -> None:
@@ -83,15 +89,15 @@ class FormFile:
 
 async def first_file(
     content_type: str, body: AsyncIterable[bytes]
-) -> tuple[str | None, AsyncIterator[bytes]]:
-    """Return the name of the first file of a form, and its bytes as they arrive. The whole `body` is read.
+) -> tuple[str | None, str, AsyncIterator[bytes]]:
+    """Return the name and the declared type of the first file of a form, and its bytes as they arrive. The whole `body` is read.
 
     :raises InvalidError: there is no file; also while the bytes are read: the form is incomplete.
     """
     form = FormFile(content_type)
     pieces = _pieces(form, body)
     first = await anext(pieces, b"")
-    return form.name, _chain(first, pieces)
+    return form.name, form.content_type, _chain(first, pieces)
 
 
 async def _pieces(form: FormFile, body: AsyncIterable[bytes]) -> AsyncIterator[bytes]:

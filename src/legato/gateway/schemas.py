@@ -5,7 +5,7 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from legato.chat.participants import WEEK
-from legato.domain.message import AudioPart, ImagePart, TextPart
+from legato.domain.message import AudioPart, FilePart, ImagePart, TextPart
 from legato.domain.participant import ParticipantRole
 from legato.engines.base import Model
 from legato.protocol.messages import ConversationView, MessageView, PersonView
@@ -85,7 +85,7 @@ class NewMessage(Struct, frozen=True):
     """The fields of `send` of the native protocol."""
 
     text: str = ""
-    parts: list[TextPart | ImagePart | AudioPart] = field(default_factory=list)
+    parts: list[TextPart | ImagePart | AudioPart | FilePart] = field(default_factory=list)
     client_message_id: str | None = None
     parent: str | None = None
     append: bool | None = None
@@ -104,7 +104,7 @@ class AttachmentView(Struct, frozen=True, omit_defaults=True):
     """An uploaded file. A message names it as `{"type": type, "attachment": id}`; `url` returns its bytes."""
 
     id: str
-    type: Literal["image", "audio"]
+    type: Literal["image", "audio", "file"]
     media_type: str
     size: int
     url: str

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
-from legato.domain.message import AudioPart, ImagePart, MessageRole, Part, Status, TextPart
+from legato.domain.message import AudioPart, FilePart, ImagePart, MessageRole, Part, Status, TextPart
 from legato.domain.participant import ParticipantRole
 from legato.protocol.command_data import CommandData
 from legato.stream import Event, ResetReason, Span, Timings, Usage
@@ -75,7 +75,7 @@ class Send(ClientRequest, frozen=True, tag="send"):
     client_message_id: str
     conversation: str | None = None
     text: str = ""
-    parts: list[TextPart | ImagePart | AudioPart] = field(default_factory=list)
+    parts: list[TextPart | ImagePart | AudioPart | FilePart] = field(default_factory=list)
     parent: str | None = None
     assistant: str | None = None
     append: bool | None = None

@@ -54,6 +54,10 @@ export class Client {
   start(): void {
     this.conversationId = conversationIdFromPath(location.pathname);
     this.session.openConversation(this.conversationId);
+    if (!this.conversationId && location.pathname !== PREFIX && location.pathname !== pathOfConversation(null)) {
+      this.session.setNotice("There is no page at this address. This is a new conversation.");
+      history.replaceState(null, "", pathOfConversation(null) + location.search + location.hash);
+    }
     window.addEventListener("popstate", () => {
       this.conversationId = conversationIdFromPath(location.pathname);
       this.runEffects(this.session.openConversation(this.conversationId));
@@ -153,6 +157,11 @@ export class Client {
       throw new Error(`This file is too large: ${formatMebibytes(file.size)}. The limit is ${formatMebibytes(limit)}. Make it smaller and add it again.`);
     }
     return rest.uploadAttachment(this.token, file);
+  }
+
+  /** The text of a text file that was sent. */
+  async attachmentText(attachment: string): Promise<string> {
+    return (await rest.getAttachment(this.token, attachment)).text();
   }
 
   /** Download a file of the server, such as an export. */

@@ -45,7 +45,7 @@ export interface CommandHelp {
 
 export interface Attachment {
   id: string;
-  type: "image" | "audio";
+  type: "image" | "audio" | "file";
   media_type: string;
   size: number;
   name?: string | null;
@@ -125,9 +125,12 @@ export async function listCommands(token: string | null): Promise<CommandHelp[]>
   return (await requestJson<{ commands: CommandHelp[] }>("GET", "/api/commands", token)).commands;
 }
 
+/** The types that browsers give to text files. Files of source code often have none. */
+const TEXT_TYPES = /^$|^text\/|[+/](?:json|xml|ya?ml|toml|javascript|typescript|sql|x-sh|x-yaml|x-python|x-httpd-php|octet-stream)$/;
+
 export async function uploadAttachment(token: string | null, file: File): Promise<Attachment> {
   const query = new URLSearchParams({ name: file.name });
-  const headers = { "content-type": file.type || "application/octet-stream" };
+  const headers = { "content-type": TEXT_TYPES.test(file.type) ? "text/plain" : file.type };
   const response = await request("POST", `/api/attachments?${query}`, token, file, headers);
   return (await response.json()) as Attachment;
 }

@@ -35,7 +35,8 @@ export class Session {
 
   /** The message of the last frame if it was an error. It is a whole sentence, unlike the reason of a close frame. */
   private lastErrorMessage: string | null = null;
-  private maxFrameBytes = 65_536;
+  /** The largest message on the socket. */
+  maxFrameBytes = 65_536;
   private commandCount = 0;
   private reconnected = false;
   /** Conversations for which an `unfollow` was sent and not answered yet. */

@@ -136,7 +136,7 @@ function Layout() {
 
   const { assistant, model, available } = client.answering;
   const assistantLabel = assistant && assistant.name !== "default" ? [assistant.name, model].filter(Boolean).join(" · ") : model;
-  const unavailable = conversation?.notFound ? "There is no such conversation" : conversation?.deleted ? "This conversation was deleted, or you are no longer in it" : null;
+  const unavailable = conversation?.notFound ? "This conversation does not exist or is not yours" : conversation?.deleted ? "This conversation was deleted, or you are no longer in it" : null;
   const hasMessages = session.visibleMessages().nodes.length > 0 || session.pending !== null;
   const empty = !hasMessages && !session.commandResult && (!conversation || conversation.view !== null);
   return (

@@ -1,6 +1,8 @@
 import { useEffect, useReducer, useRef, useState } from "preact/hooks";
 import { read, write } from "../client/storage";
-import type { MessageView } from "../protocol";
+import type { FilePart, MessageView, Send } from "../protocol";
+import { FileDialog } from "./FileDialog";
+import { formatSize } from "./format";
 import { useClient } from "./hooks";
 import { Icon } from "./icons";
 
@@ -8,7 +10,8 @@ import { Icon } from "./icons";
 export interface DraftAttachment {
   key: number;
   name: string;
-  type: "image" | "audio" | null;
+  type: "image" | "audio" | "file" | null;
+  size: number;
   /** The id on the server, or null until it is uploaded. */
   id: string | null;
   /** The object URL of an image, for the preview. */
@@ -25,7 +28,7 @@ function draftOf(key: string): DraftAttachment[] {
   let draft = drafts.get(key);
   if (!draft) {
     try {
-      const stored = JSON.parse(read("session", key) ?? "[]") as Pick<DraftAttachment, "id" | "name" | "type">[];
+      const stored = JSON.parse(read("session", key) ?? "[]") as Pick<DraftAttachment, "id" | "name" | "type" | "size">[];
       draft = stored.map((each) => ({ ...each, key: ++lastKey, preview: null, error: null }));
     } catch {
       draft = [];
@@ -55,7 +58,7 @@ export function useDraftAttachments(draftKey: string) {
   const attachments = draftOf(draftKey);
   const change = (key: string, next: DraftAttachment[]) => {
     drafts.set(key, next);
-    const uploaded = next.filter((each) => each.id).map(({ id, name, type }) => ({ id, name, type }));
+    const uploaded = next.filter((each) => each.id).map(({ id, name, type, size }) => ({ id, name, type, size }));
     write("session", key, uploaded.length ? JSON.stringify(uploaded) : null);
     rerender(undefined);
   };
@@ -72,8 +75,8 @@ export function useDraftAttachments(draftKey: string) {
   const add = (files: Iterable<File>) => {
     for (const file of files) {
       const key = ++lastKey;
-      const preview = file.type.startsWith("image/") ? URL.createObjectURL(file) : null;
-      change(draftKey, [...draftOf(draftKey), { key, name: file.name, type: null, id: null, preview, error: null }]);
+      const preview = /^image\/(?!svg)/.test(file.type) ? URL.createObjectURL(file) : null;
+      change(draftKey, [...draftOf(draftKey), { key, name: file.name, type: null, size: file.size, id: null, preview, error: null }]);
       client.uploadAttachment(file).then(
         (uploaded) => update(key, { id: uploaded.id, type: uploaded.type }),
         (error: unknown) => update(key, { error: error instanceof Error ? error.message : "The server rejected this file." }),
@@ -89,8 +92,12 @@ export function useDraftAttachments(draftKey: string) {
     clear,
     rejected: attachments.some((each) => each.error),
     uploading: attachments.some((each) => !each.id && !each.error),
-    parts: attachments.flatMap((each) => (each.id && each.type ? [{ type: each.type, attachment: each.id }] : [])),
+    parts: attachments.flatMap((each) => (each.id && each.type ? [partOf(each.type, each.id, each)] : [])),
   };
+}
+
+function partOf(type: "image" | "audio" | "file", attachment: string, { name, size }: DraftAttachment): NonNullable<Send["parts"]>[number] {
+  return type === "file" ? { type, attachment, name, size } : { type, attachment };
 }
 
 /**
@@ -137,6 +144,7 @@ export function DraftAttachments({ attachments, onRemove }: { attachments: Draft
         <li key={each.key} class={each.error ? "attachment rejected" : "attachment"}>
           {each.preview ? <img src={each.preview} alt="" /> : null}
           <span class="name">{each.name}</span>
+          {each.type === "file" && <span class="muted">{formatSize(each.size)}</span>}
           {each.error ? <span class="error">{each.error}</span> : !each.id && <span class="pulse" aria-label="uploading" />}
           <button type="button" class="icon-button" aria-label={`Remove ${each.name}`} onClick={() => onRemove(each.key)}>
             <Icon name="close" />
@@ -147,13 +155,14 @@ export function DraftAttachments({ attachments, onRemove }: { attachments: Draft
   );
 }
 
-/** The images and recordings of a message. */
+/** The images, recordings and text files of a message. */
 export function MessageAttachments({ message }: { message: MessageView }) {
   return (
     <>
       {(message.parts ?? []).map((part, index) => {
         if (part.type === "image") return <ImageAttachment key={index} attachment={part.attachment ?? null} data={part.data ?? ""} />;
         if (part.type === "audio") return <AudioAttachment key={index} attachment={part.attachment ?? null} data={part.data ?? ""} transcript={part.transcript ?? null} />;
+        if (part.type === "file") return <FileAttachment key={index} file={part} />;
         return null;
       })}
     </>
@@ -190,6 +199,21 @@ function AudioAttachment({ attachment, data, transcript }: { attachment: string 
     <>
       {url ? <audio controls src={url} /> : <p class="note">{url === false ? "This recording cannot be played." : "A recording"}</p>}
       {transcript && <p class="note">Transcript: {transcript}</p>}
+    </>
+  );
+}
+
+function FileAttachment({ file }: { file: FilePart }) {
+  const [open, setOpen] = useState(false);
+  const name = file.name || "File";
+  return (
+    <>
+      <button type="button" class="attachment file" aria-haspopup="dialog" title={`Show ${name}`} onClick={() => setOpen(true)}>
+        <Icon name="file" />
+        <span class="name" dir="auto">{name}</span>
+        <span class="muted">{formatSize(file.size ?? 0)}</span>
+      </button>
+      {open && <FileDialog file={file} onClose={() => setOpen(false)} />}
     </>
   );
 }

@@ -109,7 +109,7 @@ export function Composer({ input, scrolledUp, onJumpToLatest, onEditLast }: Prop
           type="file"
           tabIndex={-1}
           aria-hidden="true"
-          accept="image/png,image/jpeg,image/gif,image/webp,audio/*"
+          accept="image/png,image/jpeg,image/gif,image/webp,audio/*,text/*,application/json,.md,.csv,.log,.toml,.yaml,.yml,.sql,.sh,.py,.rs,.go,.ts,.tsx,.jsx,.java,.c,.h,.cpp"
           multiple
           onChange={(event) => {
             files.add(event.currentTarget.files ?? []);
@@ -118,7 +118,7 @@ export function Composer({ input, scrolledUp, onJumpToLatest, onEditLast }: Prop
           }}
         />
         {!readOnly && (
-          <button type="button" class="icon-button" aria-label="Add a picture or a recording" title="Add a picture or a recording" onClick={() => picker.current?.click()}>
+          <button type="button" class="icon-button" aria-label="Add a file" title="Add a picture, a recording or a text file" onClick={() => picker.current?.click()}>
             <Icon name="attach" />
           </button>
         )}
@@ -140,9 +140,11 @@ export function Composer({ input, scrolledUp, onJumpToLatest, onEditLast }: Prop
           }}
           onPaste={(event) => {
             const pasted = [...(event.clipboardData?.files ?? [])];
-            if (pasted.length === 0) return;
+            const text = event.clipboardData?.getData("text/plain") ?? "";
+            if (pasted.length === 0 && !tooLong(draft + text, session.maxFrameBytes)) return;
             event.preventDefault();
-            files.add(pasted);
+            if (pasted.length === 0) client.setNotice("The pasted text is too long for a message, so it was added as a file.");
+            files.add(pasted.length ? pasted : [new File([text], "pasted.txt", { type: "text/plain" })]);
           }}
           onKeyDown={(event) => {
             if (menu && !event.isComposing) {
@@ -184,6 +186,16 @@ export function Composer({ input, scrolledUp, onJumpToLatest, onEditLast }: Prop
       </div>
     </form>
   );
+}
+
+/** Characters of a message. The server accepts no more. */
+const MAX_TEXT_LENGTH = 200_000;
+/** Bytes of a frame that are not the text of its message. */
+const FRAME_OVERHEAD = 4_096;
+
+function tooLong(text: string, maxFrameBytes: number): boolean {
+  if (text.length > MAX_TEXT_LENGTH) return true;
+  return new TextEncoder().encode(JSON.stringify(text)).length > maxFrameBytes - FRAME_OVERHEAD;
 }
 
 function typingNotice(names: string[]): string | null {

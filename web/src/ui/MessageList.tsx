@@ -53,14 +53,19 @@ export function MessageList({ editing, onEdit, assistantLabel, onScrolledUp, onE
   }, [conversationId, jumpCount]);
 
   const shownMatch = useRef<SearchMatch | null>(null);
+  const branchMatch = useRef<SearchMatch | null>(null);
   useEffect(() => {
     if (!match || match.conversation !== conversationId || shownMatch.current === match || nodes.length === 0) return;
-    shownMatch.current = match;
     const article = column.current!.querySelector(`[data-message="${CSS.escape(match.message)}"]`);
     if (!article) {
-      client.setNotice("The match is in another version of this conversation.");
+      // The match is in another branch. Show that branch once; the article appears with a later update.
+      if (branchMatch.current === match || !session.conversation?.messages.has(match.message)) return;
+      branchMatch.current = match;
+      if (session.conversation.canWrite) client.showBranch(match.message);
+      else client.setNotice("The match is in another version of this conversation, which is not shown now.");
       return;
     }
+    shownMatch.current = match;
     setFollowsEnd(false);
     return showMatch(article, match.query);
   });

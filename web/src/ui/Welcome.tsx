@@ -1,3 +1,4 @@
+import { PREFIX } from "../client/address";
 import { useClient } from "./hooks";
 import { Icon } from "./icons";
 import { Logo } from "./Logo";
@@ -57,7 +58,7 @@ function unavailableHint(engine: string | undefined): string {
 
 /** The WebSocket URL for agents. */
 function agentUrl(): string {
-  return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws/agents`;
+  return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${PREFIX}/ws/agents`;
 }
 
 /** The page of a conversation that does not exist, or that the user does not take part in. */
@@ -67,6 +68,7 @@ export function ConversationUnavailable({ reason, onNew }: { reason: string; onN
       <div class="column">
         <Logo />
         <h2>{reason}</h2>
+        <p>Check the address, or ask the person who sent it for an invitation link. Your own conversations are in the list.</p>
         <p>
           <button type="button" class="primary-button" onClick={onNew}>
             Start a new conversation

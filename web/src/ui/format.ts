@@ -63,3 +63,10 @@ export function dayHeading(iso: string, now: Date): string {
   if (days === 1) return "Yesterday";
   return days < 7 ? "This week" : "Earlier";
 }
+
+/** A size of a file in words: "512 bytes", "1.5 KiB". */
+export function formatSize(bytes: number): string {
+  if (bytes < 1024) return `${bytes} ${bytes === 1 ? "byte" : "bytes"}`;
+  const [value, unit] = bytes < 1024 * 1024 ? [bytes / 1024, "KiB"] : [bytes / (1024 * 1024), "MiB"];
+  return `${value.toLocaleString("en", { maximumSignificantDigits: 3 })} ${unit}`;
+}

@@ -1,5 +1,7 @@
-"""The pictures and recordings that are taken, and how each is told from all else."""
+"""The pictures, recordings and text files that are taken, and how each is told from all else."""
 
+import codecs
+import re
 import struct
 from typing import BinaryIO, Literal
 
@@ -7,7 +9,7 @@ from msgspec import Struct
 
 from legato.chat.media import audio, containers
 from legato.chat.media.pictures import check_picture
-from legato.errors import UnsupportedError
+from legato.errors import TooLargeError, UnsupportedError
 
 HEAD = 64
 """Bytes by which a file is known."""
@@ -16,7 +18,7 @@ HEAD = 64
 class MediaKind(Struct, frozen=True):
     """What a file turned out to be. `suffix` is what such files are called by."""
 
-    type: Literal["image", "audio"]
+    type: Literal["image", "audio", "file"]
     media_type: str
     suffix: str
 
@@ -35,6 +37,16 @@ _OGG = MediaKind("audio", "audio/ogg", "ogg")
 _FLAC = MediaKind("audio", "audio/flac", "flac")
 _M4A = MediaKind("audio", "audio/mp4", "m4a")
 _WEBM = MediaKind("audio", "audio/webm", "webm")
+TEXT = MediaKind("file", "text/plain", "txt")
+
+TEXT_BYTES = 1024 * 1024
+"""The largest text file."""
+
+NOT_TEXT = "This file is not text in UTF-8. Save it as UTF-8 text, or send it as the picture or recording that it is."
+TEXT_TOO_LARGE = "A text file can have 1 MiB at most. Send a part of it."
+
+_NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+"""Control characters that text files do not have. Form feeds, and escapes of coloured logs, are text."""
 
 UNKNOWN = (
     "This is no picture or recording that can be taken. Send a PNG, JPEG, GIF or WebP, or a WAV, MP3, OGG, FLAC, M4A, "
@@ -44,7 +56,7 @@ UNKNOWN = (
 
 def suffix_of(media_type: str) -> str:
     """What files of one of these kinds are called by."""
-    kinds = [*_PICTURES.values(), _WEBP, _WAV, _MP3, _AAC, _OGG, _FLAC, _M4A, _WEBM]
+    kinds = [*_PICTURES.values(), _WEBP, _WAV, _MP3, _AAC, _OGG, _FLAC, _M4A, _WEBM, TEXT]
     return next((kind.suffix for kind in kinds if kind.media_type == media_type), "bin")
 
 
@@ -58,6 +70,33 @@ def looks_familiar(head: bytes) -> bool:
         or head[4:8] == b"ftyp"
         or (head[:1] == b"\xff" and head[1:2] >= b"\xe0")
     )
+
+
+def looks_like_text(head: bytes) -> bool:
+    """Return whether a file that begins with `head` may be UTF-8 text."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return _NO_TEXT.search(head) is None
+
+
+def check_text(file: BinaryIO) -> MediaKind:
+    """Return the kind of a text file. At most `TEXT_BYTES` of it are in memory.
+
+    :raises TooLargeError: it is larger. :raises UnsupportedError: it is not text in UTF-8.
+    """
+    file.seek(0)
+    content = file.read(TEXT_BYTES + 1)
+    if len(content) > TEXT_BYTES:
+        raise TooLargeError(TEXT_TOO_LARGE)
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        raise UnsupportedError(NOT_TEXT) from None
+    if _NO_TEXT.search(content) is not None:
+        raise UnsupportedError(NOT_TEXT)
+    return TEXT
 
 
 def find_kind(file: BinaryIO) -> MediaKind:

@@ -5,7 +5,7 @@ from msgspec import Struct, field
 
 from legato.chat.commands import CommandResult
 from legato.dialects.json_frames import Frame, encode, id_in
-from legato.domain.message import AudioPart, ImagePart, TextPart
+from legato.domain.message import AudioPart, FilePart, ImagePart, TextPart
 from legato.domain.submission import Submission
 from legato.errors import InvalidError
 from legato.protocol.messages import MessageView
@@ -55,7 +55,7 @@ def submission_of(conversation: str, frame: Frame) -> Submission:
     if text is not None and not isinstance(text, str):
         raise InvalidError("`text` must be a text.")
     try:
-        parts = msgspec.convert(frame.get("parts") or [], list[TextPart | ImagePart | AudioPart])
+        parts = msgspec.convert(frame.get("parts") or [], list[TextPart | ImagePart | AudioPart | FilePart])
     except msgspec.ValidationError as error:
         raise InvalidError(f"`parts` do not fit: {str(error)[:200]}.") from None
     return Submission(id_in(frame, "client_message_id"), conversation, text or "", tuple(parts))

@@ -5,7 +5,7 @@ from typing import Literal
 from msgspec import Struct
 
 from legato.dialects.timestamps import timestamp
-from legato.domain.message import Message, MessageRole, Status, text_of
+from legato.domain.message import Message, MessageRole, Status, visible_text
 from legato.domain.participant import ParticipantRole
 
 
@@ -98,7 +98,7 @@ def whole_message(message: Message, sender: str) -> RoomsMessage:
         message.role,
         message.id,
         message.conversation,
-        text_of(message.parts),
+        visible_text(message.parts),
         timestamp(message.created_at),
         sender,
         message.status,

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from legato.domain.message import AudioPart, ImagePart, Part, TextPart, ToolCallPart, ToolResultPart
+from legato.domain.message import AudioPart, FilePart, ImagePart, Part, TextPart, ToolCallPart, ToolResultPart
 from legato.engines.base import Request, Turn
 from legato.errors import EngineRefusedError
 
@@ -116,5 +116,5 @@ def _part(part: Part, without: Callable[[str], str]) -> Part:
             if part.data and not part.data.startswith("data:image/"):
                 raise EngineRefusedError("An image must be sent in the message itself, as a data: URL.")
             return part
-        case AudioPart():
+        case AudioPart() | FilePart():
             return part

@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from legato.chat.media.sniff import suffix_of
+from legato.chat.media.sniff import TEXT, suffix_of
 from legato.domain.attachment import Attachment
 from legato.gateway.blob_response import BlobResponse
 from legato.gateway.dependencies import Authenticated
@@ -38,7 +38,12 @@ _FORM = {"schema": {"type": "object", "properties": {"file": _BINARY}, "required
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {"image/*": _BYTES, "audio/*": _BYTES, "multipart/form-data": _FORM},
+            "content": {
+                "image/*": _BYTES,
+                "audio/*": _BYTES,
+                "text/plain": _BYTES,
+                "multipart/form-data": _FORM,
+            },
         }
     },
     responses=openapi_types.response(AttachmentView, 201, "It is stored"),
@@ -46,16 +51,18 @@ _FORM = {"schema": {"type": "object", "properties": {"file": _BINARY}, "required
 async def upload(
     request: Request, authenticated: Authenticated, name: Annotated[str | None, Query(max_length=1000)] = None
 ) -> Response:
-    """Upload a picture or a recording. The body is the file itself, or a form with it. The content decides what it is.
+    """Upload a picture, a recording or a text file. The body is the file itself, or a form with it. The content decides what
+    it is; only a text file must be declared as `text/plain`, with at most 1 MiB of UTF-8.
 
     The file is deleted if no message uses it within a day.
     """
     content: AsyncIterator[bytes] = request.stream()
     declared = request.headers.get("content-type", "")
     if declared.lower().startswith("multipart/form-data"):
-        file_name, content = await first_file(declared, content)
+        file_name, declared, content = await first_file(declared, content)
         name = name or file_name
-    attachment = await authenticated.service.attachments.upload(authenticated.user, content, name)
+    text = declared.partition(";")[0].strip().lower() == TEXT.media_type
+    attachment = await authenticated.service.attachments.upload(authenticated.user, content, name, text=text)
     view = _view(attachment, request.scope.get("root_path", ""))
     return answer(view, 201, {"location": f"{PATH}/{attachment.id}"})
 
@@ -63,16 +70,21 @@ async def upload(
 @router.get(
     "/{attachment}",
     response_class=Response,
-    responses={200: {"description": "The file", "content": {"image/*": _BYTES, "audio/*": _BYTES}}},
+    responses={
+        200: {
+            "description": "The file",
+            "content": {"image/*": _BYTES, "audio/*": _BYTES, "text/plain": _BYTES},
+        }
+    },
 )
 async def one(attachment: str, authenticated: Authenticated) -> Response:
-    """Return the bytes of a picture or a recording, if the user uploaded it or may read a message with it."""
+    """Return the bytes of a picture, a recording or a text file, if the user uploaded it or may read a message with it."""
     attachments = authenticated.service.attachments
     found = await attachments.get(authenticated.user, attachment)
     return BlobResponse(
         partial(attachments.open, found),
         await attachments.info(found),
-        media_type=found.media_type,
+        media_type=f"{TEXT.media_type}; charset=utf-8" if _type_of(found) == "file" else found.media_type,
         filename=_file_name(found),
         headers=HEADERS,
     )
@@ -81,7 +93,7 @@ async def one(attachment: str, authenticated: Authenticated) -> Response:
 def _view(attachment: Attachment, prefix: str) -> AttachmentView:
     return AttachmentView(
         id=attachment.id,
-        type="image" if attachment.media_type.startswith("image/") else "audio",
+        type=_type_of(attachment),
         media_type=attachment.media_type,
         size=attachment.size,
         url=f"{prefix}{PATH}/{attachment.id}",
@@ -89,7 +101,18 @@ def _view(attachment: Attachment, prefix: str) -> AttachmentView:
     )
 
 
+def _type_of(attachment: Attachment) -> Literal["image", "audio", "file"]:
+    if attachment.media_type == TEXT.media_type:
+        return "file"
+    return "image" if attachment.media_type.startswith("image/") else "audio"
+
+
 def _file_name(attachment: Attachment) -> str:
-    """Return the uploaded name with the extension of the content: `cat.html` would be opened as something else."""
+    """Return the uploaded name with the extension of the content: `cat.html` would be opened as something else. A text file
+    keeps its own before it: `main.py.txt`.
+    """
+    if attachment.media_type == TEXT.media_type:
+        name = attachment.name or attachment.id
+        return name if name.lower().endswith(".txt") else f"{name}.txt"
     stem = (attachment.name or attachment.id).rpartition(".")
     return f"{stem[0] or stem[2]}.{suffix_of(attachment.media_type)}"

@@ -16,7 +16,7 @@ from legato.dialects.chunks.frames import command_message
 from legato.dialects.conversation_watcher import NullWatcher
 from legato.dialects.serializers import message_view
 from legato.dialects.timestamps import timestamp
-from legato.domain.message import AudioPart, ImagePart, Message, TextPart
+from legato.domain.message import AudioPart, FilePart, ImagePart, Message, TextPart
 from legato.domain.submission import Submission
 from legato.domain.user import User
 from legato.errors import BusyError, EngineError, NotFoundError
@@ -33,7 +33,7 @@ class ChatMessage(Struct, frozen=True):
     """The fields of `message` of the dialect."""
 
     text: str = ""
-    parts: list[TextPart | ImagePart | AudioPart] = field(default_factory=list)
+    parts: list[TextPart | ImagePart | AudioPart | FilePart] = field(default_factory=list)
     client_message_id: str | None = None
 
 
