@@ -31,10 +31,16 @@ def bounded_client(headers: Mapping[str, str], overflowed: Callable[[], None]) -
         if isinstance(response.stream, httpx2.AsyncByteStream):
             encoding = response.headers.pop("content-encoding", "identity")
             is_events = response.headers.get("content-type", "").lower().startswith("text/event-stream")
-            response.stream = _BoundedStream(response.stream, encoding, overflowed, is_events=is_events)
+            # The stream of a GET belongs to no call, and the SDK opens another one.
+            report = overflowed if response.request.method == "POST" else _nothing
+            response.stream = _BoundedStream(response.stream, encoding, report, is_events=is_events)
 
     client.event_hooks = {"response": [bound]}
     return client
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 class _BoundedStream(httpx2.AsyncByteStream):
