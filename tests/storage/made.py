@@ -75,9 +75,11 @@ async def conversed(
 
 
 @asynccontextmanager
-async def opened(url: str, lock_timeout: float = 5.0) -> AsyncIterator[SqlStorage]:
+async def opened(
+    url: str, lock_timeout: float = 5.0, search_timeout: float = 5.0
+) -> AsyncIterator[SqlStorage]:
     """Open storage for as long as the block runs."""
-    storage = SqlStorage(url, lock_timeout=lock_timeout)
+    storage = SqlStorage(url, lock_timeout=lock_timeout, search_timeout=search_timeout)
     await storage.open()
     try:
         yield storage

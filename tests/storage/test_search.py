@@ -1,10 +1,16 @@
+import asyncio
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.storage.made import NOW, OWNER, conversation, conversed, ended, exchange, question
+from sqlalchemy import Connection
+from tests.storage.made import NOW, OWNER, conversation, conversed, ended, exchange, opened, question
 
-from legato.errors import InvalidError
-from legato.storage.sql import SqlStorage, search
+from legato.domain.message import TextPart, ToolResultPart
+from legato.errors import BusyError, InvalidError, StorageTimeoutError
+from legato.storage.sql import SqlStorage, search, tokenizer
+from legato.storage.sql.codec import text_of_cut, to_json
+from legato.storage.sql.search_queue import USER_WAITING
 
 
 async def found(storage: SqlStorage, query: str, owner: str = "ada") -> list[str | None]:
@@ -168,3 +174,95 @@ async def test_only_the_beginning_of_a_very_long_message_is_searched(storage: Sq
 async def test_a_limit_out_of_bounds_is_refused(storage: SqlStorage, limit: int) -> None:
     with pytest.raises(InvalidError):
         await storage.search("ada", "x", limit=limit)
+
+
+def test_the_text_of_a_message_that_is_cut_anywhere_is_read() -> None:
+    parts = (TextPart('Say "\\u00e9\n'), ToolResultPart("c", "name", "not this"), TextPart("\\\x01 é"))
+    whole, json = 'Say "\\u00e9\n\\\x01 é', to_json(parts)
+    texts = [text_of_cut(json[:end]) for end in range(len(json) + 1)]
+    assert [len(text) for text in texts] == sorted(len(text) for text in texts)
+    assert all(whole.startswith(text) for text in texts)
+    assert texts[-1] == whole
+
+
+async def test_a_snippet_of_a_long_message_is_from_its_middle(storage: SqlStorage) -> None:
+    await conversed(storage)
+    text = "größer " * 10_000 + "Nådel im Heu " + "älter " * 100_000
+    await storage.begin(exchange(1), NOW)
+    await storage.finish(ended("r1", text), OWNER, NOW)
+    [hit] = await storage.search("ada", "nadel")
+    assert "größer Nådel im Heu älter" in hit.snippet
+
+
+async def test_a_search_reads_a_bounded_part_of_many_long_messages(
+    storage: SqlStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit of work is counted in characters, which no busy machine changes."""
+    for n in range(30):
+        await conversed(storage, f"c{n}")
+        await storage.begin(exchange(n, "größer " * 3_000 + "Nadel", of=f"c{n}"), NOW)
+    folded = 0
+    fold = tokenizer._fold
+
+    def counted(text: str) -> str:
+        nonlocal folded
+        folded += len(text)
+        return fold(text)
+
+    monkeypatch.setattr(search, "FOLDED_LENGTH", 100_000)
+    monkeypatch.setattr(tokenizer, "_fold", counted)
+    hits = await storage.search("ada", "nadel", limit=200)
+    assert len(hits) == 30
+    assert "Nadel" in hits[0].snippet
+    assert hits[-1].snippet.startswith("größer größer")
+    assert folded < 150_000
+
+
+async def slow(storage: SqlStorage, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Let searches take for ever in the database. Return what is set when one has begun."""
+    began, loop = asyncio.Event(), asyncio.get_running_loop()
+    endless = {
+        "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
+        "postgresql": "SELECT pg_sleep(600)",
+    }
+
+    def find(connection: Connection, **_: object) -> None:
+        loop.call_soon_threadsafe(began.set)
+        connection.exec_driver_sql(endless[connection.dialect.name]).all()
+
+    monkeypatch.setattr(search, "find", find)
+    return began
+
+
+async def test_a_search_that_takes_too_long_is_stopped_with_a_sentence(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(url, search_timeout=0.1) as storage:
+        await conversed(storage, title="whales")
+        with monkeypatch.context() as patched:
+            await slow(storage, patched)
+            for _ in range(3):
+                with pytest.raises(StorageTimeoutError, match=r"took too long.*Search for"):
+                    await storage.search("ada", "x")
+        storage._search_timeout = 60
+        assert len(await storage.search("ada", "whales")) == 1
+
+
+async def test_forty_searches_of_one_user_stop_none_of_another(
+    storage: SqlStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await conversed(storage, owner="bob", title="whales")
+    with monkeypatch.context() as patched:
+        began = await slow(storage, patched)
+        searches = [asyncio.create_task(storage.search("ada", "x")) for _ in range(40)]
+        await began.wait()
+    assert len(await storage.search("bob", "whales")) == 1
+    refused = [each for each in searches if each.done()]
+    assert len(refused) == 40 - 1 - USER_WAITING
+    assert all(isinstance(each.exception(), BusyError) for each in refused)
+    for each in searches:
+        each.cancel()
+    await asyncio.gather(*searches, return_exceptions=True)
+    # All threads and connections are free again.
+    found = await asyncio.gather(*(storage.search("bob", "whales") for _ in range(4)))
+    assert [len(hits) for hits in found] == [1] * 4

@@ -374,6 +374,10 @@ class SearchIndex(Protocol):
     async def search(self, user: str, query: str, limit: int = 20) -> list[SearchHit]:
         """Search titles and messages of the conversations that `user` owns or takes part in. Return the best passage of each conversation, best first.
 
+        A user's searches run one after the other, and users take turns. A caller that is cancelled stops its search.
+
+        :raises StorageTimeoutError: it took too long. :raises BusyError: too many searches wait.
+
         Any string is a valid query: a list of words that must all occur, the last one as a prefix. There is no syntax.
         """
         ...

@@ -21,6 +21,7 @@ from legato.domain.participant import ParticipantRole
 from legato.domain.submission import Submission
 from legato.errors import InvalidError, NotFoundError
 from legato.gateway.dependencies import Authenticated
+from legato.gateway.disconnect import while_connected
 from legato.gateway.json_body import answer, openapi_types, read_body
 from legato.gateway.schemas import (
     CommandDone,
@@ -67,6 +68,7 @@ async def create(request: Request, authenticated: Authenticated) -> Response:
 
 @router.get("", responses=openapi_types.response(ConversationList))
 async def every(
+    request: Request,
     authenticated: Authenticated,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     before: str | None = None,
@@ -74,7 +76,8 @@ async def every(
 ) -> Response:
     """Return the conversations of the user, last changed first; with `q`, those whose title or messages contain its words."""
     if q is not None and q.strip():
-        found = await authenticated.service.conversations.search(authenticated.user, q, limit)
+        search = authenticated.service.conversations.search(authenticated.user, q, limit)
+        found = await while_connected(request, search)
         roles = await authenticated.service.participants.roles(
             authenticated.user, [each.conversation for each in found]
         )

@@ -1,5 +1,6 @@
 """Rows from values and values from rows. Text that a database cannot store is refused before it gets there."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +16,10 @@ from legato.domain.surrogates import map_strings
 from legato.domain.validation import check_storable, clean_text, has_escaped_nul
 from legato.storage.base import JournalEntry
 from legato.stream import Span, Timings, Usage
+
+_TEXTS = re.compile(r'"(?:type":"text","text|transcript)":"([^"\\]*(?:\\.[^"\\]*)*)')
+_CUT_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)\\u[0-9a-fA-F]{0,3}$")
+_text = msgspec.json.Decoder(str)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -187,6 +192,12 @@ def invitation_of(row: Mapping[Any, Any]) -> Invitation:
 
 def parts_of(json: str) -> tuple[Part, ...]:
     return _parts.decode(json)
+
+
+def text_of_cut(json: str) -> str:
+    """Return the texts and transcripts of a message, of its parts as JSON that is cut anywhere."""
+    pieces = [_CUT_ESCAPE.sub(r"\1", piece) for piece in _TEXTS.findall(json)]
+    return "".join(_text.decode(f'"{piece}"') for piece in pieces)
 
 
 def _check_row(row: Mapping[str, Any]) -> None:

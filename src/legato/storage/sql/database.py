@@ -44,7 +44,7 @@ class Database(Protocol):
         ...
 
     async def search(self, work: Callable[[Connection], T]) -> T:
-        """Like `read`, for work that can take long: reads and writes do not wait for it."""
+        """Like `read`, for work that can take long: reads and writes do not wait for it. If the caller is cancelled, it is stopped."""
         ...
 
     async def write(self, work: Callable[[Connection], T]) -> T:

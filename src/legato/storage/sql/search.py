@@ -1,6 +1,6 @@
 """Full-text search: the one query that differs between SQLite and PostgreSQL."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Connection,
@@ -18,15 +18,31 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import TSQUERY
 
-from legato.domain.message import text_of
+from legato.domain.conversation import Conversation
+from legato.domain.message import searchable_text
 from legato.storage.base import SearchHit
-from legato.storage.sql.codec import conversation_of, parts_of
+from legato.storage.sql.codec import conversation_of, parts_of, text_of_cut
 from legato.storage.sql.conversations import check_limit
 from legato.storage.sql.tables import conversations, messages, participants, passages
-from legato.storage.sql.tokenizer import Term, snippet_of, terms_of
+from legato.storage.sql.tokenizer import SEARCHED_LENGTH, SNIPPET_LENGTH, Term, snippet_of, terms_of
 
 MAX_HITS = 200
 """Maximum hits that one call returns."""
+
+READ_LENGTH = SEARCHED_LENGTH + 20_000
+"""Characters of a message as JSON that are read for its snippet."""
+
+FOLDED_LENGTH = 1_000_000
+"""Characters beyond ASCII that one search looks through for its snippets; a million take about 0.3 s."""
+
+
+class FoundText(NamedTuple):
+    """A hit before its snippet is made. `parts` is the beginning of the message's parts as JSON, None if the title matched."""
+
+    conversation: Conversation
+    message: str | None
+    parts: str | None
+
 
 _index = table("passages_index", column("rowid", Integer), column("passages_index"))
 _number = _index.c.rowid + 0
@@ -54,7 +70,11 @@ def _best(score: Any, *hits: Any) -> Any:
     place = func.row_number().over(partition_by=hit.c.conversation, order_by=order)
     best = select(hit, place.label("place")).subquery("best")
     return (
-        select(conversations, best.c.message, messages.c.parts)
+        select(
+            conversations,
+            best.c.message,
+            func.substr(messages.c.parts, 1, literal_column(str(READ_LENGTH))).label("parts"),
+        )
         .select_from(
             best.join(conversations, conversations.c.id == best.c.conversation).outerjoin(
                 messages, messages.c.id == best.c.message
@@ -81,7 +101,7 @@ _FIND = {
 }
 
 
-def find(connection: Connection, user: str, query: str, limit: int) -> list[SearchHit]:
+def find(connection: Connection, user: str, query: str, limit: int) -> list[FoundText]:
     """:raises InvalidError: the limit is not between 1 and 200."""
     check_limit(limit, MAX_HITS)
     terms = terms_of(query)
@@ -93,16 +113,28 @@ def find(connection: Connection, user: str, query: str, limit: int) -> list[Sear
     dialect = connection.dialect.name
     parameters = {"terms": _query_text(dialect, terms), "user": user, "limit": limit}
     rows = connection.execute(_FIND[dialect], parameters).mappings()
-    return [
-        SearchHit(
-            conversation=conversation_of(row),
-            message=row["message"],
-            snippet=snippet_of(
-                row["title"] if row["parts"] is None else text_of(parts_of(row["parts"])), terms
-            ),
-        )
-        for row in rows
-    ]
+    return [FoundText(conversation_of(row), row["message"], row["parts"]) for row in rows]
+
+
+def hits_of(found: list[FoundText], query: str) -> list[SearchHit]:
+    """Return the hits with their snippets. The time is bounded: of long texts beyond `FOLDED_LENGTH`, the beginning is shown."""
+    terms = terms_of(query)
+    hits, room = [], FOLDED_LENGTH
+    for each in found:
+        text = _text_of(each)
+        if not text.isascii():
+            text = text[: max(room, 2 * SNIPPET_LENGTH)]
+            room -= len(text)
+        hits.append(SearchHit(each.conversation, each.message, snippet_of(text, terms)))
+    return hits
+
+
+def _text_of(found: FoundText) -> str:
+    if found.parts is None:
+        return found.conversation.title
+    if len(found.parts) < READ_LENGTH:
+        return searchable_text(parts_of(found.parts))
+    return text_of_cut(found.parts)
 
 
 def _query_text(dialect: str, terms: list[Term]) -> str:

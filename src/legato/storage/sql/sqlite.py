@@ -1,14 +1,15 @@
-"""SQLite: one thread writes, a few read, one searches."""
+"""SQLite: one thread writes, a few read, a few search."""
 
 import asyncio
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
@@ -20,6 +21,12 @@ T = TypeVar("T")
 
 READERS = 2
 """Threads that read. More would not help: Python runs one of them at a time, and only waits for the disk overlap."""
+
+SEARCHERS = 2
+"""Threads that search, so that a long search of one user does not delay another user."""
+
+STEPS = 1000
+"""Instructions of SQLite's machine between two looks whether a search was stopped; about 0.1 ms."""
 
 MIN_VERSION = (3, 35, 0)
 """The first version with RETURNING."""
@@ -45,12 +52,12 @@ class SqliteDatabase:
         self._inode: tuple[int, int] | None = None
         self._closed = False
         self._writer = self._engine(url, 1)
-        self._readers = self._engine(url, READERS + 1)
+        self._readers = self._engine(url, READERS + SEARCHERS)
         event.listen(self._writer, "begin", _begin_immediate)
         event.listen(self._readers, "connect", _make_read_only)
         self._write_thread = ThreadPoolExecutor(1, "storage-write")
         self._read_threads = ThreadPoolExecutor(READERS, "storage-read")
-        self._search_thread = ThreadPoolExecutor(1, "storage-search")
+        self._search_threads = ThreadPoolExecutor(SEARCHERS, "storage-search")
 
     def _engine(self, url: URL, connections: int) -> Engine:
         engine = create_engine(
@@ -115,7 +122,7 @@ class SqliteDatabase:
     def _close(self) -> None:
         self._write_thread.shutdown()
         self._read_threads.shutdown()
-        self._search_thread.shutdown()
+        self._search_threads.shutdown()
         self._readers.dispose()
         self._writer.dispose()
 
@@ -123,7 +130,12 @@ class SqliteDatabase:
         return await self._on(self._read_threads, partial(self._read, work))
 
     async def search(self, work: Callable[[Connection], T]) -> T:
-        return await self._on(self._search_thread, partial(self._read, work))
+        stop = threading.Event()
+        try:
+            return await self._on(self._search_threads, partial(self._search, work, stop))
+        except asyncio.CancelledError:
+            stop.set()
+            raise
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         give_up = time.monotonic() + QUEUE_SECONDS
@@ -137,6 +149,16 @@ class SqliteDatabase:
     def _read(self, work: Callable[[Connection], T]) -> T:
         with translated(str(self.path), self.path.parent), self._readers.connect() as connection:
             return work(connection)
+
+    def _search(self, work: Callable[[Connection], T], stop: threading.Event) -> T:
+        """Run work until `stop` is set."""
+        with translated(str(self.path), self.path.parent), self._readers.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            driver.set_progress_handler(stop.is_set, STEPS)
+            try:
+                return work(connection)
+            finally:
+                driver.set_progress_handler(None, 0)
 
     def _write(self, work: Callable[[Connection], T], give_up: float) -> T:
         """Run a transaction unless it waited until `give_up`."""

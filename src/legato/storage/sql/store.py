@@ -1,5 +1,6 @@
 """Storage in an SQL database: each call checks its texts and runs a function as one transaction."""
 
+import asyncio
 from datetime import datetime
 from functools import partial
 
@@ -12,13 +13,17 @@ from legato.domain.invitation import Invitation
 from legato.domain.message import Message
 from legato.domain.participant import Participant, ParticipantRole
 from legato.domain.validation import check_storable
-from legato.errors import SettingsError
+from legato.errors import SettingsError, StorageTimeoutError
 from legato.storage.base import AdoptedReply, JournalEntry, NewTurn, ReplyOwner, SearchHit, TurnStarted
 from legato.storage.sql import attachments, conversations, journal, participants, running, search, turns
 from legato.storage.sql.codec import to_blob
-from legato.storage.sql.database import Database
+from legato.storage.sql.database import TOO_SLOW, Database
 from legato.storage.sql.postgres import PostgresDatabase
+from legato.storage.sql.search_queue import SearchQueue
 from legato.storage.sql.sqlite import SqliteDatabase
+
+SEARCH_SECONDS = 5.0
+"""How long a search may take, with its wait for others."""
 
 _REVISION_LIMIT = 2**63 - 1
 
@@ -30,9 +35,18 @@ class SqlStorage:
     PostgreSQL has its own settings for that. `lock_timeout` is in seconds.
     """
 
-    def __init__(self, url: str, *, durable: bool = False, lock_timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        durable: bool = False,
+        lock_timeout: float = 5.0,
+        search_timeout: float | None = None,
+    ) -> None:
         """:raises SettingsError: the URL is not one of these, or its driver is not installed."""
         self.database = _database(url, durable, lock_timeout)
+        self._searches = SearchQueue()
+        self._search_timeout = SEARCH_SECONDS if search_timeout is None else search_timeout
 
     async def open(self) -> None:
         try:
@@ -153,9 +167,17 @@ class SqlStorage:
         await self.database.write(partial(journal.trim, gateway=gateway, before=before))
 
     async def search(self, user: str, query: str, limit: int = 20) -> list[SearchHit]:
-        """:raises InvalidError: `limit` is not between 1 and 200."""
+        """:raises InvalidError: `limit` is not between 1 and 200.
+        :raises StorageTimeoutError: it took longer than `SEARCH_SECONDS`. :raises BusyError: too many searches wait.
+        """
         check_storable(user)
-        return await self.database.search(partial(search.find, user=user, query=query, limit=limit))
+        try:
+            async with asyncio.timeout(self._search_timeout), self._searches.place(user):
+                work = partial(search.find, user=user, query=query, limit=limit)
+                found = await self.database.search(work)
+                return await asyncio.to_thread(search.hits_of, found, query)
+        except TimeoutError:
+            raise StorageTimeoutError(TOO_SLOW) from None
 
     async def participants(self, conversation: str) -> list[Participant]:
         check_storable(conversation)

@@ -27,7 +27,12 @@ _UNSPACED = (
 )
 _RUNS = re.compile(f"[{_UNSPACED}]+|[^{_UNSPACED}]+")
 _HAS_UNSPACED = re.compile(f"[{_UNSPACED}]")
-_EDGE = r"[^\W_]"
+
+_BLOCK = 512
+"""Characters that are folded at once."""
+
+_TRIES = 64
+"""Maximum occurrences of a term that are looked at, to find one that is a word of its own."""
 
 
 class Term(NamedTuple):
@@ -92,17 +97,7 @@ def terms_of(query: str) -> list[Term]:
 def snippet_of(text: str, terms: list[Term]) -> str:
     """Return plain text around the first term that occurs in `text`, on one line."""
     text = text[:SEARCHED_LENGTH]
-    folded, origins = _traced(text)
-    at = None
-    for term in terms:
-        ends = "" if term.prefix or len(term.word) == WORD_LENGTH else f"(?!{_EDGE})"
-        begins = f"(?<!{_EDGE})"
-        if _HAS_UNSPACED.search(term.word):
-            begins = ends = ""
-        hit = re.search(begins + re.escape(term.word) + ends, folded)
-        if hit is not None and (at is None or hit.start() < at):
-            at = hit.start()
-    middle = 0 if at is None else origins[at]
+    middle = _place_of(text, terms) or 0
     start = max(0, middle - SNIPPET_LENGTH // 3)
     end = min(len(text), start + SNIPPET_LENGTH)
     if start > 0:
@@ -114,14 +109,43 @@ def snippet_of(text: str, terms: list[Term]) -> str:
     return ("… " if start > 0 else "") + shown + (" …" if end < len(text) else "")
 
 
-def _traced(text: str) -> tuple[str, "range | list[int]"]:
-    """Return folded text, and for each of its characters the index in `text` of its origin."""
+def _place_of(text: str, terms: list[Term]) -> int | None:
+    """Return the index of the first term that occurs in `text`, None if none does."""
     if text.isascii():
-        return text.lower(), range(len(text))
-    folded: list[str] = []
-    origins: list[int] = []
-    for i, character in enumerate(text):
-        piece = _fold(character)
-        folded.append(piece)
-        origins.extend([i] * len(piece))
-    return "".join(folded), origins
+        return _first_of(text.lower(), terms)
+    # Folding a block at once is fast. Only the block with the hit is folded character by character, to find its origin.
+    blocks = [_fold(text[start : start + _BLOCK]) for start in range(0, len(text), _BLOCK)]
+    at = _first_of("".join(blocks), terms)
+    if at is None:
+        return None
+    start = 0
+    for block in blocks:
+        if at < len(block):
+            break
+        at -= len(block)
+        start += _BLOCK
+    for origin in range(start, min(start + _BLOCK, len(text))):
+        at -= len(_fold(text[origin]))
+        if at < 0:
+            return origin
+    return start
+
+
+def _first_of(folded: str, terms: list[Term]) -> int | None:
+    """Return where the first term begins in folded text."""
+    first = None
+    for term in terms:
+        whole = not term.prefix and len(term.word) < WORD_LENGTH
+        unspaced = _HAS_UNSPACED.search(term.word) is not None
+        at, size = -1, len(term.word)
+        for _ in range(_TRIES):
+            at = folded.find(term.word, at + 1, None if first is None else first + size)
+            if at < 0:
+                break
+            if unspaced or not (
+                (at > 0 and folded[at - 1].isalnum())
+                or (whole and at + size < len(folded) and folded[at + size].isalnum())
+            ):
+                first = at
+                break
+    return first
