@@ -1,6 +1,7 @@
 """A reply that is being written: its log, its assistant, and how it is to end."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
@@ -10,6 +11,7 @@ from legato.chat.approvals import Approvals
 from legato.chat.assistant import Assistant
 from legato.chat.tool_calls import MOST_CALLS, cleaned, parts_of
 from legato.domain.message import Message, Status, TextPart, ToolCallPart, ToolResultPart
+from legato.domain.public_text import public_text
 from legato.domain.validation import clean_text
 from legato.engines.base import Engine, ToolCall
 from legato.storage.base import ReplyOwner
@@ -31,6 +33,8 @@ from legato.stream import (
 )
 from legato.tools.base import Toolset
 
+logger = logging.getLogger(__name__)
+
 CancelReason = Literal["stopped", "unwatched", "leaving"]
 """Why a running reply is cancelled: a user stopped it, nobody watches it, or the server ends and another one continues it."""
 
@@ -39,15 +43,36 @@ PIECE = 16 * 1024
 
 
 class ResolvedAssistant:
-    """An assistant with its engine, the model that it asks for first, and the tools that the model may call."""
+    """An assistant with its engine, the model that it asks for first, and the tools that the model may call.
 
-    __slots__ = ("config", "engine", "model", "tools")
+    With `hides_details`, users are not told addresses and paths that stand in errors: they are not those who run the server.
+    """
 
-    def __init__(self, config: Assistant, engine: Engine, model: str, tools: Sequence[Toolset] = ()) -> None:
+    __slots__ = ("config", "engine", "hides_details", "model", "tools")
+
+    def __init__(
+        self,
+        config: Assistant,
+        engine: Engine,
+        model: str,
+        tools: Sequence[Toolset] = (),
+        *,
+        hides_details: bool = False,
+    ) -> None:
         self.config = config
         self.engine = engine
         self.model = model
         self.tools = tuple(tools)
+        self.hides_details = hides_details
+
+    def told(self, text: str) -> str:
+        """Return what users are told of an error or a state of the engine."""
+        if not self.hides_details:
+            return text
+        public = public_text(text)
+        if public != text:
+            logger.warning("A user of the assistant %s was not told all of this: %s", self.config.name, text)
+        return public
 
 
 class Reply:
@@ -182,13 +207,17 @@ class Reply:
         self._used.add(call.call)
         self.calls.append(call)
 
+    def _detail(self, detail: str | None) -> str | None:
+        text = " ".join(filter(None, (self.notice, self.assistant.told(detail) if detail else None)))
+        return clean_text(text) if text else None
+
     def state(self, state: State) -> None:
         if not self.written.closed and self.ending is None:
             state = replace(
                 state,
                 model=_cleaned(state.model),
                 agent=_cleaned(state.agent),
-                detail=_cleaned(" ".join(filter(None, (self.notice, state.detail))) or None),
+                detail=self._detail(state.detail),
             )
             self.written.append(state)
             self._state = state

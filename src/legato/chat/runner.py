@@ -146,7 +146,7 @@ class ReplyRunner:
         except asyncio.CancelledError as error:
             end = turn.cancelled(error)
         except LegatoError as error:
-            end = Failed(error.code, clean_text(error.message))
+            end = Failed(error.code, clean_text(reply.assistant.told(error.message)))
         except Exception:
             engine = reply.assistant.engine.name
             logger.exception("The engine %s failed in a way of its own (reply %s)", engine, reply.id)

@@ -96,7 +96,7 @@ class ToolRunner:
         try:
             output, failed = await run_tool(seconds, tool, ready.arguments, context), False
         except ToolError as error:
-            output, failed = error.message, True
+            output, failed = reply.assistant.told(error.message), True
         except TimeoutError:
             output, failed = f"The tool was given up after {seconds:g} s without an answer.", True
         finally:

@@ -21,6 +21,7 @@ from legato.dialects.base import Handshake, Socket
 from legato.dialects.command_queue import CommandQueue
 from legato.dialects.context import DialectContext
 from legato.dialects.session_rules import Close, SessionRules
+from legato.domain.public_text import public_error
 from legato.domain.user import User
 from legato.errors import ForbiddenError, LegatoError, UnauthenticatedError
 
@@ -190,6 +191,8 @@ class DialectSession(Generic[C]):
 
     def reject(self, error: LegatoError, command: C | None, close: Close | None) -> None:
         """Send an error, and close the socket unless `close` is None."""
+        if self.context.anyone is None:
+            error = public_error(error)
         self.send(self._handler.encode_error(error, command))
         if close is not None:
             self.close(close)

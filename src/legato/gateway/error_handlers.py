@@ -8,6 +8,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from legato.domain.public_text import public_error
 from legato.errors import (
     BusyError,
     ConflictError,
@@ -63,6 +64,8 @@ def _problem(status: int, code: str, message: str, retry_after: float | None = N
 async def _on_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, LegatoError):
         raise error
+    if request.app.state.context.auth_required:
+        error = public_error(error)
     if (api := api_of(request.url.path)) is not None:
         return error_answer(api, error)
     retry_after = error.retry_after if isinstance(error, BusyError) else None

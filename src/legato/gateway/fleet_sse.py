@@ -53,6 +53,7 @@ class FleetTokenStream(SseResponse):
         parameters: dict[str, Any],
         timeouts: Timeouts,
         disclaimer: str | None = None,
+        told: Callable[[str], str] = str,
     ) -> None:
         super().__init__(open_responses)
         self._disclaimer = disclaimer
@@ -63,6 +64,7 @@ class FleetTokenStream(SseResponse):
         self._request = request
         self._call = partial(fleet.generate, parameters=parameters, on_final=self._on_final)
         self._timeouts = timeouts
+        self._told = told
         self._opened = False
         self._final = False
 
@@ -126,7 +128,7 @@ class FleetTokenStream(SseResponse):
                 self.raw_headers.append((b"retry-after", str(seconds).encode()))
             self._write_error(NO_AGENT)
         except LegatoError as error:
-            self._write_error(error.message)
+            self._write_error(self._told(error.message))
         except Exception:
             logger.exception("A completion failed in a way it should not")
             self._write_error("The server failed in a way it should not.")

@@ -71,7 +71,7 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
         stack.push_async_callback(engines.close)
         tools = ToolFactory(settings, stack)
         assistants = {
-            name: await _resolve(engines, tools, assistant)
+            name: await _resolve(engines, tools, assistant, hides_details=settings.auth.required)
             for name, assistant in settings.make_assistants().items()
         }
         why = _why(engines, assistants["default"])
@@ -128,7 +128,9 @@ def open_database(settings: Settings) -> SqlStorage:
     return open_storage(f"sqlite:///{path}", durable=settings.storage.durable)
 
 
-async def _resolve(engines: EngineFactory, tools: ToolFactory, assistant: Assistant) -> ResolvedAssistant:
+async def _resolve(
+    engines: EngineFactory, tools: ToolFactory, assistant: Assistant, *, hides_details: bool
+) -> ResolvedAssistant:
     """Return the assistant with its tools and its engine: the primary one, then the backup if there is one."""
     engine, model = await engines.for_model(assistant.engine, assistant.model)
     candidates = [Candidate(engine, model)]
@@ -140,7 +142,9 @@ async def _resolve(engines: EngineFactory, tools: ToolFactory, assistant: Assist
         )
     timeouts = Timeouts(assistant.timeout, assistant.first_token_timeout)
     fallback = FallbackEngine(candidates, timeouts=timeouts, breakers=engines.breakers)
-    return ResolvedAssistant(assistant, fallback, model, await tools.of(assistant.tools))
+    return ResolvedAssistant(
+        assistant, fallback, model, await tools.of(assistant.tools), hides_details=hides_details
+    )
 
 
 def _catalog(

@@ -54,10 +54,11 @@ async def show_status(call: CommandCall) -> CommandResult:
             f"- Tokens: {read:,} read, {written:,} written",
         ]
     health = await assistant.engine.health()
+    detail = assistant.told(health.detail)
     lines += [
         f"- Assistant: {escaped(assistant.config.name)}",
         f"- Model: {code(assistant.model) or 'whatever its engine brings'}",
-        f"- Engine: {assistant.engine.name}, {'well' if health.ok else 'not well'}. {escaped(health.detail)}",
+        f"- Engine: {assistant.engine.name}, {'well' if health.ok else 'not well'}. {escaped(detail)}",
     ]
     status = StatusData(
         conversation=conversation_id,
@@ -71,7 +72,7 @@ async def show_status(call: CommandCall) -> CommandResult:
         model=assistant.model,
         engine=assistant.engine.name,
         healthy=health.ok,
-        detail=health.detail,
+        detail=detail,
     )
     return call.answer("\n".join(lines), status)
 

@@ -36,7 +36,7 @@ async def _list(call: CommandCall) -> CommandResult:
     try:
         models = await eligible(assistant)
     except LegatoError as error:
-        lines += ["", f"The others are not known now: {error.message}"]
+        lines += ["", f"The others are not known now: {assistant.told(error.message)}"]
         return call.answer("\n".join(lines), ModelData(assistant.model))
     others = [each for each in models if each.name != assistant.model]
     if not others:

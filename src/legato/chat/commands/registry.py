@@ -103,7 +103,8 @@ class Commands:
             await call.check(command.needs)
             return await command.run(call)
         except LegatoError as error:
-            return CommandResult(command.name, error.message, failed=True)
+            told = self._service.assistants.named(None).told(error.message)
+            return CommandResult(command.name, told, failed=True)
         except (Exception, SystemExit, KeyboardInterrupt):
             # A command line that is used as a command means to end a process; out of a task, it would be this one.
             logger.exception("The command %s of user %s failed", command.name, request.user.id)

@@ -65,7 +65,8 @@ async def completions(request: HttpRequest, authenticated: Authenticated) -> Res
     )
     client = request.client.host if request.client is not None else ""
     user = authenticated.user.id if authenticated.context.auth_required else client
-    default = authenticated.context.assistants["default"].config
+    assistant = authenticated.context.assistants["default"]
+    default = assistant.config
     return FleetTokenStream(
         authenticated.sse_responses,
         authenticated.context.fleet,
@@ -73,6 +74,7 @@ async def completions(request: HttpRequest, authenticated: Authenticated) -> Res
         allowed_parameters(body.parameters or {}, default.options),
         Timeouts(default.timeout, default.first_token_timeout),
         default.disclaimer,
+        assistant.told,
     )
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 
 from legato import __version__
 from legato.chat.reply import ResolvedAssistant
+from legato.domain.public_text import public_error
 from legato.engines.base import Capabilities, Model
 from legato.errors import LegatoError, StorageError
 from legato.gateway.dependencies import Authenticated, Context, IsAdministrator, ServerContext, TokenHolder
@@ -100,7 +101,7 @@ async def models(authenticated: Authenticated) -> Response:
         try:
             found += await engine.models()
         except LegatoError as error:
-            problems[name] = error.message
+            problems[name] = (public_error(error) if authenticated.context.auth_required else error).message
     return answer(ModelList(found, problems))
 
 
