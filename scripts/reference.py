@@ -89,6 +89,7 @@ MEANINGS: Mapping[str, str] = {
     "assistants.NAME.keep_alive": "How long Ollama keeps the model loaded, as Ollama defines it.",
     "assistants.NAME.think": "Whether the model reasons first; or a level, such as `low`, if the model supports levels.",
     "storage.durable": "Acknowledged data survives a power failure too; each commit waits for the disk.",
+    "storage.text_quota_bytes": "The total size of all messages of one user and the replies to them. A message counts as its text and 512 bytes.",
 }
 """The meaning of each setting. The generator fails if a setting is missing here or no longer exists."""
 

@@ -70,7 +70,9 @@ class Replies:
         now: Callable[[], datetime],
         new_id: Callable[[], str],
         attachments: Attachments | None = None,
+        text_quota: int | None = None,
     ) -> None:
+        """`text_quota` bounds the bytes of a user's messages and the replies to them."""
         self._storage = storage
         self._cache = cache
         self._access = access
@@ -85,6 +87,7 @@ class Replies:
         self._now = now
         self._new_id = new_id
         self._attachments = attachments
+        self._text_quota = text_quota
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._draining = False
 
@@ -295,6 +298,7 @@ class Replies:
             tuple(dict.fromkeys(part.attachment for part in attached if part.attachment)),
             after_head=request.after_head,
             max_ahead=MAX_WAITING,
+            text_quota=self._text_quota,
         )
         started = await self._storage.begin(turn, self._now())
         if started.duplicate:

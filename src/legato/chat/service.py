@@ -54,6 +54,7 @@ class ChatService:
         now: Callable[[], datetime] = utc,
         new_id: Callable[[], str] = lambda: str(uuid4()),
         attachments: Attachments | None = None,
+        text_quota: int | None = None,
         transcriber: Transcriber | None = None,
     ) -> None:
         """`commands` makes the commands, which call this service. `broker` is what it shares with other gateways."""
@@ -113,6 +114,7 @@ class ChatService:
             now=now,
             new_id=new_id,
             attachments=attachments,
+            text_quota=text_quota,
         )
         self.commands = commands(self)
 

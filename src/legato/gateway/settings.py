@@ -191,9 +191,14 @@ else:
 
 
 class StorageSettings(SettingsSection):
-    """`[storage]`. If `durable`, acknowledged data survives a power failure too; commits are slower."""
+    """`[storage]`. If `durable`, acknowledged data survives a power failure too; commits are slower.
+
+    `text_quota_bytes` limits the messages of one user and the replies to them, all together. A message counts as its text
+    and 512 bytes.
+    """
 
     durable: bool = False
+    text_quota_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024 * 1024
 
 
 class AgentKeySettings(SettingsSection):

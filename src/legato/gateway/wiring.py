@@ -88,6 +88,7 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
             broker=broker,
             clock=loop.time,
             attachments=attachments,
+            text_quota=settings.storage.text_quota_bytes,
             transcriber=transcriber,
         )
         stack.push_async_callback(service.close)

@@ -45,6 +45,7 @@ class NewTurn(Struct, frozen=True):
     `gateway` will run the reply. If `after_head`, the parent of the question (of the reply, if there is no question) is
     the conversation's head at the moment of the transaction, whatever `parent` says: two users who send at once make
     one branch. `max_ahead` is how many replies of the conversation may run or wait before this one; None: any number.
+    `text_quota` bounds the bytes of the user's messages and the replies to them, over all conversations; None: no bound.
     """
 
     conversation: str
@@ -59,6 +60,7 @@ class NewTurn(Struct, frozen=True):
     gateway: str = LOCAL_GATEWAY
     after_head: bool = False
     max_ahead: int | None = None
+    text_quota: int | None = None
 
 
 def queue_full(limit: int) -> BusyError:
@@ -204,6 +206,7 @@ class TurnStore(Protocol):
         :raises ForbiddenError: the user may only read the conversation.
         :raises BusyError: more than `max_ahead` replies are ahead.
         :raises StaleError: another gateway declared this one dead.
+        :raises TooLargeError: the user's messages, with the replies to them, would take more than `text_quota`.
         """
         ...
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, inspect, text
 
 from legato.errors import StorageError
 
-HEAD = "0005"
+HEAD = "0006"
 
 
 def migrate(connection: Connection) -> None:

@@ -22,10 +22,14 @@ _AHEAD = literal_column(
 """As text: SQLAlchemy drops the names of tables in a RETURNING clause."""
 
 _INSERT = insert(running).returning(_AHEAD)
-_DELETE = delete(running).where(
-    running.c.reply == bindparam("reply"),
-    running.c.gateway == bindparam("gateway"),
-    running.c.term == bindparam("term"),
+_DELETE = (
+    delete(running)
+    .where(
+        running.c.reply == bindparam("reply"),
+        running.c.gateway == bindparam("gateway"),
+        running.c.term == bindparam("term"),
+    )
+    .returning(running.c.user)
 )
 _REGISTER = {
     "sqlite": sqlite.insert(gateways).on_conflict_do_nothing(),
@@ -107,10 +111,11 @@ def start(connection: Connection, turn: NewTurn, conversation: str) -> tuple[Rep
     return owner, ahead
 
 
-def end(connection: Connection, reply: str, owner: ReplyOwner) -> bool:
-    """Remove the row of a reply that has ended. Return False if `owner` does not run it."""
+def end(connection: Connection, reply: str, owner: ReplyOwner) -> str | None:
+    """Remove the row of a reply that has ended. Return the user for whom it ran, None if `owner` does not run it."""
     key = {"reply": reply, "gateway": owner.gateway, "term": owner.term}
-    return connection.execute(_DELETE, key).rowcount > 0
+    user: str | None = connection.execute(_DELETE, key).scalar()
+    return user
 
 
 def adopt(connection: Connection, gateway: str, gone: list[str]) -> list[AdoptedReply]:

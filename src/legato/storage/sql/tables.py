@@ -289,3 +289,19 @@ api_usage = Table(
     Column("prompt_tokens", BigInteger, nullable=False),
     Column("completion_tokens", BigInteger, nullable=False),
 )
+
+text_usage = Table(
+    "text_usage",
+    metadata,
+    Column(
+        "conversation",
+        Text,
+        ForeignKey("conversations.id", ondelete="CASCADE"),
+        primary_key=True,
+        nullable=False,
+    ),
+    Column("user", Text, primary_key=True, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Index("text_usage_by_user", "user", "bytes"),
+)
+"""What the messages of a user, and the replies to them, take in a conversation."""

@@ -16,7 +16,7 @@ from legato.errors import ConflictError, ForbiddenError, NotFoundError, StaleErr
 from legato.storage.base import NewTurn, ReplyOwner, TurnStarted, queue_full
 from legato.storage.sql import attachments as of_attachments
 from legato.storage.sql import conversations as of_conversations
-from legato.storage.sql import rights, running
+from legato.storage.sql import rights, running, text_quota
 from legato.storage.sql.codec import Row, conversation_of, message_of, message_row, micros
 from legato.storage.sql.tables import conversations, exchanges, messages, passages
 from legato.storage.sql.tokenizer import index_words
@@ -69,6 +69,10 @@ _UPDATE = (
 )
 
 
+_EMPTY_BYTES = len("[]")
+"""The text of a reply that has not begun."""
+
+
 def begin(connection: Connection, turn: NewTurn, now: datetime) -> TurnStarted:
     """Write a turn once. The idempotency key comes first: of many turns with the same key only one continues."""
     if turn.client_message_id is not None and not _claim(connection, turn):
@@ -81,8 +85,13 @@ def begin(connection: Connection, turn: NewTurn, now: datetime) -> TurnStarted:
         for message in (turn.question, turn.reply)
         if message is not None
     ]
+    rows = [message_row(message) for message in written]
+    size = sum(text_quota.MESSAGE_BYTES + text_quota.text_bytes(row) for row in rows)
+    if turn.text_quota is not None:
+        text_quota.check(connection, turn.user, size, turn.text_quota)
+    text_quota.charge(connection, conversation.id, turn.user, size)
     try:
-        connection.execute(_INSERT, [message_row(message) for message in written])
+        connection.execute(_INSERT, rows)
     except IntegrityError as error:
         raise ConflictError("There is already a message of this id.") from error
     if turn.enclosed:
@@ -204,7 +213,11 @@ def finish(connection: Connection, reply: Message, owner: ReplyOwner, now: datet
     if revision is None:
         return None
     row = message_row(reply)
-    if not running.end(connection, reply.id, owner) and not _is_stored(connection, row):
+    user = running.end(connection, reply.id, owner)
+    if user is not None:
+        # `begin` counted the empty reply.
+        text_quota.charge(connection, reply.conversation, user, text_quota.text_bytes(row) - _EMPTY_BYTES)
+    elif not _is_stored(connection, row):
         raise StaleError("Another gateway runs this reply, or it has ended.")
     return _write(connection, reply, row | {"revision": revision})
 
@@ -212,11 +225,14 @@ def finish(connection: Connection, reply: Message, owner: ReplyOwner, now: datet
 def rewrite(connection: Connection, question: Message, now: datetime) -> Message | None:
     """Write a user's message again, and make its new text searchable."""
     revision = _revise(connection, question, "user", now)
-    return (
-        None
-        if revision is None
-        else _write(connection, question, message_row(question) | {"revision": revision})
-    )
+    if revision is None:
+        return None
+    row = message_row(question)
+    before = connection.execute(_BY_ID, {"message": question.id}).mappings().one()
+    if before["author"] is not None:
+        more = text_quota.text_bytes(row) - text_quota.text_bytes(dict(before))
+        text_quota.charge(connection, question.conversation, before["author"], more)
+    return _write(connection, question, row | {"revision": revision})
 
 
 def _revise(connection: Connection, message: Message, role: MessageRole, now: datetime) -> int | None:
