@@ -339,6 +339,37 @@ class TestFollowing:
         pair.settle()
         assert not any(isinstance(each, MessageUpdated) for each in pair.consumer.all)
 
+    def test_a_conversation_that_is_only_written_to_is_resumed_without_its_history(self, pair: Pair) -> None:
+        conversation = pair.server.make("v")
+        for _ in range(5):
+            _, reply = pair.server.begin(conversation, "hi")
+            pair.server.finish(reply)
+        command = pair.state.request(Send(client_message_id="k", text="more", conversation=conversation))
+        pair.settle()
+        pair.connect()
+        pair.settle()
+        ack = pair.consumer.answers[command]
+        assert isinstance(ack, Ack)
+        assert set(pair.state.conversations["v"].messages) == {ack.message, ack.reply}
+        pair.server.finish(ack.reply)
+        pair.state.follow(conversation)
+        pair.settle()
+        assert len(pair.state.conversations["v"].messages) == 12
+        assert pair.consumer.folds[ack.reply].end is not None
+
+    def test_a_follow_waits_for_the_whole_history_although_a_part_is_requested(self, pair: Pair) -> None:
+        conversation = pair.server.make("v")
+        for _ in range(5):
+            pair.server.begin(conversation, "hi")
+        pair.state.request(Send(client_message_id="k", text="more", conversation=conversation))
+        pair.settle()
+        pair.connect()
+        pair.carry(1)
+        command = pair.state.follow(conversation)
+        pair.settle()
+        assert isinstance(pair.consumer.answers[command], Following)
+        assert len(pair.state.conversations["v"].messages) == 12
+
     def test_a_missing_conversation_is_refused_and_forgotten(self, pair: Pair) -> None:
         command = pair.state.follow("nobody's")
         pair.settle()
@@ -443,6 +474,9 @@ class Story:
 
     def end(self) -> None:
         self.pair.connect()
+        self.pair.settle()
+        for conversation in list(self.pair.state.conversations):
+            self.pair.state.follow(conversation)
         self.pair.settle()
         # What was lost is found on the next connection.
         self.pair.connect()

@@ -67,13 +67,15 @@ class FollowedConversation(Struct):
     """A conversation that is followed.
 
     `follow_id` is the id of the `follow` that is not answered yet, `pending_answer` its answer while more of it is to come.
-    `is_complete`: no message of a revision before `revision` is missing.
+    `is_complete`: no message of a revision before `revision` is missing. `history_wanted`: a user of the client follows the
+    conversation. If nobody does, it is followed only for replies, and the messages before them are not requested.
     """
 
     id: str
     follow_id: str | None = None
     pending_answer: Following | None = None
     is_complete: bool = False
+    history_wanted: bool = False
     revision: int = 0
     view: ConversationView | None = None
     messages: dict[str, MessageView] = field(default_factory=dict)
@@ -81,8 +83,8 @@ class FollowedConversation(Struct):
 
     @property
     def since(self) -> int:
-        """The revision from which messages may be missing. Several messages of one revision arrive one by one."""
-        return self.revision if self.is_complete else 0
+        """The revision from which messages are requested. Several messages of one revision arrive one by one."""
+        return 0 if self.history_wanted and not self.is_complete else self.revision
 
 
 class ClientState:
@@ -127,9 +129,11 @@ class ClientState:
         return id_
 
     def follow(self, conversation: str) -> str:
-        """Follow a conversation from now on, across lost connections. Return the id of the command."""
+        """Follow a conversation with its history from now on, across lost connections. Return the id of the command."""
         followed = self.conversations.setdefault(conversation, FollowedConversation(conversation))
-        if followed.follow_id is None:
+        is_requested = followed.follow_id is not None and (followed.history_wanted or followed.is_complete)
+        followed.history_wanted = True
+        if followed.follow_id is None or not is_requested:
             followed.follow_id = self.request(self._follow_command(followed))
         return followed.follow_id
 
@@ -242,7 +246,9 @@ class ClientState:
         if followed is None or followed.pending_answer is None or more:
             return
         answer, followed.pending_answer = followed.pending_answer, None
-        followed.is_complete = True
+        command = self._pending.get(answer.re) if answer.re is not None else None
+        if isinstance(command, Follow) and command.since == 0:
+            followed.is_complete = True
         followed.revision = max(followed.revision, answer.conversation.revision)
         if answer.re == followed.follow_id:
             followed.follow_id = None
@@ -290,7 +296,7 @@ class ClientState:
         if stream.gap_requested:
             self._streams.restart(stream)
         stream.gap_requested = True
-        self.follow(followed.id)
+        followed.follow_id = self.request(self._follow_command(followed))
 
     def _on_reset(self, reset: ResetStream) -> None:
         stream = self.streams.get(reset.stream)
