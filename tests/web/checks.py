@@ -20,7 +20,7 @@ async def assert_fits(page: Page) -> None:
             return wide.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.className || e.tagName);
         }"""
     )
-    assert too_wide == []
+    assert too_wide == [], too_wide
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 

@@ -125,6 +125,17 @@ async def attachments(scripted: ScriptedServer) -> None:
     await expect(scripted.page.locator(".attachment .error")).to_be_visible()
 
 
+async def file(scripted: ScriptedServer) -> None:
+    part = {"type": "file", "attachment": "f", "name": f"{LONG_WORD}.txt", "size": 1536}
+    scripted.messages = [QUESTION | {"text": "Read this", "parts": [part]}, COMPLETE]
+    await scripted.page.route(
+        "**/api/attachments/f", lambda route: route.fulfill(body=f"{SENTENCE}\n{LONG_WORD}")
+    )
+    await scripted.open()
+    await scripted.page.get_by_title("Show Donau").click()
+    await expect(scripted.page.locator(".file-dialog pre")).to_be_visible()
+
+
 async def missing(scripted: ScriptedServer) -> None:
     await open_page(scripted.page, "/c/nothing-of-this-name")
     await expect(
@@ -145,24 +156,30 @@ STATES: list[AnyState] = [
     people,
     viewer,
     attachments,
+    file,
     missing,
 ]
 
 
+OUTSIDE = """() => [...document.querySelectorAll('.main-panel button, .main-panel textarea, .top-bar *, dialog[open] *')]
+    .filter(e => e.checkVisibility() && !e.closest('.table, pre, .math, .sr-only'))
+    .filter(e => { const r = e.getBoundingClientRect(); return r.width > 0 && (r.right > innerWidth + 1 || r.left < -1); })
+    .map(e => `${e.tagName} ${e.className} ${e.textContent.slice(0, 40)}`)"""
+
+
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
-async def test_no_state_is_wider_than_a_small_screen(scripted: ScriptedServer, state: AnyState) -> None:
+async def test_no_state_is_wider_than_its_screen(scripted: ScriptedServer, state: AnyState) -> None:
     page = scripted.page
     await page.set_viewport_size({"width": 320, "height": 640})
     await state(scripted)
-    await assert_fits(page)
-    outside = await page.evaluate(
-        """() => [...document.querySelectorAll('.main-panel button, .main-panel textarea, .top-bar *, dialog[open] *')]
-            .filter(e => e.checkVisibility() && !e.closest('.table, pre, .math, .sr-only'))
-            .filter(e => { const r = e.getBoundingClientRect(); return r.width > 0 && (r.right > innerWidth + 1 || r.left < -1); })
-            .map(e => `${e.tagName} ${e.className} ${e.textContent.slice(0, 40)}`)"""
-    )
-    assert outside == []
-    await take_screenshot(page, f"state-{state.__name__}-320")
+    for width, height in ((320, 640), (390, 844), (768, 1024), (1440, 900)):
+        await page.set_viewport_size({"width": width, "height": height})
+        await assert_fits(page)
+        assert await page.evaluate(OUTSIDE) == []
+        await take_screenshot(page, f"state-{state.__name__}-{width}-light")
+        await page.emulate_media(color_scheme="dark")
+        await take_screenshot(page, f"state-{state.__name__}-{width}-dark")
+        await page.emulate_media(color_scheme="light")
 
 
 async def set_engines(page: Page, **engines: bool) -> None:

@@ -50,7 +50,7 @@ _NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 UNKNOWN = (
     "This is no picture or recording that can be taken. Send a PNG, JPEG, GIF or WebP, or a WAV, MP3, OGG, FLAC, M4A, "
-    "AAC or WebM with sound only."
+    "AAC or WebM with sound only. Other files are taken as UTF-8 text only."
 )
 
 
