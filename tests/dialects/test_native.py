@@ -283,7 +283,7 @@ async def test_a_long_history_is_sent_in_pages_when_the_socket_is_writable(serve
     conversation = None
     wire, say = server.connect()
     for n in range(4):
-        say("send", id=str(n), client_message_id=f"k{n}", conversation=conversation, text=f"{n}" * 40_000)
+        say("send", id=str(n), client_message_id=f"k{n}", conversation=conversation, text=f"{n}" * 60_000)
         conversation = (await wire.next("ack"))["conversation"]
         run = await server.engine.asked()
         run.say("yes")
@@ -533,6 +533,13 @@ async def test_presence_is_encoded_once_for_all_subscribers(
     assert len(made) == 2
 
 
+def is_complete(frame: Frame, reply: str) -> bool:
+    return frame["type"] == "message" and (frame["message"]["id"], frame["message"]["status"]) == (
+        reply,
+        "complete",
+    )
+
+
 def connections(frame: Frame) -> int:
     return sum(each["connections"] for each in frame["people"]) if frame["type"] == "people" else 0
 
@@ -542,7 +549,7 @@ async def test_a_conversation_deleted_during_its_history_is_unfollowed(server: S
     wire, _, ack, run = await begin(server, "x" * 60_000)
     run.say("y" * 60_000)
     run.finish()
-    await wire.next("message", re=None)
+    await wire.until(lambda wire: any(is_complete(frame, ack["reply"]) for frame in wire.frames))
     other, ask = server.connect()
     other.writable = False
     ask("follow", id="f", conversation=ack["conversation"])

@@ -40,6 +40,7 @@ export type ServerMessage =
   | ConversationDeleted
   | MessageChanged
   | Delta
+  | Fragment
   | ResetStream
   | People
   | TypingNow
@@ -217,13 +218,18 @@ export interface Ping {
   id?: string | null;
 }
 
-/** The socket is open and authenticated. Sent once, as the first message. */
+/**
+ * The socket is open and authenticated. Sent once, as the first message.
+ *
+ * `max_frame_bytes` is the largest frame that the server takes, `max_sent_bytes` the largest that it sends.
+ */
 export interface Welcome {
   type: "welcome";
   user: string;
   server: string;
   heartbeat?: number;
   max_frame_bytes?: number;
+  max_sent_bytes?: number;
   re?: string | null;
 }
 
@@ -260,7 +266,12 @@ export interface ConversationView {
   cleared?: string | null;
 }
 
-/** A message as clients see it; `text` is its text parts joined. While `status` is `streaming`, the text is the stream named `id`. */
+/**
+ * A message as clients see it; `text` is its text parts joined. While `status` is `streaming`, the text is the stream named `id`.
+ *
+ * With `places`, `parts` are those that are not text, and `places` says of each how many characters (Unicode code points) of
+ * `text` come before it. Without it, `parts` has the text too.
+ */
 export interface MessageView {
   id: string;
   conversation: string;
@@ -278,6 +289,7 @@ export interface MessageView {
   usage?: Usage | null;
   timings?: Timings | null;
   spans?: Span[];
+  places?: number[];
 }
 
 /** A tool call that the model requested. `arguments` is JSON text. */
@@ -474,6 +486,18 @@ export interface Failed {
   type: "failed";
   code: string;
   message: string;
+}
+
+/**
+ * A piece of a frame that is longer than `max_sent_bytes`. The joined `text` of all pieces with the same `group` is the frame.
+ *
+ * Pieces of one group come in order, the last one without `more`. Other frames may come between them.
+ */
+export interface Fragment {
+  type: "fragment";
+  group: string;
+  text: string;
+  more?: boolean;
 }
 
 /** The stream cannot resume at the position: drop what you have of it. Its next delta begins at 0; with the reason `gone` there is none. */

@@ -44,7 +44,9 @@ class MessageRecorder:
 
     async def finish(self, reply: Reply, message: Message, end: Terminal) -> None:
         """Store a reply, then close its log with `end`, then tell the watchers. A database that fails is tried until it takes it."""
-        stored = await self._store(reply, message)
+        # The terminal event is appended when the message is stored.
+        log = reply.written
+        stored = await self._store(reply, msgspec.structs.replace(message, log_end=(log.epoch, log.next + 1)))
         self._counters.ended(reply.assistant.config.name, end, reply.pieces)
         reply.written.append(end)
         if stored is None:

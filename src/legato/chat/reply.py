@@ -16,6 +16,7 @@ from legato.domain.validation import clean_text
 from legato.engines.base import Engine, ToolCall
 from legato.storage.base import ReplyOwner
 from legato.stream import (
+    Event,
     Failed,
     Finished,
     Log,
@@ -330,26 +331,28 @@ def _cleaned(text: str | None) -> str | None:
 
 
 def stored_log(message: Message) -> Log:
-    """Return a log with the content of a finished message. The same message always gives the same log, epoch and offsets."""
-    log = Log(message.id, f"stored-{message.revision}", restored=True)
+    """Return a log with the content of a finished message. The same message always gives the same log, epoch and offsets.
+
+    Its epoch and its end are those of the log that the message was written from, so that a client which has all of it can
+    tell. Any other position of that log starts over.
+    """
+    events: list[Event] = [Reasoning(piece) for piece in pieces(message.reasoning)]
     refused = {part.call for part in message.parts if isinstance(part, ToolResultPart) and part.refused}
-    for piece in pieces(message.reasoning):
-        log.append(Reasoning(piece))
     for part in message.parts:
         match part:
             case TextPart():
-                for piece in pieces(part.text):
-                    log.append(Text(piece))
+                events += [Text(piece) for piece in pieces(part.text)]
             case ToolCallPart():
                 began = ToolAsked if part.call in refused else ToolStarted
-                log.append(began(part.call, part.name, part.arguments))
+                events.append(began(part.call, part.name, part.arguments))
             case ToolResultPart():
-                log.append(ToolFinished(part.call, part.output, part.failed))
+                events.append(ToolFinished(part.call, part.output, part.failed))
     match message.status:
         case "interrupted" | "streaming":
-            log.append(Failed("interrupted", message.detail or "This reply broke off."))
+            events.append(Failed("interrupted", message.detail or "This reply broke off."))
         case "stopped":
-            log.append(Finished("stopped", message.usage, message.timings))
+            events.append(Finished("stopped", message.usage, message.timings))
         case _:
-            log.append(Finished("stop", message.usage, message.timings))
-    return log
+            events.append(Finished("stop", message.usage, message.timings))
+    epoch, length = message.log_end or (f"stored-{message.revision}", len(events))
+    return Log.ended(message.id, epoch, events, length)

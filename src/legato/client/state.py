@@ -22,6 +22,7 @@ from legato.client.events import (
     RequestAnswered,
     TypingUpdated,
 )
+from legato.client.fragments import FragmentJoiner
 from legato.client.stream import StreamState
 from legato.client.streams import StreamStates
 from legato.protocol.messages import (
@@ -36,6 +37,7 @@ from legato.protocol.messages import (
     Error,
     Follow,
     Following,
+    Fragment,
     Hello,
     MessageChanged,
     Messages,
@@ -103,6 +105,7 @@ class ClientState:
         self._pending: dict[str, ClientMessage] = {}
         self._ids = count(1)
         self._outgoing: list[ClientMessage] = []
+        self._fragments = FragmentJoiner()
 
     @property
     def streams(self) -> Mapping[str, StreamState]:
@@ -159,6 +162,7 @@ class ClientState:
     def connected(self, hello: Hello | None = None) -> None:
         """There is a new connection. `hello` is the first message, unless the server's welcome comes first."""
         self.welcome = self.failure = None
+        self._fragments = FragmentJoiner()
         self._outgoing = [] if hello is None else [hello]
 
     def disconnected(self) -> None:
@@ -196,6 +200,9 @@ class ClientState:
                 )
             case MessageChanged():
                 self._update_message(message.message)
+            case Fragment():
+                if (whole := self._fragments.add(message)) is not None:
+                    self.receive(whole)
             case Delta():
                 if (stream := self._streams.apply(message)) is not None:
                     self._request_missing(stream)

@@ -63,7 +63,7 @@ class ConversationWatcher(NullWatcher):
         """Send a change, or let it wait for its turn."""
         if self._waiting is not None:
             self._waiting.append(change)
-        elif self._must_wait(change):
+        elif self.must_wait(change):
             self._waiting = deque((change,))
         else:
             self.send(change)
@@ -79,10 +79,24 @@ class ConversationWatcher(NullWatcher):
         """Whether a stream is being sent."""
         return stream in self._subscribers
 
+    def subscriber(self, stream: str) -> Subscriber | None:
+        """Return the subscriber of a stream that is being sent."""
+        return self._subscribers.get(stream)
+
+    def drop(self, stream: str) -> None:
+        """Send nothing more of a stream."""
+        subscriber = self._subscribers.pop(stream, None)
+        if subscriber is not None:
+            subscriber.detach()
+
     def ended(self, subscriber: Subscriber) -> None:
         """A stream was sent whole: send what waited for that."""
         self._subscribers.pop(subscriber.log.stream, None)
-        while self._waiting and not self._must_wait(self._waiting[0]):
+        self.send_waiting()
+
+    def send_waiting(self) -> None:
+        """Send the changes whose turn has come."""
+        while self._waiting and not self.must_wait(self._waiting[0]):
             self.send(self._waiting.popleft())
         if not self._waiting:
             self._waiting = None
@@ -99,6 +113,6 @@ class ConversationWatcher(NullWatcher):
         self._subscribers.clear()
         self._waiting = None
 
-    def _must_wait(self, change: Change) -> bool:
+    def must_wait(self, change: Change) -> bool:
         """Whether this is the end of a reply whose stream is still being sent."""
         return isinstance(change, Message) and change.status != "streaming" and change.id in self._subscribers

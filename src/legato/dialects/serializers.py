@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from legato.chat.conversation_presence import ParticipantPresence
 from legato.dialects.timestamps import timestamp
 from legato.domain.conversation import Conversation
-from legato.domain.message import Message, text_of
+from legato.domain.message import Message, Part, TextPart, text_of
 from legato.domain.participant import ParticipantRole
 from legato.protocol.messages import ConversationView, MessageView, PersonView
 
@@ -31,6 +33,18 @@ def participants_view(participants: Iterable[ParticipantPresence]) -> list[Perso
         PersonView(each.user, each.role, each.name, each.connections > 0, each.typing, each.connections)
         for each in participants
     ]
+
+
+def placed_message_view(message: Message) -> MessageView:
+    """Return the view with the text once: `parts` are those that are not text, each with its place in the text."""
+    at, parts, places = 0, list[Part](), list[int]()
+    for part in message.parts:
+        if isinstance(part, TextPart):
+            at += len(part.text)
+        else:
+            parts.append(part)
+            places.append(at)
+    return replace(message_view(message), parts=tuple(parts), places=tuple(places))
 
 
 def message_view(message: Message) -> MessageView:

@@ -75,7 +75,8 @@ class Message(Struct, frozen=True):
 
     `revision` is the conversation's revision when this message was last written. `author` is the user who wrote it.
     `reasoning` is the model's thinking. The log of a reply has the id of its message. `detail` is a sentence for users
-    about how the reply was made or why it failed. `spans` say who wrote which part of a reply's text. Times are UTC.
+    about how the reply was made or why it failed. `spans` say who wrote which part of a reply's text. `log_end` is the epoch and the
+    length of the log of an ended reply: a client at this position has all of it. Times are UTC.
     """
 
     id: str
@@ -93,6 +94,7 @@ class Message(Struct, frozen=True):
     usage: Usage | None = None
     timings: Timings | None = None
     spans: tuple[Span, ...] = ()
+    log_end: tuple[str, int] | None = None
 
 
 def attached_parts(parts: tuple[Part, ...]) -> tuple[ImagePart | AudioPart | FilePart, ...]:

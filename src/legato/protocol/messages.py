@@ -5,7 +5,7 @@ The JSON Schema (`docs/reference/protocol.schema.json`) and the TypeScript types
 
 from typing import Any, Literal
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from legato.domain.message import AudioPart, FilePart, ImagePart, MessageRole, Part, Status, TextPart
 from legato.domain.participant import ParticipantRole
@@ -145,12 +145,16 @@ class ServerAnswer(Struct, frozen=True, tag_field="type", omit_defaults=True, kw
 
 
 class Welcome(ServerAnswer, frozen=True, tag="welcome"):
-    """The socket is open and authenticated. Sent once, as the first message."""
+    """The socket is open and authenticated. Sent once, as the first message.
+
+    `max_frame_bytes` is the largest frame that the server takes, `max_sent_bytes` the largest that it sends.
+    """
 
     user: str
     server: str
     heartbeat: float = 20.0
     max_frame_bytes: int = 65536
+    max_sent_bytes: int = 262144
 
 
 class ConversationView(Struct, frozen=True):
@@ -173,7 +177,11 @@ class ConversationView(Struct, frozen=True):
 
 
 class MessageView(Struct, frozen=True):
-    """A message as clients see it; `text` is its text parts joined. While `status` is `streaming`, the text is the stream named `id`."""
+    """A message as clients see it; `text` is its text parts joined. While `status` is `streaming`, the text is the stream named `id`.
+
+    With `places`, `parts` are those that are not text, and `places` says of each how many characters (Unicode code points) of
+    `text` come before it. Without it, `parts` has the text too.
+    """
 
     id: str
     conversation: str
@@ -191,6 +199,7 @@ class MessageView(Struct, frozen=True):
     usage: Usage | None = None
     timings: Timings | None = None
     spans: tuple[Span, ...] = ()
+    places: tuple[int, ...] | UnsetType = UNSET
 
 
 class Following(ServerAnswer, frozen=True, tag="following"):
@@ -210,6 +219,17 @@ class Messages(ServerAnswer, frozen=True, tag="messages"):
 
     conversation: str
     messages: list[MessageView]
+    more: bool = False
+
+
+class Fragment(Struct, frozen=True, tag_field="type", tag="fragment", omit_defaults=True):
+    """A piece of a frame that is longer than `max_sent_bytes`. The joined `text` of all pieces with the same `group` is the frame.
+
+    Pieces of one group come in order, the last one without `more`. Other frames may come between them.
+    """
+
+    group: str
+    text: str
     more: bool = False
 
 
@@ -349,6 +369,7 @@ ServerMessage = (
     | ConversationDeleted
     | MessageChanged
     | Delta
+    | Fragment
     | ResetStream
     | People
     | TypingNow

@@ -92,6 +92,18 @@ class Log:
         self._last_text = (0, "")
         self._listeners: dict[Callable[[], None], Cursor | None] = {}
 
+    @classmethod
+    def ended(cls, stream: str, epoch: str, events: list[Event], length: int) -> "Log":
+        """Return a closed log of `length` events that was lost, with its content: `events`, of which the last is terminal.
+
+        It can be read from 0 and from its end.
+        """
+        log = cls(stream, epoch, restored=True)
+        log._compacted = compact_events(events)
+        log.base = log.next = length
+        log.closed = True
+        return log
+
     @property
     def end(self) -> Terminal | None:
         """The terminal event, or None if the log is open."""

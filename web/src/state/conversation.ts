@@ -27,7 +27,7 @@ export class Conversation {
   notFound = false;
   deleted = false;
   participants: PersonView[] = [];
-  /** The id of the last `follow` until its answer arrives. Frames before the answer belong to an older `follow`. */
+  /** The id of the last `follow` until its answer arrives. Until then, deltas that join are applied, and others ignored. */
   pendingFollowId: string | null = null;
   /** The other users who are typing, each with the time at which that expires. */
   private typingUntil = new Map<string, number>();
@@ -164,7 +164,6 @@ export class Conversation {
 
   /** On `gap`, send a new `follow`. Returns null for a delta that is ignored. */
   onDelta(delta: Delta, now: number): DeltaFit | null {
-    if (this.pendingFollowId !== null) return null;
     const message = this.messages.get(delta.stream);
     if (message && message.status !== "streaming") return null;
     let reply = this.replies.get(delta.stream);
@@ -175,6 +174,8 @@ export class Conversation {
     }
     const fit = reply.apply(delta, now);
     if (fit === "applied") this.streamsWithGap.delete(delta.stream);
+    // The answer to a `follow` is on its way, and closes the gap.
+    if (fit === "gap" && this.pendingFollowId !== null) return null;
     if (fit === "gap") {
       // The last `follow` did not close the gap: request the stream from its beginning, so that this does not loop.
       if (this.streamsWithGap.has(delta.stream)) this.replies.set(delta.stream, new RunningReply(delta.stream, now));

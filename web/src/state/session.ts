@@ -39,6 +39,8 @@ export class Session {
   maxFrameBytes = 65_536;
   private commandCount = 0;
   private reconnected = false;
+  /** The texts of the fragments that have come of frames that are too long for one, by group. */
+  private fragments = new Map<string, string[]>();
   /** Conversations for which an `unfollow` was sent and not answered yet. */
   private unfollowing = new Set<string>();
   /** The ids of the `show` commands that were sent. */
@@ -120,6 +122,7 @@ export class Session {
     this.lastErrorMessage = message.type === "error" ? message.message : null;
     switch (message.type) {
       case "welcome": {
+        this.fragments.clear();
         this.user = message.user;
         this.serverVersion = message.server;
         this.maxFrameBytes = message.max_frame_bytes ?? this.maxFrameBytes;
@@ -172,6 +175,14 @@ export class Session {
         if (!conversation!.replies.get(message.stream)?.snapshot.end) return [updated];
         this.stopping = false;
         return [updated, { type: "render" }];
+      }
+      case "fragment": {
+        const texts = this.fragments.get(message.group) ?? [];
+        this.fragments.set(message.group, texts);
+        texts.push(message.text);
+        if (message.more) return [];
+        this.fragments.delete(message.group);
+        return this.onMessage(JSON.parse(texts.join("")) as ServerMessage, now, isoNow);
       }
       case "reset":
         this.conversation?.onReset(message);

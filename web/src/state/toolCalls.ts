@@ -5,7 +5,9 @@ import type { ToolCall } from "./replySnapshot";
 export function toolCallsOf(message: MessageView): ToolCall[] {
   const toolCalls: ToolCall[] = [];
   let textOffset = 0;
-  for (const part of message.parts ?? []) {
+  const places = message.places ? utf16Offsets(message.text ?? "", message.places) : null;
+  for (const [index, part] of (message.parts ?? []).entries()) {
+    if (places) textOffset = places[index] ?? textOffset;
     if (part.type === "text") {
       textOffset += part.text.length;
     } else if (part.type === "tool_call") {
@@ -16,6 +18,19 @@ export function toolCallsOf(message: MessageView): ToolCall[] {
     }
   }
   return toolCalls;
+}
+
+/** Convert ascending offsets in code points to offsets in UTF-16. */
+function utf16Offsets(text: string, places: number[]): number[] {
+  let codePoints = 0;
+  let offset = 0;
+  return places.map((place) => {
+    while (codePoints < place && offset < text.length) {
+      offset += text.codePointAt(offset)! > 0xffff ? 2 : 1;
+      codePoints += 1;
+    }
+    return offset;
+  });
 }
 
 export interface ReplySegment {

@@ -1,6 +1,7 @@
 // Times, queue positions and speeds as text.
 
 import type { MessageView, State } from "../protocol";
+import { toolCallsOf } from "../state/toolCalls";
 
 export function ordinal(n: number): string {
   const tens = n % 100;
@@ -46,9 +47,7 @@ export function replyStats(message: MessageView): string[] {
     out.push(`${rate >= 20 ? Math.round(rate).toLocaleString("en") : rate.toFixed(1)} tok/s`);
   }
   // If a tool call came before the text, the time to the first token includes the tool and the wait for approval: omit it.
-  const firstText = message.parts?.findIndex((part) => part.type === "text") ?? 0;
-  const firstToolCall = message.parts?.findIndex((part) => part.type === "tool_call") ?? -1;
-  const afterToolCall = firstToolCall >= 0 && (firstText < 0 || firstToolCall < firstText);
+  const afterToolCall = toolCallsOf(message)[0]?.textOffset === 0;
   if (timings?.first_token_ms != null && !afterToolCall) out.push(`first token in ${formatDuration(timings.first_token_ms)}`);
   return out;
 }

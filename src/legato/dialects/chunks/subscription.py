@@ -86,8 +86,8 @@ class ChunksSubscription(ConversationWatcher):
     def on_deleted(self, conversation: str) -> None:
         self._session.close(close_with(CloseCode.FORBIDDEN, GONE))
 
-    def _must_wait(self, change: Change) -> bool:
-        return (isinstance(change, Message) and change.id in self._held) or super()._must_wait(change)
+    def must_wait(self, change: Change) -> bool:
+        return (isinstance(change, Message) and change.id in self._held) or super().must_wait(change)
 
     def _end(self, message: Message) -> None:
         """Send `done`. A reply that broke off while it was sent has ended with an error already."""

@@ -4,7 +4,8 @@ from typing import assert_never
 
 from legato.chat.commands import CommandRequest, is_command, typed
 from legato.dialects.authentication import Credentials
-from legato.dialects.native.codec import decode, encode, id_of
+from legato.dialects.native.codec import MAX_SENT_BYTES, decode, encode, fragments, id_of
+from legato.dialects.native.message_frames import MessageFrames
 from legato.dialects.native.subscription import PeopleFrames
 from legato.dialects.native.subscriptions import NativeSubscriptions
 from legato.dialects.reply_encoder import ReplyEncoder
@@ -42,6 +43,8 @@ from legato.protocol.messages import (
 )
 from legato.storage.base import TurnStarted
 
+HELLO_ONCE = "This socket is authenticated already. Open another one for another user."
+
 NO_HELLO = Close(CloseCode.UNAUTHENTICATED, "hello comes first")
 
 
@@ -55,11 +58,12 @@ class NativeHandler:
         session: DialectSession[ClientMessage],
         encoder: ReplyEncoder,
         people_frames: PeopleFrames,
+        message_frames: MessageFrames,
         heartbeat: float,
     ) -> None:
         self._session = session
         self._service = session.context.service
-        self._subscriptions = NativeSubscriptions(session, encoder, people_frames)
+        self._subscriptions = NativeSubscriptions(session, encoder, people_frames, message_frames)
         self._heartbeat = heartbeat
 
     def receive(self, payload: bytes) -> ClientMessage | None:
@@ -95,6 +99,9 @@ class NativeHandler:
         service = self._service
         match command:
             case Hello():
+                # A server without authentication has sent `welcome` already, and does not look at the token.
+                if self._session.context.anyone is None:
+                    raise InvalidError(HELLO_ONCE)
                 self._welcome(user, command.id)
             case Follow():
                 await self._subscriptions.follow(user, command)
@@ -149,6 +156,7 @@ class NativeHandler:
                 server=context.version,
                 heartbeat=self._heartbeat,
                 max_frame_bytes=context.max_frame_bytes,
+                max_sent_bytes=MAX_SENT_BYTES,
             )
         )
 
@@ -231,4 +239,5 @@ class NativeHandler:
                 subscription.deliver(reply)
 
     def _send(self, message: ServerMessage) -> None:
-        self._session.send(encode(message))
+        for frame in fragments(encode(message)):
+            self._session.send(frame)

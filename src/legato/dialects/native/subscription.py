@@ -1,5 +1,6 @@
 """One conversation as one socket follows it: a subscriber for each running stream, and a frame for every change."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 from legato.chat.conversation_presence import ParticipantPresence
@@ -7,7 +8,8 @@ from legato.chat.service import ChatService
 from legato.dialects.base import Socket
 from legato.dialects.conversation_watcher import Change, ConversationWatcher
 from legato.dialects.native.codec import encode
-from legato.dialects.serializers import conversation_view, message_view, participants_view
+from legato.dialects.native.message_frames import MessageFrames
+from legato.dialects.serializers import conversation_view, participants_view
 from legato.domain.conversation import Conversation
 from legato.domain.message import Message
 from legato.domain.participant import ParticipantRole
@@ -15,7 +17,6 @@ from legato.protocol.messages import (
     ConversationChanged,
     ConversationDeleted,
     ConversationView,
-    MessageChanged,
     People,
     ResetStream,
     TypingNow,
@@ -51,10 +52,13 @@ class NativeSubscription(ConversationWatcher):
         "_flusher",
         "_held",
         "_last_people",
+        "_message_frames",
         "_on_deleted",
         "_people_frames",
         "_role",
         "_socket",
+        "_starts",
+        "_unsent",
         "_user",
         "conversation",
     )
@@ -67,6 +71,7 @@ class NativeSubscription(ConversationWatcher):
         encoder: BatchEncoder,
         user: str,
         people_frames: PeopleFrames,
+        message_frames: MessageFrames,
         on_deleted: Callable[[str], None],
     ) -> None:
         """`on_deleted` is called after the client was notified that the conversation is gone."""
@@ -77,6 +82,9 @@ class NativeSubscription(ConversationWatcher):
         self._encoder = encoder
         self._user = user
         self._people_frames = people_frames
+        self._message_frames = message_frames
+        self._starts: dict[str, int] = {}
+        self._unsent: deque[bytes] = deque()
         self._on_deleted = on_deleted
         self._role: ParticipantRole = "owner"
         self._last_people: bytes | None = None
@@ -99,9 +107,8 @@ class NativeSubscription(ConversationWatcher):
         self._role = self._people_frames.role(self._user, conversation.id) or self._role
         return conversation_view(conversation, self._role)
 
-    def restart(self) -> None:
-        """Start over: unsubscribe from all streams, and hold changes until `ready`."""
-        self.detach()
+    def hold(self) -> None:
+        """Hold changes until `ready`. The streams that are being sent go on."""
         self._held, self._last_people = [], None
 
     def ready(self, revision: int, logs: Iterable[Log], positions: Mapping[str, Where]) -> None:
@@ -110,13 +117,29 @@ class NativeSubscription(ConversationWatcher):
         streams = set()
         for log in logs:
             streams.add(log.stream)
-            self.watch(log, positions.get(log.stream))
+            self.watch_from(log, positions.get(log.stream))
         for change in held:
             if isinstance(change, Log):
                 if change.stream not in streams:
                     self.deliver(change)
             elif change.revision > revision:
                 self.deliver(change)
+
+    def watch_from(self, log: Log, where: Where | None) -> None:
+        """Send a stream from a position that the client has just told; None: from its beginning.
+
+        A stream that is being sent goes on from where this socket stands, if what the client has and what is on its way to
+        it are everything. A client with a long way to the server tells positions that are older than that.
+        """
+        subscriber = self.subscriber(log.stream)
+        if subscriber is not None and where is not None:
+            start = self._starts.get(log.stream, 0)
+            same = where.epoch == log.epoch
+            if start <= where.offset <= subscriber.cursor if same else start == 0:
+                return
+        if subscriber is not None:
+            self.drop(log.stream)
+        self.watch(log, where)
 
     def watch(self, log: Log, where: Where | None) -> None:
         """Send a stream from a position, or from its beginning; one that is being sent is left as it is."""
@@ -131,12 +154,27 @@ class NativeSubscription(ConversationWatcher):
                 offset = resumption.offset
         subscriber = Subscriber(log, offset, self._encoder, self._socket, self._flusher, self.ended)
         if not log.closed or offset < log.next:
+            self._starts[log.stream] = offset
             self.add(subscriber)
         else:
             subscriber.detach()
 
+    def ended(self, subscriber: Subscriber) -> None:
+        self._starts.pop(subscriber.log.stream, None)
+        super().ended(subscriber)
+
+    def must_wait(self, change: Change) -> bool:
+        return bool(self._unsent) or super().must_wait(change)
+
+    def mark(self) -> None:
+        super().mark()
+        if self._unsent:
+            self._send_unsent()
+            self.send_waiting()
+
     def close(self) -> None:
         self.detach()
+        self._unsent.clear()
         self._held = None
 
     def deliver(self, change: Change) -> None:
@@ -148,8 +186,16 @@ class NativeSubscription(ConversationWatcher):
     def send(self, change: Change) -> None:
         match change:
             case Message():
-                self._socket.send(encode(MessageChanged(message=message_view(change))))
+                first, *rest = self._message_frames.of(change)
+                self._socket.send(first)
+                self._unsent.extend(rest)
+                self._send_unsent()
             case Conversation():
                 self._socket.send(encode(ConversationChanged(conversation=self.view(change))))
             case Log():
                 self.watch(change, None)
+
+    def _send_unsent(self) -> None:
+        """Send the fragments of a long message while the socket takes them."""
+        while self._unsent and self._socket.writable:
+            self._socket.send(self._unsent.popleft())

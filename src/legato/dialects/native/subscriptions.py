@@ -4,11 +4,12 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 
-from legato.dialects.native.codec import encode
+from legato.dialects.native.codec import encode, fragments
 from legato.dialects.native.history import pages_of
+from legato.dialects.native.message_frames import MessageFrames
 from legato.dialects.native.subscription import NativeSubscription, PeopleFrames
 from legato.dialects.reply_encoder import ReplyEncoder
-from legato.dialects.serializers import message_view
+from legato.dialects.serializers import placed_message_view
 from legato.dialects.session import DialectSession
 from legato.domain.message import Message
 from legato.domain.user import User
@@ -37,14 +38,27 @@ MAX_POSITIONS = 100
 class NativeSubscriptions:
     """Follows conversations within `MAX_CONVERSATIONS`. A socket that follows nothing holds no table."""
 
-    __slots__ = ("_by_conversation", "_encoder", "_people_frames", "_service", "_session", "_writable")
+    __slots__ = (
+        "_by_conversation",
+        "_encoder",
+        "_message_frames",
+        "_people_frames",
+        "_service",
+        "_session",
+        "_writable",
+    )
 
     def __init__(
-        self, session: DialectSession[ClientMessage], encoder: ReplyEncoder, people_frames: PeopleFrames
+        self,
+        session: DialectSession[ClientMessage],
+        encoder: ReplyEncoder,
+        people_frames: PeopleFrames,
+        message_frames: MessageFrames,
     ) -> None:
         self._session = session
         self._encoder = encoder
         self._people_frames = people_frames
+        self._message_frames = message_frames
         self._service = session.context.service
         self._by_conversation: dict[str, NativeSubscription] | None = None
         self._writable: asyncio.Event | None = None
@@ -88,7 +102,7 @@ class NativeSubscriptions:
             )
         service, name = self._service, command.conversation
         subscription = self._get_or_create(user, name)
-        subscription.restart()
+        subscription.hold()
         try:
             conversation, messages = await service.subscriptions.follow(
                 user, name, subscription, command.since
@@ -143,6 +157,7 @@ class NativeSubscriptions:
                 self._encoder.encoder(session.socket.frame),
                 user.id,
                 self._people_frames,
+                self._message_frames,
                 self.unfollow,
             )
         return subscription
@@ -166,11 +181,21 @@ class NativeSubscriptions:
     async def _send_history(
         self, re: str | None, conversation: ConversationView, messages: list[Message]
     ) -> None:
-        first, *others = pages_of([message_view(message) for message in messages])
-        self._send(Following(re=re, conversation=conversation, messages=first, more=bool(others)))
+        first, *others = pages_of([placed_message_view(message) for message in messages])
+        await self._send_slowly(
+            Following(re=re, conversation=conversation, messages=first, more=bool(others))
+        )
         for left, page in zip(range(len(others) - 1, -1, -1), others, strict=True):
             await self._wait_until_writable()
-            self._send(Messages(conversation=conversation.id, messages=page, more=left > 0))
+            await self._send_slowly(Messages(conversation=conversation.id, messages=page, more=left > 0))
+
+    async def _send_slowly(self, message: ServerMessage) -> None:
+        """Send a message; if it is long, each fragment when the socket is writable."""
+        first, *rest = fragments(encode(message))
+        self._session.send(first)
+        for frame in rest:
+            await self._wait_until_writable()
+            self._session.send(frame)
 
     async def _wait_until_writable(self) -> None:
         """Return when the socket is writable, or is gone."""
@@ -180,4 +205,5 @@ class NativeSubscriptions:
         self._writable = None
 
     def _send(self, message: ServerMessage) -> None:
-        self._session.send(encode(message))
+        for frame in fragments(encode(message)):
+            self._session.send(frame)

@@ -30,6 +30,7 @@ _settings = msgspec.json.Decoder(ConversationSettings)
 _usage = msgspec.json.Decoder(Usage)
 _timings = msgspec.json.Decoder(Timings)
 _spans = msgspec.json.Decoder(tuple[Span, ...])
+_log_end = msgspec.json.Decoder(tuple[str, int])
 _entries = msgspec.json.Decoder(list[JournalEntry])
 
 Row = dict[str, Any]
@@ -123,6 +124,7 @@ def message_row(message: Message) -> Row:
     row["usage"] = _optional_json(message.usage)
     row["timings"] = _optional_json(message.timings)
     row["spans"] = to_json(message.spans) if message.spans else None
+    row["log_end"] = to_json(message.log_end) if message.log_end is not None else None
     return row
 
 
@@ -143,6 +145,7 @@ def message_of(row: Mapping[Any, Any]) -> Message:
         usage=None if row["usage"] is None else _usage.decode(row["usage"]),
         timings=None if row["timings"] is None else _timings.decode(row["timings"]),
         spans=() if row["spans"] is None else _spans.decode(row["spans"]),
+        log_end=None if row["log_end"] is None else _log_end.decode(row["log_end"]),
     )
 
 

@@ -78,6 +78,7 @@ messages = Table(
     Column("usage", Text),
     Column("timings", Text),
     Column("spans", Text),
+    Column("log_end", Text),
     UniqueConstraint("id"),
     Index("messages_by_conversation", "conversation", "number"),
     Index(

@@ -60,7 +60,7 @@ _REVISE = of_conversations.changed().where(
     )
     .exists()
 )
-_WRITTEN = ("status", "parts", "reasoning", "model", "detail", "usage", "timings", "spans")
+_WRITTEN = ("status", "parts", "reasoning", "model", "detail", "usage", "timings", "spans", "log_end")
 _UPDATE = (
     update(messages)
     .where(messages.c.id == bindparam("written"))

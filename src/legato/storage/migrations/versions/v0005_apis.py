@@ -1,4 +1,4 @@
-"""Streams of the APIs, API keys, and usage by day."""
+"""Streams of the APIs, API keys, usage by day, and where the log of a reply ended."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,6 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column("messages", sa.Column("log_end", sa.Text()))
     op.create_table(
         "api_streams",
         sa.Column("id", sa.Text(), nullable=False),
