@@ -245,3 +245,18 @@ async def test_a_socket_is_closed_with_a_request_to_reconnect(
         while (message := await following.receive()).type != aiohttp.WSMsgType.CLOSE:
             assert message.type == aiohttp.WSMsgType.TEXT
         assert message.data == code
+
+
+async def test_one_who_has_all_of_it_is_told_so_after_a_restart(tmp_path: Path) -> None:
+    async with stopping(tmp_path, FAST) as server, calling(server) as http:
+        _, reply = await asked(http)
+        async with http.get(f"/api/streams/{reply}") as response:
+            last = [line for line in await lines(response) if line.startswith("id: ")][-1].removeprefix(
+                "id: "
+            )
+    async with stopping(tmp_path, FAST) as server, calling(server) as http:
+        async with http.get(f"/api/streams/{reply}", headers={"last-event-id": last}) as response:
+            assert response.status == 204
+        epoch, _, offset = last.rpartition(":")
+        async with http.get(f"/api/streams/{reply}?position={epoch}:{int(offset) - 1}") as response:
+            assert '"type":"reset"' in await response.text()
