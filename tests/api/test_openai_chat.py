@@ -71,16 +71,14 @@ async def test_an_unknown_model_is_not_found(client: openai.AsyncOpenAI) -> None
         await client.models.retrieve("none")
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [("temperature", 9.0), ("n", 0), ("max_tokens", 0), ("stop", [""]), ("response_format", {"type": "xml"})],
-)
-async def test_a_wrong_field_is_named(client: openai.AsyncOpenAI, field: str, value: object) -> None:
-    with pytest.raises(openai.BadRequestError) as caught:
-        await client.chat.completions.create(
-            model=MODEL, messages=[{"role": "user", "content": "x"}], extra_body={field: value}
-        )
-    assert caught.value.param == field
+async def test_a_wrong_field_is_named(client: openai.AsyncOpenAI) -> None:
+    wrong = {"temperature": 9.0, "n": 0, "max_tokens": 0, "stop": [""], "response_format": {"type": "xml"}}
+    for field, value in wrong.items():
+        with pytest.raises(openai.BadRequestError) as caught:
+            await client.chat.completions.create(
+                model=MODEL, messages=[{"role": "user", "content": "x"}], extra_body={field: value}
+            )
+        assert caught.value.param == field
 
 
 async def test_one_key_is_one_generation(server: Server) -> None:

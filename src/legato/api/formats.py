@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from legato.api.anthropic.messages_codec import MessageCodec, MessageEventsCodec
 from legato.api.codec import ResponseCodec
 from legato.api.openai.chat_codec import ChatChunkCodec, ChatCompletionCodec
 
@@ -12,6 +13,8 @@ for, and keywords: JSON values that the call chose, which are stored with the re
 """
 
 FORMATS: Mapping[str, MakeCodec] = {
+    "anthropic.messages": MessageCodec,
+    "anthropic.messages.stream": MessageEventsCodec,
     "openai.chat": ChatCompletionCodec,
     "openai.chat.stream": ChatChunkCodec,
 }

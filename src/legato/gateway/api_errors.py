@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import Response
 
+from legato.api.anthropic.errors import error_object as anthropic_error
 from legato.api.call import Api
 from legato.api.openai.errors import error_object as openai_error
 from legato.errors import (
@@ -50,10 +51,16 @@ STATUSES: dict[type[LegatoError], int] = {
     EngineTimeoutError: 504,
 }
 
-SHAPES: dict[Api, Callable[[LegatoError, int], dict[str, Any]]] = {"openai": openai_error}
+SHAPES: dict[Api, Callable[[LegatoError, int], dict[str, Any]]] = {
+    "anthropic": anthropic_error,
+    "openai": openai_error,
+}
 """The body of an error in each API, by the error and its status."""
 
-PREFIXES: tuple[tuple[str, Api], ...] = (("/v1/", "openai"),)
+PREFIXES: tuple[tuple[str, Api], ...] = (
+    ("/v1/messages", "anthropic"),
+    ("/v1/", "openai"),
+)
 """Which API's shape the errors under a path have, also those that are refused before its route."""
 
 

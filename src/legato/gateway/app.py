@@ -13,6 +13,7 @@ from legato.gateway.metrics import Metrics
 from legato.gateway.middleware import RequestMiddleware
 from legato.gateway.openapi import use_openapi_types
 from legato.gateway.routes import (
+    anthropic,
     attachments,
     chat,
     commands,
@@ -58,6 +59,7 @@ def make_app(
         server,
         metrics,
         fleet,
+        anthropic,
         openai,
     ):
         app.include_router(routes.router)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 from msgspec.structs import replace
 
+from legato.api.anthropic import models as anthropic
 from legato.api.call import Call
 from legato.api.openai.chat_request import ChatCompletionBody, parse_chat_request
 from legato.api.openai.models import model_object
@@ -55,15 +56,20 @@ def _error(error: LegatoError) -> Response:
 
 
 @router.get("/models", responses={200: {"content": {"application/json": {}}, "description": "All models"}})
-async def models(context: Context, caller: ApiCaller) -> Response:
-    """Return every name that `model` can be."""
+async def models(request: HttpRequest, context: Context, caller: ApiCaller) -> Response:
+    """Return every name that `model` can be. With the header `anthropic-version`, in Anthropic's shape."""
     found = await context.catalog.models()
+    if "anthropic-version" in request.headers:
+        return answer(anthropic.list_object(found))
     return answer({"object": "list", "data": [model_object(each) for each in found]})
 
 
 @router.get(
     "/models/{name:path}", responses={200: {"content": {"application/json": {}}, "description": "One model"}}
 )
-async def model(name: str, context: Context, caller: ApiCaller) -> Response:
-    """Return one model."""
-    return answer(model_object(replace(await context.catalog.find(name), name=name)))
+async def model(request: HttpRequest, name: str, context: Context, caller: ApiCaller) -> Response:
+    """Return one model. With the header `anthropic-version`, in Anthropic's shape."""
+    found = replace(await context.catalog.find(name), name=name)
+    return answer(
+        anthropic.model_object(found) if "anthropic-version" in request.headers else model_object(found)
+    )

@@ -1,0 +1,25 @@
+"""Errors in Anthropic's shape: a status, and `{"type": "error", "error": {type, message}}`."""
+
+from typing import Any
+
+from legato.errors import LegatoError
+
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "invalid_request_error",
+    410: "not_found_error",
+    413: "request_too_large",
+    415: "invalid_request_error",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+def error_object(error: LegatoError, status: int = 500) -> dict[str, Any]:
+    """Return the body of an error."""
+    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+    return {"type": "error", "error": {"type": kind, "message": error.message}}

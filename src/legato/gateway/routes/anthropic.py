@@ -1,0 +1,65 @@
+"""Anthropic's API under `/v1`."""
+
+import math
+
+import msgspec
+from fastapi import APIRouter, Response
+from fastapi import Request as HttpRequest
+from msgspec.structs import replace
+
+from legato.api.anthropic.messages_request import MessagesBody, parse_messages_request
+from legato.api.call import Call
+from legato.chat.message_tree import size
+from legato.domain.message import TextPart
+from legato.errors import LegatoError
+from legato.gateway.api_caller import ApiCaller, fingerprint, idempotency_key_of, on_disconnect_of
+from legato.gateway.api_errors import error_answer
+from legato.gateway.dependencies import Context
+from legato.gateway.generation_response import GenerationResponse
+from legato.gateway.json_body import answer, openapi_types, read_body
+
+router = APIRouter(prefix="/v1", tags=["anthropic"])
+
+
+@router.post(
+    "/messages",
+    openapi_extra=openapi_types.body(MessagesBody),
+    responses={
+        200: {"content": {"application/json": {}, "text/event-stream": {}}, "description": "A message"}
+    },
+)
+async def messages(request: HttpRequest, context: Context, caller: ApiCaller) -> Response:
+    """Answer a list of messages, as Anthropic's Messages do."""
+    asked = parse_messages_request(await read_body(request, MessagesBody))
+    resolved = await context.catalog.resolve(asked.model)
+    call = Call(
+        "anthropic",
+        "anthropic.messages.stream" if asked.stream else "anthropic.messages",
+        asked.model,
+        resolved.engine,
+        replace(asked.request, model=resolved.model, user=caller.user),
+        caller,
+        format_options={"thinking": asked.thinking},
+        on_disconnect=on_disconnect_of(request),
+        idempotency_key=idempotency_key_of(request),
+        fingerprint=fingerprint(request.url.path, await request.body()),
+    )
+    return GenerationResponse(await context.generations.start(call), context.generations, _error)
+
+
+@router.post(
+    "/messages/count_tokens",
+    openapi_extra=openapi_types.body(MessagesBody),
+    responses={200: {"content": {"application/json": {}}, "description": "The number of tokens"}},
+)
+async def count_tokens(request: HttpRequest, context: Context, caller: ApiCaller) -> Response:
+    """Estimate how many tokens a request has for a model."""
+    asked = parse_messages_request(await read_body(request, MessagesBody), counts=True)
+    await context.catalog.resolve(asked.model)
+    tools = tuple(TextPart(msgspec.json.encode(tool).decode()) for tool in asked.request.tools)
+    tokens = sum(size(turn.parts) for turn in asked.request.turns) + (size(tools) if tools else 0)
+    return answer({"input_tokens": math.ceil(tokens)})
+
+
+def _error(error: LegatoError) -> Response:
+    return error_answer("anthropic", error)
