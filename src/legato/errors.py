@@ -75,6 +75,10 @@ class BusyError(LegatoError):
         self.retry_after = retry_after
 
 
+class OverLimitError(BusyError):
+    """A person has or asks for as much as one person may. `retry_after` is in seconds."""
+
+
 class StorageError(LegatoError):
     """The database could not write or read something. What was not acknowledged is not stored."""
 

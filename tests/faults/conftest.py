@@ -26,9 +26,17 @@ class Client:
         self.socket = socket
         self.frames: list[Frame] = []
         self._ids = 0
+        self._fragments: dict[str, str] = {}
 
     async def _receive(self) -> Frame:
         frame: Frame = json.loads(await self.socket.recv())
+        while frame["type"] == "fragment":
+            text = self._fragments.pop(frame["group"], "") + frame["text"]
+            if frame.get("more"):
+                self._fragments[frame["group"]] = text
+                frame = json.loads(await self.socket.recv())
+            else:
+                frame = json.loads(text)
         self.frames.append(frame)
         return frame
 

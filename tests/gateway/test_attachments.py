@@ -257,11 +257,8 @@ async def test_the_socket_takes_them_as_well(ada):
         await socket.send_json({"type": "send", "client_message_id": "1", "text": "Look:", "parts": parts})
         while (frame := await socket.receive_json())["type"] != "message":
             assert frame["type"] != "error", frame
-    assert [sorted(part) for part in frame["message"]["parts"]] == [
-        ["text", "type"],
-        ["attachment", "type"],
-        ["attachment", "type"],
-    ]
+    assert [sorted(part) for part in frame["message"]["parts"]] == [["attachment", "type"]] * 2
+    assert (frame["message"]["text"], frame["message"]["places"]) == ("Look:", [5, 5])
 
 
 async def test_a_picture_reaches_a_model_as_it_was_sent_and_a_recording_as_words(tmp_path):

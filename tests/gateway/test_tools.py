@@ -75,7 +75,8 @@ async def test_a_tool_runs_in_sight_and_its_words_become_the_answer(
         finished = await first(socket, "tool_finished")
         assert json.loads(finished["output"])["documents"] == [{"_id": 1, "guest": "Grace"}]
         message = (await first(socket, "message"))["message"]
-        assert [part["type"] for part in message["parts"]] == ["tool_call", "tool_result", "text"]
+        assert [part["type"] for part in message["parts"]] == ["tool_call", "tool_result"]
+        assert message["places"] == [0, 0]
         assert message["text"] == finished["output"]
 
 

@@ -13,7 +13,8 @@ from legato.api.formats import make_codec
 from legato.api.generation import CallEndedError, Generation
 from legato.api.response_stream import ResponseStream
 from legato.api.stream_journal import StreamJournal, error_of
-from legato.errors import BusyError, ConflictError, LegatoError, NotFoundError, StorageError
+from legato.broker.person_limits import PersonLimits, unlimited
+from legato.errors import BusyError, ConflictError, LegatoError, NotFoundError, OverLimitError, StorageError
 from legato.storage.api_base import ApiStreamStore, FrameBatch, StoredStream, StreamEnding
 
 logger = logging.getLogger(__name__)
@@ -58,12 +59,14 @@ class Generations:
         store: ApiStreamStore,
         *,
         now: Callable[[], float],
+        limits: PersonLimits | None = None,
         new_id: Callable[[], str] = lambda: secrets.token_urlsafe(18),
         kept_seconds: float = KEPT_SECONDS,
     ) -> None:
         self._store = store
         self._journal = StreamJournal(store)
         self._now = now
+        self._limits = limits or unlimited()
         self._new_id = new_id
         self._kept_seconds = kept_seconds
         self._kept: dict[str, _Kept] = {}
@@ -142,15 +145,25 @@ class Generations:
         self._forget(stream.id)
 
     def read(self, stream: ResponseStream) -> Callable[[], None]:
-        """Count a reader. The returned function ends that, and must be called once."""
+        """Count a reader. The returned function ends that, and must be called once.
+
+        :raises OverLimitError: the owner reads as many streams as one person may.
+        """
         kept = self._kept.get(stream.id)
         if kept is None:
             return lambda: None
+        try:
+            self._limits.enter("event_streams", stream.owner)
+        except OverLimitError:
+            if kept.readers == 0 and not stream.done.is_set():
+                _abandon(kept)
+            raise
         kept.readers += 1
         if not stream.done.is_set():
             _stop(kept)
 
         def leave() -> None:
+            self._limits.leave("event_streams", stream.owner)
             kept.readers -= 1
             if kept.readers == 0 and not stream.done.is_set():
                 _abandon(kept)
@@ -186,6 +199,14 @@ class Generations:
             raise BusyError("The server is about to restart. Send it again in a moment.")
         if self._running >= RUNNING:
             raise BusyError("The server answers as many requests as it can. Try again in a moment.")
+        self._limits.enter("replies", call.caller.user)
+        try:
+            return await self._begin(call)
+        except BaseException:
+            self._limits.leave("replies", call.caller.user)
+            raise
+
+    async def _begin(self, call: Call) -> ResponseStream:
         new, created = self._new_id(), self._now()
         codec = make_codec(call.format, new, created, call.model, call.format_options)
         log = ByteLog(codec.media_type, numbered=codec.numbered)
@@ -197,7 +218,9 @@ class Generations:
             stored = await self._store.add_stream(self._row(call, stream))
             if stored.id != new:
                 _check_same(call, stored.fingerprint)
-                return await self.find(call.caller.user, stored.id)
+                found = await self.find(call.caller.user, stored.id)
+                self._limits.leave("replies", call.caller.user)
+                return found
             self._journal.open(stream)
         store_end = (lambda: self._journal.end(stream)) if call.durable else None
         generation = Generation(call, codec, stream, store_end)
@@ -205,7 +228,7 @@ class Generations:
         if call.idempotency_key is not None:
             self._keys[call.caller.user, call.idempotency_key] = new
         self._running += 1
-        generation.start(lambda: self._ended(new))
+        generation.start(lambda: self._ended(new, call.caller.user))
         return stream
 
     def _row(self, call: Call, stream: ResponseStream) -> StoredStream:
@@ -285,8 +308,9 @@ class Generations:
             if kept.generation is not None and not kept.stream.done.is_set()
         ]
 
-    def _ended(self, stream_id: str) -> None:
+    def _ended(self, stream_id: str, user: str) -> None:
         self._running -= 1
+        self._limits.leave("replies", user)
         kept = self._kept.get(stream_id)
         if kept is not None:
             _stop(kept)

@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from weakref import WeakValueDictionary
 
 from msgspec import Struct
 
+from legato.broker.person_limits import PersonLimits, unlimited
 from legato.chat.abandonment import Abandonment
 from legato.chat.access import NO_MESSAGE, Access
 from legato.chat.assistants import Assistants
@@ -71,6 +73,7 @@ class Replies:
         new_id: Callable[[], str],
         attachments: Attachments | None = None,
         text_quota: int | None = None,
+        limits: PersonLimits | None = None,
     ) -> None:
         """`text_quota` bounds the bytes of a user's messages and the replies to them."""
         self._storage = storage
@@ -90,6 +93,8 @@ class Replies:
         self._text_quota = text_quota
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._draining = False
+        self._limits = limits or unlimited()
+        self._beginning: Counter[str] = Counter()
 
     @property
     def running(self) -> int:
@@ -275,6 +280,7 @@ class Replies:
         conversation, question = request.tree.conversation, request.question
         if self._running.full(conversation.id):
             raise queue_full(MAX_WAITING)
+        self._limits.check("replies", user.id, self._running.of_user(user.id) + self._beginning[user.id])
         title = title_from(question.parts) if question is not None and not conversation.title else None
         reply = Message(
             id=self._new_id(),
@@ -300,7 +306,11 @@ class Replies:
             max_ahead=MAX_WAITING,
             text_quota=self._text_quota,
         )
-        started = await self._storage.begin(turn, self._now())
+        self._beginning[user.id] += 1
+        try:
+            started = await self._storage.begin(turn, self._now())
+        finally:
+            self._beginning -= Counter((user.id,))
         if started.duplicate:
             # The first time may have been long ago, and in a conversation in which the user takes part no more.
             await self._access.reader(user, started.conversation.id)

@@ -1,7 +1,7 @@
 """The replies of this server: the running ones, in a queue for each conversation, and the logs of those that ended lately."""
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -48,6 +48,7 @@ class RunningReplies:
         self._clock = clock
         self._running: dict[str, Reply] = {}
         self._queues: dict[str, deque[Reply]] = {}
+        self._by_user: Counter[str] = Counter()
         self._kept: OrderedDict[str, RetainedLog] = OrderedDict()
         self._size = 0
 
@@ -65,6 +66,10 @@ class RunningReplies:
         """Return whether no more replies can wait in the conversation."""
         return len(self._queues.get(conversation, ())) > MAX_WAITING
 
+    def of_user(self, user: str) -> int:
+        """Return how many replies to a user run or wait."""
+        return self._by_user[user]
+
     def get(self, reply: str) -> Reply | None:
         return self._running.get(reply)
 
@@ -79,6 +84,7 @@ class RunningReplies:
     def enter(self, reply: Reply) -> None:
         """Add a reply at the end of its conversation's queue."""
         self._running[reply.id] = reply
+        self._by_user[reply.user] += 1
         queue = self._queues.setdefault(reply.message.conversation, deque())
         queue.append(reply)
         if len(queue) > 1:
@@ -92,7 +98,8 @@ class RunningReplies:
 
     def leave(self, reply: Reply) -> None:
         """Remove a reply that ended, keep its log for `KEPT_SECONDS`, and let the next one of the queue go on."""
-        self._running.pop(reply.id, None)
+        if self._running.pop(reply.id, None) is not None:
+            self._by_user -= Counter((reply.user,))
         conversation = reply.message.conversation
         queue = self._queues.get(conversation)
         if queue is not None and reply in queue:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from legato.broker.base import Broker
+from legato.broker.person_limits import PersonLimits
 from legato.chat.abandonment import Abandonment
 from legato.chat.access import Access
 from legato.chat.assistants import Assistants
@@ -55,6 +56,7 @@ class ChatService:
         new_id: Callable[[], str] = lambda: str(uuid4()),
         attachments: Attachments | None = None,
         text_quota: int | None = None,
+        limits: PersonLimits | None = None,
         transcriber: Transcriber | None = None,
     ) -> None:
         """`commands` makes the commands, which call this service. `broker` is what it shares with other gateways."""
@@ -115,6 +117,7 @@ class ChatService:
             new_id=new_id,
             attachments=attachments,
             text_quota=text_quota,
+            limits=limits,
         )
         self.commands = commands(self)
 

@@ -23,7 +23,7 @@ from legato.dialects.context import DialectContext
 from legato.dialects.session_rules import Close, SessionRules
 from legato.domain.public_text import public_error
 from legato.domain.user import User
-from legato.errors import ForbiddenError, LegatoError, UnauthenticatedError
+from legato.errors import ForbiddenError, LegatoError, OverLimitError, UnauthenticatedError
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +92,7 @@ class DialectSession(Generic[C]):
 
     __slots__ = (
         "_awaits_hello",
+        "_counted",
         "_deadline",
         "_handler",
         "_on_closed",
@@ -121,6 +122,7 @@ class DialectSession(Generic[C]):
         self._queue = CommandQueue()
         self._deadline: asyncio.TimerHandle | None = None
         self._awaits_hello = False
+        self._counted: str | None = None
         self._handler = connect(self)
 
     @property
@@ -172,6 +174,9 @@ class DialectSession(Generic[C]):
         self.is_closed = True
         self._queue.close()
         self._cancel_deadline()
+        if self._counted is not None:
+            self.context.limits.leave("sockets", self._counted)
+            self._counted = None
         self._on_closed(self)
         self._handler.on_closed()
 
@@ -230,8 +235,18 @@ class DialectSession(Generic[C]):
             self.reject(LegatoError(FAILED), command, rules.unavailable)
         else:
             if not self.is_closed:
-                self._authenticated(user, command)
+                self._admit(user, command)
                 await self._start()
+
+    def _admit(self, user: User, command: C | None) -> None:
+        """Let a user in, unless they have as many sockets as one person may."""
+        try:
+            self.context.limits.enter("sockets", user.id)
+        except OverLimitError as error:
+            self.reject(error, command, self.rules.too_many)
+        else:
+            self._counted = user.id
+            self._authenticated(user, command)
 
     def _authenticated(self, user: User, command: C | None) -> None:
         self.user = user

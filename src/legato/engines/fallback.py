@@ -16,6 +16,7 @@ from legato.backoff import exponential_delay
 from legato.engines.attempt import WatchdogWriter
 from legato.engines.base import Capabilities, Engine, Health, Model, Outcome, ReplyWriter, Request
 from legato.engines.breaker import Breaker, Breakers, Permit
+from legato.engines.fair_slots import FairSlots
 from legato.engines.message_format import drop_unsupported_media, has_media
 from legato.errors import (
     EngineBrokeError,
@@ -65,6 +66,8 @@ class FallbackEngine:
     `State.detail` tells the person that another model answers, and why; `Outcome.model` is the model that answered. A backend
     with an open breaker is skipped. Cancelling does not count as a failure.
 
+    `slots` returns the slots of an engine: while all are taken, a request waits, and users take turns.
+
     Time is the event loop's; `chance` returns numbers from 0 to 1 for the jitter. `close` does not close the engines.
     """
 
@@ -74,6 +77,7 @@ class FallbackEngine:
         *,
         timeouts: Timeouts | None = None,
         breakers: Breakers | None = None,
+        slots: Callable[[Engine], FairSlots] | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         """Store the candidates.
@@ -85,6 +89,7 @@ class FallbackEngine:
         self._candidates = tuple(candidates)
         self._timeouts = timeouts or Timeouts()
         self._breakers = breakers or Breakers()
+        self._slots = slots or _unlimited
         self._chance = chance
 
     def with_model(self, model: str) -> "FallbackEngine":
@@ -108,9 +113,10 @@ class FallbackEngine:
             without = " without what it cannot see or hear" if fit.turns != request.turns else ""
             if fit.tools != request.tools:
                 without += (" and" if without else "") + " without tools"
-            answer = await self._try_backend(
-                backend, fit, out, failures, f"{backend.label} answers instead{without}."
-            )
+            async with self._slots(candidate.engine).hold(request.user, backend.tell_place(out)):
+                answer = await self._try_backend(
+                    backend, fit, out, failures, f"{backend.label} answers instead{without}."
+                )
             if isinstance(answer, Outcome):
                 return answer
             failures.append(answer)
@@ -244,6 +250,14 @@ class _Backend(NamedTuple):
     model: str
     label: str
     breaker: Breaker
+
+    def tell_place(self, out: ReplyWriter) -> Callable[[int], None]:
+        """Return what tells the reply its place in the queue of the engine."""
+        return lambda place: out.state(State("queued", model=self.model, place=place))
+
+
+def _unlimited(engine: Engine) -> FairSlots:
+    return FairSlots(None)
 
 
 class _AttemptFailure(NamedTuple):

@@ -29,6 +29,7 @@ async def caller_of(request: Request, context: Context) -> Caller:
         )
     user = await context.authenticator(token=token or None)
     require_chat_scope(user)
+    context.limits.request(user.id)
     if not context.auth_required and request.client is not None:
         return Caller(f"{user.id}@{request.client.host}")
     return Caller(user.id)

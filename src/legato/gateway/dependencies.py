@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from legato.api.catalog import ModelCatalog
 from legato.api.generations import Generations
+from legato.broker.person_limits import PersonLimits
 from legato.chat.reply import ResolvedAssistant
 from legato.chat.service import ChatService
 from legato.dialects.authentication import require_chat_scope
@@ -43,6 +44,7 @@ class ServerContext(Struct, frozen=True):
     flusher: Flusher
     sse_responses: OpenSseResponses
     why: str
+    limits: PersonLimits
     catalog: ModelCatalog
     generations: Generations
     dialect_assistants: Mapping[str, str] = {}
@@ -86,13 +88,16 @@ async def authenticated_user(
     """Return the user of a request: by a token in `Authorization: Bearer`, or by a single-use `?ticket=`.
 
     :raises UnauthenticatedError: there is no token or ticket, or it is not valid.
+    :raises OverLimitError: the user sends too many requests.
     """
     authorization = request.headers.get("authorization", "")
     token = bearer_token(authorization)
     ticket = request.query_params.get("ticket")
     if authorization and token is None and context.auth_required:
         raise UnauthenticatedError("Send the token as `Authorization: Bearer …`.")
-    return await context.authenticator(token=token or None, ticket=ticket if not token else None)
+    user = await context.authenticator(token=token or None, ticket=ticket if not token else None)
+    context.limits.request(user.id)
+    return user
 
 
 async def authenticated_request(

@@ -23,6 +23,7 @@ class DialectEndpoints:
             flusher=server.flusher,
             authenticate=server.authenticator,
             anyone=server.authenticator.anonymous_user,
+            limits=server.limits,
             max_frame_bytes=settings.server.max_frame_bytes,
         )
         assistants = settings.dialect_assistants()

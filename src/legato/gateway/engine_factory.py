@@ -5,6 +5,7 @@ from legato.engines.base import Engine
 from legato.engines.breaker import Breakers
 from legato.engines.demo.engine import DEFAULT_MODEL
 from legato.engines.engine_type import EngineContext
+from legato.engines.fair_slots import FairSlots
 from legato.engines.registry import ENGINE_TYPES, engine_of_model
 from legato.errors import EngineUnavailableError, SettingsError
 from legato.gateway.settings import Settings
@@ -18,9 +19,18 @@ class EngineFactory:
         self._fleet = fleet
         self.made: dict[str, Engine] = {}
         self.breakers = Breakers()
+        self._slots: dict[int, FairSlots] = {}
         self.why = ""
         self._models: dict[str, str] = {}
         self._picked: dict[str | None, EngineChoice] = {}
+
+    def slots(self, engine: Engine) -> FairSlots:
+        """Return the slots of an engine of this server, the same for all its users. The fleet has a queue of its own."""
+        known = self._slots.get(id(engine))
+        if known is None:
+            count: int | None = getattr(self._settings.engine_section(engine.name), "slots", None)
+            known = self._slots[id(engine)] = FairSlots(count)
+        return known
 
     async def close(self) -> None:
         for engine in self.made.values():

@@ -55,7 +55,7 @@ class FleetTokenStream(SseResponse):
         disclaimer: str | None = None,
         told: Callable[[str], str] = str,
     ) -> None:
-        super().__init__(open_responses)
+        super().__init__(open_responses, person=request.user)
         self._disclaimer = disclaimer
         self._filter = DisclaimerFilter(self, disclaimer)
         self._has_text = False

@@ -14,6 +14,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from legato import __version__
+from legato.broker.person_limits import LimitKind
 from legato.chat.counters import End
 from legato.gateway.dependencies import ServerContext
 
@@ -25,6 +26,9 @@ STATES = ("idle", "working", "busy", "draining", "lost")
 
 ENDS: tuple[End, ...] = get_args(End)
 """Each one exists from the start, at 0: a rate needs a previous value."""
+
+
+LIMIT_KINDS: tuple[LimitKind, ...] = get_args(LimitKind)
 
 
 class Metrics:
@@ -56,6 +60,10 @@ class _Server(Collector):
         yield GaugeMetricFamily(
             "legato_event_streams", "Open streams of server-sent events", len(self._context.sse_responses)
         )
+        refused = CounterMetricFamily("legato_refused", "What a limit refused, by its kind", labels=("kind",))
+        for kind in LIMIT_KINDS:
+            refused.add_metric((kind,), self._context.limits.refusals.total[kind])
+        yield refused
         yield from self._fleet()
 
     def _chat(self) -> Iterator[Metric]:

@@ -67,7 +67,7 @@ class ReplySseStream(SseResponse):
         offset: int,
         reset: ResetReason | None,
     ) -> None:
-        super().__init__(open_responses, user.expires)
+        super().__init__(open_responses, user.expires, user.id)
         self._service = service
         self._flusher = flusher
         self._user = user

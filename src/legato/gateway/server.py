@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import uvicorn
@@ -21,12 +22,13 @@ from legato.gateway.agent_endpoint import ANY_PATH, AgentEndpoints, AgentKeys
 from legato.gateway.app import make_app
 from legato.gateway.auth import known_hosts
 from legato.gateway.dependencies import ServerContext
+from legato.gateway.descriptors import connections_within, raise_limit
 from legato.gateway.dialects import DialectEndpoints
 from legato.gateway.environment import misspelled
 from legato.gateway.middleware import PrefixMiddleware
 from legato.gateway.settings import Settings, http_address
 from legato.gateway.sockets import listen
-from legato.gateway.websocket import Limits, Origins, PathPrefix, open_endpoints
+from legato.gateway.websocket import ConnectionLimiter, Limits, Origins, PathPrefix, open_endpoints
 from legato.gateway.websocket.path_prefix import TrustedProxies
 from legato.gateway.wiring import Wired, wire
 from legato.logs import set_up_logs
@@ -155,6 +157,9 @@ class Server:
             upload_bytes=self.settings.attachments.max_bytes,
         )
         agents = AgentEndpoints(wired.context.fleet, AgentKeys.from_settings(self.settings))
+        connections = ConnectionLimiter(
+            connections_within(raise_limit()), partial(wired.context.limits.count_refusal, "connections")
+        )
         options = open_endpoints(
             app,
             [*dialects.endpoints(), agents.endpoint()],
@@ -162,6 +167,7 @@ class Server:
             limits=Limits(frame_bytes=settings.max_frame_bytes),
             origins=origins,
             prefix=prefix,
+            connections=connections,
         )
         server = self._uvicorn = _uvicorn(
             app,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
+from legato.broker.person_limits import PersonRules
 from legato.chat.assistant import Assistant, OnUnwatched
 from legato.data_dir import default_data_dir
 from legato.dialects.registry import DIALECT_TYPES
@@ -201,6 +202,18 @@ class StorageSettings(SettingsSection):
     text_quota_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024 * 1024
 
 
+class LimitsSettings(SettingsSection):
+    """`[limits]`: what one person may hold at once, and how often they may ask. A limit of 0 is none. Without authentication there are
+    no limits of this kind: the server listens to its own machine.
+    """
+
+    sockets: Annotated[int, Field(ge=0)] = 200
+    event_streams: Annotated[int, Field(ge=0)] = 100
+    replies: Annotated[int, Field(ge=0)] = 100
+    uploads: Annotated[int, Field(ge=0)] = 8
+    requests_per_minute: Annotated[int, Field(ge=0)] = 6000
+
+
 class AgentKeySettings(SettingsSection):
     """`[fleet.keys.NAME]`: a key that permits certain models only (`models` empty: all)."""
 
@@ -244,6 +257,7 @@ class Settings(DialectSections):
     dialects: DialectsSettings = DialectsSettings()
     tools: dict[str, ToolSettings] = Field(default_factory=dict)
     storage: StorageSettings = StorageSettings()
+    limits: LimitsSettings = LimitsSettings()
     attachments: AttachmentsSettings = AttachmentsSettings()
     audio: AudioSettings = AudioSettings()
     fleet: FleetSettings = FleetSettings()
@@ -268,6 +282,19 @@ class Settings(DialectSections):
     def dialect_assistants(self) -> dict[str, str]:
         """Return the assistant of each dialect that has one."""
         return self.dialects.model_dump()
+
+    def person_rules(self) -> PersonRules:
+        """Return the limits of each person."""
+        if not self.auth.required:
+            return PersonRules(None, None, None, None, None)
+        limits = self.limits
+        return PersonRules(
+            limits.sockets or None,
+            limits.event_streams or None,
+            limits.replies or None,
+            limits.uploads or None,
+            limits.requests_per_minute or None,
+        )
 
     @property
     def config_file(self) -> Path | None:

@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 from fastapi import Response
 from starlette.types import Receive, Scope, Send
+
+from legato.broker.person_limits import PersonLimits, unlimited
 
 KEEP_ALIVE = 15.0
 """Seconds of silence after which a comment is sent, so that proxies and the client keep the connection."""
@@ -22,7 +25,11 @@ class SseResponse(Response):
     cache: ClassVar[bytes] = b"no-cache, no-transform"
     task: asyncio.Task[None] | None = None
 
-    def __init__(self, open_responses: "OpenSseResponses", expires: float | None = None) -> None:
+    def __init__(
+        self, open_responses: "OpenSseResponses", expires: float | None = None, person: str | None = None
+    ) -> None:
+        """`person` is who reads it, for the limit of streams; None: it does not count."""
+        self._person = person
         self.status_code = 200
         self.background = None
         self.body = b""
@@ -64,6 +71,10 @@ class SseResponse(Response):
         self._wake.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._open.held_by(self._person):
+            await self._respond(scope, receive, send)
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         stop = self.start()
         disconnect = asyncio.ensure_future(disconnected(receive))
         disconnect.add_done_callback(lambda _: self._wake.set())
@@ -99,15 +110,23 @@ class SseResponse(Response):
 
 
 class OpenSseResponses:
-    """The open event streams of a server, which end before it stops."""
+    """The open event streams of a server, which end before it stops. `limits` are those of each person."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: PersonLimits | None = None) -> None:
+        self._limits = limits or unlimited()
         self._open: set[SseResponse] = set()
         self._draining = False
         self._closed = False
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def held_by(self, person: str | None) -> AbstractContextManager[None]:
+        """Count a stream of a person while the context lasts; None: of nobody.
+
+        :raises OverLimitError: they have as many as one person may, when the context is entered.
+        """
+        return nullcontext() if person is None else self._limits.hold("event_streams", person)
 
     def add(self, response: SseResponse) -> None:
         """Add a response that started. If the server stops, it is aborted at once."""

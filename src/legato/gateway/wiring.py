@@ -12,6 +12,7 @@ from msgspec import Struct
 from legato.api.catalog import ModelCatalog
 from legato.api.generations import Generations
 from legato.broker.memory import MemoryBroker
+from legato.broker.person_limits import LimitKind, PersonLimits
 from legato.chat.assistant import Assistant
 from legato.chat.commands import make_commands
 from legato.chat.reply import ResolvedAssistant
@@ -76,6 +77,7 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
         }
         why = _why(engines, assistants["default"])
         logger.info("%s", why)
+        limits = PersonLimits(settings.person_rules(), loop.time, _log_refusal)
         attachments = make_attachments(settings, storage)
         stack.push_async_callback(attachments.close)
         transcriber = make_transcriber(settings)
@@ -88,13 +90,14 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
             broker=broker,
             clock=loop.time,
             attachments=attachments,
+            limits=limits,
             text_quota=settings.storage.text_quota_bytes,
             transcriber=transcriber,
         )
         stack.push_async_callback(service.close)
         await service.start()
         attachments.start()
-        generations = Generations(SqlApiStore(storage.database), now=time.time)
+        generations = Generations(SqlApiStore(storage.database), now=time.time, limits=limits)
         stack.push_async_callback(generations.close)
         await generations.open()
         yield Wired(
@@ -107,7 +110,8 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
                 assistants=assistants,
                 authenticator=authenticator,
                 flusher=Flusher(loop.call_soon),
-                sse_responses=OpenSseResponses(),
+                sse_responses=OpenSseResponses(limits),
+                limits=limits,
                 why=why,
                 catalog=_catalog(settings, engines, fleet, assistants, loop.time),
                 generations=generations,
@@ -142,10 +146,17 @@ async def _resolve(
             )
         )
     timeouts = Timeouts(assistant.timeout, assistant.first_token_timeout)
-    fallback = FallbackEngine(candidates, timeouts=timeouts, breakers=engines.breakers)
+    fallback = FallbackEngine(candidates, timeouts=timeouts, breakers=engines.breakers, slots=engines.slots)
     return ResolvedAssistant(
         assistant, fallback, model, await tools.of(assistant.tools), hides_details=hides_details
     )
+
+
+def _log_refusal(kind: LimitKind, person: str, count: int) -> None:
+    more = f" ({count} times since the last line)" if count > 1 else ""
+    who = "Address" if kind == "connections" else "User"
+    what = kind.replace("_", " ")
+    logger.warning("%s %s has reached the limit of %s, and was refused%s", who, person, what, more)
 
 
 def _catalog(
@@ -160,7 +171,9 @@ def _catalog(
     timeouts = Timeouts(default.timeout, default.first_token_timeout)
 
     def make_engine(engine: Engine, model: str) -> FallbackEngine:
-        return FallbackEngine([Candidate(engine, model)], timeouts=timeouts, breakers=engines.breakers)
+        return FallbackEngine(
+            [Candidate(engine, model)], timeouts=timeouts, breakers=engines.breakers, slots=engines.slots
+        )
 
     return ModelCatalog(
         assistants, {**engines.made, "fleet": fleet}, settings.aliases, make_engine, clock=clock

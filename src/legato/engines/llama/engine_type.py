@@ -27,8 +27,8 @@ DEFAULTS = (None, DEFAULT.file, DEFAULT.file.removesuffix(".gguf"))
 class LlamaSettings(SettingsSection):
     """`[engines.llama]`, the embedded engine. The engine chooses the value of a setting that is None."""
 
-    slots: Annotated[int | None, Field(ge=1, le=256)] = Field(
-        None, description="Number of replies generated at once; further ones queue. Not set: 2."
+    slots: Annotated[int, Field(ge=1, le=256)] = Field(
+        2, description="Number of replies generated at once; further ones queue, and people take turns."
     )
     context: Annotated[int | None, Field(ge=128)] = Field(
         None, description="Tokens for each slot. Not set: the training context of the model, 4,096 at most."

@@ -23,6 +23,11 @@ class OllamaSettings(SettingsSection):
     ca_file: Path | None = Field(
         None, description="PEM file of certificates to trust in addition to the system's."
     )
+    slots: Annotated[int, Field(ge=1, le=4096)] = Field(
+        4,
+        description="Number of requests sent to Ollama at once; further ones queue, and people take turns. "
+        "At least OLLAMA_NUM_PARALLEL.",
+    )
     headers: dict[str, Header] = Field(
         default_factory=dict,
         description="Headers of every request, for example the key of a proxy in front of Ollama.",

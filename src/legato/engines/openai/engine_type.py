@@ -23,6 +23,10 @@ class OpenAISettings(SettingsSection):
     ca_file: Path | None = Field(
         None, description="PEM file of certificates to trust in addition to the system's."
     )
+    slots: Annotated[int, Field(ge=1, le=4096)] = Field(
+        64,
+        description="Number of requests sent to the server at once; further ones queue, and people take turns.",
+    )
     continues: bool = Field(
         False,
         description="The server continues a final assistant message instead of starting a new one.",

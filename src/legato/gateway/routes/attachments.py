@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from legato.chat.media.sniff import TEXT, suffix_of
 from legato.domain.attachment import Attachment
 from legato.gateway.blob_response import BlobResponse
-from legato.gateway.dependencies import Authenticated
+from legato.gateway.dependencies import Authenticated, AuthenticatedRequest
 from legato.gateway.json_body import answer, openapi_types
 from legato.gateway.multipart import first_file
 from legato.gateway.schemas import AttachmentView
@@ -56,6 +56,11 @@ async def upload(
 
     The file is deleted if no message uses it within a day.
     """
+    with authenticated.context.limits.hold("uploads", authenticated.user.id):
+        return await _upload(request, authenticated, name)
+
+
+async def _upload(request: Request, authenticated: AuthenticatedRequest, name: str | None) -> Response:
     content: AsyncIterator[bytes] = request.stream()
     declared = request.headers.get("content-type", "")
     if declared.lower().startswith("multipart/form-data"):

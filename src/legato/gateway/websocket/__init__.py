@@ -7,13 +7,14 @@ from starlette.applications import Starlette
 
 from legato.dialects.base import Endpoint
 from legato.gateway.websocket import asgi, direct
+from legato.gateway.websocket.connection_limiter import ConnectionLimiter
 from legato.gateway.websocket.http_timeouts import http_class
 from legato.gateway.websocket.limits import Limits
 from legato.gateway.websocket.origins import Origins
 from legato.gateway.websocket.path_prefix import PathPrefix
 from legato.gateway.websocket.timer_wheel import TimerClock
 
-__all__ = ["Limits", "Origins", "PathPrefix", "open_endpoints"]
+__all__ = ["ConnectionLimiter", "Limits", "Origins", "PathPrefix", "open_endpoints"]
 
 
 def open_endpoints(
@@ -24,6 +25,7 @@ def open_endpoints(
     limits: Limits | None = None,
     origins: Origins | None = None,
     prefix: PathPrefix | None = None,
+    connections: ConnectionLimiter | None = None,
 ) -> dict[str, Any]:
     """Make `app` accept WebSockets at `endpoints`. Return the further arguments of `uvicorn.Config`.
 
@@ -31,7 +33,7 @@ def open_endpoints(
     """
     limits = limits or Limits()
     wheel = TimerClock(limits.tick_seconds)
-    http = http_class(limits, wheel)
+    http = http_class(limits, wheel, connections)
     if transport == "direct":
         return {
             "http": http,
@@ -43,7 +45,7 @@ def open_endpoints(
     largest = max([limits.frame_bytes, *(endpoint.max_frame_bytes or 0 for endpoint in endpoints)])
     return {
         "http": http,
-        "ws": "websockets-sansio",
+        "ws": asgi.CountedSansIOProtocol,
         "ws_max_size": largest,
         "ws_ping_interval": limits.ping_seconds,
         "ws_ping_timeout": limits.silent_seconds - limits.ping_seconds,

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from legato.broker.rate_limit import RateLimiter
 from legato.dialects.base import BinarySession, Endpoint, Session
@@ -29,6 +30,19 @@ logger = logging.getLogger(__name__)
 
 TRANSPORT = "legato.transport"
 """Where the HTTP class puts the transport in the state of the connection: ASGI cannot abort a connection."""
+
+
+LEAVE = "legato.leave"
+"""Where the HTTP class puts the call that counts the connection no more."""
+
+
+class CountedSansIOProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's protocol of sockets, which tells that its connection has ended."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if (leave := self.app_state.get(LEAVE)) is not None:
+            leave()
 
 
 class AsgiSocket:

@@ -6,7 +6,7 @@ session, and a frame from the session into `transport.write`, in the same turn o
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -19,6 +19,7 @@ from websockets.server import ServerProtocol
 from legato.broker.rate_limit import RateLimiter
 from legato.dialects.base import BinarySession, Endpoint, Session
 from legato.gateway.websocket import close_reasons
+from legato.gateway.websocket.asgi import LEAVE
 from legato.gateway.websocket.frame_parser import PING_FRAME, FrameParser, quiet_logger, text_frame
 from legato.gateway.websocket.handshake import RefusedError, admit
 from legato.gateway.websocket.limits import Limits
@@ -56,6 +57,7 @@ class DirectSocket(FrameParser, asyncio.Protocol):
         "_connections",
         "_flush_scheduled",
         "_last_received",
+        "_leave",
         "_message_bytes",
         "_message_since",
         "_out",
@@ -74,6 +76,7 @@ class DirectSocket(FrameParser, asyncio.Protocol):
         super().__init__()
         self._config = config
         self._connections: set[Any] = server_state.connections
+        self._leave: Callable[[], None] | None = app_state.get(LEAVE)
         self._last_received = self.server.wheel.now
         self._message_since: float | None = None
         self._message_bytes = 0
@@ -157,6 +160,9 @@ class DirectSocket(FrameParser, asyncio.Protocol):
         self.writable = False
         self.server.wheel.forget(self)
         self._connections.discard(self)
+        if self._leave is not None:
+            self._leave()
+            self._leave = None
         self._out.clear()
         self._close_session()
 

@@ -7,11 +7,14 @@ a timeout and a maximum size, and a body must not pause too long. Bytes directly
 import asyncio
 import socket
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from legato.gateway.websocket.asgi import TRANSPORT
+from legato.gateway.websocket.asgi import LEAVE, TRANSPORT
+from legato.gateway.websocket.connection_limiter import ConnectionLimiter
 from legato.gateway.websocket.limits import Limits
 from legato.gateway.websocket.timer_wheel import TimerClock, TimerWheel
 
@@ -20,6 +23,10 @@ UNSENT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 REFUSAL = b"HTTP/1.1 %s\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
 TOO_LATE = (b"408 Request Timeout", b"The request took too long to arrive.\n")
+NO_ROOM = (
+    b"503 Service Unavailable",
+    b"The server has as many connections as it can hold. Try again in a moment.\n",
+)
 TOO_LARGE = (b"431 Request Header Fields Too Large", b"The head of the request is too large.\n")
 
 
@@ -32,6 +39,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
 
     limits: ClassVar[Limits]
     wheel: ClassVar[TimerWheel]
+    limiter: ClassVar[ConnectionLimiter | None]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -47,9 +55,20 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         self._answering: RequestResponseCycle | None = None
         self._backlog_since = 0.0
         self.wheel.watch(self, self.limits.head_seconds)
+        self._leave: Callable[[], None] | None = None
+        if self.limiter is not None:
+            peer = transport.get_extra_info("peername")
+            address = str(peer[0]) if isinstance(peer, tuple) else ""
+            if self.limiter.admit(address):
+                self._leave = partial(self.limiter.leave, address)
+            else:
+                self._refuse(*NO_ROOM)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.wheel.forget(self)
+        if self._leave is not None:
+            self._leave()
+            self._leave = None
         super().connection_lost(exc)
 
     def due(self) -> float:
@@ -140,7 +159,8 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         connection = self.transport.get_extra_info("socket")
         if UNSENT is not None and connection is not None and connection.family in INTERNET:
             connection.setsockopt(socket.IPPROTO_TCP, UNSENT, self.limits.unsent_bytes)
-        self.app_state = {**self.app_state, TRANSPORT: self.transport}
+        self.app_state = {**self.app_state, TRANSPORT: self.transport, LEAVE: self._leave}
+        self._leave = None
         super().handle_websocket_upgrade()
         rest = self._chunk[upgrade.args[0] :] if upgrade is not None and upgrade.args else b""
         protocol: Any = self.transport.get_protocol()
@@ -174,7 +194,13 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         self.wheel.watch(self, self.limits.close_seconds)
 
 
-def http_class(limits: Limits, wheel: TimerWheel | None = None) -> type[TimeoutHttpProtocol]:
-    """Return a class for uvicorn's `http=`."""
+def http_class(
+    limits: Limits, wheel: TimerWheel | None = None, connections: ConnectionLimiter | None = None
+) -> type[TimeoutHttpProtocol]:
+    """Return a class for uvicorn's `http=`. `connections` says which connections are refused; None: none."""
     clock = wheel if wheel is not None else TimerClock(limits.tick_seconds)
-    return type("TimeoutHttpProtocol", (TimeoutHttpProtocol,), {"limits": limits, "wheel": clock})
+    return type(
+        "TimeoutHttpProtocol",
+        (TimeoutHttpProtocol,),
+        {"limits": limits, "wheel": clock, "limiter": connections},
+    )
