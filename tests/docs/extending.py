@@ -23,7 +23,10 @@ class Copy:
         self.home = directory / "home"
         self.home.mkdir()
         shutil.copytree(
-            ROOT / "src", self.source, ignore=shutil.ignore_patterns("__pycache__", "page", "*.so")
+            # With the compiled modules: they are valid for files of the same time and size.
+            ROOT / "src",
+            self.source,
+            ignore=shutil.ignore_patterns("page", "*.so"),
         )
 
     def follow(self, page: str) -> list[Path]:
@@ -48,7 +51,7 @@ class Copy:
         for name in names:
             source, target = ROOT / "tests" / name, self.home / "tests" / name
             if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(source, target)
             else:
                 shutil.copyfile(source, target)
 

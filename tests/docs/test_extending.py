@@ -123,7 +123,7 @@ def test_a_database_is_its_page_and_one_case(copy: Copy) -> None:
     touched = copy.follow("add-a-storage.md")
     assert [path.name for path in touched] == ["memory.py", "store.py", "conftest.py"]
     # The database of the page has one thread, so an endless search of one user stops another one's.
-    topics = ("conversations", "turns", "search")
+    topics = ("turns", "search")
     files = [f"tests/storage/test_{topic}.py" for topic in topics]
     tested = copy.run(
         "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-k", "memory and not forty", *files
