@@ -59,6 +59,33 @@ describe("a refusal", () => {
   });
 });
 
+describe("long frames and a long way", () => {
+  test("fragments are joined, and other frames may come in between", () => {
+    const session = followed(new Session());
+    const whole = JSON.stringify({ type: "message", message: { ...REPLY, status: "complete", text: "All of it.", revision: 3 } });
+    receive(session, { type: "fragment", group: "1", text: whole.slice(0, 20), more: true });
+    receive(session, { type: "pong" });
+    receive(session, { type: "fragment", group: "1", text: whole.slice(20) });
+    expect(session.conversation!.messages.get("r")).toMatchObject({ status: "complete", text: "All of it." });
+  });
+
+  test("deltas that join are taken while a follow is on its way, and others ask for nothing", () => {
+    const session = followed(new Session());
+    receive(session, delta(0, 1, "a"));
+    expect(sent(receive(session, delta(2, 3, "c")))).toMatchObject([{ type: "follow" }]);
+    expect(sent(receive(session, delta(3, 4, "d")))).toEqual([]);
+    receive(session, delta(1, 2, "b"));
+    expect(text(session)).toBe("ab");
+  });
+
+  test("an older message does not replace a newer one", () => {
+    const session = followed(new Session());
+    receive(session, { type: "message", message: { ...REPLY, status: "complete", text: "new", revision: 4 } });
+    receive(session, { type: "message", message: { ...REPLY, status: "complete", text: "old", revision: 3 } });
+    expect(text(session)).toBe("new");
+  });
+});
+
 describe("following", () => {
   test("asks for everything after a page reload", () => {
     const session = new Session();

@@ -15,10 +15,11 @@ class FragmentJoiner:
 
     def __init__(self) -> None:
         self._texts: dict[str, list[str]] = {}
+        self._dropped: set[str] = set()
         self._characters = 0
 
     def add(self, fragment: Fragment) -> ServerMessage | None:
-        """Return the message whose last fragment this is.
+        """Return the message whose last fragment this is; None for any other one, and for a message that is too long.
 
         :raises msgspec.DecodeError: the joined text is not a message.
         """
@@ -26,9 +27,14 @@ class FragmentJoiner:
         if self._characters + len(fragment.text) <= MAX_CHARACTERS:
             texts.append(fragment.text)
             self._characters += len(fragment.text)
+        else:
+            self._dropped.add(fragment.group)
         if fragment.more:
             return None
         del self._texts[fragment.group]
         self._characters -= sum(map(len, texts))
+        if fragment.group in self._dropped:
+            self._dropped.discard(fragment.group)
+            return None
         message: ServerMessage = _decode("".join(texts))
         return message

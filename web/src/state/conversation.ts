@@ -133,6 +133,8 @@ export class Conversation {
   }
 
   putMessage(message: MessageView, now: number): void {
+    // A long message may arrive in fragments behind a newer history.
+    if ((this.messages.get(message.id)?.revision ?? 0) > (message.revision ?? 0)) return;
     this.messages.set(message.id, message);
     this.newestRevision = Math.max(this.newestRevision, message.revision ?? 0);
     if (message.status !== "streaming") this.replies.delete(message.id);
