@@ -224,6 +224,13 @@ class TestVersion1:
         wire.hear({"type": "job_error", "jobId": "j", "error": "out of memory"})
         assert wire.handler.calls == [("ended", JobFailed("engine_broke", "out of memory"))]
 
+    def test_a_refusal_of_the_length_is_no_broken_engine(self) -> None:
+        wire = Wire(1)
+        wire.job()
+        said = "the prompt exceeds the context length of 4096 tokens"
+        wire.hear({"type": "job_error", "jobId": "j", "error": said})
+        assert wire.handler.calls == [("ended", JobFailed("engine_refused", said))]
+
     def test_foreign_jobs_are_passed_over(self) -> None:
         wire = Wire(1)
         wire.job()

@@ -1,6 +1,8 @@
 """The errors that a person gets when the fleet does not write a reply."""
 
+from legato.engines.context_errors import context_refusal
 from legato.errors import (
+    ContextExceededError,
     EngineBrokeError,
     EngineBusyError,
     EngineError,
@@ -31,7 +33,9 @@ _ERRORS: dict[str, type[EngineError]] = {
 
 
 def error_of_agent(end: JobFailed) -> EngineError:
-    """The error that an agent reported."""
+    """Return the error that an agent reported. A refusal of the prompt's length is one that a shorter prompt may not meet."""
+    if end.code == EngineRefusedError.code and (refusal := context_refusal(end.message)) is not None:
+        return ContextExceededError(end.message, *refusal)
     return _ERRORS.get(end.code, EngineBrokeError)(end.message)
 
 

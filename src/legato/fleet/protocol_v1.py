@@ -5,6 +5,7 @@ from typing import Any
 
 from legato.domain.message import AudioPart, ImagePart, Part, text_of
 from legato.engines.base import Request
+from legato.engines.context_errors import context_refusal
 from legato.engines.message_format import NOT_HEARD, NOT_SHOWN
 from legato.fleet.job_attempt import JobAttempt, JobSink
 from legato.fleet.protocol import (
@@ -80,7 +81,9 @@ class ProtocolV1:
                     self._complete(attempt)
             case JobError(name, error):
                 if (attempt := self._attempt(name)) is not None:
-                    self._connection.finished(attempt, JobFailed("engine_broke", error))
+                    too_long = not attempt.started and context_refusal(error) is not None
+                    code = "engine_refused" if too_long else "engine_broke"
+                    self._connection.finished(attempt, JobFailed(code, error))
             case _:
                 pass
 
