@@ -11,6 +11,7 @@ from legato.engines.base import Capabilities, Engine, Outcome, Request, ToolSpec
 from legato.engines.breaker import Breakers
 from legato.engines.fallback import Candidate, FallbackEngine, Timeouts
 from legato.errors import (
+    ContextExceededError,
     EngineBrokeError,
     EngineError,
     EngineRefusedError,
@@ -726,3 +727,15 @@ async def test_a_backup_that_cannot_use_tools_answers_without_and_says_so() -> N
     await fallback.generate(Request("m", (), tools=(ToolSpec("look", "Looks.", {}),)), out)
     assert second.requests[0].tools == ()
     assert any("answers instead without tools." in (state.detail or "") for state in out.states)
+
+
+@virtual_time
+async def test_a_refusal_of_the_length_is_not_lost_behind_another_failure() -> None:
+    house = House(engines=2, timeout=30.0)
+    asking = house.ask()
+    (await house.primary.asked()).fail(ContextExceededError("It is too long.", 4096, 9000))
+    for _ in range(3):
+        (await house.backup.asked()).fail(DOWN)
+    with pytest.raises(ContextExceededError) as caught:
+        await asking
+    assert (caught.value.limit, caught.value.asked) == (4096, 9000)

@@ -42,6 +42,8 @@ def test_a_request_says_what_ollama_wants_to_know_and_nothing_else() -> None:
         "model": "m",
         "messages": [{"role": "user", "content": "hi"}],
         "stream": True,
+        "truncate": False,
+        "shift": False,
     }
 
 

@@ -52,7 +52,8 @@ class Request(Struct, frozen=True):
     the name of the field; it never ignores one. `format` is `json`, or a JSON Schema that the answer fits. `tool_choice` is
     `auto`, `none`, `required`, or the name of a tool after `function:`; None: `auto`. `parallel_tools`: whether one reply may call
     several tools. `logprobs`: how many alternatives to tell for each token; 0: only the token's own. `raw`: the text of the only
-    turn is the whole prompt, without a template, and `suffix` is the text behind the gap to fill.
+    turn is the whole prompt, without a template, and `suffix` is the text behind the gap to fill. With `strict`, an engine never leaves out a part
+    that the model cannot do; without it, the person is told what was left out.
     """
 
     model: str
@@ -70,6 +71,7 @@ class Request(Struct, frozen=True):
     logprobs: int | None = None
     raw: bool = False
     suffix: str = ""
+    strict: bool = False
 
 
 class Outcome(Struct, frozen=True):

@@ -19,6 +19,7 @@ from legato.engines.breaker import Breaker, Breakers, Permit
 from legato.engines.fair_slots import FairSlots
 from legato.engines.message_format import drop_unsupported_media, has_media
 from legato.errors import (
+    ContextExceededError,
     EngineBrokeError,
     EngineError,
     EngineRefusedError,
@@ -326,6 +327,10 @@ def _all_failed(failures: list[_AttemptFailure]) -> EngineError:
     if not remedies and worst.retryable:
         remedies = ["Please try again in a moment."]
     text = " ".join([text, *remedies])
+    too_long = next((error for error in errors if isinstance(error, ContextExceededError)), None)
+    if too_long is not None:
+        # A shorter prompt may succeed, so the caller must learn how long it may be.
+        return ContextExceededError(text, too_long.limit, too_long.asked)
     if isinstance(worst, EngineTimeoutError):
         return EngineTimeoutError(text)
     return EngineUnavailableError(text) if worst.retryable else type(worst)(text)

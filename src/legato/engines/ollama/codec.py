@@ -33,7 +33,14 @@ _NANOSECONDS = 1e6
 
 def chat(request: Request) -> bytes:
     """Return the body of `POST /api/chat`."""
-    body: dict[str, Any] = {"model": request.model, "messages": _messages(request), "stream": True}
+    # A version that knows these two refuses a prompt that is too long, and ends a reply at the context: nothing is cut silently.
+    body: dict[str, Any] = {
+        "model": request.model,
+        "messages": _messages(request),
+        "stream": True,
+        "truncate": False,
+        "shift": False,
+    }
     if request.tools:
         body["tools"] = functions(request.tools)
     if request.options:

@@ -14,6 +14,14 @@ from legato.engines.context_errors import LearnedContexts, context_refusal
 from legato.engines.http import ConnectionBrokeError, HttpClient, HttpResponse
 from legato.engines.ollama import codec, models
 from legato.engines.ollama.address import address
+from legato.engines.ollama.refused_parts import (
+    RequestPart,
+    notice,
+    refused_part,
+    sent_bytes,
+    was_cut,
+    without_parts,
+)
 from legato.engines.think_tags import ThinkTagParser
 from legato.errors import (
     ContextExceededError,
@@ -21,6 +29,7 @@ from legato.errors import (
     EngineRefusedError,
     EngineUnavailableError,
     ModelNotFoundError,
+    UnsupportedOptionError,
 )
 from legato.stream import State
 
@@ -63,12 +72,34 @@ class OllamaEngine:
         )
         self._contexts = LearnedContexts()
         self._known: dict[str, tuple[float, Capabilities]] = {}
+        self._loaded: dict[str, int | None] = {}
+        self._refused: dict[str, frozenset[RequestPart]] = {}
 
     async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
         if request.prefix and not (await self._capabilities(request.model)).supports_prefill:
             raise EngineRefusedError(
                 f"The model {request.model} cannot go on behind a text: its template does not leave the reply open."
             )
+        known = refused = self._refused.get(request.model, frozenset())
+        while True:
+            if request.strict and (lost := notice(request, refused)) is not None:
+                raise UnsupportedOptionError(lost, next(iter(sorted(refused))))
+            fit = without_parts(request, refused)
+            if (detail := notice(request, refused)) is not None:
+                out.state(State("reading", model=request.model, detail=detail))
+            try:
+                outcome = await self._generate(fit, out)
+            except _PartRefusedError as error:
+                refused |= {error.part}
+                continue
+            if refused != known and (request.model in self._refused or len(self._refused) < _MOST_MODELS):
+                self._refused[request.model] = refused
+            context = await self._loaded_context(fit)
+            if was_cut(fit, outcome.usage, context):
+                out.state(State("answering", model=request.model, detail=_CUT.format(context=context)))
+            return outcome
+
+    async def _generate(self, request: Request, out: ReplyWriter) -> Outcome:
         aloud = ThinkTagParser(out, goes_on=bool(request.prefix))
         reply = codec.OllamaReplyParser(aloud, _new_id, [tool.name for tool in request.tools])
         look = asyncio.create_task(self._tell_loading(request.model, out))
@@ -76,7 +107,7 @@ class OllamaEngine:
             async with self._server.request("POST", "api/chat", codec.chat(request)) as answer:
                 look.cancel()
                 if not answer.ok:
-                    raise await self._refusal(answer, request.model)
+                    raise await self._refusal(answer, request.model, request)
                 await _read(answer, reply)
             outcome = reply.end()
         finally:
@@ -89,14 +120,32 @@ class OllamaEngine:
         """Report `loading` if Ollama has to load the model, which it does not say itself. The request does not wait for this check."""
         with suppress(EngineError):
             running = await self._ask("api/ps", models.OllamaModelList)
-            if models.full_name(model) not in {models.full_name(one.name) for one in running.models or ()}:
+            self._loaded = _contexts(running)
+            if models.full_name(model) not in self._loaded:
                 out.state(State("loading", model=model))
+
+    async def _loaded_context(self, request: Request) -> int | None:
+        """Return the tokens of the context with which the model is loaded, None if they are not known or do not matter."""
+        model = models.full_name(request.model)
+        if model not in self._loaded and sent_bytes(request) >= _LONG_BYTES:
+            with suppress(EngineError, TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    self._loaded = _contexts(await self._ask("api/ps", models.OllamaModelList))
+        return self._loaded.get(model)
 
     async def capabilities(self, model: str) -> Capabilities:
         try:
             async with asyncio.timeout(_HEALTH_SECONDS):
                 known = await self._capabilities(model)
-                return msgspec.structs.replace(known, context=self._contexts.of(model, known.context))
+                refused = self._refused.get(model, frozenset())
+                lengths = [known.context, self._loaded.get(models.full_name(model))]
+                context = min((each for each in lengths if each is not None), default=None)
+                return msgspec.structs.replace(
+                    known,
+                    context=self._contexts.of(model, context),
+                    tools=known.tools and "tools" not in refused,
+                    images=known.images and "images" not in refused,
+                )
         except (EngineError, TimeoutError):
             return Capabilities()
 
@@ -171,8 +220,10 @@ class OllamaEngine:
                 f"What answers is not Ollama, but something else ({self._server.who}). Check the URL."
             ) from error
 
-    async def _refusal(self, answer: HttpResponse, model: str) -> EngineError:
+    async def _refusal(self, answer: HttpResponse, model: str, request: Request | None = None) -> EngineError:
         status, message = answer.status, codec.failure(await answer.error_body())
+        if request is not None and (part := refused_part(request, message or "")) is not None:
+            return _PartRefusedError(f"{self._server.who} refuses the request: {message}.", part)
         who = self._server.who
         if status in (400, 413, 422, 500) and (refusal := context_refusal(message)) is not None:
             self._contexts.learn(model, refusal.limit)
@@ -193,6 +244,33 @@ class OllamaEngine:
         if codec.refuses(status, message):
             return EngineRefusedError(f"{who} refuses the request: {message or status}.")
         return self._server.unexpected_status(status, answer.headers, message)
+
+
+class _PartRefusedError(EngineRefusedError):
+    """The model cannot do `part` of the request."""
+
+    def __init__(self, message: str, part: RequestPart) -> None:
+        super().__init__(message)
+        self.part = part
+
+
+_CUT = (
+    "Ollama has read only the end of this conversation: its context is {context} tokens. "
+    "Set a larger `num_ctx` in the options of the assistant, or begin a new conversation."
+)
+
+_MOST_MODELS = 1000
+
+_LONG_BYTES = 4000
+"""Bytes of a prompt below which no context is too small."""
+
+_LOOK_SECONDS = 1.0
+"""How long a complete reply waits for the size of the context."""
+
+
+def _contexts(running: models.OllamaModelList) -> dict[str, int | None]:
+    """Return the context of each loaded model."""
+    return {models.full_name(one.name): one.context_length for one in running.models or ()}
 
 
 async def _read(answer: HttpResponse, reply: codec.OllamaReplyParser) -> None:

@@ -37,7 +37,7 @@ async def messages(request: HttpRequest, context: Context, caller: ApiCaller) ->
         "anthropic.messages.stream" if asked.stream else "anthropic.messages",
         asked.model,
         resolved.engine,
-        replace(asked.request, model=resolved.model, user=caller.user),
+        replace(asked.request, model=resolved.model, user=caller.user, strict=True),
         caller,
         format_options={"thinking": asked.thinking},
         on_disconnect=on_disconnect_of(request),

@@ -40,7 +40,7 @@ async def chat_completions(request: HttpRequest, context: Context, caller: ApiCa
         "openai.chat.stream" if asked.stream else "openai.chat",
         asked.model,
         answerer.engine,
-        replace(asked.request, model=answerer.model, user=caller.user),
+        replace(asked.request, model=answerer.model, user=caller.user, strict=True),
         caller,
         format_options=options,
         choices=asked.choices,
