@@ -11,6 +11,7 @@ import pytest
 from tests.doubles.engines import replace_demo
 from tests.gateway.server import serving, settings_for
 
+from legato.api import generation
 from legato.domain.message import ImagePart, TextPart, ToolCallPart, ToolResultPart
 from legato.engines.base import Turn
 from legato.errors import EngineBrokeError
@@ -20,6 +21,12 @@ from legato.testing.engine import ScriptedEngine
 MODEL = "default"
 HI: Any = [{"role": "user", "content": "hi"}]
 TOOL: Any = {"name": "weather", "description": "d", "input_schema": {"type": "object", "properties": {}}}
+
+
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client waits for the head of a stream, which comes with the first word or sign of life."""
+    monkeypatch.setattr(generation, "WAITING_SECONDS", 0.02)
 
 
 @pytest.fixture
