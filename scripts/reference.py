@@ -90,7 +90,7 @@ MEANINGS: Mapping[str, str] = {
     "assistants.NAME.think": "Whether the model reasons first; or a level, such as `low`, if the model supports levels.",
     "limits.sockets": "Open WebSockets of one person. 0: no limit, here and below.",
     "limits.event_streams": "Open streams of server-sent events and of the APIs, of one person.",
-    "limits.replies": "Replies to one person that run or wait, in all conversations; and calls of the APIs.",
+    "limits.replies": "Replies to one person that run or wait, in all conversations. As many calls of the APIs may run beside them.",
     "limits.uploads": "Files that one person uploads at once.",
     "limits.requests_per_minute": "HTTP requests of one person a minute; ten seconds of them may come at once.",
     "storage.durable": "Acknowledged data survives a power failure too; each commit waits for the disk.",

@@ -38,7 +38,7 @@ class Crowd(Struct):
 
 SOAK = float(os.environ.get("LEGATO_SOAK_SECONDS", "3600"))
 CROWDS = [
-    pytest.param(Crowd(6, 8, 0.5, 2.5), id="short"),
+    pytest.param(Crowd(6, 9, 0.5, 2.5), id="short"),
     pytest.param(
         Crowd(200, 20, SOAK / 10, SOAK, timed=True),
         id="long",
@@ -97,9 +97,13 @@ async def drips(server: Server, http: aiohttp.ClientSession, name: str) -> None:
 
 async def opens_sockets(server: Server, http: aiohttp.ClientSession, name: str) -> None:
     async with AsyncExitStack() as stack:
-        for _ in range(230):
+
+        async def open_one() -> None:
             socket = await http.ws_connect("/ws", protocols=["legato.v1"])
             stack.push_async_callback(socket.close)
+            await socket.receive()
+
+        await asyncio.gather(*[open_one() for _ in range(230)])
 
 
 async def asks_for_replies(server: Server, http: aiohttp.ClientSession, name: str) -> None:
@@ -111,7 +115,7 @@ async def asks_for_replies(server: Server, http: aiohttp.ClientSession, name: st
         ) as response:
             await response.read()
 
-    await asyncio.gather(*[ask() for _ in range(120)])
+    await asyncio.gather(*[ask() for _ in range(200)])
 
 
 async def searches(server: Server, http: aiohttp.ClientSession, name: str) -> None:
@@ -136,6 +140,20 @@ async def uploads_too_much(server: Server, http: aiohttp.ClientSession, name: st
     await asyncio.gather(*[upload() for _ in range(12)])
 
 
+async def invites(server: Server, http: aiohttp.ClientSession, name: str) -> None:
+    async with http.post("/api/conversations", json={}) as response:
+        conversation = (await response.json()).get("id")
+
+    async def invite() -> None:
+        path = f"/api/conversations/{conversation}/invitations"
+        async with http.post(path, json={"standing": "member"}) as response:
+            link = (await response.json()).get("link", "")
+        async with http.post(f"/api/invitations/{link.rpartition('/')[2] or 'none'}") as response:
+            await response.read()
+
+    await asyncio.gather(*[invite() for _ in range(120)])
+
+
 async def reads_nothing(server: Server, http: aiohttp.ClientSession, name: str) -> None:
     authorization = f"authorization: Bearer {token(name, ttl=20_000)}".encode()
     request = (
@@ -153,6 +171,7 @@ DEEDS: list[Deed] = [
     searches,
     sends_nonsense,
     uploads_too_much,
+    invites,
     reads_nothing,
 ]
 
@@ -171,7 +190,7 @@ async def attack(server: Server, deed: Deed, name: str, until: Callable[[], bool
 
 
 def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def resident() -> int:

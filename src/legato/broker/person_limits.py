@@ -14,7 +14,7 @@ from msgspec import Struct
 from legato.broker.rate_limit import RateLimiter
 from legato.errors import OverLimitError
 
-LimitKind = Literal["sockets", "event_streams", "replies", "uploads", "requests", "connections"]
+LimitKind = Literal["sockets", "event_streams", "replies", "uploads", "requests", "searches", "connections"]
 
 LOG_SECONDS = 60.0
 """How often the log tells of the refusals of one kind to one person."""
@@ -154,6 +154,7 @@ def unlimited() -> PersonLimits:
 
 
 _SENTENCES: dict[LimitKind, str] = {
+    "searches": "{limit} of your searches wait. Wait until one is done.",
     "connections": "The server has {limit} connections, which is as many as it can hold. Try again in a moment.",
     "sockets": "You have {limit} connections open, which is as many as one person may. Close some first.",
     "event_streams": "You have {limit} streams open, which is as many as one person may. Close some first.",

@@ -19,7 +19,7 @@ from legato.domain.conversation import Conversation
 from legato.domain.message import Message, TextPart
 from legato.domain.participant import ParticipantRole
 from legato.domain.submission import Submission
-from legato.errors import InvalidError, NotFoundError
+from legato.errors import BusyError, InvalidError, NotFoundError
 from legato.gateway.dependencies import Authenticated
 from legato.gateway.disconnect import while_connected
 from legato.gateway.json_body import answer, openapi_types, read_body
@@ -77,7 +77,11 @@ async def every(
     """Return the conversations of the user, last changed first; with `q`, those whose title or messages contain its words."""
     if q is not None and q.strip():
         search = authenticated.service.conversations.search(authenticated.user, q, limit)
-        found = await while_connected(request, search)
+        try:
+            found = await while_connected(request, search)
+        except BusyError:
+            authenticated.context.limits.count_refusal("searches", authenticated.user.id)
+            raise
         roles = await authenticated.service.participants.roles(
             authenticated.user, [each.conversation for each in found]
         )
