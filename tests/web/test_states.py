@@ -326,7 +326,7 @@ async def test_a_search_opens_the_message_and_highlights_it(page: Page) -> None:
     await expect(page.locator(".item .snippet").first).to_contain_text("quokka")
     await page.locator(".item a").first.click()
     await expect(page.get_by_text("The quokka smiles.").first).to_be_in_viewport()
-    assert await page.evaluate("CSS.highlights.get('search').size") >= 1
+    await page.wait_for_function("CSS.highlights.get('search')?.size >= 1")
 
 
 async def test_a_search_opens_the_branch_of_its_message(page: Page) -> None:
