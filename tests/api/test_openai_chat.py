@@ -112,3 +112,21 @@ async def test_a_server_that_stops_ends_a_stream_with_an_error(tmp_path: Path) -
             rest = await answer.read()
     assert b'data: {"error"' in rest
     assert b"[DONE]" not in rest
+
+
+async def test_what_the_engine_cannot_do_is_refused_by_the_name_of_the_field(
+    client: openai.AsyncOpenAI,
+) -> None:
+    tool = {"type": "function", "function": {"name": "t", "parameters": {"type": "object"}}}
+    asked: dict[str, dict[str, object]] = {
+        "response_format": {"response_format": {"type": "json_object"}},
+        "tool_choice": {"tools": [tool], "tool_choice": "required"},
+        "parallel_tool_calls": {"tools": [tool], "parallel_tool_calls": False},
+        "logprobs": {"logprobs": True},
+    }
+    for field, body in asked.items():
+        with pytest.raises(openai.BadRequestError) as caught:
+            await client.chat.completions.create(
+                model=MODEL, messages=[{"role": "user", "content": "x"}], extra_body=body
+            )
+        assert (caught.value.param, caught.value.code) == (field, "unsupported_parameter")

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from legato.domain.message import text_of
 from legato.engines.base import SILENT, Capabilities, Health, Model, Outcome, ReplyWriter, Request
 from legato.engines.model_kind import is_chat_model
+from legato.engines.request_options import refuse_unsupported
 from legato.fleet.agent_connection import AgentConnection
 from legato.fleet.coordinator import LocalCoordinator
 from legato.fleet.decisions import SchedulerConfig
@@ -57,10 +58,12 @@ class FleetEngine:
     ) -> Outcome:
         """Write one reply; a request that names no model gets one that an agent has. `parameters` are those of a request on the browser endpoint of version 1, instead of the options. `on_final` is called before the last text, if the agent marks it.
 
+        :raises UnsupportedOptionError: the request asks for what agents are not told.
         :raises EngineBusyError: there is no room for it, or was none for too long.
         :raises ModelNotFoundError: no agent has the model.
         :raises EngineGaveUpError: agents were lost writing it, and no other can or may go on.
         """
+        refuse_unsupported(request, "The fleet")
         if not request.model:
             if parameters is None:
                 await self._settle("")

@@ -63,10 +63,13 @@ def parse_messages_request(body: MessagesBody, *, counts: bool = False) -> Messa
         model="",
         turns=tuple(turns),
         options=options_of(body),
-        tools=tuple(_tool(each, index) for index, each in enumerate(body.tools or ())),
+        # A model that must not call a tool is not told of one.
+        tools=()
+        if choice == "none"
+        else tuple(_tool(each, index) for index, each in enumerate(body.tools or ())),
         think=_think(body.thinking),
         format=_format(body),
-        tool_choice=choice,
+        tool_choice=None if choice == "none" else choice,
         parallel_tools=parallel,
     )
     return MessagesRequest(body.model, request, bool(body.stream), bool(request.think))

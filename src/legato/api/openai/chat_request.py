@@ -123,14 +123,16 @@ def parse_chat_request(body: ChatCompletionBody) -> ChatCompletionRequest:
     choices = 1 if body.n is None else body.n
     if not 1 <= choices <= MAX_CHOICES:
         raise InvalidFieldError(f"`n` is between 1 and {MAX_CHOICES}.", "n")
+    choice = _tool_choice(body)
     request = Request(
         model="",
         turns=tuple(_turn(each, index) for index, each in enumerate(body.messages)),
         options=options_of(body),
-        tools=_tools(body),
+        # A model that must not call a tool is not told of one.
+        tools=() if choice == "none" else _tools(body),
         think=_think(body.reasoning_effort),
         format=format_of(body.response_format),
-        tool_choice=_tool_choice(body),
+        tool_choice=None if choice == "none" else choice,
         parallel_tools=body.parallel_tool_calls,
         logprobs=_logprobs(body),
     )

@@ -10,6 +10,7 @@ from typing import Any
 from legato.domain.message import text_of
 from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request
 from legato.engines.demo import texts, tools
+from legato.engines.request_options import refuse_unsupported
 from legato.errors import EngineRefusedError, ModelNotFoundError
 from legato.stream import Timings, Usage
 
@@ -50,6 +51,7 @@ class DemoEngine:
     name = "demo"
 
     async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
+        refuse_unsupported(request, "The demo engine")
         model = full_name(request.model)
         pace = _number(request.options, "tokens_per_second", _TOKENS_PER_SECOND[model])
         delay = _number(request.options, "first_token_ms", 0.0) / 1000

@@ -47,6 +47,8 @@ def chat(request: Request) -> bytes:
         body["options"] = request.options
     if request.think is not None:
         body["think"] = request.think
+    if request.format is not None:
+        body["format"] = request.format
     if request.keep_alive is not None:
         body["keep_alive"] = request.keep_alive
     return msgspec.json.encode(body)

@@ -22,6 +22,7 @@ from legato.engines.ollama.refused_parts import (
     was_cut,
     without_parts,
 )
+from legato.engines.request_options import refuse_unsupported
 from legato.engines.think_tags import ThinkTagParser
 from legato.errors import (
     ContextExceededError,
@@ -76,6 +77,7 @@ class OllamaEngine:
         self._refused: dict[str, frozenset[RequestPart]] = {}
 
     async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
+        refuse_unsupported(request, self._server.who, ("format",))
         if request.prefix and not (await self._capabilities(request.model)).supports_prefill:
             raise EngineRefusedError(
                 f"The model {request.model} cannot go on behind a text: its template does not leave the reply open."

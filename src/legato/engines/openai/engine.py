@@ -19,6 +19,7 @@ from legato.engines.openai.codec import OpenAIReplyParser
 from legato.engines.openai.learned_refusals import PICTURES, TRIES, LearnedRefusals, notice
 from legato.engines.openai.models import OpenAIModel, models_in
 from legato.engines.openai.request import completion_fields
+from legato.engines.request_options import refuse_unsupported
 from legato.engines.think_tags import ThinkTagParser
 from legato.errors import (
     ContextExceededError,
@@ -108,6 +109,7 @@ class OpenAIEngine:
         return self._name
 
     async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
+        refuse_unsupported(request, self._server.who, ("format", "tool_choice", "parallel_tools"))
         if request.prefix and not self._continues:
             raise EngineRefusedError(f"{self._server.who} cannot go on behind a text.")
         limits = known = self._refusals.of(request.model)

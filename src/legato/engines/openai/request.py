@@ -37,9 +37,26 @@ def completion_fields(request: Request, extra: Mapping[str, Any], limits: Reques
     body["messages"] = _messages(request)
     if request.tools:
         body["tools"] = functions(request.tools)
+    if request.format is not None:
+        body["response_format"] = _format(request.format)
+    if request.tool_choice is not None:
+        body["tool_choice"] = _tool_choice(request.tool_choice)
+    if request.parallel_tools is not None and request.tools:
+        body["parallel_tool_calls"] = request.parallel_tools
     if limits.renames_max_tokens and "max_tokens" in body:
         body["max_completion_tokens"] = body.pop("max_tokens")
     return {name: value for name, value in body.items() if value is not None and name not in limits.fields}
+
+
+def _format(wanted: str | dict[str, Any]) -> dict[str, Any]:
+    if isinstance(wanted, str):
+        return {"type": "json_object"}
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": wanted, "strict": True}}
+
+
+def _tool_choice(choice: str) -> str | dict[str, Any]:
+    name = choice.removeprefix("function:")
+    return choice if name == choice else {"type": "function", "function": {"name": name}}
 
 
 def _messages(request: Request) -> list[dict[str, Any]]:
