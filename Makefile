@@ -2,8 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
-# Many tests wait for processes, so more of them run at once than there are cores.
-JOBS ?= $(shell echo $$(( ($$(getconf _NPROCESSORS_ONLN) * 3 + 1) / 2 )))
+JOBS ?= auto
 
 .PHONY: setup run test check coverage bench bench-fleet soak autobahn docs lock clean
 

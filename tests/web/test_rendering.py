@@ -81,8 +81,8 @@ async def test_a_long_running_reply_stays_markdown(scripted: ScriptedServer) -> 
     scripted.send(type="message", message=REPLY | {"status": "complete", "text": text, "revision": 3})
     await expect(page.locator(".reply-stats")).to_be_attached()
     await expect(page.locator(".prose[aria-busy]")).to_have_count(0, timeout=60_000)
-    assert await page.locator(".prose table").count() == text.count("## Section")
-    assert await page.locator(".prose .plain").count() == 0
+    await expect(page.locator(".prose table")).to_have_count(text.count("## Section"), timeout=60_000)
+    await expect(page.locator(".prose .plain")).to_have_count(0)
 
 
 FORMULAS = r"""Inline $a*b*c$ and \(x_1^2 * y\), then

@@ -53,7 +53,8 @@ async def test_repeated_disconnects_do_not_change_the_text(page: Page, server: S
             nonlocal seen, disconnects
             socket.send(message)
             seen += '"type":"delta"' in str(message)
-            if seen == frames:
+            # On a busy machine tokens arrive together, in fewer frames: then the cut comes behind the last one.
+            if seen == frames or (not disconnects and '"type":"finished"' in str(message)):
                 disconnects += 1
                 await socket.close(code=4100)
                 await upstream.close()
