@@ -10,6 +10,7 @@ import openai
 import pytest
 from tests.gateway.server import calling, serving, settings_for
 
+from legato.api.openai.chat_request import ChatCompletionBody, parse_chat_request
 from legato.gateway.server import Server
 
 MODEL = "demo:echo"
@@ -130,3 +131,10 @@ async def test_what_the_engine_cannot_do_is_refused_by_the_name_of_the_field(
                 model=MODEL, messages=[{"role": "user", "content": "x"}], extra_body=body
             )
         assert (caught.value.param, caught.value.code) == (field, "unsupported_parameter")
+
+
+async def test_a_model_that_must_call_no_tool_is_told_of_none() -> None:
+    tool = {"type": "function", "function": {"name": "t", "parameters": {"type": "object"}}}
+    body = ChatCompletionBody([{"role": "user", "content": "x"}], "m", tools=[tool], tool_choice="none")
+    request = parse_chat_request(body).request
+    assert (request.tools, request.tool_choice) == ((), "none")

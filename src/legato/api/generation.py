@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from legato.api.call import Call
 from legato.api.codec import Ending, ResponseCodec
 from legato.api.response_stream import ResponseStream
+from legato.domain.public_text import public_error
 from legato.engines.base import Outcome, ToolCall
 from legato.errors import LegatoError, ReplyTooLongError
 from legato.stream import State, Usage
@@ -137,6 +138,7 @@ class Generation:
             self.stream.log.hold()
 
     def _fail(self, error: LegatoError) -> None:
+        error = public_error(error)
         self.stream.error = error
         if self.codec.streams and self._began:
             self._hold()

@@ -8,7 +8,7 @@ from legato.errors import UnsupportedOptionError
 
 _DEFAULTS: dict[str, tuple[Any, ...]] = {
     "format": (None,),
-    "tool_choice": (None, "auto"),
+    "tool_choice": (None, "auto", "none"),
     "parallel_tools": (None, True),
     "logprobs": (None,),
     "raw": (False,),

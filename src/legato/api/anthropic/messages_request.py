@@ -69,7 +69,7 @@ def parse_messages_request(body: MessagesBody, *, counts: bool = False) -> Messa
         else tuple(_tool(each, index) for index, each in enumerate(body.tools or ())),
         think=_think(body.thinking),
         format=_format(body),
-        tool_choice=None if choice == "none" else choice,
+        tool_choice=choice,
         parallel_tools=parallel,
     )
     return MessagesRequest(body.model, request, bool(body.stream), bool(request.think))

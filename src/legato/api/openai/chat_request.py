@@ -132,7 +132,7 @@ def parse_chat_request(body: ChatCompletionBody) -> ChatCompletionRequest:
         tools=() if choice == "none" else _tools(body),
         think=_think(body.reasoning_effort),
         format=format_of(body.response_format),
-        tool_choice=None if choice == "none" else choice,
+        tool_choice=choice,
         parallel_tools=body.parallel_tool_calls,
         logprobs=_logprobs(body),
     )

@@ -39,7 +39,7 @@ def completion_fields(request: Request, extra: Mapping[str, Any], limits: Reques
         body["tools"] = functions(request.tools)
     if request.format is not None:
         body["response_format"] = _format(request.format)
-    if request.tool_choice is not None:
+    if request.tool_choice is not None and request.tool_choice != "none":
         body["tool_choice"] = _tool_choice(request.tool_choice)
     if request.parallel_tools is not None and request.tools:
         body["parallel_tool_calls"] = request.parallel_tools

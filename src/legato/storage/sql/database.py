@@ -106,6 +106,8 @@ def _storage_error(error: Exception, place: str, directory: Path | None) -> Stor
     for start, reason in _REASONS.items():
         if name.startswith(start):
             return StorageError(reason)
+    if isinstance(error, TimeoutError) and not name:
+        return StorageError(f"The database at {place} does not answer. See that it runs, and try again.")
     if isinstance(error, OSError) and not name:
         return StorageError(f"The database at {place} cannot be reached. See that it runs, and try again.")
     if isinstance(error, DBAPIError) and error.connection_invalidated:
