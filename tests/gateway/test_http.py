@@ -416,7 +416,7 @@ async def test_the_page_and_its_files(http: aiohttp.ClientSession) -> None:
     if not FOLDER.is_dir():
         pytest.skip("the page was not built into this installation")
     for path in ("/", "/c/any-conversation"):
-        async with http.get(path) as response:
+        async with http.get(path, headers={"accept": "text/html"}) as response:
             assert response.status == 200
             page = await response.text()
             assert response.headers["cache-control"] == "no-cache"
@@ -495,7 +495,7 @@ async def test_the_files_of_the_page_come_compressed_as_the_client_accepts(
         pytest.skip("the page was not built into this installation")
     script = next((FOLDER / "assets").glob("index-*.js"))
     for path, file in (("/", FOLDER / "index.html"), (f"/assets/{script.name}", script)):
-        async with http.get(path, headers={"accept-encoding": accepted}) as response:
+        async with http.get(path, headers={"accept": "text/html", "accept-encoding": accepted}) as response:
             assert response.headers.get("content-encoding") == encoding
             assert response.headers["vary"] == "accept-encoding"
             assert await response.read() == file.read_bytes()
@@ -509,7 +509,7 @@ async def test_the_files_of_the_page_come_compressed_as_the_client_accepts(
 async def test_the_page_answers_head_requests_and_unknown_paths(http: aiohttp.ClientSession) -> None:
     if not FOLDER.is_dir():
         pytest.skip("the page was not built into this installation")
-    async with http.head("/") as response:
+    async with http.head("/", headers={"accept": "text/html"}) as response:
         assert response.status == 200
         assert response.content_type == "text/html"
     async with http.get("/nothing/here", headers={"accept": "text/html,*/*"}) as response:

@@ -10,10 +10,13 @@ from legato.errors import LegatoError
 
 
 class Ending(Struct, frozen=True):
-    """How one choice ended. `counted`: the engine told no usage, and the numbers are the server's own count."""
+    """How one choice ended. `counted`: the engine told no usage, and the numbers are the server's own count. `measured`: the engine
+    told no times, and they are the server's own.
+    """
 
     outcome: Outcome
     counted: bool = False
+    measured: bool = False
 
 
 class ResponseCodec(Protocol):

@@ -5,6 +5,7 @@ from typing import Any
 
 from legato.api.anthropic.messages_codec import MessageCodec, MessageEventsCodec
 from legato.api.codec import ResponseCodec
+from legato.api.ollama.reply_codec import ReplyLinesCodec, ReplyObjectCodec
 from legato.api.openai.chat_codec import ChatChunkCodec, ChatCompletionCodec
 
 MakeCodec = Callable[..., ResponseCodec]
@@ -15,6 +16,8 @@ for, and keywords: JSON values that the call chose, which are stored with the re
 FORMATS: Mapping[str, MakeCodec] = {
     "anthropic.messages": MessageCodec,
     "anthropic.messages.stream": MessageEventsCodec,
+    "ollama.reply": ReplyObjectCodec,
+    "ollama.reply.stream": ReplyLinesCodec,
     "openai.chat": ChatCompletionCodec,
     "openai.chat.stream": ChatChunkCodec,
 }

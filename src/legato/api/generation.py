@@ -12,7 +12,7 @@ from legato.api.response_stream import ResponseStream
 from legato.domain.public_text import public_error
 from legato.engines.base import Outcome, ToolCall
 from legato.errors import LegatoError, ReplyTooLongError
-from legato.stream import State, Usage
+from legato.stream import State, Timings, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -117,9 +117,11 @@ class Generation:
             await asyncio.wait([signs, *choices])
 
     async def _generate_choice(self, choice: int) -> None:
-        writer = ChoiceWriter(self, choice)
+        clock = asyncio.get_running_loop().time
+        writer = ChoiceWriter(self, choice, clock)
+        begun = clock()
         outcome = await self.call.engine.generate(self.call.request, writer)
-        ending = _with_usage(outcome, writer)
+        ending = _with_times(_with_usage(outcome, writer), writer, begun, clock())
         self.endings[choice] = ending
         self.begin()
         self.write(self.codec.end(choice, ending))
@@ -140,7 +142,8 @@ class Generation:
     def _fail(self, error: LegatoError) -> None:
         error = public_error(error)
         self.stream.error = error
-        if self.codec.streams and self._began:
+        # A sign of life may have come before the beginning.
+        if self.codec.streams and (self._began or self.stream.log.next):
             self._hold()
             try:
                 self.write(self.codec.fail(error))
@@ -149,11 +152,15 @@ class Generation:
 
 
 class ChoiceWriter:
-    """The `ReplyWriter` of one choice. What a client has received cannot be taken back."""
+    """The `ReplyWriter` of one choice. What a client has received cannot be taken back. `first` is when the first of it was written,
+    by `clock`.
+    """
 
-    __slots__ = ("_choice", "_codec", "_generation", "_pieces", "_wrote")
+    __slots__ = ("_choice", "_clock", "_codec", "_generation", "_pieces", "_wrote", "first")
 
-    def __init__(self, generation: Generation, choice: int) -> None:
+    def __init__(self, generation: Generation, choice: int, clock: Callable[[], float]) -> None:
+        self.first: float | None = None
+        self._clock = clock
         self._generation = generation
         self._codec = generation.codec
         self._choice = choice
@@ -189,7 +196,9 @@ class ChoiceWriter:
         return self._pieces == to and (to > 0 or not self._wrote)
 
     def _write(self, frames: Sequence[bytes]) -> None:
-        self._wrote = True
+        if not self._wrote:
+            self._wrote = True
+            self.first = self._clock()
         self._generation.begin()
         self._generation.write(frames)
 
@@ -201,3 +210,13 @@ def _with_usage(outcome: Outcome, writer: ChoiceWriter) -> Ending:
         return Ending(outcome)
     prompt = usage.prompt_tokens if usage is not None else None
     return Ending(replace(outcome, usage=Usage(prompt, writer.pieces)), counted=True)
+
+
+def _with_times(ending: Ending, writer: ChoiceWriter, begun: float, ended: float) -> Ending:
+    """Return the ending with the engine's times, or with the server's own if it told none."""
+    timings = ending.outcome.timings
+    if timings is not None and timings.total_ms is not None:
+        return ending
+    first = ended if writer.first is None else writer.first
+    measured = Timings(first_token_ms=(first - begun) * 1000, total_ms=(ended - begun) * 1000)
+    return replace(ending, outcome=replace(ending.outcome, timings=measured), measured=True)

@@ -8,6 +8,7 @@ from fastapi import Response
 
 from legato.api.anthropic.errors import error_object as anthropic_error
 from legato.api.call import Api
+from legato.api.ollama.errors import error_object as ollama_error
 from legato.api.openai.errors import error_object as openai_error
 from legato.errors import (
     BusyError,
@@ -55,19 +56,32 @@ STATUSES: dict[type[LegatoError], int] = {
 
 SHAPES: dict[Api, Callable[[LegatoError, int], dict[str, Any]]] = {
     "anthropic": anthropic_error,
+    "ollama": ollama_error,
     "openai": openai_error,
 }
 """The body of an error in each API, by the error and its status."""
 
 PREFIXES: tuple[tuple[str, Api], ...] = (
+    ("/api/blobs/", "ollama"),
     ("/v1/messages", "anthropic"),
     ("/v1/", "openai"),
 )
 """Which API's shape the errors under a path have, also those that are refused before its route."""
 
+OLLAMA_PATHS = frozenset(
+    f"/api/{name}"
+    for name in (
+        "chat", "copy", "create", "delete", "embed", "embeddings", "generate", "ps", "pull", "push", "show", "tags",
+        "version",
+    )
+)  # fmt: skip
+"""Ollama's paths. Others under `/api` are Legato's own."""
+
 
 def api_of(path: str) -> Api | None:
     """Return the API of a path, None if it is not one of an API."""
+    if path in OLLAMA_PATHS:
+        return "ollama"
     return next((api for prefix, api in PREFIXES if path.startswith(prefix)), None)
 
 

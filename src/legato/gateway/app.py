@@ -20,6 +20,7 @@ from legato.gateway.routes import (
     conversations,
     fleet,
     metrics,
+    ollama,
     openai,
     participants,
     server,
@@ -60,6 +61,7 @@ def make_app(
         metrics,
         fleet,
         anthropic,
+        ollama,
         openai,
     ):
         app.include_router(routes.router)

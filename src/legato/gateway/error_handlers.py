@@ -28,6 +28,7 @@ from legato.errors import (
 )
 from legato.gateway.api_errors import api_of, error_answer
 from legato.gateway.json_body import answer
+from legato.gateway.middleware import route_path
 from legato.gateway.schemas import Problem, ProblemAnswer
 from legato.gateway.web_page import page_for_unknown_path
 
@@ -63,12 +64,21 @@ def _problem(status: int, code: str, message: str, retry_after: float | None = N
     return answer(ProblemAnswer(Problem(code, message, retry_after)), status, headers)
 
 
+def _refusal(request: Request, status: int, code: str, message: str) -> Response:
+    """Return an error without an exception of its own, in the shape of the API that the path belongs to."""
+    api = api_of(route_path(request.scope))
+    if api is None:
+        return _problem(status, code, message)
+    kind = InvalidError if status < 500 else LegatoError
+    return error_answer(api, kind(message), status)
+
+
 async def _on_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, LegatoError):
         raise error
     if request.app.state.context.auth_required:
         error = public_error(error)
-    if (api := api_of(request.url.path)) is not None:
+    if (api := api_of(route_path(request.scope))) is not None:
         return error_answer(api, error)
     retry_after = error.retry_after if isinstance(error, BusyError) else None
     return _problem(status_of(error), error.code, error.message, retry_after)
@@ -79,7 +89,7 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
         raise error
     first = error.errors()[0]
     where = " ".join(str(part) for part in first["loc"] if part not in ("query", "path", "body", "header"))
-    return _problem(400, InvalidError.code, f"The request does not fit: {where}: {first['msg']}.")
+    return _refusal(request, 400, InvalidError.code, f"The request does not fit: {where}: {first['msg']}.")
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
@@ -91,16 +101,18 @@ async def _on_http(request: Request, error: Exception) -> Response:
     message = {404: "There is nothing here.", 405: "That cannot be done here."}.get(
         error.status_code, str(error.detail)
     )
-    return _problem(error.status_code, code, message)
+    return _refusal(request, error.status_code, code, message)
 
 
 async def _on_gone(request: Request, error: Exception) -> Response:
     """Answer a client that left in the middle of its body. It does not read the answer."""
-    return _problem(400, InvalidError.code, "The request was not sent to its end.")
+    return _refusal(request, 400, InvalidError.code, "The request was not sent to its end.")
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:
-    return _problem(500, "internal", "The server failed in a way it should not. Its log says more.")
+    return _refusal(
+        request, 500, LegatoError.code, "The server failed in a way it should not. Its log says more."
+    )
 
 
 HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {

@@ -21,6 +21,9 @@ FOLDER = Path(__file__).parent / "page"
 MISSING = "The page was not built into this installation. The API is described at /openapi.json, the socket is at /ws.\n"
 
 
+RUNNING = "Ollama is running"
+"""What clients of Ollama expect at `/`. Some ask before each call."""
+
 HASHED = re.compile(r"-[\w-]{8}\.\w+$")
 
 ENCODINGS = {"br": ".br", "gzip": ".gz"}
@@ -75,9 +78,13 @@ class Assets(StaticFiles):
 
 
 def mount_page(app: FastAPI, folder: Path = FOLDER) -> None:
-    """Serve the page at `/` and at `/c/…` (the address of a conversation), and its files."""
+    """Serve the page at `/` and at `/c/…` (the address of a conversation), and its files. A client that does not ask for HTML gets
+    Ollama's answer at `/`.
+    """
 
     async def page(request: Request) -> Response:
+        if route_path(request.scope) == "/" and not wants_page(request):
+            return PlainTextResponse(RUNNING, headers={"cache-control": "no-store", "vary": "accept"})
         return index(request, folder) or PlainTextResponse(MISSING, 404)
 
     for path in ("/", "/c/{conversation:path}"):
@@ -129,8 +136,12 @@ def page_for_unknown_path(request: Request) -> Response | None:
     """Return the page, with status 404, if a browser asks for a page that does not exist. The page says so."""
     path = route_path(request.scope)
     below = any(path == each or path.startswith(f"{each}/") for each in RESERVED)
-    wants_page = request.method in ("GET", "HEAD") and "text/html" in request.headers.get("accept", "")
-    return index(request, status=404) if wants_page and not below else None
+    return index(request, status=404) if wants_page(request) and not below else None
+
+
+def wants_page(request: Request) -> bool:
+    """Return whether this is a browser that opens a page."""
+    return request.method in ("GET", "HEAD") and "text/html" in request.headers.get("accept", "")
 
 
 def _file(path: Path) -> Callable[[Request], Awaitable[Response]]:

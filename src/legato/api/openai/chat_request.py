@@ -123,7 +123,7 @@ def parse_chat_request(body: ChatCompletionBody) -> ChatCompletionRequest:
     choices = 1 if body.n is None else body.n
     if not 1 <= choices <= MAX_CHOICES:
         raise InvalidFieldError(f"`n` is between 1 and {MAX_CHOICES}.", "n")
-    choice = _tool_choice(body)
+    choice = tool_choice_of(body.tool_choice if body.tool_choice is not None else body.function_call)
     request = Request(
         model="",
         turns=tuple(_turn(each, index) for index, each in enumerate(body.messages)),
@@ -229,10 +229,14 @@ def _logprobs(body: ChatCompletionBody) -> int | None:
 def _tools(body: ChatCompletionBody) -> tuple[ToolSpec, ...]:
     named = [("tools", each) for each in body.tools or ()]
     named += [("functions", {"type": "function", "function": each}) for each in body.functions or ()]
-    return tuple(_tool(each, param, index) for index, (param, each) in enumerate(named))
+    return tuple(function_tool(each, param, index) for index, (param, each) in enumerate(named))
 
 
-def _tool(tool: dict[str, Any], param: str, index: int) -> ToolSpec:
+def function_tool(tool: dict[str, Any], param: str, index: int) -> ToolSpec:
+    """Return a tool of the list `param`.
+
+    :raises InvalidFieldError: it is no function, or has no name.
+    """
     match tool:
         case {"type": "function", "function": {"name": str() as name, **function}} if name:
             parameters = function.get("parameters") or {"type": "object", "properties": {}}
@@ -245,8 +249,11 @@ def _tool(tool: dict[str, Any], param: str, index: int) -> ToolSpec:
     )
 
 
-def _tool_choice(body: ChatCompletionBody) -> str | None:
-    choice = body.tool_choice if body.tool_choice is not None else body.function_call
+def tool_choice_of(choice: str | dict[str, Any] | None) -> str | None:
+    """Return the `tool_choice` of a request.
+
+    :raises InvalidFieldError: it is none that exists.
+    """
     match choice:
         case None | "auto" | "none" | "required":
             return choice
