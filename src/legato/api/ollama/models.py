@@ -18,6 +18,9 @@ LONG_AGO = "1970-01-01T00:00:00Z"
 NEVER = "9999-12-31T23:59:59Z"
 """When a loaded model is unloaded: its engine decides that."""
 
+UNKNOWN = "unknown"
+"""What Ollama says of a property that it cannot tell."""
+
 _SIZE = re.compile(r"(\d[\d.]*[KMBT])(?:\s+(\S+))?", re.ASCII)
 
 
@@ -64,7 +67,7 @@ def process_object(model: CatalogModel) -> dict[str, Any]:
 
 
 def show_object(model: CatalogModel, can: Capabilities) -> dict[str, Any]:
-    """Return what `show` tells. The template and the parameters are the engine's own, and not told."""
+    """Return what `show` tells. The template is the engine's own, so it is told as one that only has the prompt."""
     context = can.context or (model.model.context if model.model is not None else None)
     info: dict[str, Any] = {"general.architecture": "legato", "general.basename": model.name}
     if context is not None:
@@ -78,8 +81,8 @@ def show_object(model: CatalogModel, can: Capabilities) -> dict[str, Any]:
     ]
     return {
         "modelfile": f"# Legato manages this model beside its engine.\nFROM {model.name}\n",
-        "parameters": "",
-        "template": "",
+        "parameters": "" if context is None else f"{'num_ctx':<30} {context}",
+        "template": "{{ .Prompt }}",
         "details": _details(model),
         "model_info": info,
         "capabilities": abilities,
@@ -93,11 +96,11 @@ def _details(model: CatalogModel) -> dict[str, Any]:
     match = _SIZE.fullmatch(told or "")
     return {
         "parent_model": model.target or "",
-        "format": "",
+        "format": "gguf" if _size(model) else UNKNOWN,
         "family": model.owner,
         "families": [model.owner],
-        "parameter_size": match[1] if match else "",
-        "quantization_level": (match[2] or "") if match else "",
+        "parameter_size": match[1] if match else UNKNOWN,
+        "quantization_level": (match[2] if match else None) or UNKNOWN,
         "legato": {"kind": model.kind},
     }
 
