@@ -69,6 +69,18 @@ async def test_the_last_reader_who_leaves_ends_it_down_to_the_engine(url: str) -
         assert b"[DONE]" not in text(stream)
 
 
+async def test_one_that_is_ended_before_it_began_has_an_end(url: str) -> None:
+    engine = ScriptedEngine()
+    async with generating(url) as generations:
+        for asked in (call(engine), call(engine, idempotency_key="k")):
+            stream = await generations.start(asked)
+            generations.read(stream)()
+            await asyncio.wait_for(stream.done.wait(), 30)
+            assert stream.error is not None
+        assert not engine.requests
+        assert not generations.running
+
+
 async def test_one_that_is_to_go_on_goes_on(url: str) -> None:
     engine = ScriptedEngine()
     async with generating(url) as generations:

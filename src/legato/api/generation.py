@@ -50,6 +50,7 @@ class Generation:
         self._store_end = store_end
         self._cancelled: LegatoError | None = None
         self._task: asyncio.Task[None] | None = None
+        self._entered = False
         self._began = False
 
     def start(self, on_done: Callable[[], None]) -> None:
@@ -61,7 +62,8 @@ class Generation:
         """Stop it, down to the engine. Its response ends with `error`. An ended generation is not touched."""
         if self._cancelled is None and not self.stream.done.is_set():
             self._cancelled = error
-            if self._task is not None:
+            # A task that has not begun yet would end without the end of its response.
+            if self._task is not None and self._entered:
                 self._task.cancel()
 
     def write(self, frames: Sequence[bytes]) -> None:
@@ -78,8 +80,11 @@ class Generation:
             self.write(self.codec.begin())
 
     async def _run(self) -> None:
+        self._entered = True
         try:
             try:
+                if self._cancelled is not None:
+                    raise self._cancelled
                 await self._generate()
                 self.begin()
                 self._hold()
