@@ -64,17 +64,18 @@ class ByteLog:
             self._add(frame)
         self._valid = self.next
 
-    def append(self, event: bytes) -> None:
-        """Append a frame. A numbered one gets the position behind it as its `id`.
+    def append(self, event: bytes, *, end: bool = False) -> None:
+        """Append a frame. A numbered one gets the position behind it as its `id`. `end`: it belongs to the end of the response, which
+        may exceed the largest size, so that no response is without an end.
 
         :raises ReplyTooLongError: the response is larger than one may be. Nothing was appended.
         """
         if self.closed:
             raise AssertionError("the response has ended")
         if self.numbered:
-            end = self.next + len(event) + _ID_BYTES
-            event = b"id: %04d_%016d\n%b" % (self.incarnation, end, event)
-        if self.next + len(event) > RESPONSE_BYTES:
+            behind = self.next + len(event) + _ID_BYTES
+            event = b"id: %04d_%016d\n%b" % (self.incarnation, behind, event)
+        if self.next + len(event) > RESPONSE_BYTES and not end:
             raise ReplyTooLongError(_TOO_LONG)
         self._add(event)
         if self._held is None:
@@ -135,6 +136,15 @@ class ByteLog:
         while last < shown and (last == first or self._starts[last] - offset < limit):
             last += 1
         return self._frames[first:last]
+
+    def offset(self, index: int) -> int:
+        """Return the offset of a frame by its number from 0; the number of all frames is the end."""
+        return self._starts[index] if index < len(self._starts) else self.next
+
+    @property
+    def restored(self) -> int:
+        """How many frames were restored."""
+        return self.count(self._valid)
 
     def count(self, offset: int) -> int:
         """Return how many frames lie before `offset`."""

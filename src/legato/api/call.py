@@ -64,8 +64,9 @@ class Call(Struct, frozen=True):
     """One call. `format` and `format_options` name the codec of the response (`legato.api.formats`). `model` is the name that the client asked for, and is told again. Each of `choices` replies answers `request`.
 
     `engine` has the timeouts and backups of what answers. `idempotency_key`: a call of the same owner with the same key and
-    the same `fingerprint` gets the same response. `stored`: the response is kept although its connection lives; `document` is
-    what the API keeps of the request, as JSON values.
+    the same `fingerprint` gets the same response. `stored`: the response is kept although its connection lives;
+    `background`: it begins before the engine has answered, because it can be read at once. `document` is what the API keeps of the
+    request, as JSON values.
     """
 
     api: Api
@@ -80,6 +81,7 @@ class Call(Struct, frozen=True):
     idempotency_key: str | None = None
     fingerprint: str = ""
     stored: bool = False
+    background: bool = False
     document: Any = None
 
     @property

@@ -8,10 +8,11 @@ from msgspec.structs import replace
 
 from legato.api.call import Call
 from legato.api.codec import Ending, ResponseCodec
+from legato.api.prompt_size import prompt_size
 from legato.api.response_stream import ResponseStream
 from legato.domain.public_text import public_error
-from legato.engines.base import Outcome, ToolCall
-from legato.errors import LegatoError, ReplyTooLongError
+from legato.engines.base import Outcome, Request, ToolCall
+from legato.errors import BusyError, LegatoError
 from legato.stream import State, Timings, Usage
 
 logger = logging.getLogger(__name__)
@@ -21,9 +22,15 @@ WAITING_SECONDS = 5.0
 
 
 class CallEndedError(LegatoError):
-    """The generation was ended before its own end: by its caller, because the caller left, or by the server."""
+    """The generation was ended before its own end: by its caller, or because the caller left."""
 
     code = "cancelled"
+
+
+class ServerStoppedError(BusyError):
+    """The server was stopped, or killed, before the generation had ended."""
+
+    code = "server_stopped"
 
 
 class BrokenError(LegatoError):
@@ -52,24 +59,34 @@ class Generation:
         self._task: asyncio.Task[None] | None = None
         self._entered = False
         self._began = False
+        self._ending = False
+        self._shown: object = None
 
     def start(self, on_done: Callable[[], None]) -> None:
         """Start to generate in a task. `on_done` is called once when nothing of it runs any more."""
+        if self.call.background:
+            self.begin()
         self._task = asyncio.create_task(self._run(), name=f"generation {self.stream.id}")
         self._task.add_done_callback(lambda _: on_done())
 
     def cancel(self, error: LegatoError) -> None:
         """Stop it, down to the engine. Its response ends with `error`. An ended generation is not touched."""
-        if self._cancelled is None and not self.stream.done.is_set():
+        if self._cancelled is None and not self._ending and not self.stream.done.is_set():
             self._cancelled = error
             # A task that has not begun yet would end without the end of its response.
             if self._task is not None and self._entered:
                 self._task.cancel()
 
-    def write(self, frames: Sequence[bytes]) -> None:
-        """Append frames to the log."""
+    def document(self) -> object:
+        """Return what the API stores of the response as it is now. An end that is not stored yet is not told."""
+        if self.stream.done.is_set():
+            return self.stream.document
+        return self._shown if self._ending else self.codec.document()
+
+    def write(self, frames: Sequence[bytes], *, end: bool = False) -> None:
+        """Append frames to the log. `end`: they are the end of the response, for which there is always room."""
         for frame in frames:
-            self.stream.log.append(frame)
+            self.stream.log.append(frame, end=end)
         if frames:
             self.stream.opened.set()
 
@@ -88,7 +105,7 @@ class Generation:
                 await self._generate()
                 self.begin()
                 self._hold()
-                self.write(self.codec.finish())
+                self.write(self.codec.finish(), end=True)
             except LegatoError as error:
                 self._fail(error)
             except Exception:
@@ -129,7 +146,7 @@ class Generation:
         ending = _with_times(_with_usage(outcome, writer), writer, begun, clock())
         self.endings[choice] = ending
         self.begin()
-        self.write(self.codec.end(choice, ending))
+        self.write(self.codec.end(choice, ending), end=True)
 
     async def _tell_waiting(self) -> None:
         log = self.stream.log
@@ -141,19 +158,22 @@ class Generation:
             before = log.next
 
     def _hold(self) -> None:
+        """Begin the end: nothing can cancel it any more."""
+        self._ending, self._shown = True, self.codec.document()
         if self._store_end is not None:
             self.stream.log.hold()
 
     def _fail(self, error: LegatoError) -> None:
         error = public_error(error)
         self.stream.error = error
+        self._hold()
         # A sign of life may have come before the beginning.
         if self.codec.streams and (self._began or self.stream.log.next):
-            self._hold()
-            try:
-                self.write(self.codec.fail(error))
-            except ReplyTooLongError:
-                logger.warning("A response is too long even for its error")
+            self.write(self.codec.fail(error), end=True)
+        elif self.codec.streams:
+            # The client gets a status in place of frames, and the document says why.
+            self.codec.begin()
+            self.codec.fail(error)
 
 
 class ChoiceWriter:
@@ -171,6 +191,11 @@ class ChoiceWriter:
         self._choice = choice
         self._pieces = 0
         self._wrote = False
+
+    @property
+    def request(self) -> Request:
+        """What the engine was asked."""
+        return self._generation.call.request
 
     @property
     def pieces(self) -> int:
@@ -209,12 +234,16 @@ class ChoiceWriter:
 
 
 def _with_usage(outcome: Outcome, writer: ChoiceWriter) -> Ending:
-    """Return the ending with the engine's usage, or with a count of pieces if it told none."""
-    usage = outcome.usage
-    if usage is not None and usage.completion_tokens is not None:
+    """Return the ending with the engine's usage. What it did not tell is an estimate of the prompt, and a count of pieces."""
+    usage = outcome.usage or Usage()
+    prompt, completion = usage.prompt_tokens, usage.completion_tokens
+    if prompt is not None and completion is not None:
         return Ending(outcome)
-    prompt = usage.prompt_tokens if usage is not None else None
-    return Ending(replace(outcome, usage=Usage(prompt, writer.pieces)), counted=True)
+    counted = Usage(
+        prompt_size(writer.request) if prompt is None else prompt,
+        writer.pieces if completion is None else completion,
+    )
+    return Ending(replace(outcome, usage=counted), counted=True)
 
 
 def _with_times(ending: Ending, writer: ChoiceWriter, begun: float, ended: float) -> Ending:

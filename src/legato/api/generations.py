@@ -4,13 +4,14 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
+from typing import Any
 
 from msgspec import Struct
 
 from legato.api.byte_log import ByteLog
 from legato.api.call import Call
 from legato.api.formats import make_codec
-from legato.api.generation import CallEndedError, Generation
+from legato.api.generation import CallEndedError, Generation, ServerStoppedError
 from legato.api.response_stream import ResponseStream
 from legato.api.stream_journal import StreamJournal, error_of
 from legato.broker.person_limits import PersonLimits, unlimited
@@ -119,8 +120,35 @@ class Generations:
         if kept is None:
             kept = await self._restore(stream_id)
         if kept is None or kept.stream.owner != owner:
-            raise NotFoundError("There is no such stream. It may have ended some time ago.")
+            raise NotFoundError(_NOT_FOUND)
         return kept.stream
+
+    def document(self, stream: ResponseStream) -> Any:
+        """Return the object that the API stores of a response, as it is now."""
+        kept = self._kept.get(stream.id)
+        if kept is None or kept.generation is None:
+            return stream.document
+        return kept.generation.document()
+
+    async def record(self, owner: str, stream_id: str) -> tuple[Any, Any]:
+        """Return what the API stored of the request and of the response, without the frames.
+
+        :raises NotFoundError: as `find` does.
+        """
+        kept = self._kept.get(stream_id)
+        if kept is not None:
+            if kept.stream.owner == owner:
+                return kept.stream.request, self.document(kept.stream)
+        else:
+            stored = await self._store.stream(stream_id)
+            if (
+                stored is not None
+                and stored.ended
+                and stored.owner == owner
+                and stored.expires_at > self._now()
+            ):
+                return stored.request, stored.result
+        raise NotFoundError(_NOT_FOUND)
 
     async def cancel(self, owner: str, stream_id: str, error: LegatoError | None = None) -> ResponseStream:
         """End a generation, down to the engine, and return its response when nothing of it runs any more.
@@ -181,7 +209,7 @@ class Generations:
         self._draining = True
         await self._wait(seconds)
         for generation in self._unfinished():
-            generation.cancel(CallEndedError(_STOPPED))
+            generation.cancel(ServerStoppedError(_STOPPED))
 
     async def close(self) -> None:
         """Cancel what still runs, down to the engines, and store the rest."""
@@ -280,13 +308,13 @@ class Generations:
         codec = make_codec(stored.format, stored.id, stored.created_at, stored.model, stored.options)
         before = stream.log.next
         codec.restore(stream.log.written(0))
-        error = CallEndedError(_STOPPED)
+        error = ServerStoppedError(_STOPPED)
         if codec.streams:
             if not before:
                 for frame in codec.begin():
                     stream.log.append(frame)
             for frame in codec.fail(error):
-                stream.log.append(frame)
+                stream.log.append(frame, end=True)
         frames = stream.log.written(before)
         batches = [FrameBatch(stored.id, before, frames, restarted.incarnation)] if frames else []
         document = codec.document()
@@ -371,5 +399,7 @@ def _stop(kept: _Kept) -> None:
         kept.timer.cancel()
         kept.timer = None
 
+
+_NOT_FOUND = "There is no such stream. It may have ended some time ago."
 
 _STOPPED = "The server was stopped before the response was complete. Send the request again."

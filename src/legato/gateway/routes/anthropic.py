@@ -1,16 +1,12 @@
 """Anthropic's API under `/v1`."""
 
-import math
-
-import msgspec
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 from msgspec.structs import replace
 
 from legato.api.anthropic.messages_request import MessagesBody, parse_messages_request
 from legato.api.call import Call
-from legato.chat.message_tree import size
-from legato.domain.message import TextPart
+from legato.api.prompt_size import prompt_size
 from legato.errors import LegatoError
 from legato.gateway.api_caller import ApiCaller, fingerprint, idempotency_key_of, on_disconnect_of
 from legato.gateway.api_errors import error_answer
@@ -56,9 +52,7 @@ async def count_tokens(request: HttpRequest, context: Context, caller: ApiCaller
     """Estimate how many tokens a request has for a model."""
     asked = parse_messages_request(await read_body(request, MessagesBody), counts=True)
     await context.catalog.resolve(asked.model)
-    tools = tuple(TextPart(msgspec.json.encode(tool).decode()) for tool in asked.request.tools)
-    tokens = sum(size(turn.parts) for turn in asked.request.turns) + (size(tools) if tools else 0)
-    return answer({"input_tokens": math.ceil(tokens)})
+    return answer({"input_tokens": prompt_size(asked.request)})
 
 
 def _error(error: LegatoError) -> Response:
