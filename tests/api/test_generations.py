@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.storage.made import opened
 
 from legato.api.call import CANCEL, CONTINUE, Call, Caller, DisconnectPolicy
@@ -67,6 +68,17 @@ async def test_the_last_reader_who_leaves_ends_it_down_to_the_engine(url: str) -
         assert run.cancelled
         assert stream.error is not None
         assert b"[DONE]" not in text(stream)
+
+
+async def test_the_engine_is_told_who_calls(url: str) -> None:
+    engine = ScriptedEngine()
+    async with generating(url) as generations:
+        asked = replace(call(engine), caller=Caller("ann", "key-1"))
+        stream = await generations.start(asked)
+        (await engine.asked()).finish()
+        await stream.done.wait()
+        (request,) = engine.requests
+        assert (request.user, request.key, request.conversation) == ("ann", "key-1", "")
 
 
 async def test_one_that_is_ended_before_it_began_has_an_end(url: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from legato.api.byte_log import ByteLog
 from legato.api.call import Call
@@ -223,6 +224,7 @@ class Generations:
             _stop(kept)
 
     async def _start(self, call: Call) -> ResponseStream:
+        call = replace(call, request=replace(call.request, user=call.caller.user, key=call.caller.key or ""))
         if self._draining:
             raise BusyError("The server is about to restart. Send it again in a moment.")
         if self._running >= RUNNING:

@@ -46,7 +46,8 @@ class Request(Struct, frozen=True):
     `turns` is the whole history: the system prompt first, the last user message last. `prefix` is the text that the reply
     already has: an engine whose `Capabilities.supports_prefill` is true continues it and writes only new text; other engines
     raise `EngineRefusedError` if it is not empty. `options` are the engine's own and passed on unchanged. `keep_alive` is as
-    Ollama defines it. `conversation` and `user` are names for affinity and fairness only.
+    Ollama defines it. `conversation` and `user` are names for affinity and fairness only; so are `key`, an API key of the user, and
+    `cache_key`, by which a client without a conversation tells which requests share a prompt.
 
     The other fields are what clients of other APIs ask for. An engine that cannot do one raises `UnsupportedOptionError` with
     the name of the field; it never ignores one. `format` is `json`, or a JSON Schema that the answer fits. `tool_choice` is
@@ -65,6 +66,8 @@ class Request(Struct, frozen=True):
     keep_alive: str | float | None = None
     conversation: str = ""
     user: str = ""
+    key: str = ""
+    cache_key: str = ""
     format: str | dict[str, Any] | None = None
     tool_choice: str | None = None
     parallel_tools: bool | None = None

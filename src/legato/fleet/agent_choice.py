@@ -3,7 +3,7 @@
 from legato.fleet.agent_pool import AgentPool
 from legato.fleet.decisions import SchedulerConfig
 from legato.fleet.job_queue import QueuedJob
-from legato.fleet.scheduling import Affinity, SchedulerAgent
+from legato.fleet.scheduling import Affinity, AffinityMatch, SchedulerAgent
 
 FAILED_BEFORE, COOLING_DOWN = 1, 2
 """Reasons to prefer another agent; the second weighs more than the first."""
@@ -13,7 +13,7 @@ class AgentChoice:
     """Chooses among the agents of a pool. `affinity` has to be told which agent serves a conversation."""
 
     def __init__(self, pool: AgentPool, config: SchedulerConfig) -> None:
-        self.affinity = Affinity()
+        self.affinity = Affinity(pool.agents)
         self._pool = pool
         self._config = config
 
@@ -21,7 +21,8 @@ class AgentChoice:
         """The agent to start the job now; None if there is none, or if the job should wait for a better one.
 
         Agents on which the model cools down come last, then those that tried the job. Among the others comes first the one
-        that served the conversation, if it has the model loaded and not too many jobs; then the order of the pool counts.
+        that served the conversation or has read most of the prompt, if it has the model loaded and not too many jobs; then the
+        order of the pool counts.
         """
         best: SchedulerAgent | None = None
         drawback = FAILED_BEFORE + COOLING_DOWN + 1
@@ -33,10 +34,11 @@ class AgentChoice:
                     break
         if best is None or (drawback >= COOLING_DOWN and self._waits_for_others(job, now)):
             return None
-        former = self._pool.agents.get(self.affinity.of(job) or "")
-        if former is None:
+        match = self.affinity.of(job)
+        if match is None or (match.shared and match.size < self._config.affinity_size):
             return best
-        if self._is_worth_waiting_for(former, job, now):
+        former = self._pool.agents[match.agent]
+        if self._is_worth_waiting_for(former, match, job, now):
             return None
         follows = (
             former.can_start(job, now)
@@ -68,10 +70,12 @@ class AgentChoice:
             return self._pool.serves(job.demand, job.tried)
         return any(not agent.cooling_down(job.demand[0], now) for agent in self._pool.serving(job.demand))
 
-    def _is_worth_waiting_for(self, agent: SchedulerAgent, job: QueuedJob, now: float) -> bool:
+    def _is_worth_waiting_for(
+        self, agent: SchedulerAgent, match: AffinityMatch, job: QueuedJob, now: float
+    ) -> bool:
         """Whether the agent that has read this conversation is worth waiting for: it has no slot free, for now."""
         config = self._config
-        if job.losses or not config.queue_seconds or job.spec.size < config.affinity_size:
+        if job.losses or not config.queue_seconds or match.shared or match.size < config.affinity_size:
             return False
         return (
             agent.serving

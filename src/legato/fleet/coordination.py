@@ -10,6 +10,7 @@ from typing import Protocol
 from legato.fleet.agent_registry import AgentIdentity
 from legato.fleet.decisions import Decision, SchedulerConfig
 from legato.fleet.job_queue import JobSpec
+from legato.fleet.prompt_prefixes import PromptPrefix
 from legato.fleet.protocol import ModelInfo, Register
 from legato.fleet.scheduling import AgentSpec, SchedulerAgent
 
@@ -43,6 +44,10 @@ class FleetCoordination(Protocol):
 
     def withdraw(self, job: str, *, silent: bool = False) -> None:
         """A reply is not wanted any more; `silent`: because its agent wrote nothing for too long. Decision: `CancelAttempt`."""
+        ...
+
+    def has_read(self, agent: str, model: str, prefix: PromptPrefix) -> None:
+        """An agent has answered a prompt and so has it, with its answer, in its cache."""
         ...
 
     def is_current(self, job: str, agent: str, attempt: int) -> bool:

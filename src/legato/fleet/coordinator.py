@@ -8,6 +8,7 @@ from legato.fleet.agent_registry import AgentIdentity, AgentRegistry
 from legato.fleet.coordination import DecisionHandler
 from legato.fleet.decisions import AgentLeft, Decision, SchedulerConfig
 from legato.fleet.job_queue import JobSpec
+from legato.fleet.prompt_prefixes import PromptPrefix
 from legato.fleet.protocol import ModelInfo, Register
 from legato.fleet.scheduler import Scheduler
 from legato.fleet.scheduling import AgentSpec
@@ -51,6 +52,9 @@ class LocalCoordinator:
 
     def withdraw(self, job: str, *, silent: bool = False) -> None:
         self._deliver(self.scheduler.withdraw(job, self._clock(), silent=silent))
+
+    def has_read(self, agent: str, model: str, prefix: PromptPrefix) -> None:
+        self.scheduler.has_read(agent, model, prefix)
 
     def is_current(self, job: str, agent: str, attempt: int) -> bool:
         return self.scheduler.is_current(job, agent, attempt)

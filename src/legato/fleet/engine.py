@@ -19,6 +19,7 @@ from legato.fleet.decisions import SchedulerConfig
 from legato.fleet.dispatcher import Dispatcher
 from legato.fleet.job_queue import JobSpec
 from legato.fleet.model_names import canonical_model_name
+from legato.fleet.prompt_prefixes import answered_prefix, prompt_prefixes
 from legato.fleet.protocol import ModelInfo
 from legato.fleet.protocol_v1 import options_of
 from legato.fleet.reply_assembly import ReplyAssembly
@@ -76,13 +77,26 @@ class FleetEngine:
         )
         size = sum(len(text_of(turn.parts)) for turn in request.turns)
         patience = max(0.0, self._settled - self._clock()) if parameters is None else 0.0
+        prefixes = () if request.conversation else prompt_prefixes(request)
         spec = JobSpec(
-            job, request.model, request.user, request.conversation, bool(request.prefix), size, patience
+            job,
+            request.model,
+            request.user,
+            request.conversation or _cache_name(request),
+            bool(request.prefix),
+            size,
+            patience,
+            prefixes,
+            request.key,
         )
         silent = False
         try:
             self.dispatcher.submit(reply, spec)
-            return await reply.done
+            outcome = await reply.done
+            if prefixes and reply.agent is not None:
+                answered = answered_prefix(prefixes[-1], request.prefix + reply.said, reply.calls)
+                self._coordination.has_read(reply.agent, request.model, answered)
+            return outcome
         except asyncio.CancelledError as cancelled:
             silent = SILENT in cancelled.args
             raise
@@ -228,3 +242,8 @@ class FleetEngine:
     def _infos(self, model: str) -> list[ModelInfo]:
         name = canonical_model_name(model)
         return [info for agent in self._agents if (info := agent.models.get(name)) is not None]
+
+
+def _cache_name(request: Request) -> str:
+    """Return the name under which requests of a user with one cache key go to one agent, or nothing without a key."""
+    return f"{len(request.user)} {request.user} {request.cache_key}" if request.cache_key else ""

@@ -8,6 +8,7 @@ from itertools import count
 from msgspec import Struct
 
 from legato.fleet.model_names import canonical_model_name
+from legato.fleet.prompt_prefixes import PromptPrefix
 
 Demand = tuple[str, bool]
 """What a job needs of an agent: the canonical name of a model, and whether the model must continue a text."""
@@ -16,7 +17,8 @@ Demand = tuple[str, bool]
 class JobSpec(Struct, frozen=True):
     """A reply to be written. `continuing`: only a model that can continue a text can write it. `size` is the length of
     the history in characters: a short history is no reason to wait for the agent that has read it. `patience` is for how
-    many seconds an agent that has the model may still connect."""
+    many seconds an agent that has the model may still connect. `prefixes` are those of a prompt without a conversation, the
+    shortest first. `key` names an API key of the user."""
 
     job: str
     model: str
@@ -25,6 +27,8 @@ class JobSpec(Struct, frozen=True):
     continuing: bool = False
     size: int = 0
     patience: float = 0.0
+    prefixes: tuple[PromptPrefix, ...] = ()
+    key: str = ""
 
 
 class QueuedJob:
@@ -33,7 +37,7 @@ class QueuedJob:
 
     `queued_at` is when it began to wait, `started_at` when its attempt began. `unserved_since` is since when no connected
     agent could run it, None if one could. `losses` counts the agents that were lost or failed on it, `tried` are their ids.
-    `position` is the last one that `FairQueue.moved` returned, 0 if none.
+    `position` is the last one that `FairQueue.moved` returned, 0 if none. `round` orders the waiting jobs of a user.
     """
 
     __slots__ = (
@@ -46,6 +50,7 @@ class QueuedJob:
         "number",
         "position",
         "queued_at",
+        "round",
         "spec",
         "started_at",
         "tried",
@@ -68,6 +73,7 @@ class QueuedJob:
         self.unserved_since: float | None = None
         self.waiting = False
         self.position = 0
+        self.round = 0
 
 
 _Key = tuple[int, float, int, QueuedJob]
@@ -75,10 +81,14 @@ _Key = tuple[int, float, int, QueuedJob]
 
 
 class _UserJobs:
-    """The jobs of a user: how many run, and those that wait, in the order in which they came and by demand. `turn` is when
-    the user was served last. `heads` has the key under which the first job of a demand is listed."""
+    """The jobs of a user: how many run, and those that wait, in the order in which they are served and by demand. `turn` is when
+    the user was served last. `heads` has the key under which the first job of a demand is listed.
 
-    __slots__ = ("by_demand", "heads", "jobs", "running", "turn")
+    The API keys of the user take turns: each waiting job has a round, the job that was served last began `_round`, and a key has
+    at most one job in a round. `_rounds` has the last round of each key.
+    """
+
+    __slots__ = ("_round", "_rounds", "by_demand", "heads", "jobs", "running", "turn")
 
     def __init__(self, turn: float) -> None:
         self.turn = turn
@@ -86,6 +96,8 @@ class _UserJobs:
         self.jobs: list[QueuedJob] = []
         self.by_demand: dict[Demand, list[QueuedJob]] = {}
         self.heads: dict[Demand, _Key] = {}
+        self._round = 0
+        self._rounds: dict[str, int] = {}
 
     def key(self, job: QueuedJob) -> _Key:
         return self._key(job, 0 if job.attempt else self.jobs.index(job))
@@ -99,8 +111,10 @@ class _UserJobs:
             self.jobs.insert(0, job)
             jobs.insert(sum(each.attempt > 0 and each.number < job.number for each in jobs), job)
         else:
-            self.jobs.append(job)
-            jobs.append(job)
+            job.round = max(self._round, self._rounds.get(job.spec.key, -1) + 1)
+            self._rounds[job.spec.key] = job.round
+            _insert_by_round(self.jobs, job)
+            _insert_by_round(jobs, job)
 
     def take(self, job: QueuedJob) -> None:
         self.jobs.remove(job)
@@ -109,12 +123,25 @@ class _UserJobs:
         if not jobs:
             del self.by_demand[job.demand]
 
+    def served(self, job: QueuedJob) -> None:
+        """Note that this job had the turn of its key."""
+        self._round = max(self._round, job.round)
+
     def _key(self, job: QueuedJob, ahead: int) -> _Key:
         return (-1 if job.attempt else self.running + ahead, self.turn, job.number, job)
 
 
+def _insert_by_round(jobs: list[QueuedJob], job: QueuedJob) -> None:
+    """Insert a new job behind all jobs of its round, and behind those that have run before."""
+    at = len(jobs)
+    while at and not jobs[at - 1].attempt and jobs[at - 1].round > job.round:
+        at -= 1
+    jobs.insert(at, job)
+
+
 class FairQueue:
-    """The waiting jobs, ordered by rank, then by which user was served least recently, then by age.
+    """The waiting jobs, ordered by rank, then by which user was served least recently, then by age. The jobs of one user are ordered
+    by taking one of each of the user's API keys in turn.
 
     The rank of a job is how many jobs of its user run or wait before it. So a user waits for about one job of each other
     user for each own job, however many the others have. A user who is new comes before the user who was served last and
@@ -192,11 +219,12 @@ class FairQueue:
         self._update(user)
         self._forget(name, user)
 
-    def started(self, name: str) -> None:
-        """Count a job of this user that begins to run: the user had a turn."""
+    def started(self, job: QueuedJob) -> None:
+        """Count a job that begins to run: its user had a turn."""
         self._turn += 1
-        user = self._users.setdefault(name, _UserJobs(self._turn))
+        user = self._users.setdefault(job.spec.user, _UserJobs(self._turn))
         user.turn = self._turn
+        user.served(job)
         user.running += 1
         self._update(user)
 

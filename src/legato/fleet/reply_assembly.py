@@ -36,7 +36,7 @@ class ReplyAssembly:
     It is the sink of its current attempt. `done` gets the outcome or the error. `failure` is the error of the last attempt, for
     the case that there is no other. `agent` is the id of the agent that has the reply, or had it last; `stopped` completes when
     nothing of it runs any more. `parameters` are those of a request on the browser endpoint of version 1. `on_final` is called
-    before the last text, if the agent marks it. `clock` is in seconds.
+    before the last text, if the agent marks it. `calls` are the tool calls that were shown. `clock` is in seconds.
     """
 
     __slots__ = (
@@ -56,6 +56,7 @@ class ReplyAssembly:
         "_tokens",
         "_writers",
         "agent",
+        "calls",
         "done",
         "failure",
         "id",
@@ -84,6 +85,7 @@ class ReplyAssembly:
         self._out = out
         self._clock = clock
         self._on_final = on_final
+        self.calls: list[ToolCall] = []
         self._said: list[str] = []
         self._shown: str | None = None
         self._at = 0
@@ -106,6 +108,11 @@ class ReplyAssembly:
     def shown(self) -> bool:
         """Whether a person has seen anything of it."""
         return bool(self._said) or self._thought or self._called
+
+    @property
+    def said(self) -> str:
+        """The text that was shown of it."""
+        return self._joined()
 
     def begin(self, agent: str, *, loaded: bool, continues: bool) -> str | None:
         """Start an attempt. Returns its prefix; None if what was shown can neither be continued nor repeated: then the reply has
@@ -158,6 +165,8 @@ class ReplyAssembly:
             return
         self._said = [said[: begun.said]] if begun.said else []
         self._thought, self._called = begun.thought, begun.called
+        if not begun.called:
+            self.calls.clear()
 
     def finish(self, outcome: Outcome) -> None:
         """End the reply, because the attempt came to its end."""
@@ -200,6 +209,7 @@ class ReplyAssembly:
         if self._shown is not None and not self._start_over(""):
             return
         self._called = True
+        self.calls.append(call)
         self._out.tool_call(call)
 
     def state(self, state: State) -> None:

@@ -18,6 +18,8 @@ from legato.fleet.decisions import (
     SchedulerConfig,
 )
 from legato.fleet.job_queue import Demand, FairQueue, JobSpec, QueuedJob
+from legato.fleet.model_names import canonical_model_name
+from legato.fleet.prompt_prefixes import PromptPrefix
 from legato.fleet.protocol import ModelInfo
 from legato.fleet.scheduling import AgentSpec, SchedulerAgent
 from legato.fleet.timer_heap import TimerHeap
@@ -216,6 +218,11 @@ class Scheduler:
             self._requeue(self.jobs[name])
         return self._dispatch(now)
 
+    def has_read(self, agent: str, model: str, prefix: PromptPrefix) -> None:
+        """Note that an agent has the beginning of a prompt in its cache."""
+        if agent in self.agents:
+            self._choice.affinity.has_read(prefix, canonical_model_name(model), agent)
+
     def is_current(self, name: str, agent: str, attempt: int) -> bool:
         """Whether this is the job's current attempt."""
         job = self.jobs.get(name)
@@ -337,7 +344,7 @@ class Scheduler:
         job.attempt += 1
         job.agent, job.started_at = agent.id, now
         self.pool.occupy(agent, job.spec.job, job.attempt)
-        self.queue.started(job.spec.user)
+        self.queue.started(job)
         self._choice.affinity.served(job, agent.id)
         return Assign(job.spec.job, agent.id, job.attempt)
 

@@ -1,16 +1,23 @@
 """An agent as the scheduler knows it, and which agent served which conversation."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from typing import NamedTuple, TypeVar
 
 from msgspec import Struct, field
 
 from legato.backoff import exponential_delay
 from legato.fleet.job_queue import Demand, QueuedJob
+from legato.fleet.prompt_prefixes import PromptPrefix
 from legato.fleet.protocol import ModelInfo
 
 REMEMBERED = 10_000
 """Conversations of which it is remembered which agent served them last."""
+
+REMEMBERED_PREFIXES = 30_000
+"""Prefixes of prompts of which it is remembered which agent read them: two or three of each call."""
+
+_Key = TypeVar("_Key")
 
 
 class AgentSpec(Struct, frozen=True):
@@ -112,21 +119,58 @@ class SchedulerAgent:
         return self._failures[model][1] if model in self._failures else None
 
 
+class AffinityMatch(NamedTuple):
+    """The agent that has read the beginning of a job's prompt: `size` characters. `shared`: other conversations begin so too."""
+
+    agent: str
+    size: int
+    shared: bool = False
+
+
 class Affinity:
-    """Which agent served a conversation last, and so may have its history in its cache."""
+    """Which agent served a conversation last, or has read the beginning of a prompt, and so may have it in its cache.
 
-    def __init__(self) -> None:
-        self._agents: OrderedDict[tuple[str, str], str] = OrderedDict()
+    `agents` are those that are here; what others have read is forgotten.
+    """
 
-    def of(self, job: QueuedJob) -> str | None:
-        """The id of the agent that served the job's conversation last with this model."""
-        return self._agents.get((job.spec.conversation, job.demand[0]))
+    def __init__(self, agents: Container[str]) -> None:
+        self._present = agents
+        self._conversations: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._prefixes: OrderedDict[tuple[bytes, str], str] = OrderedDict()
+
+    def of(self, job: QueuedJob) -> AffinityMatch | None:
+        """Return the agent that served the job's conversation last with this model. Without a conversation, it is the agent that
+        has read the longest prefix of the prompt.
+        """
+        spec, model = job.spec, job.demand[0]
+        for prefix in reversed(spec.prefixes):
+            agent = self._prefixes.get((prefix.digest, model))
+            if agent in self._present and agent is not None:
+                return AffinityMatch(agent, prefix.size, prefix.shared)
+            if agent is not None:
+                del self._prefixes[prefix.digest, model]
+        agent = self._conversations.get((spec.conversation, model))
+        return AffinityMatch(agent, spec.size) if agent is not None and agent in self._present else None
 
     def served(self, job: QueuedJob, agent: str) -> None:
-        """Note that this agent serves the job's conversation."""
-        if job.spec.conversation:
-            key = job.spec.conversation, job.demand[0]
-            self._agents[key] = agent
-            self._agents.move_to_end(key)
-            if len(self._agents) > REMEMBERED:
-                self._agents.popitem(last=False)
+        """Note that this agent serves the job, and so reads its prompt."""
+        spec, model = job.spec, job.demand[0]
+        if spec.conversation:
+            _remember(self._conversations, (spec.conversation, model), agent, REMEMBERED)
+        for prefix in spec.prefixes[-1:]:
+            self.has_read(prefix, model, agent)
+        for prefix in spec.prefixes[:1]:
+            if prefix.shared:
+                self.has_read(prefix, model, agent)
+
+    def has_read(self, prefix: PromptPrefix, model: str, agent: str) -> None:
+        """Note that this agent has read the prefix with the model of this canonical name."""
+        _remember(self._prefixes, (prefix.digest, model), agent, REMEMBERED_PREFIXES)
+
+
+def _remember(agents: OrderedDict[_Key, str], key: _Key, agent: str, most: int) -> None:
+    """Note the agent of a key. Beyond `most` keys, the one that was used least recently is forgotten."""
+    agents[key] = agent
+    agents.move_to_end(key)
+    if len(agents) > most:
+        agents.popitem(last=False)

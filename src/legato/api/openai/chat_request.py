@@ -135,6 +135,7 @@ def parse_chat_request(body: ChatCompletionBody) -> ChatCompletionRequest:
         tool_choice=choice,
         parallel_tools=body.parallel_tool_calls,
         logprobs=_logprobs(body),
+        cache_key=body.prompt_cache_key or "",
     )
     return ChatCompletionRequest(
         body.model,
