@@ -52,6 +52,7 @@ MEANINGS: Mapping[str, str] = {
     "auth.user_claim": "The claim that contains the user.",
     "auth.scope_claim": "The claim that contains the permissions. To chat, it must contain `chat`. A token without the claim may chat.",
     "auth.leeway": "Seconds by which the clock of the token issuer may be ahead (`iat`, `nbf`). `exp` has no tolerance.",
+    "auth.anonymous_networks": "Networks whose clients may use the APIs without a key. See [the how-to guide](../how-to/api-clients.md#keys).",
     "attachments.max_bytes": "The largest picture or recording.",
     "attachments.quota_bytes": "The total size of all files of one user.",
     "attachments.directory": "The directory of the files. Not set: `attachments` in `data_dir`. Several servers on one database share it.",

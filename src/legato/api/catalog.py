@@ -1,11 +1,12 @@
 """The models that clients of the APIs can name: assistants, the models of all engines and of the fleet, and aliases."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 
 from msgspec import Struct
 
 from legato.api.assistant_engine import AssistantEngine
+from legato.api.call import Caller
 from legato.api.catalog_model import CatalogModel
 from legato.chat.reply import ResolvedAssistant
 from legato.engines.base import Engine, Model
@@ -29,7 +30,7 @@ class ModelCatalog:
     """Finds what a name means. An assistant has precedence over an alias, and an alias over an engine's model.
 
     `make_engine` adds timeouts and a breaker to an engine and its model. `clock` is in seconds. `plain:latest` answers to
-    `plain`, and the reverse.
+    `plain`, and the reverse. For a caller who may use certain names only, the others do not exist.
     """
 
     def __init__(
@@ -50,8 +51,8 @@ class ModelCatalog:
         self._models: tuple[Model, ...] = ()
         self._listing: asyncio.Task[tuple[Model, ...]] | None = None
 
-    async def models(self) -> list[CatalogModel]:
-        """Return every name: assistants, aliases, then models, each name once."""
+    async def models(self, caller: Caller) -> list[CatalogModel]:
+        """Return every name that a caller may use: assistants, aliases, then models, each name once."""
         found: dict[str, CatalogModel] = {}
         models = await self._listed()
         known = {model.name: model for model in reversed(models)}
@@ -63,39 +64,62 @@ class ModelCatalog:
             found.setdefault(name, CatalogModel(name, "alias", "legato", known.get(target), target))
         for model in models:
             found.setdefault(model.name, CatalogModel(model.name, "model", model.engine, model))
-        return list(found.values())
+        return [each for each in found.values() if self._permits(caller, each.name, known)]
 
-    async def find(self, name: str) -> CatalogModel:
+    async def find(self, name: str, caller: Caller) -> CatalogModel:
         """Return what a name is.
 
-        :raises ModelNotFoundError: there is no such name.
+        :raises ModelNotFoundError: there is no such name, or the caller may not use it.
         """
-        models = {model.name: model for model in await self.models()}
-        for each in _spellings(name):
-            if each in models:
-                return models[each]
-        raise _missing(name)
+        models = {model.name: model for model in await self.models(caller)}
+        found = self._canonical(name, models)
+        if found not in models:
+            raise _missing(name)
+        return models[found]
 
-    async def resolve(self, name: str) -> ResolvedModel:
+    async def resolve(self, name: str, caller: Caller) -> ResolvedModel:
         """Return what answers a call for this name.
 
-        :raises ModelNotFoundError: there is no such name, also if the engine that has it cannot be asked.
+        :raises ModelNotFoundError: there is no such name, also if the engine that has it cannot be asked, or the caller may
+            not use it.
         """
-        for each in _spellings(name):
-            if each in self._assistants:
-                assistant = self._assistants[each]
-                return ResolvedModel(AssistantEngine(assistant), assistant.model, assistant)
-        target = next((self._aliases[each] for each in _spellings(name) if each in self._aliases), name)
-        if target != name and target in self._assistants:
+        configured = self._configured(name)
+        if configured is not None and not self._permits(caller, configured, {}):
+            raise _missing(name)
+        target = configured or name
+        if target not in self._assistants:
+            target = self._aliases.get(target, target)
+        if target in self._assistants:
             assistant = self._assistants[target]
             return ResolvedModel(AssistantEngine(assistant), assistant.model, assistant)
         for fresh in (False, True):
             models = {model.name: model for model in reversed(await self._listed(fresh=fresh))}
-            for each in _spellings(target):
-                if each in models:
-                    engine = next(one for one in self._engines.values() if one.name == models[each].engine)
-                    return ResolvedModel(self._make_engine(engine, each), each)
+            found = next((each for each in _spellings(target) if each in models), None)
+            if found is not None and (configured is not None or self._permits(caller, found, models)):
+                engine = next(one for one in self._engines.values() if one.name == models[found].engine)
+                return ResolvedModel(self._make_engine(engine, found), found)
         raise _missing(name)
+
+    def _configured(self, name: str) -> str | None:
+        """Return the assistant or alias that a name means."""
+        for names in (self._assistants, self._aliases):
+            for each in _spellings(name):
+                if each in names:
+                    return each
+        return None
+
+    def _canonical(self, name: str, models: Container[str]) -> str | None:
+        """Return the name in the catalog that a name means, None if there is none."""
+        configured = self._configured(name)
+        if configured is not None:
+            return configured
+        return next((each for each in _spellings(name) if each in models), None)
+
+    def _permits(self, caller: Caller, found: str, models: Container[str]) -> bool:
+        """Return whether a caller may use a name of the catalog. What an alias or assistant stands for has no effect on that."""
+        return not caller.models or any(
+            self._canonical(each, models) == found for each in caller.models if found in _spellings(each)
+        )
 
     async def _listed(self, *, fresh: bool = False) -> tuple[Model, ...]:
         """Return the models of all engines that answer. Callers at the same time share one listing."""

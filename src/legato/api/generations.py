@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from msgspec import Struct
@@ -162,6 +162,16 @@ class Generations:
             generation.cancel(error or CallEndedError("The response was cancelled by its caller."))
         await stream.done.wait()
         return stream
+
+    def running_keys(self) -> set[str]:
+        """Return the API keys under which generations run."""
+        return {key for each in self._unfinished() if (key := each.call.caller.key) is not None}
+
+    def cancel_keys(self, keys: Collection[str]) -> None:
+        """End the generations of API keys that are not valid any more, down to the engines."""
+        for generation in self._unfinished():
+            if generation.call.caller.key in keys:
+                generation.cancel(CallEndedError("The API key of this request was revoked, or has expired."))
 
     async def delete(self, owner: str, stream_id: str) -> None:
         """Cancel and delete a response.

@@ -23,6 +23,10 @@ class RateLimiter:
         self._paid = paid
         return True
 
+    def until(self, now: float) -> float:
+        """Return the seconds until one use is allowed, without counting it; 0.0: at once."""
+        return max(0.0, max(self._paid, now) + self._cost - now - self.burst)
+
     def wait(self, now: float) -> float:
         """Count one use and return 0.0 if it is allowed at `now`, else return the seconds until one is."""
         return 0.0 if self.allows(now) else max(self._paid, now) + self._cost - now - self.burst

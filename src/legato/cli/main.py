@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from legato import __version__
-from legato.cli import agent, chat, doctor, model, serve, token
+from legato.cli import agent, chat, doctor, key, model, serve, token
 from legato.disk import is_disk_full
 from legato.errors import LegatoError
 from legato.terminal_text import complain
@@ -42,6 +42,7 @@ app.command("serve")(serve.serve)
 app.command("agent")(agent.agent)
 app.command("chat")(chat.chat)
 app.command("token")(token.token)
+app.add_typer(key.app)
 app.add_typer(model.app)
 app.command("doctor")(doctor.doctor)
 

@@ -6,10 +6,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from legato.api.call import CANCEL, Caller, DisconnectPolicy
-from legato.dialects.authentication import require_chat_scope
-from legato.errors import InvalidError, UnauthenticatedError
+from legato.errors import InvalidError
 from legato.gateway.dependencies import Context
-from legato.protocol.bearer import bearer_token
 
 KEY_LENGTH = 200
 """Maximum characters of an `Idempotency-Key`."""
@@ -18,21 +16,13 @@ KEY_LENGTH = 200
 async def caller_of(request: Request, context: Context) -> Caller:
     """Return who calls.
 
-    :raises UnauthenticatedError: there is no token, or it is not valid.
-    :raises ForbiddenError: the user may not chat.
+    :raises UnauthenticatedError: there is no key or token, or it is not valid.
+    :raises ForbiddenError: the key or token does not allow this.
+    :raises OverLimitError: the caller sends too many requests.
     """
-    authorization = request.headers.get("authorization", "")
-    token = bearer_token(authorization) or request.headers.get("x-api-key")
-    if context.auth_required and not token:
-        raise UnauthenticatedError(
-            "Send a key as `Authorization: Bearer …` or as `x-api-key`. `legato key create` makes one."
-        )
-    user = await context.authenticator(token=token or None)
-    require_chat_scope(user)
-    context.limits.request(user.id)
-    if not context.auth_required and request.client is not None:
-        return Caller(f"{user.id}@{request.client.host}")
-    return Caller(user.id)
+    caller = await context.callers(request)
+    context.limits.request(caller.user)
+    return caller
 
 
 def idempotency_key_of(request: Request) -> str | None:

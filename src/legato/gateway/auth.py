@@ -11,6 +11,7 @@ import jwt
 from jwt.algorithms import HMACAlgorithm
 from yarl import URL
 
+from legato.api.key_cache import KEY_PREFIX
 from legato.broker.memory import MemoryBroker
 from legato.domain.user import MAX_USER_NAME_LENGTH, User
 from legato.domain.validation import check_new_id, one_line
@@ -25,6 +26,9 @@ logger = logging.getLogger(__name__)
 LOCAL = User("local")
 """The user of every request to a server that only its own machine can reach and that has no secret."""
 
+ANONYMOUS = "anonymous"
+"""Callers of the APIs without a key are `anonymous@ADDRESS`."""
+
 DEFAULT_SCOPES = frozenset({"chat"})
 """The scopes of a token without a scope claim. `admin` must be named."""
 
@@ -33,7 +37,10 @@ SECRET_BYTES = 32
 
 TOKEN_LENGTH = 16 * 1024
 
-RESERVED = f"No token can name the user {LOCAL.id!r}: what was written without sign-in belongs to that name."
+RESERVED = (
+    f"No token or key can name the user {LOCAL.id!r}: what was written without sign-in belongs to that name."
+)
+NOT_HERE = "An API key is for the APIs of other servers, such as `/v1`. Sign in with a token."
 UNNAMED = "This token is meant for a certain service (`aud`), and the server was not told that it is that one: [auth] audience."
 ELSEWHERE = "This token is meant for another service, or comes from one."
 EXPIRED = "Your token has expired. Sign in again, or get a new one."
@@ -115,6 +122,8 @@ class Authenticator:
             await self._keys.close()
 
     async def _claims(self, token: str) -> dict[str, Any]:
+        if token.startswith(KEY_PREFIX):
+            raise UnauthenticatedError(NOT_HERE)
         if len(token) > TOKEN_LENGTH:
             raise UnauthenticatedError(FOREIGN)
         try:
@@ -180,7 +189,7 @@ class Authenticator:
             user = check_new_id(user if isinstance(user, str) else "", f"Its {settings.user_claim!r}")
         except InvalidError as error:
             raise UnauthenticatedError(f"This token names no user. {error.message}") from None
-        if user == LOCAL.id:
+        if is_reserved(user):
             raise UnauthenticatedError(RESERVED)
         scopes = DEFAULT_SCOPES
         if settings.scope_claim in claims:
@@ -255,7 +264,7 @@ def issue_token(
         "iss": settings.issuer,
         "iat": int(now),
         "exp": int(now + ttl),
-        settings.user_claim: _check_user(user),
+        settings.user_claim: check_user(user),
     }
     claims = {claim: value for claim, value in values.items() if value is not None}
     signer = jwt.PyJWS(algorithms=[])
@@ -264,9 +273,17 @@ def issue_token(
     return signer.encode(payload, secret, "HS256", {"typ": "JWT"})
 
 
-def _check_user(user: str) -> str:
-    """:raises InvalidError: no user can have this id."""
-    if user == LOCAL.id:
+def is_reserved(user: str) -> bool:
+    """Return whether an id is one of those that the server gives to requests without a token."""
+    return user == LOCAL.id or user.startswith((f"{LOCAL.id}@", f"{ANONYMOUS}@"))
+
+
+def check_user(user: str) -> str:
+    """Return the id of a user for whom a token or key is made.
+
+    :raises InvalidError: no user can have this id.
+    """
+    if is_reserved(user):
         raise InvalidError(RESERVED)
     return check_new_id(user, "The user's name")
 

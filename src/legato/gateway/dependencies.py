@@ -17,6 +17,7 @@ from legato.engines.base import Engine
 from legato.errors import BusyError, ForbiddenError, UnauthenticatedError
 from legato.fleet.engine import FleetEngine
 from legato.gateway.auth import Authenticator
+from legato.gateway.callers import CallerAuthenticator
 from legato.gateway.database_probe import DatabaseProbe
 from legato.gateway.health_cache import HealthCache
 from legato.gateway.sse_response import OpenSseResponses
@@ -47,6 +48,7 @@ class ServerContext(Struct, frozen=True):
     limits: PersonLimits
     catalog: ModelCatalog
     generations: Generations
+    callers: CallerAuthenticator
     dialect_assistants: Mapping[str, str] = {}
 
     @property

@@ -36,6 +36,11 @@ HEADERS = (
 )
 
 
+UNRESOLVED_PROXY = "legato.unresolved_proxy"
+"""Set in the scope of a request that came through a proxy, so that the address of its client is that of the proxy."""
+
+_PROXY_HEADERS = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-real-ip"})
+
 NOT_STORED = (b"cache-control", b"no-store")
 """Answers under `/api/` are one user's: no cache keeps them, unless the route says for how long one may."""
 
@@ -58,11 +63,14 @@ class PrefixMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
+            client = scope["client"]
+            is_trusted = client is not None and client[0] in self._trusted
+            if _is_unresolved(scope, is_trusted):
+                scope = {**scope, UNRESOLVED_PROXY: True}
             name = HEADER.encode()
             forwarded = [value.decode("latin-1") for each, value in scope["headers"] if each == name]
             if forwarded or self._prefix.root_path:
-                client = scope["client"]
-                believed = forwarded if client and client[0] in self._trusted else ()
+                believed = forwarded if is_trusted else ()
                 prefix, path = self._prefix.split(scope["path"], believed)
                 raw_path = self._prefix.split(scope["raw_path"].decode("ascii"), believed)[1]
                 scope = {
@@ -72,6 +80,12 @@ class PrefixMiddleware:
                     "raw_path": f"{prefix}{raw_path}".encode("ascii"),
                 }
         await self._app(scope, receive, send)
+
+
+def _is_unresolved(scope: Scope, is_trusted: bool) -> bool:
+    """Return whether the request names a proxy, and Uvicorn does not replace its address with that of the client."""
+    found = {name for name, value in scope["headers"] if name in _PROXY_HEADERS and value.strip()}
+    return bool(found) and not (is_trusted and b"x-forwarded-for" in found)
 
 
 def route_path(scope: Scope) -> str:

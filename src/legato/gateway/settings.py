@@ -6,7 +6,7 @@ Every setting has an effect. Secrets are `SecretStr`: no repr, dump or error sho
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -81,12 +81,45 @@ class ServerSettings(SettingsSection):
     database_url: Annotated[SecretStr | None, Field(min_length=1)] = None
 
 
+def _networks(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Check the networks, and write each as the address of the network and its length."""
+    return tuple(_network(name) for name in names)
+
+
+def _network(name: str) -> str:
+    try:
+        network = ip_network(name)
+    except ValueError:
+        try:
+            meant = ip_network(name, strict=False)
+        except ValueError:
+            raise PydanticCustomError(
+                "network",
+                "hold networks as numbers, like 192.168.1.0/24 or fd00::/8, and not {name}",
+                {"name": repr(name[:60])},
+            ) from None
+        raise PydanticCustomError(
+            "network",
+            "hold {meant} in place of {name}, which is one address of it",
+            {"meant": str(meant), "name": name},
+        ) from None
+    if not network.prefixlen:
+        raise PydanticCustomError(
+            "network",
+            "not hold {name}: that is every address, and everyone could use the server",
+            {"name": name},
+        )
+    return str(network)
+
+
 class AuthSettings(SettingsSection):
     """`[auth]`. With `jwt_secret` (HS256) or `jwks_url` (RS256, ES256 …) every request needs a token.
 
     `user_claim` is the claim with the user, `scope_claim` the claim with the permissions. `audience` is compared with the
     token's `aud`; if only one of the two is set, the token is refused. `issuer` is checked if it is set. `leeway` is the
     number of seconds by which the clock of the issuer may be ahead (`iat`, `nbf`); `exp` has no tolerance.
+
+    Clients in `anonymous_networks`, such as `192.168.1.0/24`, may use the APIs (`/v1`, Ollama's, `/ai`) without a key.
     """
 
     jwt_secret: Stripped | None = None
@@ -96,6 +129,7 @@ class AuthSettings(SettingsSection):
     user_claim: Annotated[str, Field(min_length=1)] = "sub"
     scope_claim: Annotated[str, Field(min_length=1)] = "scope"
     leeway: Annotated[float, Field(ge=0, le=300)] = 10.0
+    anonymous_networks: Annotated[Words, AfterValidator(_networks)] = ()
 
     @property
     def required(self) -> bool:

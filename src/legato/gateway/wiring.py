@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from legato.api.catalog import ModelCatalog
 from legato.api.generations import Generations
+from legato.api.key_cache import ApiKeyCache
 from legato.broker.memory import MemoryBroker
 from legato.broker.person_limits import LimitKind, PersonLimits
 from legato.chat.assistant import Assistant
@@ -22,6 +23,7 @@ from legato.engines.fallback import Candidate, FallbackEngine, Timeouts
 from legato.engines.llama.packaged_model import HINT, NAME
 from legato.fleet.engine import FleetEngine
 from legato.gateway.auth import Authenticator
+from legato.gateway.callers import CallerAuthenticator
 from legato.gateway.database_probe import DatabaseProbe
 from legato.gateway.dependencies import ServerContext
 from legato.gateway.engine_factory import EngineFactory
@@ -97,9 +99,19 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
         stack.push_async_callback(service.close)
         await service.start()
         attachments.start()
-        generations = Generations(SqlApiStore(storage.database), now=time.time, limits=limits)
+        api_store = SqlApiStore(storage.database)
+        generations = Generations(api_store, now=time.time, limits=limits)
         stack.push_async_callback(generations.close)
         await generations.open()
+        api_keys = ApiKeyCache(
+            api_store,
+            now=time.time,
+            clock=loop.time,
+            running=generations.running_keys,
+            stop=generations.cancel_keys,
+        )
+        api_keys.start()
+        stack.push_async_callback(api_keys.close)
         yield Wired(
             ServerContext(
                 service=service,
@@ -115,6 +127,9 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
                 why=why,
                 catalog=_catalog(settings, engines, fleet, assistants, loop.time),
                 generations=generations,
+                callers=CallerAuthenticator(
+                    authenticator, api_keys, settings.auth.anonymous_networks, clock=loop.time
+                ),
                 dialect_assistants=settings.dialect_assistants(),
             )
         )

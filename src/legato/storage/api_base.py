@@ -3,7 +3,7 @@
 Times are in seconds since the epoch, UTC.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct, field
@@ -63,7 +63,7 @@ class ApiKeyRecord(Struct, frozen=True):
     name: str
     digest: str
     created_at: float
-    scopes: tuple[str, ...] = ("chat",)
+    scopes: tuple[str, ...] = ("chat", "embed")
     models: tuple[str, ...] = ()
     limits: dict[str, int] = field(default_factory=dict)
     expires_at: float | None = None
@@ -125,7 +125,10 @@ class ApiKeyStore(Protocol):
     """API keys. Every call may raise StorageError."""
 
     async def add_key(self, key: ApiKeyRecord) -> None:
-        """Store a new key."""
+        """Store a new key.
+
+        :raises ConflictError: its user has a key of this name that is not revoked.
+        """
         ...
 
     async def keys(self, user: str | None = None) -> list[ApiKeyRecord]:
@@ -134,6 +137,10 @@ class ApiKeyStore(Protocol):
 
     async def key_by_digest(self, digest: str) -> ApiKeyRecord | None:
         """Return the key with this digest, also if it is revoked or has expired."""
+        ...
+
+    async def keys_by_id(self, ids: Collection[str]) -> list[ApiKeyRecord]:
+        """Return the keys with these ids, also if they are revoked or have expired."""
         ...
 
     async def revoke_key(self, key: str, now: float) -> bool:

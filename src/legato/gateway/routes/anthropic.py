@@ -27,7 +27,7 @@ router = APIRouter(prefix="/v1", tags=["anthropic"])
 async def messages(request: HttpRequest, context: Context, caller: ApiCaller) -> Response:
     """Answer a list of messages, as Anthropic's Messages do."""
     asked = parse_messages_request(await read_body(request, MessagesBody))
-    resolved = await context.catalog.resolve(asked.model)
+    resolved = await context.catalog.resolve(asked.model, caller)
     call = Call(
         "anthropic",
         "anthropic.messages.stream" if asked.stream else "anthropic.messages",
@@ -51,7 +51,7 @@ async def messages(request: HttpRequest, context: Context, caller: ApiCaller) ->
 async def count_tokens(request: HttpRequest, context: Context, caller: ApiCaller) -> Response:
     """Estimate how many tokens a request has for a model."""
     asked = parse_messages_request(await read_body(request, MessagesBody), counts=True)
-    await context.catalog.resolve(asked.model)
+    await context.catalog.resolve(asked.model, caller)
     return answer({"input_tokens": prompt_size(asked.request)})
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
 from msgspec.structs import replace
 
-from legato.api.call import Call
+from legato.api.call import Call, Caller
 from legato.api.catalog import ResolvedModel
 from legato.api.ollama.chat_request import OllamaChatBody, OllamaRequest, parse_chat_request
 from legato.api.ollama.fields import model_of, unloads
@@ -73,7 +73,7 @@ async def generate(request: HttpRequest, context: Context, caller: ApiCaller) ->
 async def _reply(
     request: HttpRequest, context: ServerContext, caller: ApiCaller, kind: Kind, asked: OllamaRequest
 ) -> Response:
-    resolved = await _resolve(context, asked.model)
+    resolved = await _resolve(context, asked.model, caller)
     if asked.loads:
         reason: Literal["load", "unload"] = "unload" if unloads(asked.request.keep_alive) else "load"
         return answer(loaded_object(kind, asked.model, time.time(), reason))
@@ -97,13 +97,13 @@ async def _reply(
     return GenerationResponse(await context.generations.start(call), context.generations, _error)
 
 
-async def _resolve(context: ServerContext, name: str) -> ResolvedModel:
+async def _resolve(context: ServerContext, name: str, caller: Caller) -> ResolvedModel:
     """Return what answers a call.
 
     :raises ModelNotFoundError: there is no such name. Clients look for these words.
     """
     try:
-        return await context.catalog.resolve(name)
+        return await context.catalog.resolve(name, caller)
     except ModelNotFoundError:
         raise _not_found(name) from None
 
@@ -127,13 +127,13 @@ async def _fitting(resolved: ResolvedModel, request: Request) -> Request:
 @router.get("/tags", responses=_json("All models"))
 async def tags(context: Context, caller: ApiCaller) -> Response:
     """Return every name that `model` can be."""
-    return answer({"models": [tag_object(each) for each in await context.catalog.models()]})
+    return answer({"models": [tag_object(each) for each in await context.catalog.models(caller)]})
 
 
 @router.get("/ps", responses=_json("The loaded models"))
 async def ps(context: Context, caller: ApiCaller) -> Response:
     """Return the models that are loaded, as far as their engines tell it."""
-    found = await context.catalog.models()
+    found = await context.catalog.models(caller)
     return answer({"models": [process_object(each) for each in found if is_loaded(each)]})
 
 
@@ -141,9 +141,9 @@ async def ps(context: Context, caller: ApiCaller) -> Response:
 async def show(request: HttpRequest, context: Context, caller: ApiCaller) -> Response:
     """Return what a model can do."""
     name = model_of(await read_body(request, OllamaShowBody))
-    resolved = await _resolve(context, name)
+    resolved = await _resolve(context, name, caller)
     try:
-        found = replace(await context.catalog.find(name), name=name)
+        found = replace(await context.catalog.find(name, caller), name=name)
     except ModelNotFoundError:
         raise _not_found(name) from None
     return answer(show_object(found, await resolved.engine.capabilities(resolved.model)))
@@ -161,7 +161,7 @@ async def version(caller: ApiCaller) -> Response:
 )
 async def embed(request: HttpRequest, context: Context, caller: ApiCaller) -> Response:
     """Refuse to embed a text: no engine here can."""
-    await _resolve(context, model_of(await read_body(request, OllamaEmbedBody)))
+    await _resolve(context, model_of(await read_body(request, OllamaEmbedBody)), caller)
     raise EngineRefusedError(NO_EMBEDDINGS)
 
 

@@ -30,7 +30,7 @@ router = APIRouter(prefix="/v1", tags=["openai"])
 async def chat_completions(request: HttpRequest, context: Context, caller: ApiCaller) -> Response:
     """Answer a list of messages, as OpenAI's chat completions do."""
     asked = parse_chat_request(await read_body(request, ChatCompletionBody))
-    answerer = await context.catalog.resolve(asked.model)
+    answerer = await context.catalog.resolve(asked.model, caller)
 
     options: dict[str, Any] = {"choices": asked.choices}
     if asked.stream:
@@ -58,7 +58,7 @@ def _error(error: LegatoError) -> Response:
 @router.get("/models", responses={200: {"content": {"application/json": {}}, "description": "All models"}})
 async def models(request: HttpRequest, context: Context, caller: ApiCaller) -> Response:
     """Return every name that `model` can be. With the header `anthropic-version`, in Anthropic's shape."""
-    found = await context.catalog.models()
+    found = await context.catalog.models(caller)
     if "anthropic-version" in request.headers:
         return answer(anthropic.list_object(found))
     return answer({"object": "list", "data": [model_object(each) for each in found]})
@@ -69,7 +69,7 @@ async def models(request: HttpRequest, context: Context, caller: ApiCaller) -> R
 )
 async def model(request: HttpRequest, name: str, context: Context, caller: ApiCaller) -> Response:
     """Return one model. With the header `anthropic-version`, in Anthropic's shape."""
-    found = replace(await context.catalog.find(name), name=name)
+    found = replace(await context.catalog.find(name, caller), name=name)
     return answer(
         anthropic.model_object(found) if "anthropic-version" in request.headers else model_object(found)
     )

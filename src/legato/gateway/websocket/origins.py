@@ -52,6 +52,12 @@ class Origins(Struct, frozen=True):
         return True
 
 
+def host_name(host: str | None) -> str | None:
+    """Return the name or address in a `Host` header, without its port; None if there is none."""
+    authority = _authority(host, None)
+    return authority[0] if authority is not None else None
+
+
 def _site(origin: str) -> tuple[str, int | None, str] | None:
     scheme, separator, authority = origin.partition("://")
     if not separator:

@@ -1,10 +1,12 @@
 """API keys, each function inside a transaction of its caller."""
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, bindparam, insert, select, update
 
+from legato.errors import ConflictError
 from legato.storage.api_base import ApiKeyRecord
 from legato.storage.sql.codec import to_json
 from legato.storage.sql.tables import api_keys
@@ -16,8 +18,25 @@ _REVOKE = (
     .values(revoked_at=bindparam("now"))
 )
 
+_SAME_NAME = (
+    select(api_keys.c.id)
+    .where(
+        api_keys.c.user == bindparam("of"),
+        api_keys.c.name == bindparam("named"),
+        api_keys.c.revoked_at.is_(None),
+    )
+    .limit(1)
+)
+
+IDS_AT_ONCE = 500
+"""How many ids one query names at most."""
+
 
 def add(connection: Connection, key: ApiKeyRecord) -> None:
+    if connection.execute(_SAME_NAME, {"of": key.user, "named": key.name}).first() is not None:
+        raise ConflictError(
+            f"{key.user} has a key with the name {key.name!r}. Choose another name, or revoke that key first."
+        )
     values = {
         **{name: getattr(key, name) for name in ("id", "user", "name", "digest")},
         **{name: to_json(getattr(key, name)) for name in ("scopes", "models", "limits")},
@@ -36,6 +55,15 @@ def of_user(connection: Connection, user: str | None) -> list[ApiKeyRecord]:
 def by_digest(connection: Connection, digest: str) -> ApiKeyRecord | None:
     row = connection.execute(select(api_keys).where(api_keys.c.digest == digest)).one_or_none()
     return _record(row._mapping) if row is not None else None
+
+
+def by_id(connection: Connection, ids: Collection[str]) -> list[ApiKeyRecord]:
+    found: list[ApiKeyRecord] = []
+    for first in range(0, len(ids), IDS_AT_ONCE):
+        some = list(ids)[first : first + IDS_AT_ONCE]
+        rows = connection.execute(select(api_keys).where(api_keys.c.id.in_(some)))
+        found += [_record(row._mapping) for row in rows]
+    return found
 
 
 def revoke(connection: Connection, key: str, now: float) -> bool:

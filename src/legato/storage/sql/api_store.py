@@ -1,6 +1,6 @@
 """What the APIs store, in an SQL database: each call checks its texts and runs a function as one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from legato.domain.validation import check_storable
@@ -53,6 +53,9 @@ class SqlApiStore:
 
     async def key_by_digest(self, digest: str) -> ApiKeyRecord | None:
         return await self._database.read(partial(api_keys.by_digest, digest=digest))
+
+    async def keys_by_id(self, ids: Collection[str]) -> list[ApiKeyRecord]:
+        return await self._database.read(partial(api_keys.by_id, ids=tuple(ids)))
 
     async def revoke_key(self, key: str, now: float) -> bool:
         check_storable(key)
