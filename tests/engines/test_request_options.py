@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -29,11 +30,11 @@ OPTIONS: dict[str, Any] = {
     "raw": True,
     "suffix": "end",
 }
-CAN = {
-    "demo": set[str](),
+CAN: dict[str, Collection[str]] = {
+    "demo": {"raw"},
     "fleet": set[str](),
-    "ollama": {"format"},
-    "openai": {"format", "tool_choice", "parallel_tools"},
+    "ollama": {"format", "logprobs", "raw", "suffix"},
+    "openai": OPTIONS.keys(),
 }
 
 
@@ -65,7 +66,12 @@ def test_an_openai_server_gets_them_as_its_own_fields() -> None:
 
     assert fields(format="json")["response_format"] == {"type": "json_object"}
     schema = fields(format=SCHEMA)["response_format"]["json_schema"]
-    assert (schema["schema"], schema["strict"]) == (SCHEMA, True)
+    assert (schema["name"], schema["schema"], schema["strict"]) == ("answer", SCHEMA, True)
+    named = fields(format=SCHEMA, format_name="n", format_description="d", format_strict=False)
+    assert named["response_format"]["json_schema"] == {
+        "name": "n", "description": "d", "schema": SCHEMA, "strict": False,
+    }  # fmt: skip
+    assert "strict" not in fields(format=SCHEMA, format_name="n")["response_format"]["json_schema"]
     assert fields(tool_choice="required")["tool_choice"] == "required"
     assert fields(tool_choice="function:t")["tool_choice"] == {"type": "function", "function": {"name": "t"}}
     assert fields(parallel_tools=False)["parallel_tool_calls"] is False

@@ -24,9 +24,9 @@ from legato.client.address import without_key
 from legato.client.connect import close_socket
 from legato.client.heartbeat import backoff
 from legato.client.open_socket import HANDSHAKE_SECONDS
-from legato.engines.base import ToolCall
+from legato.engines.base import TokenLogprob, ToolCall
 from legato.errors import EngineError, UnreachableError
-from legato.fleet.protocol import ModelInfo, ToolCalled
+from legato.fleet.protocol import LogprobsTold, ModelInfo, ToolCalled
 from legato.stream import Reasoning, State, Text
 
 logger = logging.getLogger(__name__)
@@ -339,6 +339,10 @@ class _JobWriter:
         if text:
             self._write(Reasoning(text))
 
+    def logprobs(self, tokens: tuple[TokenLogprob, ...]) -> None:
+        if tokens:
+            self._write(LogprobsTold(tokens))
+
     def tool_call(self, call: ToolCall) -> None:
         self._write(ToolCalled(call))
 
@@ -352,7 +356,7 @@ class _JobWriter:
         """Return False: what was sent to the gateway cannot be taken back."""
         return False
 
-    def _write(self, event: Text | Reasoning | State | ToolCalled) -> None:
+    def _write(self, event: Text | Reasoning | State | ToolCalled | LogprobsTold) -> None:
         self._written_at = self._loop.time()
         if not self._protocol.write(self._job, event) and self._task is not None:
             self._task.cancel()

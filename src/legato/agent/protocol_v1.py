@@ -14,6 +14,7 @@ from legato.fleet.protocol import (
     AgentWelcome,
     JobComplete,
     JobError,
+    LogprobsTold,
     PromptJob,
     Registered,
     RegistrationRefused,
@@ -75,7 +76,7 @@ class AgentProtocolV1:
     def hand_back(self, job: AgentJob) -> None:
         """The gateway cannot be told: the connection ends."""
 
-    def write(self, job: AgentJob, event: Text | Reasoning | State | ToolCalled) -> bool:
+    def write(self, job: AgentJob, event: Text | Reasoning | State | ToolCalled | LogprobsTold) -> bool:
         if isinstance(event, Text):
             self._outbox.put(Token(job.job_id, event.text))
         if self._outbox.full:

@@ -17,6 +17,7 @@ from legato.fleet.protocol import (
     JobFailed,
     Load,
     Loading,
+    LogprobsTold,
     Models,
     PromptJob,
     Refused,
@@ -97,7 +98,7 @@ class AgentProtocolV2:
     def hand_back(self, job: AgentJob) -> None:
         self._outbox.put(Refused(job.job_id, job.attempt, ENDING))
 
-    def write(self, job: AgentJob, event: Text | Reasoning | State | ToolCalled) -> bool:
+    def write(self, job: AgentJob, event: Text | Reasoning | State | ToolCalled | LogprobsTold) -> bool:
         if not job.buffer.write(event):
             self.failed(job, *TOO_LONG)
             return False

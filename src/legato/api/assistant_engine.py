@@ -18,6 +18,7 @@ from legato.engines.base import (
     Outcome,
     ReplyWriter,
     Request,
+    TokenLogprob,
     ToolCall,
     Turn,
 )
@@ -94,7 +95,9 @@ class AssistantEngine:
         for steps in range(config.tool_steps + 1):
             enough = steps == config.tool_steps or loop.time() >= until
             specs = () if enough else tuple(replace(tool.spec, name=name) for name, tool in tools.items())
-            outcome = await self._step(replace(request, turns=turns, tools=specs), writer)
+            # A tool that must be called is called once: then the model answers.
+            choice = request.tool_choice if not steps else None
+            outcome = await self._step(replace(request, turns=turns, tools=specs, tool_choice=choice), writer)
             if outcome.usage is not None:
                 usage.append(outcome.usage)
             calls = writer.take_calls()
@@ -171,6 +174,9 @@ class _StepWriter:
 
     def reasoning(self, text: str) -> None:
         self._out.reasoning(text)
+
+    def logprobs(self, tokens: tuple[TokenLogprob, ...]) -> None:
+        self._out.logprobs(tokens)
 
     def tool_call(self, call: ToolCall) -> None:
         self._calls.append(call)

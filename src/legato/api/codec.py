@@ -5,7 +5,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from legato.engines.base import Outcome, ToolCall
+from legato.engines.base import Outcome, TokenLogprob, ToolCall
 from legato.errors import LegatoError
 
 
@@ -62,6 +62,10 @@ class ResponseCodec(Protocol):
 
     def reasoning(self, choice: int, text: str) -> Sequence[bytes]:
         """Return more of the reasoning. `text` is not empty."""
+        ...
+
+    def logprobs(self, choice: int, tokens: Sequence[TokenLogprob]) -> None:
+        """Take the log probabilities of the tokens of the text that comes next. Called only if the request asks for them."""
         ...
 
     def tool_call(self, choice: int, call: ToolCall) -> Sequence[bytes]:

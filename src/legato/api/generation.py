@@ -11,7 +11,7 @@ from legato.api.codec import Ending, ResponseCodec
 from legato.api.prompt_size import prompt_size
 from legato.api.response_stream import ResponseStream
 from legato.domain.public_text import public_error
-from legato.engines.base import Outcome, Request, ToolCall
+from legato.engines.base import Outcome, Request, TokenLogprob, ToolCall
 from legato.errors import BusyError, LegatoError
 from legato.stream import State, Timings, Usage
 
@@ -211,6 +211,9 @@ class ChoiceWriter:
         if text:
             self._pieces += 1
             self._write(self._codec.reasoning(self._choice, text))
+
+    def logprobs(self, tokens: tuple[TokenLogprob, ...]) -> None:
+        self._codec.logprobs(self._choice, tokens)
 
     def tool_call(self, call: ToolCall) -> None:
         self._write(self._codec.tool_call(self._choice, call))

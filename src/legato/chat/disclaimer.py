@@ -7,7 +7,7 @@ copy is left out, so that no prompt can bury the disclaimer in the middle, or ha
 from msgspec.structs import replace
 
 from legato.domain.message import Message, TextPart
-from legato.engines.base import ReplyWriter, ToolCall
+from legato.engines.base import ReplyWriter, TokenLogprob, ToolCall
 from legato.stream import Log, ReplySnapshot, State, Text
 
 
@@ -52,6 +52,9 @@ class DisclaimerFilter:
 
     def reasoning(self, text: str) -> None:
         self._reply.reasoning(text)
+
+    def logprobs(self, tokens: tuple[TokenLogprob, ...]) -> None:
+        self._reply.logprobs(tokens)
 
     def tool_call(self, call: ToolCall) -> None:
         self._reply.tool_call(call)

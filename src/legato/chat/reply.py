@@ -13,7 +13,7 @@ from legato.chat.tool_calls import MOST_CALLS, cleaned, parts_of
 from legato.domain.message import Message, Status, TextPart, ToolCallPart, ToolResultPart
 from legato.domain.public_text import public_text
 from legato.domain.validation import clean_text
-from legato.engines.base import Engine, ToolCall
+from legato.engines.base import Engine, TokenLogprob, ToolCall
 from legato.storage.base import ReplyOwner
 from legato.stream import (
     Event,
@@ -199,6 +199,9 @@ class Reply:
         self.pieces += 1
         for piece in pieces(clean_text(text)):
             self.written.append(Reasoning(piece))
+
+    def logprobs(self, tokens: tuple[TokenLogprob, ...]) -> None:
+        """Ignore them: a conversation has no place for them."""
 
     def tool_call(self, call: ToolCall) -> None:
         """Keep the call until the engine has ended this step; `legato.chat.turn` decides about it."""

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
 
-from legato.engines.base import SILENT, NullWriter, Outcome, ReplyWriter, Request, ToolCall
+from legato.engines.base import SILENT, NullWriter, Outcome, ReplyWriter, Request, TokenLogprob, ToolCall
 from legato.errors import EngineTimeoutError, ReplyTooLongError
 from legato.stream import State
 
@@ -134,6 +134,10 @@ class WatchdogWriter:
                 self._on_first_output()
             self._last_sign = self._loop.time()
             self._out.reasoning(text)
+
+    def logprobs(self, tokens: tuple[TokenLogprob, ...]) -> None:
+        if not self._over:
+            self._out.logprobs(tokens)
 
     def tool_call(self, call: ToolCall) -> None:
         if self._within(call.arguments) != call.arguments:

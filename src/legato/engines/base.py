@@ -24,12 +24,15 @@ class Turn(Struct, frozen=True):
     parts: tuple[Part, ...]
 
 
-class ToolSpec(Struct, frozen=True):
-    """A tool that the model may call. `parameters` is a JSON Schema of an object."""
+class ToolSpec(Struct, frozen=True, omit_defaults=True):
+    """A tool that the model may call. `parameters` is a JSON Schema of an object. `strict`: the arguments must fit it; engines
+    that cannot promise that leave it to the model.
+    """
 
     name: str
     description: str
     parameters: dict[str, Any]
+    strict: bool | None = None
 
 
 class ToolCall(Struct, frozen=True):
@@ -38,6 +41,17 @@ class ToolCall(Struct, frozen=True):
     call: str
     name: str
     arguments: str
+
+
+class TokenLogprob(Struct, frozen=True, omit_defaults=True):
+    """The log probability of a token of the answer. `top` are the likeliest tokens in its place. `bytes` are those of its UTF-8,
+    None if the engine does not tell them.
+    """
+
+    token: str
+    logprob: float
+    bytes: tuple[int, ...] | None = None
+    top: "tuple[TokenLogprob, ...]" = ()
 
 
 class Request(Struct, frozen=True):
@@ -50,11 +64,13 @@ class Request(Struct, frozen=True):
     `cache_key`, by which a client without a conversation tells which requests share a prompt.
 
     The other fields are what clients of other APIs ask for. An engine that cannot do one raises `UnsupportedOptionError` with
-    the name of the field; it never ignores one. `format` is `json`, or a JSON Schema that the answer fits. `tool_choice` is
+    the name of the field; it never ignores one. `format` is `json`, or a JSON Schema that the answer fits, which the client calls
+    `format_name` and describes by `format_description`; `format_strict` is what it says of how strictly. `tool_choice` is
     `auto`, `none`, `required`, or the name of a tool after `function:`; None: `auto`. `parallel_tools`: whether one reply may call
     several tools. `logprobs`: how many alternatives to tell for each token; 0: only the token's own. `raw`: the text of the only
-    turn is the whole prompt, without a template, and `suffix` is the text behind the gap to fill. With `strict`, an engine never leaves out a part
-    that the model cannot do; without it, the person is told what was left out.
+    turn is the whole prompt, without a template. `suffix` is the text behind the gap to fill: the text of the only user's turn is
+    what comes before the gap, and there is no other turn but a system prompt. With `strict`, an engine never leaves out a part
+    or an option that the model cannot do; without it, the person is told what was left out.
     """
 
     model: str
@@ -75,6 +91,9 @@ class Request(Struct, frozen=True):
     raw: bool = False
     suffix: str = ""
     strict: bool = False
+    format_name: str = ""
+    format_description: str = ""
+    format_strict: bool | None = None
 
 
 class Outcome(Struct, frozen=True):
@@ -143,6 +162,10 @@ class ReplyWriter(Protocol):
         """Append to the reasoning."""
         ...
 
+    def logprobs(self, tokens: tuple[TokenLogprob, ...]) -> None:
+        """Tell the log probabilities of the tokens of the text that is written next. Called only if the request asks for them."""
+        ...
+
     def tool_call(self, call: ToolCall) -> None:
         """Request a tool. Only complete calls are written."""
         ...
@@ -169,6 +192,8 @@ class NullWriter:
     def text(self, text: str) -> None: ...
 
     def reasoning(self, text: str) -> None: ...
+
+    def logprobs(self, tokens: tuple[TokenLogprob, ...]) -> None: ...
 
     def tool_call(self, call: ToolCall) -> None: ...
 

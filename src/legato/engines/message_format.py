@@ -132,7 +132,12 @@ def functions(tools: Iterable[ToolSpec]) -> list[dict[str, Any]]:
     return [
         {
             "type": "function",
-            "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
+            "function": {
+                "name": tool.name,
+                "description": tool.description,
+                "parameters": tool.parameters,
+                **({"strict": tool.strict} if tool.strict is not None else {}),
+            },
         }
         for tool in tools
     ]

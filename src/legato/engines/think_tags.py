@@ -6,7 +6,7 @@ Servers do this for models whose template declares it, unless they were asked to
 
 from typing import Literal
 
-from legato.engines.base import ReplyWriter, ToolCall
+from legato.engines.base import ReplyWriter, TokenLogprob, ToolCall
 from legato.engines.harmony import START, HarmonyParser, HarmonyPiece
 from legato.stream import State
 
@@ -84,6 +84,9 @@ class ThinkTagParser:
             self.finish()
             self._phase = "told"
         self._out.reasoning(text)
+
+    def logprobs(self, tokens: tuple[TokenLogprob, ...]) -> None:
+        self._out.logprobs(tokens)
 
     def tool_call(self, call: ToolCall) -> None:
         self.finish()

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
-from legato.engines.base import Capabilities, ToolCall, ToolSpec, Turn
+from legato.engines.base import Capabilities, TokenLogprob, ToolCall, ToolSpec, Turn
 from legato.stream import Reasoning, State, Text, Timings, Usage
 
 HEARTBEAT = 5.0
@@ -112,7 +112,13 @@ class ToolCalled(Struct, frozen=True, tag_field="type", tag="called"):
     call: ToolCall
 
 
-JobEvent = Text | Reasoning | State | ToolCalled | JobEnded | JobFailed
+class LogprobsTold(Struct, frozen=True, tag_field="type", tag="logprobs"):
+    """The log probabilities of the tokens of the text that follows. Only a job that asks for them has such events."""
+
+    tokens: tuple[TokenLogprob, ...]
+
+
+JobEvent = Text | Reasoning | State | ToolCalled | LogprobsTold | JobEnded | JobFailed
 
 
 class EventBatch(

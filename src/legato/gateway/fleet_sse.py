@@ -11,7 +11,7 @@ import msgspec
 
 from legato.chat.disclaimer import DisclaimerFilter, paragraph
 from legato.engines.attempt import WatchdogWriter
-from legato.engines.base import Request, ToolCall
+from legato.engines.base import Request, TokenLogprob, ToolCall
 from legato.engines.fallback import ATTEMPTS, Timeouts
 from legato.errors import EngineBusyError, EngineTimeoutError, LegatoError, ModelNotFoundError
 from legato.fleet.engine import FleetEngine
@@ -94,6 +94,9 @@ class FleetTokenStream(SseResponse):
 
     def reasoning(self, text: str) -> None:
         """Ignore it: these browsers know only answers."""
+
+    def logprobs(self, tokens: tuple[TokenLogprob, ...]) -> None:
+        """Ignore them: these browsers know only text."""
 
     def tool_call(self, call: ToolCall) -> None:
         """Ignore it: no tools are offered."""

@@ -4,7 +4,16 @@ import asyncio
 from collections.abc import Iterable
 from typing import Literal
 
-from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request, ToolCall
+from legato.engines.base import (
+    Capabilities,
+    Health,
+    Model,
+    Outcome,
+    ReplyWriter,
+    Request,
+    TokenLogprob,
+    ToolCall,
+)
 from legato.errors import EngineError, EngineRefusedError, EngineUnavailableError, ModelNotFoundError
 from legato.stream import Event, Phase, Reasoning, State, Text, Timings, ToolStarted, Usage
 
@@ -15,6 +24,7 @@ class Recorder:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.rewinds = 0
+        self.tokens: tuple[TokenLogprob, ...] = ()
 
     @property
     def said(self) -> str:
@@ -52,6 +62,9 @@ class Recorder:
     def reasoning(self, text: str) -> None:
         if text:
             self.events.append(Reasoning(text))
+
+    def logprobs(self, tokens: tuple[TokenLogprob, ...]) -> None:
+        self.tokens += tokens
 
     def tool_call(self, call: ToolCall) -> None:
         self.events.append(ToolStarted(call.call, call.name, call.arguments))
@@ -100,6 +113,10 @@ class ScriptedGeneration:
         """Write the words to the reasoning, one call each."""
         for word in words:
             self._running().reasoning(word)
+
+    def tell_logprobs(self, *tokens: TokenLogprob) -> None:
+        """Tell the log probabilities of the tokens of the next words."""
+        self._running().logprobs(tokens)
 
     def call(self, call: str, name: str, arguments: str = "{}") -> None:
         """Request a tool."""

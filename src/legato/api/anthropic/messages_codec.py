@@ -7,7 +7,7 @@ import msgspec
 
 from legato.api.anthropic.errors import error_object
 from legato.api.codec import Ending
-from legato.engines.base import ToolCall
+from legato.engines.base import TokenLogprob, ToolCall
 from legato.errors import LegatoError
 
 REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
@@ -53,6 +53,9 @@ class MessageEventsCodec:
             return ()
         opening = self._open("thinking", {"type": "thinking", "thinking": "", "signature": ""})
         return (*opening, self._delta({"type": "thinking_delta", "thinking": text}))
+
+    def logprobs(self, choice: int, tokens: Sequence[TokenLogprob]) -> None:
+        """Ignore them: this API has no field for them."""
 
     def tool_call(self, choice: int, call: ToolCall) -> Sequence[bytes]:
         block = {"type": "tool_use", "id": call.call, "name": call.name, "input": {}}
@@ -128,6 +131,9 @@ class MessageCodec:
         if self._thinking:
             self._add("thinking", text)
         return ()
+
+    def logprobs(self, choice: int, tokens: Sequence[TokenLogprob]) -> None:
+        """Ignore them: this API has no field for them."""
 
     def tool_call(self, choice: int, call: ToolCall) -> Sequence[bytes]:
         self._calls.append(call)

@@ -14,7 +14,13 @@ from legato.api.ollama.fields import (
     pictures_of,
     think_of,
 )
-from legato.api.openai.chat_request import InvalidFieldError, function_tool, parts_of, tool_choice_of
+from legato.api.openai.chat_request import (
+    InvalidFieldError,
+    check_tool_choice,
+    function_tool,
+    parts_of,
+    tool_choice_of,
+)
 from legato.domain.message import MessageRole, Part, TextPart, ToolCallPart, ToolResultPart
 from legato.engines.base import Request, Turn
 
@@ -70,6 +76,7 @@ def parse_chat_request(body: OllamaChatBody) -> OllamaRequest:
         function_tool({"type": "function", **tool}, "tools", index)
         for index, tool in enumerate(body.tools or ())
     )
+    check_tool_choice(choice, tools)
     turns, prefix = _without_prefix(_turns(body.messages or []))
     request = Request(
         model="",

@@ -9,23 +9,7 @@ from typing import Any
 
 from legato.api.openai.chat_request import STOPS, InvalidFieldError
 from legato.domain.message import ImagePart
-
-INTEGERS = frozenset({
-    "main_gpu", "mirostat", "num_batch", "num_ctx", "num_gpu", "num_keep", "num_predict", "num_thread",
-    "repeat_last_n", "seed", "top_k",
-})  # fmt: skip
-"""Options that are whole numbers."""
-
-NUMBERS = frozenset({
-    "frequency_penalty", "min_p", "mirostat_eta", "mirostat_tau", "presence_penalty", "repeat_penalty",
-    "temperature", "tfs_z", "top_p", "typical_p",
-})  # fmt: skip
-"""Options that are numbers."""
-
-SWITCHES = frozenset({
-    "f16_kv", "logits_all", "low_vram", "numa", "penalize_newline", "use_mlock", "use_mmap", "vocab_only",
-})  # fmt: skip
-"""Options that are true or false."""
+from legato.engines.ollama.options import INTEGERS, NUMBERS, SWITCHES
 
 LARGEST = 2**31
 """The bound of whole numbers. A `seed` may have 64 bits."""

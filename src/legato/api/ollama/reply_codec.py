@@ -11,7 +11,8 @@ import msgspec
 from legato.api.codec import Ending
 from legato.api.ollama.context import History, encode_context
 from legato.api.ollama.errors import error_object
-from legato.engines.base import ToolCall
+from legato.api.openai.logprobs import logprob_objects
+from legato.engines.base import TokenLogprob, ToolCall
 from legato.engines.message_format import object_of
 from legato.errors import LegatoError
 
@@ -50,6 +51,7 @@ class ReplyLinesCodec:
         self._thinking = thinking
         self._history = history
         self._texts: list[str] = []
+        self._tokens: list[TokenLogprob] = []
         self._calls = 0
         self._ending: Ending | None = None
         self._base = base_fields(model, created)
@@ -69,10 +71,16 @@ class ReplyLinesCodec:
     def text(self, choice: int, text: str) -> Sequence[bytes]:
         if self._history is not None:
             self._texts.append(text)
+        if self._tokens:
+            told = {"logprobs": self._take_logprobs()}
+            return (encode_line({**self._base, **reply_fields(self._kind, text), "done": False, **told}),)
         return (self._head + _escaped(_encode(text)) + self._tail,)
 
     def reasoning(self, choice: int, text: str) -> Sequence[bytes]:
         return (self._line(thinking=text),) if self._thinking else ()
+
+    def logprobs(self, choice: int, tokens: Sequence[TokenLogprob]) -> None:
+        self._tokens += tokens
 
     def tool_call(self, choice: int, call: ToolCall) -> Sequence[bytes]:
         line = self._line(calls=[tool_call_object(call, self._calls)])
@@ -89,11 +97,17 @@ class ReplyLinesCodec:
 
     def finish(self) -> Sequence[bytes]:
         last = final_fields(self._ending, context_of(self._history, self._texts))
+        if self._tokens:
+            last["logprobs"] = self._take_logprobs()
         return (encode_line({**self._base, **reply_fields(self._kind), **last}),)
 
     def fail(self, error: LegatoError) -> Sequence[bytes]:
         """Return a line that the SDKs raise. No line with `done: true` follows: the response is not complete."""
         return (encode_line(error_object(error)),)
+
+    def _take_logprobs(self) -> list[dict[str, Any]]:
+        tokens, self._tokens = self._tokens, []
+        return logprob_objects(tokens)
 
     def _line(self, *, thinking: str = "", calls: Sequence[dict[str, Any]] = ()) -> bytes:
         fields = reply_fields(self._kind, thinking=thinking, calls=calls)
@@ -122,6 +136,7 @@ class ReplyObjectCodec:
         self._history = history
         self._base = base_fields(model, created)
         self._texts: list[str] = []
+        self._tokens: list[TokenLogprob] = []
         self._thoughts: list[str] = []
         self._calls: list[ToolCall] = []
         self._ending: Ending | None = None
@@ -144,6 +159,9 @@ class ReplyObjectCodec:
             self._thoughts.append(text)
         return ()
 
+    def logprobs(self, choice: int, tokens: Sequence[TokenLogprob]) -> None:
+        self._tokens += tokens
+
     def tool_call(self, choice: int, call: ToolCall) -> Sequence[bytes]:
         self._calls.append(call)
         return ()
@@ -159,6 +177,8 @@ class ReplyObjectCodec:
         calls = [tool_call_object(call, index) for index, call in enumerate(self._calls)]
         fields = reply_fields(self._kind, "".join(self._texts), thinking="".join(self._thoughts), calls=calls)
         last = final_fields(self._ending, context_of(self._history, self._texts))
+        if self._tokens:
+            last["logprobs"] = logprob_objects(self._tokens)
         return (_encode({**self._base, **fields, **last}),)
 
     def fail(self, error: LegatoError) -> Sequence[bytes]:

@@ -7,7 +7,8 @@ import msgspec
 
 from legato.api.codec import Ending
 from legato.api.openai.errors import error_object
-from legato.engines.base import ToolCall
+from legato.api.openai.logprobs import logprob_objects
+from legato.engines.base import TokenLogprob, ToolCall
 from legato.errors import LegatoError
 
 EVENT_STREAM = "text/event-stream; charset=utf-8"
@@ -41,6 +42,7 @@ class ChatChunkCodec:
         }
         self._choices = choices
         self._calls = [0] * choices
+        self._tokens: list[list[TokenLogprob]] = [[] for _ in range(choices)]
         self._endings: list[Ending] = []
         usage = b',"usage":null' if include_usage else b""
         head = b"data: " + _encode(self._base)[:-1] + b',"choices":[{"index":%d,"delta":{"%b":'
@@ -60,10 +62,15 @@ class ChatChunkCodec:
         return [self._chunk(choice, {"role": "assistant", "content": ""}) for choice in range(self._choices)]
 
     def text(self, choice: int, text: str) -> Sequence[bytes]:
+        if self._tokens[choice]:
+            return (self._chunk(choice, {"content": text}),)
         return (self._heads[b"content"][choice] + _encode(text) + self._tail,)
 
     def reasoning(self, choice: int, text: str) -> Sequence[bytes]:
         return (self._heads[b"reasoning_content"][choice] + _encode(text) + self._tail,)
+
+    def logprobs(self, choice: int, tokens: Sequence[TokenLogprob]) -> None:
+        self._tokens[choice] += tokens
 
     def tool_call(self, choice: int, call: ToolCall) -> Sequence[bytes]:
         index = self._calls[choice]
@@ -90,7 +97,13 @@ class ChatChunkCodec:
         return (b"data: " + _encode(error_object(error)) + b"\n\n",)
 
     def _chunk(self, choice: int, delta: dict[str, Any], *, finish_reason: str | None = None) -> bytes:
-        one = {"index": choice, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        tokens, self._tokens[choice] = self._tokens[choice], []
+        one = {
+            "index": choice,
+            "delta": delta,
+            "logprobs": logprobs_object(tokens),
+            "finish_reason": finish_reason,
+        }
         chunk: dict[str, Any] = {**self._base, "choices": [one]}
         if self._include_usage:
             chunk["usage"] = None
@@ -111,6 +124,7 @@ class ChatCompletionCodec:
         self._texts: list[list[str]] = [[] for _ in range(choices)]
         self._reasonings: list[list[str]] = [[] for _ in range(choices)]
         self._calls: list[list[ToolCall]] = [[] for _ in range(choices)]
+        self._tokens: list[list[TokenLogprob]] = [[] for _ in range(choices)]
         self._endings: dict[int, Ending] = {}
 
     def restore(self, frames: Sequence[bytes]) -> None:
@@ -129,6 +143,9 @@ class ChatCompletionCodec:
     def reasoning(self, choice: int, text: str) -> Sequence[bytes]:
         self._reasonings[choice].append(text)
         return ()
+
+    def logprobs(self, choice: int, tokens: Sequence[TokenLogprob]) -> None:
+        self._tokens[choice] += tokens
 
     def tool_call(self, choice: int, call: ToolCall) -> Sequence[bytes]:
         self._calls[choice].append(call)
@@ -171,9 +188,14 @@ class ChatCompletionCodec:
         return {
             "index": choice,
             "message": message,
-            "logprobs": None,
+            "logprobs": logprobs_object(self._tokens[choice]),
             "finish_reason": ending.outcome.reason,
         }
+
+
+def logprobs_object(tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+    """Return the `logprobs` of a choice, None if the engine told none."""
+    return {"content": logprob_objects(tokens), "refusal": None} if tokens else None
 
 
 def tool_call_object(call: ToolCall) -> dict[str, Any]:

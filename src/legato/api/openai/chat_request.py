@@ -1,7 +1,7 @@
 """The body of `POST /v1/chat/completions` as a request of an engine, without I/O. The format is that of OpenAI's reference, November 2026."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -124,18 +124,24 @@ def parse_chat_request(body: ChatCompletionBody) -> ChatCompletionRequest:
     if not 1 <= choices <= MAX_CHOICES:
         raise InvalidFieldError(f"`n` is between 1 and {MAX_CHOICES}.", "n")
     choice = tool_choice_of(body.tool_choice if body.tool_choice is not None else body.function_call)
+    tools = _tools(body)
+    check_tool_choice(choice, tools)
+    name, description, strict = format_details(body.response_format)
     request = Request(
         model="",
         turns=tuple(_turn(each, index) for index, each in enumerate(body.messages)),
         options=options_of(body),
         # A model that must not call a tool is not told of one.
-        tools=() if choice == "none" else _tools(body),
+        tools=() if choice == "none" else tools,
         think=_think(body.reasoning_effort),
         format=format_of(body.response_format),
         tool_choice=choice,
         parallel_tools=body.parallel_tool_calls,
         logprobs=_logprobs(body),
         cache_key=body.prompt_cache_key or "",
+        format_name=name,
+        format_description=description,
+        format_strict=strict,
     )
     return ChatCompletionRequest(
         body.model,
@@ -202,6 +208,36 @@ def format_of(response_format: dict[str, Any] | None) -> str | dict[str, Any] | 
     )
 
 
+def format_details(response_format: dict[str, Any] | None) -> tuple[str, str, bool | None]:
+    """Return the name, the description and `strict` of a `response_format` with a JSON Schema; empty and None if it has none.
+
+    :raises InvalidFieldError: one of them is of another type.
+    """
+    match response_format:
+        case {"type": "json_schema", "json_schema": dict() as schema}:
+            name, description = schema.get("name") or "", schema.get("description") or ""
+            strict = schema.get("strict")
+            if isinstance(name, str) and isinstance(description, str) and isinstance(strict, bool | None):
+                return name[:64], description[:4000], strict
+            raise InvalidFieldError(
+                "`response_format.json_schema` has a name and a description, which are texts, and `strict`, which is true or false.",
+                "response_format",
+            )
+    return "", "", None
+
+
+def check_tool_choice(choice: str | None, tools: Sequence[ToolSpec]) -> None:
+    """Check that a tool that must be called is there.
+
+    :raises InvalidFieldError: it is not.
+    """
+    name = (choice or "").removeprefix("function:")
+    if choice == "required" and not tools:
+        raise InvalidFieldError("`tool_choice` is required, and the request has no `tools`.", "tool_choice")
+    if name != (choice or "") and all(tool.name != name for tool in tools):
+        raise InvalidFieldError("`tool_choice` names a function that is not in `tools`.", "tool_choice")
+
+
 def _think(effort: str | None) -> bool | str | None:
     if effort is None:
         return None
@@ -242,8 +278,13 @@ def function_tool(tool: dict[str, Any], param: str, index: int) -> ToolSpec:
         case {"type": "function", "function": {"name": str() as name, **function}} if name:
             parameters = function.get("parameters") or {"type": "object", "properties": {}}
             description = function.get("description") or ""
-            if isinstance(parameters, dict) and isinstance(description, str):
-                return ToolSpec(name, description, parameters)
+            strict = function.get("strict")
+            if (
+                isinstance(parameters, dict)
+                and isinstance(description, str)
+                and isinstance(strict, bool | None)
+            ):
+                return ToolSpec(name, description, parameters, strict)
     raise InvalidFieldError(
         f"`{param}[{index}]` is not a function tool: it needs a name, and `parameters` is a JSON Schema.",
         f"{param}[{index}]",

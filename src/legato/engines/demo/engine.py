@@ -11,7 +11,7 @@ from legato.domain.message import text_of
 from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request
 from legato.engines.demo import texts, tools
 from legato.engines.request_options import refuse_unsupported
-from legato.errors import EngineRefusedError, ModelNotFoundError
+from legato.errors import EngineRefusedError, ModelNotFoundError, UnsupportedOptionError
 from legato.stream import Timings, Usage
 
 DEFAULT_MODEL = "demo:canned"
@@ -42,16 +42,20 @@ _EARLY_SECONDS = 0.001
 class DemoEngine:
     """Repeats the message (`demo:echo`), invents text (`demo:markov`), or gives prepared answers (`demo:canned`).
 
-    Options: `tokens_per_second` (0: as fast as possible), `first_token_ms`, and `num_predict`, the maximum tokens of a reply
-    including its prefix (no limit below 1). Options of other engines are ignored. The text depends on the messages only, so the
-    engine continues its own text, and no other. `demo:echo` uses the offered tools: a line `!tool NAME {…}` of the last message
+    Options: `tokens_per_second` (0: as fast as possible), `first_token_ms`, `stop`, a text or several before which the reply ends,
+    and `num_predict`, the maximum tokens of a reply including its prefix (no limit below 1). The text depends on the messages
+    only, so options of sampling have no effect, and the engine continues its own text, and no other. `demo:echo` uses the offered tools: a line `!tool NAME {…}` of the last message
     calls one, and the answer repeats the results.
     """
 
     name = "demo"
 
     async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
-        refuse_unsupported(request, "The demo engine")
+        refuse_unsupported(request, "The demo engine", ("raw",))
+        if request.strict and "logit_bias" in request.options:
+            raise UnsupportedOptionError(
+                "The demo engine has no tokens to weigh. Leave this option out.", "logit_bias"
+            )
         model = full_name(request.model)
         pace = _number(request.options, "tokens_per_second", _TOKENS_PER_SECOND[model])
         delay = _number(request.options, "first_token_ms", 0.0) / 1000
@@ -64,6 +68,7 @@ class DemoEngine:
         text = _compose(model, request)
         if not text.startswith(request.prefix):
             raise EngineRefusedError("The demo engine cannot continue a text that is not its own.")
+        text = _before_stop(text, len(request.prefix), request.options.get("stop"))
         whole = len(text)
         if limit is not None:
             text = "".join(token.group() for token in islice(_TOKEN.finditer(text), limit))
@@ -201,6 +206,13 @@ def _compose(model: str, request: Request) -> str:
             if not prompt:
                 raise EngineRefusedError("demo:echo has nothing to say back: the last message has no text.")
             return prompt
+
+
+def _before_stop(text: str, begin: int, stop: object) -> str:
+    """Return the text up to the first of the `stop` texts behind `begin`."""
+    stops = [stop] if isinstance(stop, str) else stop if isinstance(stop, list) else []
+    ends = [at for each in stops if isinstance(each, str) and each and (at := text.find(each, begin)) >= 0]
+    return text[: min(ends, default=len(text))]
 
 
 def _words(request: Request) -> int:

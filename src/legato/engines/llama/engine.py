@@ -11,7 +11,16 @@ from typing import Final
 import msgspec
 
 from legato.domain.message import ImagePart
-from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request, ToolCall
+from legato.engines.base import (
+    Capabilities,
+    Health,
+    Model,
+    Outcome,
+    ReplyWriter,
+    Request,
+    TokenLogprob,
+    ToolCall,
+)
 from legato.engines.llama import load_errors, packaged_model, prompt
 from legato.engines.llama.metadata import Metadata, read_metadata
 from legato.engines.llama.model_files import DEFAULT, find_model, name_of
@@ -19,6 +28,7 @@ from legato.engines.llama.slot_queue import SlotQueue
 from legato.engines.llama.supervisor import Supervisor, WorkerProcess
 from legato.engines.llama.worker_protocol import WorkerConfig
 from legato.engines.openai.engine import OpenAIEngine
+from legato.engines.request_options import refuse_unsupported
 from legato.errors import (
     EngineBrokeError,
     EngineError,
@@ -296,6 +306,9 @@ class LlamaEngine:
         return load_errors.sentence(output, self._name, self._file, self._slots)
 
     def _check(self, request: Request) -> None:
+        refuse_unsupported(
+            request, "The embedded model", ("format", "tool_choice", "parallel_tools", "logprobs", "raw")
+        )
         if request.model not in self._names():
             raise ModelNotFoundError(
                 f"The engine llama has no model {request.model!r}; it runs {self._name!r}."
@@ -340,6 +353,9 @@ class _Recorder:
         self._out.reasoning(f"\n\n{text}" if self._restarted else text)
         self._restarted = False
         self._thought = True
+
+    def logprobs(self, tokens: tuple[TokenLogprob, ...]) -> None:
+        self._out.logprobs(tokens)
 
     def tool_call(self, call: ToolCall) -> None:
         self._out.tool_call(call)

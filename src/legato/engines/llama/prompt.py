@@ -14,6 +14,7 @@ _RENAMED: Final = {
     "num_predict": "max_tokens",
     "n_predict": "max_tokens",
     "max_completion_tokens": "max_tokens",
+    "repetition_penalty": "repeat_penalty",
 }
 
 _IGNORED: Final = frozenset({
@@ -79,11 +80,19 @@ def llama_request(
 
     :raises EngineRefusedError: an image is not in the message itself, or an option may not be set by a caller.
     """
+    request = _choosing(request)
     options = sampling(request.options)
     limit = options.get("max_tokens")
     if pieces and isinstance(limit, int | float):
         options["max_tokens"] = max(1, int(limit) - pieces)
     prefix = request.prefix + written
+    if request.raw:
+        # The whole prompt is the caller's, control tokens too.
+        if request.format is not None:
+            options["json_schema"] = {} if isinstance(request.format, str) else request.format
+        return msgspec.structs.replace(
+            request, model=name, prefix=prefix, options=options, think=None, format=None
+        )
     # If the answer has begun, there is nothing left to reason about.
     think = False if prefix else request.think
     if think is not None:
@@ -101,6 +110,15 @@ def llama_request(
         options=options,
         think=think if isinstance(think, str) else None,
     )
+
+
+def _choosing(request: Request) -> Request:
+    """Return a request that must call one tool as one that must call a tool, and has only this one: llama.cpp knows no names here."""
+    name = (request.tool_choice or "").removeprefix("function:")
+    if not name or name == request.tool_choice:
+        return request
+    tools = tuple(tool for tool in request.tools if tool.name == name)
+    return msgspec.structs.replace(request, tools=tools, tool_choice="required")
 
 
 def _part(part: Part, without: Callable[[str], str]) -> Part:

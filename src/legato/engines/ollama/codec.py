@@ -1,4 +1,4 @@
-"""Ollama's wire format, without I/O: a request as JSON, and the lines of `/api/chat` as text.
+"""Ollama's wire format, without I/O: a request as JSON, and the lines of `/api/chat` and `/api/generate` as text.
 
 The format is that of Ollama 0.17 (its `docs/api.md`, and recordings in `tests/data/ollama`).
 """
@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from legato.domain.message import text_of
 from legato.engines.base import Outcome, ReplyWriter, Request, ToolCall
 from legato.engines.chunks import UnreadableError, ending, reasoning_in, texts
 from legato.engines.lenient_json import count, decode_values, is_heartbeat, number, string
 from legato.engines.line_buffer import LineBuffer, LineTooLongError
+from legato.engines.logprobs import logprobs_in
 from legato.engines.message_format import (
     FlatMessage,
     base64_of,
@@ -21,10 +23,11 @@ from legato.engines.message_format import (
     functions,
     object_of,
 )
+from legato.engines.ollama.options import ollama_options
 from legato.engines.stream_errors import StreamError, error_in, error_of
 from legato.engines.text_joiner import ReplyTextJoiner
 from legato.engines.tool_call_parts import ToolCallCollector, TooManyCallsError
-from legato.errors import EngineBrokeError
+from legato.errors import EngineBrokeError, UnsupportedOptionError
 from legato.stream import State, Timings, Usage
 
 _NANOSECONDS = 1e6
@@ -32,26 +35,60 @@ _NANOSECONDS = 1e6
 
 
 def chat(request: Request) -> bytes:
-    """Return the body of `POST /api/chat`."""
-    # A version that knows these two refuses a prompt that is too long, and ends a reply at the context: nothing is cut silently.
-    body: dict[str, Any] = {
-        "model": request.model,
-        "messages": _messages(request),
-        "stream": True,
-        "truncate": False,
-        "shift": False,
-    }
+    """Return the body of `POST /api/chat`.
+
+    :raises UnsupportedOptionError: the request is strict, and Ollama has no such option.
+    """
+    body = _common_fields(request)
+    body["messages"] = _messages(request)
     if request.tools:
         body["tools"] = functions(request.tools)
-    if request.options:
-        body["options"] = request.options
+    return msgspec.json.encode(body)
+
+
+def completion(request: Request) -> bytes:
+    """Return the body of `POST /api/generate`, for a prompt without a template or with a `suffix`.
+
+    :raises UnsupportedOptionError: the request is strict, and Ollama has no such option, or it has more than a prompt.
+    """
+    system = [turn for turn in request.turns if turn.role == "system"]
+    users = [turn for turn in request.turns if turn.role == "user"]
+    if len(system) + len(users) < len(request.turns) or len(users) > 1 or request.tools:
+        option = "suffix" if request.suffix else "raw"
+        raise UnsupportedOptionError("Ollama completes one text, without a history or tools.", option)
+    if request.raw and request.suffix:
+        raise UnsupportedOptionError("Ollama fills a gap by a template, which `raw` leaves out.", "suffix")
+    body = _common_fields(request)
+    message = next(filter(lambda item: isinstance(item, FlatMessage), flatten_turns(tuple(users))), None)
+    images = message.images if isinstance(message, FlatMessage) else ()
+    texts = [text_of(turn.parts) for turn in (*(system if request.raw else ()), *users)]
+    body["prompt"] = "".join([*texts, request.prefix])
+    if images:
+        body["images"] = [base64_of(image) for image in images]
+    if request.raw:
+        body["raw"] = True
+    else:
+        body["suffix"] = request.suffix
+        if system:
+            body["system"] = "\n\n".join(text_of(turn.parts) for turn in system)
+    return msgspec.json.encode(body)
+
+
+def _common_fields(request: Request) -> dict[str, Any]:
+    # A version that knows these two refuses a prompt that is too long, and ends a reply at the context: nothing is cut silently.
+    body: dict[str, Any] = {"model": request.model, "stream": True, "truncate": False, "shift": False}
+    if options := ollama_options(request.options, strict=request.strict):
+        body["options"] = options
     if request.think is not None:
         body["think"] = request.think
     if request.format is not None:
         body["format"] = request.format
     if request.keep_alive is not None:
         body["keep_alive"] = request.keep_alive
-    return msgspec.json.encode(body)
+    if request.logprobs is not None:
+        body["logprobs"] = True
+        body["top_logprobs"] = request.logprobs
+    return body
 
 
 def _messages(request: Request) -> list[dict[str, Any]]:
@@ -200,6 +237,8 @@ class OllamaReplyParser:
         message = line.get("message")
         bare = not isinstance(message, dict) and not isinstance(line.get("response"), str)
         error = error_in(line, bare=bare)
+        if tokens := logprobs_in(line.get("logprobs")):
+            self._out.logprobs(tokens)
         spoke = False
         if isinstance(message, dict):
             spoke = self._message(message)

@@ -77,8 +77,11 @@ class OllamaEngine:
         self._refused: dict[str, frozenset[RequestPart]] = {}
 
     async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
-        refuse_unsupported(request, self._server.who, ("format",))
-        if request.prefix and not (await self._capabilities(request.model)).supports_prefill:
+        refuse_unsupported(request, self._server.who, ("format", "logprobs", "raw", "suffix"))
+        if request.logprobs is not None:
+            await self._check_logprobs()
+        plain = request.raw or bool(request.suffix)
+        if request.prefix and not plain and not (await self._capabilities(request.model)).supports_prefill:
             raise EngineRefusedError(
                 f"The model {request.model} cannot go on behind a text: its template does not leave the reply open."
             )
@@ -98,15 +101,23 @@ class OllamaEngine:
                 self._refused[request.model] = refused
             context = await self._loaded_context(fit)
             if was_cut(fit, outcome.usage, context):
+                if request.strict:
+                    self._contexts.learn(request.model, context)
+                    read = outcome.usage.prompt_tokens if outcome.usage is not None else None
+                    raise ContextExceededError(_CUT_STRICT.format(context=context, read=read), context)
                 out.state(State("answering", model=request.model, detail=_CUT.format(context=context)))
             return outcome
 
     async def _generate(self, request: Request, out: ReplyWriter) -> Outcome:
-        aloud = ThinkTagParser(out, goes_on=bool(request.prefix))
+        plain = request.raw or bool(request.suffix)
+        path, body = (
+            ("api/generate", codec.completion(request)) if plain else ("api/chat", codec.chat(request))
+        )
+        aloud = ThinkTagParser(out, goes_on=plain or bool(request.prefix))
         reply = codec.OllamaReplyParser(aloud, _new_id, [tool.name for tool in request.tools])
         look = asyncio.create_task(self._tell_loading(request.model, out))
         try:
-            async with self._server.request("POST", "api/chat", codec.chat(request)) as answer:
+            async with self._server.request("POST", path, body) as answer:
                 look.cancel()
                 if not answer.ok:
                     raise await self._refusal(answer, request.model, request)
@@ -126,6 +137,18 @@ class OllamaEngine:
             if models.full_name(model) not in self._loaded:
                 out.state(State("loading", model=model))
 
+    async def _check_logprobs(self) -> None:
+        """Check that this Ollama is new enough for log probabilities: older ones ignore that they are asked for.
+
+        :raises UnsupportedOptionError: it is too old.
+        """
+        version = (await self._ask("api/version", models.Version)).version
+        if models.version_of(version) < _LOGPROBS:
+            raise UnsupportedOptionError(
+                f"{self._server.who} {version} tells no log probabilities. Update it to 0.12.11 or later.",
+                "logprobs",
+            )
+
     async def _loaded_context(self, request: Request) -> int | None:
         """Return the tokens of the context with which the model is loaded, None if they are not known or do not matter."""
         model = models.full_name(request.model)
@@ -133,7 +156,8 @@ class OllamaEngine:
             with suppress(EngineError, TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
                     self._loaded = _contexts(await self._ask("api/ps", models.OllamaModelList))
-        return self._loaded.get(model)
+        asked = request.options.get("num_ctx")
+        return self._loaded.get(model) or (asked if isinstance(asked, int) and asked > 0 else None)
 
     async def capabilities(self, model: str) -> Capabilities:
         try:
@@ -227,6 +251,8 @@ class OllamaEngine:
         if request is not None and (part := refused_part(request, message or "")) is not None:
             return _PartRefusedError(f"{self._server.who} refuses the request: {message}.", part)
         who = self._server.who
+        if request is not None and request.suffix and "insert" in message:
+            return UnsupportedOptionError(f"{who} refuses the request: {message}.", "suffix")
         if status in (400, 413, 422, 500) and (refusal := context_refusal(message)) is not None:
             self._contexts.learn(model, refusal.limit)
             return ContextExceededError(f"{who} refuses the request: {message}.", *refusal)
@@ -260,6 +286,14 @@ _CUT = (
     "Ollama has read only the end of this conversation: its context is {context} tokens. "
     "Set a larger `num_ctx` in the options of the assistant, or begin a new conversation."
 )
+
+_CUT_STRICT = (
+    "Ollama has cut the prompt: it has read {read} tokens, and its context is {context}. "
+    "Send a shorter prompt, or set a larger `num_ctx`."
+)
+
+_LOGPROBS = (0, 12, 11)
+"""The first version that tells log probabilities."""
 
 _MOST_MODELS = 1000
 

@@ -56,6 +56,14 @@ class Version(Struct):
     version: str
 
 
+def version_of(text: str) -> tuple[int, ...]:
+    """Return the numbers of a version, the largest if it is none: a version of its own, which is newer than all."""
+    match = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", text)
+    if match is None or match[0] == "0.0.0":
+        return (1000,)
+    return tuple(int(each or 0) for each in match.groups())
+
+
 def full_name(model: str) -> str:
     """`plain` is the same model as `plain:latest`, and is listed so."""
     return model if ":" in model.rpartition("/")[2] else f"{model}:latest"

@@ -11,6 +11,7 @@ from legato.engines.chunks import Ending, UnreadableError, choices_in, ending, r
 from legato.engines.context_errors import context_refusal
 from legato.engines.lenient_json import count, decode_values, is_heartbeat, number
 from legato.engines.line_buffer import LARGEST, LineTooLongError
+from legato.engines.logprobs import logprobs_in
 from legato.engines.message_format import inside
 from legato.engines.retold_text import RetoldText
 from legato.engines.sse import SseEvent, SseParser
@@ -257,6 +258,8 @@ class OpenAIReplyParser:
     def _choose(self, choice: dict[str, Any]) -> None:
         delta, message = choice.get("delta"), choice.get("message")
         how = ending(choice.get("finish_reason"))
+        if tokens := logprobs_in(choice.get("logprobs")):
+            self._out.logprobs(tokens)
         spoke = self._delta(delta if isinstance(delta, dict) else {"content": delta} if delta else None)
         if isinstance(message, dict):
             spoke |= self._message(message, how is not None)

@@ -16,9 +16,9 @@ from legato.engines.http import ConnectionBrokeError, HttpClient, HttpResponse
 from legato.engines.model_kind import is_chat_model
 from legato.engines.openai import errors
 from legato.engines.openai.codec import OpenAIReplyParser
-from legato.engines.openai.learned_refusals import PICTURES, TRIES, LearnedRefusals, notice
+from legato.engines.openai.learned_refusals import PICTURES, TRIES, LearnedRefusals, RequestLimits, notice
 from legato.engines.openai.models import OpenAIModel, models_in
-from legato.engines.openai.request import completion_fields
+from legato.engines.openai.request import asked_fields, completion_fields, prompt_fields
 from legato.engines.request_options import refuse_unsupported
 from legato.engines.think_tags import ThinkTagParser
 from legato.errors import (
@@ -27,6 +27,7 @@ from legato.errors import (
     EngineRefusedError,
     EngineUnavailableError,
     ModelNotFoundError,
+    UnsupportedOptionError,
 )
 from legato.stream import State
 
@@ -42,12 +43,20 @@ _TOO_LONG = frozenset({400, 413, 422, 500})
 _REFUSED = frozenset({400, 405, 406, 411, 413, 414, 415, 422})
 
 
-class _RequestRefusedError(EngineRefusedError):
-    """The server refuses what is in the request. `said` is all that its answer says."""
+_CHAT = ("format", "tool_choice", "parallel_tools", "logprobs", "raw", "suffix")
+_PLAIN = ("logprobs", "raw", "suffix")
+"""What a request without a template may ask for."""
 
-    def __init__(self, message: str, said: str) -> None:
+
+class _RequestRefusedError(EngineRefusedError):
+    """The server refuses what is in the request. `said` is all that its answer says, `field` the field that it is about; empty if
+    the answer names none.
+    """
+
+    def __init__(self, message: str, said: str, field: str = "") -> None:
         super().__init__(message)
         self.said = said
+        self.field = field
 
 
 def base_url(url: str) -> str:
@@ -109,22 +118,28 @@ class OpenAIEngine:
         return self._name
 
     async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
-        refuse_unsupported(request, self._server.who, ("format", "tool_choice", "parallel_tools"))
-        if request.prefix and not self._continues:
+        refuse_unsupported(request, self._server.who, _CHAT)
+        plain = request.raw or bool(request.suffix)
+        if plain:
+            refuse_unsupported(request, self._server.who, _PLAIN)
+        elif request.prefix and not self._continues:
             raise EngineRefusedError(f"{self._server.who} cannot go on behind a text.")
+        path, fields_of = ("completions", prompt_fields) if plain else ("chat/completions", completion_fields)
         limits = known = self._refusals.of(request.model)
         first: _RequestRefusedError | None = None
         for tries in range(TRIES + 1):
+            if request.strict:
+                _check_strict(request, limits, first)
             if detail := notice(request, limits):
                 out.state(State("reading", model=request.model, detail=detail))
-            fields = completion_fields(request, self._extra, limits)
+            fields = fields_of(request, self._extra, limits)
             try:
-                outcome = await self._generate(request, msgspec.json.encode(fields), out)
+                outcome = await self._generate(request, path, msgspec.json.encode(fields), out)
             except _RequestRefusedError as error:
                 first = first or error
                 changed = self._refusals.next(request, frozenset(fields), limits, error.said)
                 if changed is None or tries == TRIES:
-                    raise EngineRefusedError(first.message) from None
+                    raise _refused(request, first) from None
                 limits = changed
             else:
                 if limits != known:
@@ -132,12 +147,12 @@ class OpenAIEngine:
                 return outcome
         raise AssertionError
 
-    async def _generate(self, request: Request, body: bytes, out: ReplyWriter) -> Outcome:
-        aloud = ThinkTagParser(out, goes_on=bool(request.prefix))
+    async def _generate(self, request: Request, path: str, body: bytes, out: ReplyWriter) -> Outcome:
+        aloud = ThinkTagParser(out, goes_on=bool(request.prefix) or path == "completions")
         names = [tool.name for tool in request.tools]
         reply = OpenAIReplyParser(aloud, _new_id, self._server.who, names)
         try:
-            async with self._server.request("POST", "chat/completions", body) as answer:
+            async with self._server.request("POST", path, body) as answer:
                 if not answer.ok:
                     raise await self._refusal(answer, request.model)
                 await _read(answer, reply)
@@ -234,9 +249,33 @@ class OpenAIEngine:
             return EngineRefusedError(f"{who} refuses the request: {message}.")
         if status in _REFUSED:
             return _RequestRefusedError(
-                f"{who} refuses the request: {message or status}.", errors.details(body)
+                f"{who} refuses the request: {message or status}.",
+                errors.details(body),
+                errors.field_in(body),
             )
         return self._server.unexpected_status(status, answer.headers, message)
+
+
+def _check_strict(request: Request, limits: RequestLimits, refusal: _RequestRefusedError | None) -> None:
+    """Check that the request needs nothing that the server refuses.
+
+    :raises UnsupportedOptionError: it does.
+    """
+    option = next((name for field, name in asked_fields(request).items() if field in limits.fields), None)
+    lost = notice(request, limits)
+    if option is None and lost is not None:
+        option = "images"
+    if option is not None:
+        told = refusal.message if refusal is not None else lost or f"The model server has refused `{option}`."
+        raise UnsupportedOptionError(f"{told} Leave this out.", option)
+
+
+def _refused(request: Request, refusal: _RequestRefusedError) -> EngineRefusedError:
+    """Return the final refusal, with the name of the option that it is about if it says so."""
+    option = asked_fields(request).get(refusal.field.partition(".")[0])
+    if option is None:
+        return EngineRefusedError(refusal.message)
+    return UnsupportedOptionError(refusal.message, option)
 
 
 async def _read(answer: HttpResponse, reply: OpenAIReplyParser) -> None:

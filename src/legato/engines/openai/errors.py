@@ -58,6 +58,17 @@ def context_in(body: bytes, said: str) -> ContextRefusal | None:
     return context_refusal(words, told.get("n_ctx"), told.get("n_prompt_tokens"))
 
 
+def field_in(body: bytes) -> str:
+    """Return the `param` of an error, the field that it is about; empty if it names none."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    error = value.get("error") if isinstance(value, dict) else None
+    param = error.get("param") if isinstance(error, dict) else None
+    return param if isinstance(param, str) else ""
+
+
 def details(body: bytes) -> str:
     """Return all words of a refusal, the names of the fields that it is about included."""
     try:

@@ -12,9 +12,9 @@ from legato.engines.message_format import media_type_of
 
 FIELDS = (
     "stream_options", "parallel_tool_calls", "reasoning_effort", "return_progress", "cache_prompt", "timings_per_token",
-    "chat_template_kwargs", "service_tier", "metadata", "store", "user", "seed", "logprobs",
+    "chat_template_kwargs", "service_tier", "metadata", "store", "user", "seed", "logprobs", "top_logprobs",
 )  # fmt: skip
-"""Fields that a request does without if a server does not know them. What shapes the answer is not among them."""
+"""Fields that a request does without if a server does not know them. A strict request that asks for one itself fails instead."""
 
 TRIES = 4
 """Times that a request is sent again, at most, without what was refused."""
