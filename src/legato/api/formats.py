@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from legato.api.ai.ui_message_codec import UiMessageCodec
 from legato.api.anthropic.messages_codec import MessageCodec, MessageEventsCodec
 from legato.api.codec import ResponseCodec
 from legato.api.ollama.reply_codec import ReplyLinesCodec, ReplyObjectCodec
@@ -14,6 +15,7 @@ for, and keywords: JSON values that the call chose, which are stored with the re
 """
 
 FORMATS: Mapping[str, MakeCodec] = {
+    "ai.chat.stream": UiMessageCodec,
     "anthropic.messages": MessageCodec,
     "anthropic.messages.stream": MessageEventsCodec,
     "ollama.reply": ReplyObjectCodec,

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import logging
-import re
 from collections.abc import Sequence
 
 from msgspec.structs import replace
@@ -22,7 +21,8 @@ from legato.domain.message import (
     attached_parts,
     text_of,
 )
-from legato.domain.validation import MAX_TEXT_LENGTH, clean_text, one_line
+from legato.domain.text_file import file_name, text_file_part
+from legato.domain.validation import MAX_TEXT_LENGTH, clean_text
 from legato.engines.base import Capabilities
 from legato.engines.message_format import media_type_of
 from legato.engines.transcribe import Transcriber
@@ -51,9 +51,6 @@ HEARD = frozenset({"audio/wav", "audio/mpeg"})
 
 NAMES = {"image/png": "PNG", "image/jpeg": "JPEG", "image/gif": "GIF", "image/webp": "WebP"}
 
-MAX_NAME_LENGTH = 200
-
-BACKTICKS = re.compile("`+")
 
 NOTHING_SAID = "[A recording in which nothing is said.]"
 
@@ -154,16 +151,11 @@ class MediaInput:
 
     async def _file(self, look: "_Look", part: FilePart) -> TextPart:
         """Return the text of a file in a fenced block below its name."""
-        name = one_line(part.name, MAX_NAME_LENGTH).replace("`", "'") or "without a name"
         found = look.found.get(part.attachment)
         data = await self._bytes(look, found)
         if data is None:
-            return TextPart(f"[The file {name} cannot be read. Do not guess what is in it.]")
-        text = clean_text(data.decode("utf-8", "replace").removeprefix("\ufeff"))
-        longest = max(map(len, BACKTICKS.findall(text)), default=0)
-        fence = "`" * max(3, longest + 1)
-        end = "" if text.endswith("\n") else "\n"
-        return TextPart(f"The file {name}:\n\n{fence}\n{text}{end}{fence}\n")
+            return TextPart(f"[The file {file_name(part.name)} cannot be read. Do not guess what is in it.]")
+        return text_file_part(part.name, data)
 
     async def _listened(self, look: "_Look", part: AudioPart, attachment: Attachment | None) -> AudioPart:
         if attachment is None or self._attachments is None:

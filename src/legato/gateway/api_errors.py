@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import Response
 
+from legato.api.ai.errors import error_text
 from legato.api.anthropic.errors import error_object as anthropic_error
 from legato.api.call import Api
 from legato.api.ollama.errors import error_object as ollama_error
@@ -59,9 +60,10 @@ SHAPES: dict[Api, Callable[[LegatoError, int], dict[str, Any]]] = {
     "ollama": ollama_error,
     "openai": openai_error,
 }
-"""The body of an error in each API, by the error and its status."""
+"""The body of an error in each API, by the error and its status. That of `ai` is a text."""
 
 PREFIXES: tuple[tuple[str, Api], ...] = (
+    ("/ai/", "ai"),
     ("/api/blobs/", "ollama"),
     ("/v1/messages", "anthropic"),
     ("/v1/", "openai"),
@@ -101,4 +103,6 @@ def error_answer(api: Api, error: LegatoError, status: int | None = None) -> Res
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
     if status == 401:
         headers["www-authenticate"] = "Bearer"
+    if api == "ai":
+        return Response(error_text(error), status, headers, "text/plain")
     return answer(SHAPES[api](error, status), status, headers)

@@ -13,6 +13,7 @@ from legato.gateway.metrics import Metrics
 from legato.gateway.middleware import RequestMiddleware
 from legato.gateway.openapi import use_openapi_types
 from legato.gateway.routes import (
+    ai,
     anthropic,
     attachments,
     chat,
@@ -60,6 +61,7 @@ def make_app(
         server,
         metrics,
         fleet,
+        ai,
         anthropic,
         ollama,
         openai,
@@ -81,7 +83,7 @@ def make_app(
             allow_origins=list(origins.allowed),
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["location", "retry-after"],
+            expose_headers=["legato-stream", "location", "retry-after"],
         )
     use_openapi_types(app)
     return app

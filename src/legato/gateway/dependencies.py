@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from msgspec import Struct
 
+from legato.api.ai_chats import AiChatTable
 from legato.api.catalog import ModelCatalog
 from legato.api.generations import Generations
 from legato.broker.person_limits import PersonLimits
@@ -49,6 +50,7 @@ class ServerContext(Struct, frozen=True):
     catalog: ModelCatalog
     generations: Generations
     callers: CallerAuthenticator
+    ai_chats: AiChatTable
     dialect_assistants: Mapping[str, str] = {}
 
     @property

@@ -27,7 +27,8 @@ COMMENT = b": still here\n"
 class GenerationResponse(Response):
     """Sends the frames of a generation from `offset` on. The client is a reader of the generation until it leaves.
 
-    `on_error` makes the response of a generation that failed before it was opened.
+    `on_error` makes the response of a generation that failed before it was opened. `on_sent` is called when the client, which is
+    still there, has been sent the end.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class GenerationResponse(Response):
         *,
         offset: int = 0,
         headers: Mapping[str, str] | None = None,
+        on_sent: Callable[[], None] = lambda: None,
     ) -> None:
         self.background = None
         self.body = b""
@@ -46,6 +48,7 @@ class GenerationResponse(Response):
         self._generations = generations
         self._on_error = on_error
         self._offset = offset
+        self._on_sent = on_sent
         self.raw_headers = [
             (b"content-type", stream.log.media_type.encode()),
             (STREAM_HEADER.encode(), stream.id.encode()),
@@ -64,6 +67,7 @@ class GenerationResponse(Response):
             error = self._stream.error
             if error is not None and not self._stream.log.next:
                 await self._on_error(error)(scope, receive, send)
+                self._on_sent()
                 return
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await self._send(gone, send)
@@ -105,6 +109,8 @@ class GenerationResponse(Response):
                 if body or ended:
                     await send({"type": "http.response.body", "body": body, "more_body": not ended})
                 if ended:
+                    if not gone.done():
+                        self._on_sent()
                     return
                 if not frames:
                     await self._wait(news, send)

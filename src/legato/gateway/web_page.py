@@ -32,7 +32,7 @@ ENCODINGS = {"br": ".br", "gzip": ".gz"}
 PREFIX_TAG = '<meta name="legato-prefix" content="" />'
 """The tag in the built page that tells its scripts the prefix below which the server is published."""
 
-RESERVED = ("/api", "/v1", "/ws", "/assets", "/health", "/ready", "/metrics", "/openapi.json")
+RESERVED = ("/ai", "/api", "/v1", "/ws", "/assets", "/health", "/ready", "/metrics", "/openapi.json")
 """Paths below which an unknown one is never a page."""
 
 

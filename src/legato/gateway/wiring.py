@@ -9,8 +9,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from legato.api.ai_chats import AiChatTable
 from legato.api.catalog import ModelCatalog
-from legato.api.generations import Generations
+from legato.api.generations import STORED_SECONDS, Generations
 from legato.api.key_cache import ApiKeyCache
 from legato.broker.memory import MemoryBroker
 from legato.broker.person_limits import LimitKind, PersonLimits
@@ -112,6 +113,8 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
         )
         api_keys.start()
         stack.push_async_callback(api_keys.close)
+        ai_chats = AiChatTable(generations, api_store)
+        await ai_chats.open(time.time() - STORED_SECONDS)
         yield Wired(
             ServerContext(
                 service=service,
@@ -130,6 +133,7 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
                 callers=CallerAuthenticator(
                     authenticator, api_keys, settings.auth.anonymous_networks, clock=loop.time
                 ),
+                ai_chats=ai_chats,
                 dialect_assistants=settings.dialect_assistants(),
             )
         )

@@ -108,6 +108,10 @@ class ApiStreamStore(Protocol):
         """Return the streams that have no end."""
         ...
 
+    async def failed_streams(self, api: str, since: float, most: int) -> list[StoredStream]:
+        """Return the streams of an API that were created at `since` or later and ended with an error: the `most` newest, the oldest first."""
+        ...
+
     async def restart_stream(self, stream: str) -> StoredStream | None:
         """Increase the incarnation of a stream that has no end, and return it."""
         ...

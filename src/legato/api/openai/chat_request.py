@@ -133,7 +133,7 @@ def parse_chat_request(body: ChatCompletionBody) -> ChatCompletionRequest:
         options=options_of(body),
         # A model that must not call a tool is not told of one.
         tools=() if choice == "none" else tools,
-        think=_think(body.reasoning_effort),
+        think=think_of(body.reasoning_effort, "reasoning_effort"),
         format=format_of(body.response_format),
         tool_choice=choice,
         parallel_tools=body.parallel_tool_calls,
@@ -238,7 +238,11 @@ def check_tool_choice(choice: str | None, tools: Sequence[ToolSpec]) -> None:
         raise InvalidFieldError("`tool_choice` names a function that is not in `tools`.", "tool_choice")
 
 
-def _think(effort: str | None) -> bool | str | None:
+def think_of(effort: str | None, param: str) -> bool | str | None:
+    """Return the `think` of a request for an effort, the field `param`.
+
+    :raises InvalidFieldError: it is none that exists.
+    """
     if effort is None:
         return None
     if effort == "none":
@@ -249,7 +253,7 @@ def _think(effort: str | None) -> bool | str | None:
         return effort
     if effort in ("xhigh", "max"):
         return "high"
-    raise InvalidFieldError("`reasoning_effort` is none, minimal, low, medium or high.", "reasoning_effort")
+    raise InvalidFieldError(f"`{param}` is none, minimal, low, medium or high.", param)
 
 
 def _logprobs(body: ChatCompletionBody) -> int | None:

@@ -33,6 +33,9 @@ class SqlApiStore:
     async def running_streams(self) -> list[StoredStream]:
         return await self._database.read(api_streams.running)
 
+    async def failed_streams(self, api: str, since: float, most: int) -> list[StoredStream]:
+        return await self._database.read(partial(api_streams.failed, api=api, since=since, most=most))
+
     async def restart_stream(self, stream: str) -> StoredStream | None:
         return await self._database.write(partial(api_streams.restart, stream=stream))
 

@@ -117,6 +117,20 @@ def running(connection: Connection) -> list[StoredStream]:
     return [_stream(row._mapping) for row in rows]
 
 
+def failed(connection: Connection, api: str, since: float, most: int) -> list[StoredStream]:
+    rows = connection.execute(
+        select(api_streams)
+        .where(
+            api_streams.c.api == api,
+            api_streams.c.created_at >= round(since * _SECOND),
+            api_streams.c.error.is_not(None),
+        )
+        .order_by(api_streams.c.created_at.desc())
+        .limit(most)
+    )
+    return [_stream(row._mapping) for row in reversed(rows.all())]
+
+
 def restart(connection: Connection, stream: str) -> StoredStream | None:
     if not connection.execute(_RESTART, {"of": stream}).rowcount:
         return None

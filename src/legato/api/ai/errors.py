@@ -1,0 +1,16 @@
+"""Errors for the Vercel AI SDK, which shows the body of an answer that is not 200 as it is: a status and a sentence."""
+
+from legato.errors import LegatoError, UnsupportedOptionError
+
+
+class ChatStoppedError(LegatoError):
+    """A person stopped the reply, or sent another message to the chat."""
+
+    code = "stopped"
+
+
+def error_text(error: LegatoError) -> str:
+    """Return what a person is told. It names the field that is refused."""
+    if isinstance(error, UnsupportedOptionError):
+        return f"`{error.option}`: {error.message}"
+    return error.message
