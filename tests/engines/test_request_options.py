@@ -1,6 +1,5 @@
 """Options that not every engine can do: each engine passes them on or refuses them by name."""
 
-import asyncio
 import json
 from collections.abc import Collection
 from typing import Any
@@ -17,7 +16,6 @@ from legato.engines.openai.engine import OpenAIEngine
 from legato.engines.openai.learned_refusals import RequestLimits
 from legato.engines.openai.request import completion_fields
 from legato.errors import UnsupportedOptionError
-from legato.fleet.engine import FleetEngine
 from legato.testing.engine import Recorder
 
 HI = Request("m", (Turn("user", (TextPart("hi"),)),), tools=(ToolSpec("t", "d", {"type": "object"}),))
@@ -32,17 +30,14 @@ OPTIONS: dict[str, Any] = {
 }
 CAN: dict[str, Collection[str]] = {
     "demo": {"raw"},
-    "fleet": set[str](),
     "ollama": {"format", "logprobs", "raw", "suffix"},
     "openai": OPTIONS.keys(),
 }
 
 
 def made(name: str) -> Engine:
-    clock = asyncio.get_running_loop().time
     engines: dict[str, Any] = {
         "demo": DemoEngine,
-        "fleet": lambda: FleetEngine(clock=clock),
         "ollama": lambda: OllamaEngine("http://127.0.0.1:9"),
         "openai": lambda: OpenAIEngine("http://127.0.0.1:9"),
     }

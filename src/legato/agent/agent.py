@@ -291,7 +291,7 @@ class Agent:
             )
             self.protocol.ended(job, outcome)
         except EngineError as error:
-            self.protocol.failed(job, error.code, error.message)
+            self.protocol.broke(job, error)
         except Exception:
             logger.exception("job %s failed", job.job_id)
             self.protocol.failed(

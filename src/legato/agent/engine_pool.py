@@ -11,7 +11,7 @@ from legato.engines.base import Engine, Model, NullWriter, Outcome, ReplyWriter,
 from legato.engines.llama.engine import LlamaEngine
 from legato.engines.message_format import drop_unsupported_media, has_media
 from legato.engines.ollama.engine import OllamaEngine
-from legato.errors import EngineError, EngineUnavailableError, ModelNotFoundError
+from legato.errors import EngineError, EngineUnavailableError, ModelNotFoundError, UnsupportedOptionError
 from legato.fleet.model_names import LATEST, canonical_model_name
 from legato.fleet.protocol import ModelInfo
 
@@ -73,7 +73,12 @@ class EnginePool:
         engine = self._engine(request.model)
         if has_media(request.turns):
             can = await engine.capabilities(request.model)
-            request = replace(request, turns=drop_unsupported_media(request.turns, can))
+            turns = drop_unsupported_media(request.turns, can)
+            if request.strict and turns != request.turns:
+                raise UnsupportedOptionError(
+                    f"The model {request.model} cannot see or hear what is in the request.", "images"
+                )
+            request = replace(request, turns=turns)
         return await engine.generate(request, out)
 
     async def load(self, model: str) -> None:

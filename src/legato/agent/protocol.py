@@ -5,6 +5,7 @@ kept until its last event is acknowledged, so a connection may break at any poin
 """
 
 import msgspec
+from msgspec.structs import replace
 
 from legato.agent.effects import Effect, FrameIgnored, RegistrationAccepted
 from legato.agent.job import AgentJob, decode_unknown_job
@@ -14,12 +15,15 @@ from legato.agent.protocol_adapter import AgentState, GatewayAdapter
 from legato.agent.protocol_v1 import AgentProtocolV1
 from legato.agent.protocol_v2 import AgentProtocolV2
 from legato.engines.base import Outcome
+from legato.errors import ContextExceededError, EngineError, UnsupportedOptionError
 from legato.fleet.protocol import (
     HEARTBEAT,
     LEASE,
+    REVISION,
     AgentWelcome,
     Heartbeat,
     HeldJob,
+    JobFailed,
     LogprobsTold,
     ModelInfo,
     Register,
@@ -195,6 +199,14 @@ class AgentProtocol:
         """Write the last event of a job whose engine raised an `EngineError` of this code."""
         self._adapter.failed(job, code, message)
 
+    def broke(self, job: AgentJob, error: EngineError) -> None:
+        """Write the last event of a job whose engine raised this error."""
+        option = error.option if isinstance(error, UnsupportedOptionError) else ""
+        failure = JobFailed(error.code, error.message, option)
+        if isinstance(error, ContextExceededError):
+            failure = replace(failure, too_long=True, limit=error.limit, asked=error.asked)
+        self._adapter.broke(job, failure)
+
     def stopped(self, job: AgentJob) -> list[Effect]:
         """Handle the return of a job's engine: nothing of the job runs any more."""
         self.failed(job, "engine_broke", "The engine stopped in the middle of the reply. Try again.")
@@ -219,6 +231,7 @@ class AgentProtocol:
                 running=[
                     HeldJob(job.job_id, job.attempt, job.buffer.first, job.buffer.next) for job in self._jobs
                 ],
+                revision=REVISION,
             )
         )
         return []

@@ -7,7 +7,7 @@ from legato.agent.job import AgentJob, UnknownJob
 from legato.agent.job_table import JobTable
 from legato.agent.outbox import Outbox
 from legato.engines.base import Outcome
-from legato.fleet.protocol import LogprobsTold, ModelInfo, PromptJob, ToAgent, ToolCalled
+from legato.fleet.protocol import JobFailed, LogprobsTold, ModelInfo, PromptJob, ToAgent, ToolCalled
 from legato.stream import Reasoning, State, Text
 
 ENDING = "This agent is about to end."
@@ -74,6 +74,10 @@ class GatewayAdapter(Protocol):
     def ended(self, job: AgentJob, outcome: Outcome) -> None: ...
 
     def failed(self, job: AgentJob, code: str, message: str) -> None: ...
+
+    def broke(self, job: AgentJob, failure: JobFailed) -> None:
+        """Write the failure of a job, with all that is known of it."""
+        ...
 
     def stopped(self, job: AgentJob) -> None:
         """The engine of a job has returned."""

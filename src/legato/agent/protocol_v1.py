@@ -14,6 +14,7 @@ from legato.fleet.protocol import (
     AgentWelcome,
     JobComplete,
     JobError,
+    JobFailed,
     LogprobsTold,
     PromptJob,
     Registered,
@@ -88,6 +89,9 @@ class AgentProtocolV1:
 
     def failed(self, job: AgentJob, code: str, message: str) -> None:
         self._finish(job, JobError(job.job_id, message))
+
+    def broke(self, job: AgentJob, failure: JobFailed) -> None:
+        self.failed(job, failure.code, failure.message)
 
     def stopped(self, job: AgentJob) -> None:
         if not self._state.jobs.running:

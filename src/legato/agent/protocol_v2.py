@@ -112,7 +112,10 @@ class AgentProtocolV2:
         self._finish(job, JobEnded(outcome.reason, outcome.model, outcome.usage, outcome.timings))
 
     def failed(self, job: AgentJob, code: str, message: str) -> None:
-        self._finish(job, JobFailed(code, message))
+        self.broke(job, JobFailed(code, message))
+
+    def broke(self, job: AgentJob, failure: JobFailed) -> None:
+        self._finish(job, failure)
 
     def stopped(self, job: AgentJob) -> None:
         if job in self._cancelling:
@@ -193,4 +196,14 @@ def request_of(job: Job) -> Request:
         keep_alive=job.keep_alive,
         conversation=job.conversation,
         user=job.user,
+        format=job.format,
+        tool_choice=job.tool_choice,
+        parallel_tools=job.parallel_tools,
+        logprobs=job.logprobs,
+        raw=job.raw,
+        suffix=job.suffix,
+        strict=job.strict,
+        format_name=job.format_name,
+        format_description=job.format_description,
+        format_strict=job.format_strict,
     )

@@ -168,10 +168,10 @@ class FallbackEngine:
     @staticmethod
     async def _supported_request(backend: "_Backend", request: Request, index: int) -> Request:
         """Return the request that this backend supports. A backup without reasoning or tools answers without them, and one without
-        image or audio input is told that there was such an attachment.
+        image or audio input is told that there was such an attachment; if the request is strict, it refuses.
         """
         think, turns, tools = request.think, request.turns, request.tools
-        if index and (think or tools or has_media(turns)):
+        if index and not request.strict and (think or tools or has_media(turns)):
             can = await backend.engine.capabilities(backend.model)
             think, turns = think if can.thinks else None, drop_unsupported_media(turns, can)
             tools = tools if can.tools else ()

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
+from legato.domain.message import AudioPart, ImagePart
 from legato.engines.base import Request
 from legato.errors import UnsupportedOptionError
 
@@ -27,3 +28,19 @@ def refuse_unsupported(request: Request, who: str, supported: Collection[str] = 
             raise UnsupportedOptionError(
                 f"{who} cannot do what the request asks for. Leave this option out.", name
             )
+
+
+def refuse_media(request: Request, who: str, *, images: bool = False, audio: bool = False) -> None:
+    """Check that a strict request has no picture and no recording that the model does not get. Of other requests the model is told
+    that there was one.
+
+    :raises UnsupportedOptionError: it has one.
+    """
+    if not request.strict:
+        return
+    for turn in request.turns:
+        for part in turn.parts:
+            if isinstance(part, ImagePart) and part.data and not images:
+                raise UnsupportedOptionError(f"{who} cannot see pictures. Leave them out.", "images")
+            if isinstance(part, AudioPart) and part.data and not audio:
+                raise UnsupportedOptionError(f"{who} cannot hear recordings. Leave them out.", "audio")

@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from heapq import merge
 from itertools import count
 
-from legato.fleet.job_queue import Demand
-from legato.fleet.protocol import ModelInfo
+from legato.fleet.job_queue import PLAIN, Demand
+from legato.fleet.protocol import REVISION, ModelInfo
 from legato.fleet.scheduling import AgentSpec, SchedulerAgent
 
 _Key = tuple[bool, float, int, int, int, SchedulerAgent]
@@ -127,6 +127,7 @@ class AgentPool:
         """Let an agent be present again, as it describes itself now."""
         self.set_present(agent, present=False)
         agent.slots, agent.models, agent.unlisted = spec.slots, spec.models, spec.unlisted
+        agent.revision = spec.revision
         agent.until, agent.draining, agent.pause = None, False, 0.0
         self.set_present(agent, present=True)
         self._list(agent)
@@ -182,14 +183,15 @@ class AgentPool:
         return [
             demand
             for demand in demands
-            if (any_model and not demand[1]) or ((index := indexes.get(demand)) is not None and index.free())
+            if (any_model and demand[1:] == PLAIN)
+            or ((index := indexes.get(demand)) is not None and index.free())
         ]
 
     def free(self, demand: Demand) -> Iterator[SchedulerAgent]:
         """The agents that take such jobs and have a free slot, the best first."""
         index = self._indexes.get(demand)
         listed = [] if index is None else index.free()
-        if demand[1] or not self._any_model:
+        if demand[1:] != PLAIN or not self._any_model:
             return (key[5] for key in listed)
         # An agent that can be asked for any model may list this one, too.
         others = (key for key in self._any_model.free() if demand not in key[5].demands)
@@ -202,19 +204,21 @@ class AgentPool:
     def _indexes_of(self, demand: Demand) -> list[_DemandIndex]:
         index = self._indexes.get(demand)
         indexes = [] if index is None else [index]
-        if self._any_model and not demand[1]:
+        if self._any_model and demand[1:] == PLAIN:
             indexes.append(self._any_model)
         return indexes
 
     def _list(self, agent: SchedulerAgent) -> None:
         """List the agent under what it can run now."""
-        demands = {(model, False) for model in agent.models}
-        demands |= {
+        abilities = {(model, False) for model in agent.models}
+        abilities |= {
             (model, True)
             for model, info in agent.models.items()
             if info.can is not None and info.can.supports_prefill
         }
-        demands |= {(model, False) for model in agent.unlisted or ()}
+        abilities |= {(model, False) for model in agent.unlisted or ()}
+        revisions = range(min(agent.revision, REVISION) + 1)
+        demands = {(*ability, revision) for ability in abilities for revision in revisions}
         for demand in agent.demands - demands:
             self._unlist(agent, demand)
         for demand in demands - agent.demands:

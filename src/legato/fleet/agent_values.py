@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from legato.domain.validation import is_visible, one_line
-from legato.engines.base import Capabilities, ToolCall
+from legato.engines.base import Capabilities, TokenLogprob, ToolCall
 from legato.fleet.protocol import HeldJob, JobEnded, JobFailed, ModelInfo
 from legato.stream import State, Timings, Usage
 
@@ -25,6 +25,12 @@ HELD_JOBS = 1024
 """Jobs that an agent may bring back when it reconnects."""
 
 IMAGE_TYPES = 32
+
+FIELD_LENGTH = 60
+"""Characters of the name of an option."""
+
+LOGPROBS = 100
+"""Alternatives to a token."""
 
 LARGEST = 2**53
 """The largest integer that every client of JSON reads unchanged."""
@@ -51,6 +57,20 @@ def clean_progress(progress: float | None) -> float | None:
     return min(max(progress, 0.0), 1.0)
 
 
+def clean_logprobs(tokens: tuple[TokenLogprob, ...]) -> tuple[TokenLogprob, ...]:
+    """Return log probabilities that are numbers, of bytes that are bytes."""
+    return tuple(
+        replace(_clean_logprob(each), top=tuple(_clean_logprob(other) for other in each.top[:LOGPROBS]))
+        for each in tokens
+        if math.isfinite(each.logprob)
+    )
+
+
+def _clean_logprob(token: TokenLogprob) -> TokenLogprob:
+    octets = token.bytes if token.bytes is not None and all(0 <= each < 256 for each in token.bytes) else None
+    return TokenLogprob(token.token, max(token.logprob, -9999.0), octets)
+
+
 def clean_error(message: str) -> str:
     """Return the error as one line; a sentence if it is empty."""
     return one_line(message[: 4 * ERROR_LENGTH], ERROR_LENGTH) or "The agent failed, and does not say why."
@@ -59,7 +79,13 @@ def clean_error(message: str) -> str:
 def clean_end(end: JobEnded | JobFailed) -> JobEnded | JobFailed:
     """Return the end of a job with an error of one line, or with counts and times that can be true."""
     if isinstance(end, JobFailed):
-        return JobFailed(end.code, clean_error(end.message))
+        return replace(
+            end,
+            message=clean_error(end.message),
+            option=one_line(end.option[: 4 * FIELD_LENGTH], FIELD_LENGTH),
+            limit=_count(end.limit),
+            asked=_count(end.asked),
+        )
     usage, timings = end.usage, end.timings
     if usage is not None:
         usage = Usage(_count(usage.prompt_tokens), _count(usage.completion_tokens), usage.at_limit)

@@ -261,7 +261,14 @@ class Dispatcher:
         models: dict[str, ModelInfo],
     ) -> AgentSpec:
         unlisted = protocol.unlisted(models, connection.allowed)
-        return AgentSpec(agent.id, protocol.slots(register), models, unlisted, protocol.resumes)
+        return AgentSpec(
+            agent.id,
+            protocol.slots(register),
+            models,
+            unlisted,
+            protocol.resumes,
+            protocol.revision(register),
+        )
 
     def ended(self, connection: AgentConnection, attempt: JobAttempt, end: JobEnded | JobFailed) -> None:
         self._has_stopped(attempt.job)
@@ -384,7 +391,9 @@ class Dispatcher:
         elif protocol is not None and connection.registered:
             request = reply.request if model is None else replace(reply.request, model=model.name)
             attempt = protocol.attempt(reply.id, number, request, reply)
-            connection.start(attempt, protocol.job(attempt, request, prefix, reply.parameters))
+            revision = self.coordination.agents[connection.id].revision
+            job = protocol.job(attempt, request, prefix, reply.parameters, revision)
+            connection.start(attempt, job)
 
     def _refuse(self, reply: ReplyAssembly, refusal: Refuse) -> None:
         if refusal.reason == "lost":

@@ -12,15 +12,16 @@ from msgspec.structs import replace
 from legato.domain.message import text_of
 from legato.engines.base import SILENT, Capabilities, Health, Model, Outcome, ReplyWriter, Request
 from legato.engines.model_kind import is_chat_model
-from legato.engines.request_options import refuse_unsupported
+from legato.errors import UnsupportedOptionError
 from legato.fleet.agent_connection import AgentConnection
 from legato.fleet.coordinator import LocalCoordinator
 from legato.fleet.decisions import SchedulerConfig
 from legato.fleet.dispatcher import Dispatcher
-from legato.fleet.job_queue import JobSpec
+from legato.fleet.job_fields import needed_field
+from legato.fleet.job_queue import PLAIN, JobSpec
 from legato.fleet.model_names import canonical_model_name
 from legato.fleet.prompt_prefixes import answered_prefix, prompt_prefixes
-from legato.fleet.protocol import ModelInfo
+from legato.fleet.protocol import REVISION, ModelInfo
 from legato.fleet.protocol_v1 import options_of
 from legato.fleet.reply_assembly import ReplyAssembly
 from legato.fleet.scheduling import SchedulerAgent
@@ -59,18 +60,20 @@ class FleetEngine:
     ) -> Outcome:
         """Write one reply; a request that names no model gets one that an agent has. `parameters` are those of a request on the browser endpoint of version 1, instead of the options. `on_final` is called before the last text, if the agent marks it.
 
-        :raises UnsupportedOptionError: the request asks for what agents are not told.
+        :raises UnsupportedOptionError: the request asks for what no agent with its model knows, or what its engine cannot do.
         :raises EngineBusyError: there is no room for it, or was none for too long.
         :raises ModelNotFoundError: no agent has the model.
         :raises EngineGaveUpError: agents were lost writing it, and no other can or may go on.
         """
-        refuse_unsupported(request, "The fleet")
         if not request.model:
             if parameters is None:
                 await self._settle("")
             request = replace(request, model=self._any_model())
         if parameters is not None:
             request = replace(request, options=options_of(parameters))
+        field = needed_field(request)
+        if field is not None:
+            self._check_known(request.model, field)
         job = f"{next(self._numbers):x}-{secrets.token_hex(8)}"
         reply = ReplyAssembly(
             job, request, out, asyncio.get_running_loop().create_future(), self._clock, parameters, on_final
@@ -88,6 +91,7 @@ class FleetEngine:
             patience,
             prefixes,
             request.key,
+            0 if field is None else REVISION,
         )
         silent = False
         try:
@@ -233,6 +237,19 @@ class FleetEngine:
                         await news.wait()
         finally:
             stop()
+
+    def _check_known(self, model: str, field: str) -> None:
+        """Check that an agent with the model knows a field of the job.
+
+        :raises UnsupportedOptionError: agents have the model, and none knows the field.
+        """
+        plain = (canonical_model_name(model), *PLAIN)
+        able = [agent.revision for agent in self._agents if agent.could(plain)]
+        if able and max(able) < REVISION:
+            raise UnsupportedOptionError(
+                "The agents that have this model are too old for this option. Update them, or leave it out.",
+                field,
+            )
 
     def _any_model(self) -> str:
         """The first model of the agents that chats, one that is loaded before the others."""

@@ -11,6 +11,7 @@ from legato.errors import (
     EngineTimeoutError,
     EngineUnavailableError,
     ModelNotFoundError,
+    UnsupportedOptionError,
 )
 from legato.fleet.decisions import Refuse
 from legato.fleet.protocol import JobFailed
@@ -34,6 +35,10 @@ _ERRORS: dict[str, type[EngineError]] = {
 
 def error_of_agent(end: JobFailed) -> EngineError:
     """Return the error that an agent reported. A refusal of the prompt's length is one that a shorter prompt may not meet."""
+    if end.code == UnsupportedOptionError.code:
+        return UnsupportedOptionError(end.message, end.option or "options")
+    if end.too_long:
+        return ContextExceededError(end.message, end.limit, end.asked)
     if end.code == EngineRefusedError.code and (refusal := context_refusal(end.message)) is not None:
         return ContextExceededError(end.message, *refusal)
     return _ERRORS.get(end.code, EngineBrokeError)(end.message)

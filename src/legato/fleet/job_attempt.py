@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol
 
-from legato.engines.base import ToolCall
+from legato.engines.base import TokenLogprob, ToolCall
 from legato.stream import State
 
 MAX_CHARACTERS = 4_000_000
@@ -30,6 +30,8 @@ class JobSink(Protocol):
         ...
 
     def reasoning(self, text: str) -> None: ...
+
+    def logprobs(self, tokens: tuple[TokenLogprob, ...]) -> None: ...
 
     def tool_call(self, call: ToolCall) -> None: ...
 

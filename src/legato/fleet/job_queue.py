@@ -10,15 +10,20 @@ from msgspec import Struct
 from legato.fleet.model_names import canonical_model_name
 from legato.fleet.prompt_prefixes import PromptPrefix
 
-Demand = tuple[str, bool]
-"""What a job needs of an agent: the canonical name of a model, and whether the model must continue a text."""
+Demand = tuple[str, bool, int]
+"""What a job needs of an agent: the canonical name of a model, whether the model must continue a text, and the revision of the protocol
+that has all fields of the job.
+"""
+
+PLAIN = (False, 0)
+"""All of a demand but its model, if every agent that has the model can do the job."""
 
 
 class JobSpec(Struct, frozen=True):
     """A reply to be written. `continuing`: only a model that can continue a text can write it. `size` is the length of
     the history in characters: a short history is no reason to wait for the agent that has read it. `patience` is for how
     many seconds an agent that has the model may still connect. `prefixes` are those of a prompt without a conversation, the
-    shortest first. `key` names an API key of the user."""
+    shortest first. `key` names an API key of the user. `revision` is that of the protocol which has all fields of the job."""
 
     job: str
     model: str
@@ -29,6 +34,7 @@ class JobSpec(Struct, frozen=True):
     patience: float = 0.0
     prefixes: tuple[PromptPrefix, ...] = ()
     key: str = ""
+    revision: int = 0
 
 
 class QueuedJob:
@@ -60,7 +66,7 @@ class QueuedJob:
 
     def __init__(self, spec: JobSpec, number: int, now: float, deadline: float) -> None:
         self.spec = spec
-        self.demand: Demand = (canonical_model_name(spec.model), spec.continuing)
+        self.demand: Demand = (canonical_model_name(spec.model), spec.continuing, spec.revision)
         self.number = number
         self.queued_at = now
         self.deadline = deadline

@@ -3,6 +3,9 @@
 There are two versions. Version 1 has one job at a time, a prompt, and a token a frame, without offsets. An agent asks for version 2
 by `"protocol": 2` in `register`, and the gateway grants it by `"protocol": 2` in `registered`. Otherwise they use version 1.
 
+Version 2 has grown: `revision` in `register` tells which fields of a job an agent knows. A job with fields that an agent does not
+know goes to another agent, or is refused with the name of the field.
+
 In version 2 every job has a lease and an attempt, and what the agent writes are events at offsets 0, 1, 2 … The agent keeps them
 until they are acknowledged. After a disconnect it sends again from the offset that the gateway names. The gateway takes each offset
 once, in order, and refuses events of another attempt.
@@ -25,6 +28,10 @@ LEASE = 15.0
 """Seconds in which a disconnected agent of version 2 may reconnect and continue its jobs."""
 
 
+REVISION = 1
+"""The revision of version 2. 1: a job may have `format`, `tool_choice`, `parallel_tools`, `logprobs`, `raw`, `suffix` and `strict`."""
+
+
 class ModelInfo(Struct, frozen=True, omit_defaults=True):
     """A model of an agent. `size` is in bytes, `context` in tokens; None if unknown."""
 
@@ -39,6 +46,8 @@ class Register(Struct, frozen=True, tag_field="type", tag="register", rename="ca
     """The first message of an agent. An empty list of models means any (version 1) or none yet (version 2). Blank names
     are ignored: they come from an empty `MODELS`.
 
+    `revision`: which fields of a job the agent knows beyond the first ones of version 2 (`REVISION`).
+
     `instance` names this run of the agent. An agent that reconnects within its lease with the same instance and `secret`
     continues its jobs, `running`, each with the events that it still has (`first` … `next`).
     """
@@ -52,6 +61,7 @@ class Register(Struct, frozen=True, tag_field="type", tag="register", rename="ca
     secret: str | None = None
     version: str | None = None
     running: "list[HeldJob]" = field(default_factory=list)
+    revision: int = 0
 
 
 class HeldJob(Struct, frozen=True, rename="camel"):
@@ -101,11 +111,17 @@ class JobEnded(Struct, frozen=True, tag_field="type", tag="ended", omit_defaults
     timings: Timings | None = None
 
 
-class JobFailed(Struct, frozen=True, tag_field="type", tag="broke"):
-    """The last event of a job that failed. `code` is that of an `EngineError`."""
+class JobFailed(Struct, frozen=True, tag_field="type", tag="broke", omit_defaults=True):
+    """The last event of a job that failed. `code` is that of an `EngineError`. `option` is the field of the job that an engine cannot
+    do. `too_long`: the prompt has more tokens than the context; `limit` and `asked` are in tokens.
+    """
 
     code: str
     message: str
+    option: str = ""
+    too_long: bool = False
+    limit: int | None = None
+    asked: int | None = None
 
 
 class ToolCalled(Struct, frozen=True, tag_field="type", tag="called"):
@@ -216,7 +232,7 @@ class PromptJob(Struct, frozen=True, tag_field="type", tag="job", rename="camel"
 
 
 class Job(Struct, frozen=True, tag_field="type", tag="job", rename="camel", omit_defaults=True):
-    """Version 2: the request of an engine, with a lease for this attempt."""
+    """Version 2: the request of an engine, with a lease for this attempt. The fields from `format` on are of revision 1."""
 
     job_id: str
     attempt: int
@@ -229,6 +245,16 @@ class Job(Struct, frozen=True, tag_field="type", tag="job", rename="camel", omit
     keep_alive: str | float | None = None
     conversation: str = ""
     user: str = ""
+    format: str | dict[str, Any] | None = None
+    tool_choice: str | None = None
+    parallel_tools: bool | None = None
+    logprobs: int | None = None
+    raw: bool = False
+    suffix: str = ""
+    strict: bool = False
+    format_name: str = ""
+    format_description: str = ""
+    format_strict: bool | None = None
 
 
 class Acknowledged(Struct, frozen=True, tag_field="type", tag="ack", rename="camel"):

@@ -67,6 +67,10 @@ class ProtocolAdapter(Protocol):
     confirms_cancel: bool
     carries_prefix: bool
 
+    def revision(self, register: Register) -> int:
+        """Which fields of a job the agent knows."""
+        ...
+
     def slots(self, register: Register) -> int:
         """How many jobs the agent runs at once."""
         ...
@@ -89,10 +93,15 @@ class ProtocolAdapter(Protocol):
         ...
 
     def job(
-        self, attempt: JobAttempt, request: Request, prefix: str, parameters: dict[str, Any] | None
+        self,
+        attempt: JobAttempt,
+        request: Request,
+        prefix: str,
+        parameters: dict[str, Any] | None,
+        revision: int,
     ) -> Job | PromptJob:
         """The message that starts an attempt. `prefix` is the text to continue; `parameters` are those of a request on the
-        browser endpoint of version 1, instead of the options."""
+        browser endpoint of version 1, instead of the options; `revision` is the agent's."""
         ...
 
     def cancel(self, attempt: JobAttempt) -> None:

@@ -44,6 +44,9 @@ class ProtocolV1:
     def __init__(self, connection: AdapterConnection) -> None:
         self._connection = connection
 
+    def revision(self, register: Register) -> int:
+        return 0
+
     def slots(self, register: Register) -> int:
         return 1
 
@@ -62,7 +65,12 @@ class ProtocolV1:
         return JobAttempt(job, attempt, request.model, sink)
 
     def job(
-        self, attempt: JobAttempt, request: Request, prefix: str, parameters: dict[str, Any] | None
+        self,
+        attempt: JobAttempt,
+        request: Request,
+        prefix: str,
+        parameters: dict[str, Any] | None,
+        revision: int,
     ) -> PromptJob:
         return prompt_job(attempt_name(attempt.job, attempt.attempt), request, parameters)
 

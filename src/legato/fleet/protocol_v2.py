@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from legato.engines.base import Request
-from legato.fleet.agent_values import clean_call, clean_state
+from legato.fleet.agent_values import clean_call, clean_logprobs, clean_state
 from legato.fleet.job_attempt import JobAttempt, JobSink
+from legato.fleet.job_fields import fields_of
 from legato.fleet.protocol import (
     Acknowledged,
     Cancel,
@@ -15,6 +18,7 @@ from legato.fleet.protocol import (
     Job,
     JobEnded,
     JobFailed,
+    LogprobsTold,
     ModelInfo,
     Refused,
     Register,
@@ -45,6 +49,9 @@ class ProtocolV2:
     def __init__(self, connection: AdapterConnection) -> None:
         self._connection = connection
 
+    def revision(self, register: Register) -> int:
+        return max(0, register.revision)
+
     def slots(self, register: Register) -> int:
         return min(max(register.slots, 1), MAX_SLOTS)
 
@@ -63,9 +70,14 @@ class ProtocolV2:
         return JobAttempt(job, attempt, request.model, sink, request.options)
 
     def job(
-        self, attempt: JobAttempt, request: Request, prefix: str, parameters: dict[str, Any] | None
+        self,
+        attempt: JobAttempt,
+        request: Request,
+        prefix: str,
+        parameters: dict[str, Any] | None,
+        revision: int,
     ) -> Job:
-        return Job(
+        job = Job(
             job_id=attempt.job,
             attempt=attempt.attempt,
             model=request.model,
@@ -78,6 +90,7 @@ class ProtocolV2:
             conversation=request.conversation,
             user=request.user,
         )
+        return replace(job, **fields_of(request)) if revision else job
 
     def cancel(self, attempt: JobAttempt) -> None:
         self._connection.send(Cancel(attempt.job, attempt.attempt))
@@ -147,6 +160,11 @@ class ProtocolV2:
                         connection.refuse(f"Job {attempt.job} wrote more than it was asked for.")
                         return
                     sink.tool_call(clean_call(event.call))
+                elif isinstance(event, LogprobsTold):
+                    if not attempt.count("".join(token.token for token in event.tokens)):
+                        connection.refuse(f"Job {attempt.job} wrote more than it was asked for.")
+                        return
+                    sink.logprobs(clean_logprobs(event.tokens))
                 elif isinstance(event, State):
                     attempt.show(clean_state(event))
         attempt.taken = attempt.received

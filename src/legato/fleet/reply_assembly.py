@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from legato.engines.base import Outcome, ReplyWriter, Request, ToolCall
+from legato.engines.base import Outcome, ReplyWriter, Request, TokenLogprob, ToolCall
 from legato.errors import EngineBrokeError, EngineError
 from legato.stream import State, Timings, Usage
 
@@ -204,6 +204,11 @@ class ReplyAssembly:
         if self._shown is None and text:
             self._thought = True
             self._out.reasoning(text)
+
+    def logprobs(self, tokens: tuple[TokenLogprob, ...]) -> None:
+        """Pass on those of text that was not shown before."""
+        if self.request.logprobs is not None and self._shown is None:
+            self._out.logprobs(tokens)
 
     def tool_call(self, call: ToolCall) -> None:
         if self._shown is not None and not self._start_over(""):

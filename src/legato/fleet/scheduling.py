@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 from msgspec import Struct, field
 
 from legato.backoff import exponential_delay
-from legato.fleet.job_queue import Demand, QueuedJob
+from legato.fleet.job_queue import PLAIN, Demand, QueuedJob
 from legato.fleet.prompt_prefixes import PromptPrefix
 from legato.fleet.protocol import ModelInfo
 
@@ -22,13 +22,15 @@ _Key = TypeVar("_Key")
 
 class AgentSpec(Struct, frozen=True):
     """An agent that joins. `models` are by canonical name. `unlisted` are canonical names of models that it can be asked for
-    although it does not list them; None: any. `resumes`: it may reconnect within its lease and continue its jobs."""
+    although it does not list them; None: any. `resumes`: it may reconnect within its lease and continue its jobs.
+    `revision`: which fields of a job it knows."""
 
     id: str
     slots: int = 1
     models: Mapping[str, ModelInfo] = field(default_factory=dict)
     unlisted: frozenset[str] | None = frozenset()
     resumes: bool = True
+    revision: int = 0
 
 
 class SchedulerAgent:
@@ -50,6 +52,7 @@ class SchedulerAgent:
         "pause",
         "present",
         "resumes",
+        "revision",
         "served",
         "slots",
         "unlisted",
@@ -63,6 +66,7 @@ class SchedulerAgent:
         self.models = agent.models
         self.unlisted = agent.unlisted
         self.resumes = agent.resumes
+        self.revision = agent.revision
         self.demands: frozenset[Demand] = frozenset()
         self.draining = False
         self.present = True
@@ -84,7 +88,7 @@ class SchedulerAgent:
 
     def could(self, demand: Demand) -> bool:
         """Whether it can run such a job, if it is connected."""
-        return demand in self.demands or (self.unlisted is None and not demand[1])
+        return demand in self.demands or (self.unlisted is None and demand[1:] == PLAIN)
 
     def can_start(self, job: QueuedJob, now: float) -> bool:
         """Whether it can start this job now."""

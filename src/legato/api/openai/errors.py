@@ -13,6 +13,10 @@ PARAMS = {
     "raw": "prompt",
     "suffix": "suffix",
     "tools": "tools",
+    "think": "reasoning_effort",
+    "images": "messages",
+    "audio": "messages",
+    "num_predict": "max_tokens",
 }
 """The field of a request for each field of an engine's `Request`."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from legato.domain.message import text_of
 from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request
 from legato.engines.demo import texts, tools
-from legato.engines.request_options import refuse_unsupported
+from legato.engines.request_options import refuse_media, refuse_unsupported
 from legato.errors import EngineRefusedError, ModelNotFoundError, UnsupportedOptionError
 from legato.stream import Timings, Usage
 
@@ -52,6 +52,7 @@ class DemoEngine:
 
     async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
         refuse_unsupported(request, "The demo engine", ("raw",))
+        refuse_media(request, "The demo engine")
         if request.strict and "logit_bias" in request.options:
             raise UnsupportedOptionError(
                 "The demo engine has no tokens to weigh. Leave this option out.", "logit_bias"

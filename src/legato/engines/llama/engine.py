@@ -28,13 +28,13 @@ from legato.engines.llama.slot_queue import SlotQueue
 from legato.engines.llama.supervisor import Supervisor, WorkerProcess
 from legato.engines.llama.worker_protocol import WorkerConfig
 from legato.engines.openai.engine import OpenAIEngine
-from legato.engines.request_options import refuse_unsupported
+from legato.engines.request_options import refuse_media, refuse_unsupported
 from legato.errors import (
     EngineBrokeError,
     EngineError,
-    EngineRefusedError,
     EngineUnavailableError,
     ModelNotFoundError,
+    UnsupportedOptionError,
 )
 from legato.stream import State, Timings
 
@@ -316,9 +316,11 @@ class LlamaEngine:
         if self._mmproj is None and any(
             isinstance(part, ImagePart) and part.data for turn in request.turns for part in turn.parts
         ):
-            raise EngineRefusedError(
-                f"The model {self._name} cannot see images. Leave the image out, or set mmproj in [engines.llama]."
+            raise UnsupportedOptionError(
+                f"The model {self._name} cannot see images. Leave the image out, or set mmproj in [engines.llama].",
+                "images",
             )
+        refuse_media(request, f"The model {self._name}", images=True)
 
     def _names(self) -> tuple[str, ...]:
         return ("", self._name, self._asked_for or self._name)

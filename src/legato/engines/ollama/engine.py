@@ -12,6 +12,7 @@ import msgspec
 from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request
 from legato.engines.context_errors import LearnedContexts, context_refusal
 from legato.engines.http import ConnectionBrokeError, HttpClient, HttpResponse
+from legato.engines.message_format import has_media
 from legato.engines.ollama import codec, models
 from legato.engines.ollama.address import address
 from legato.engines.ollama.refused_parts import (
@@ -22,7 +23,7 @@ from legato.engines.ollama.refused_parts import (
     was_cut,
     without_parts,
 )
-from legato.engines.request_options import refuse_unsupported
+from legato.engines.request_options import refuse_media, refuse_unsupported
 from legato.engines.think_tags import ThinkTagParser
 from legato.errors import (
     ContextExceededError,
@@ -80,6 +81,9 @@ class OllamaEngine:
         refuse_unsupported(request, self._server.who, ("format", "logprobs", "raw", "suffix"))
         if request.logprobs is not None:
             await self._check_logprobs()
+        if request.strict and has_media(request.turns):
+            can = await self._capabilities(request.model)
+            refuse_media(request, f"The model {request.model}", images=can.images)
         plain = request.raw or bool(request.suffix)
         if request.prefix and not plain and not (await self._capabilities(request.model)).supports_prefill:
             raise EngineRefusedError(
