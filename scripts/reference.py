@@ -94,6 +94,9 @@ MEANINGS: Mapping[str, str] = {
     "limits.replies": "Replies to one person that run or wait, in all conversations. As many calls of the APIs may run beside them.",
     "limits.uploads": "Files that one person uploads at once.",
     "limits.requests_per_minute": "HTTP requests of one person a minute; ten seconds of them may come at once.",
+    "api.requests_per_minute": "Requests a minute; all of them may come at once. Not set: as in `[limits]` with authentication, else no limit. 0: no limit, here and below.",
+    "api.streams": "Calls that are answered at once.",
+    "api.tokens_per_day": "Tokens of prompts and replies on one day (UTC). A call that began within the limit is answered to its end.",
     "storage.durable": "Acknowledged data survives a power failure too; each commit waits for the disk.",
     "storage.text_quota_bytes": "The total size of all messages of one user and the replies to them. A message counts as its text and 512 bytes.",
 }
@@ -109,6 +112,7 @@ SECTIONS: Mapping[str, str] = {
     "tools.NAME": "The tools that `tools` of an assistant names. See [the how-to guide](../how-to/tools.md).",
     "storage": "",
     "limits": "What one person may hold at once, and how often they may ask. Without authentication there is one person, and no limit.",
+    "api": "What one user may ask of the APIs (`/v1`, Ollama's, `/ai`). A key can have limits of its own: `legato key create --help`. See [the how-to guide](../how-to/api-clients.md#limits-and-usage).",
     "attachments": "Pictures and recordings that people send. See [the how-to guide](../how-to/pictures-and-audio.md).",
     "audio": "Transcription of recordings for models without audio input.",
     "fleet": "Agents beside models on other machines: `--engine fleet` here, `legato agent` there.",

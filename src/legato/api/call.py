@@ -22,12 +22,13 @@ _GRACE = re.compile(r"grace=(\d{1,4}(?:\.\d{1,3})?)", re.ASCII)
 
 class Caller(Struct, frozen=True):
     """Who calls. `user` owns the streams. `key` is the id of the API key, None without one. `models` are the names that the
-    key may use, empty: all.
+    key may use, empty: all. `limits` are the limits of the key.
     """
 
     user: str
     key: str | None = None
     models: tuple[str, ...] = ()
+    limits: dict[str, int] = field(default_factory=dict)
 
 
 class DisconnectPolicy(Struct, frozen=True):

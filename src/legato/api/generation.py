@@ -55,6 +55,7 @@ class Generation:
         self.stream = stream
         self.endings: list[Ending | None] = [None] * call.choices
         self._store_end = store_end
+        self._writers: list[ChoiceWriter | None] = [None] * call.choices
         self._cancelled: LegatoError | None = None
         self._task: asyncio.Task[None] | None = None
         self._entered = False
@@ -76,6 +77,18 @@ class Generation:
             # A task that has not begun yet would end without the end of its response.
             if self._task is not None and self._entered:
                 self._task.cancel()
+
+    def used(self) -> tuple[int, int]:
+        """Return the tokens of the prompt, which counts once, and of all choices. Of a choice without an end, the pieces count."""
+        prompt = completion = 0
+        for ending, writer in zip(self.endings, self._writers, strict=True):
+            if ending is not None and ending.outcome.usage is not None:
+                prompt = max(prompt, ending.outcome.usage.prompt_tokens or 0)
+                completion += ending.outcome.usage.completion_tokens or 0
+            elif writer is not None and writer.first is not None:
+                prompt = max(prompt, prompt_size(self.call.request))
+                completion += writer.pieces
+        return prompt, completion
 
     def document(self) -> object:
         """Return what the API stores of the response as it is now. An end that is not stored yet is not told."""
@@ -140,7 +153,7 @@ class Generation:
 
     async def _generate_choice(self, choice: int) -> None:
         clock = asyncio.get_running_loop().time
-        writer = ChoiceWriter(self, choice, clock)
+        writer = self._writers[choice] = ChoiceWriter(self, choice, clock)
         begun = clock()
         outcome = await self.call.engine.generate(self.call.request, writer)
         ending = _with_times(_with_usage(outcome, writer), writer, begun, clock())

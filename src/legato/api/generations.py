@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from legato.api.byte_log import ByteLog
 from legato.api.call import Call
+from legato.api.call_limiter import CallLimiter
 from legato.api.formats import make_codec
 from legato.api.generation import CallEndedError, Generation, ServerStoppedError
 from legato.api.response_stream import ResponseStream
@@ -62,6 +63,7 @@ class Generations:
         *,
         now: Callable[[], float],
         limits: PersonLimits | None = None,
+        calls: CallLimiter | None = None,
         new_id: Callable[[], str] = lambda: secrets.token_urlsafe(18),
         kept_seconds: float = KEPT_SECONDS,
     ) -> None:
@@ -69,6 +71,7 @@ class Generations:
         self._journal = StreamJournal(store)
         self._now = now
         self._limits = limits or unlimited()
+        self._calls = calls
         self._new_id = new_id
         self._kept_seconds = kept_seconds
         self._kept: dict[str, _Kept] = {}
@@ -98,6 +101,7 @@ class Generations:
         """Start a generation, or return the response that the call's idempotency key names.
 
         :raises BusyError: the server stops, or runs too many.
+        :raises OverLimitError: a limit of the caller is reached.
         :raises ConflictError: the key was used for another request.
         :raises StorageError: a durable response cannot be stored.
         """
@@ -239,11 +243,11 @@ class Generations:
             raise BusyError("The server is about to restart. Send it again in a moment.")
         if self._running >= RUNNING:
             raise BusyError("The server answers as many requests as it can. Try again in a moment.")
-        self._limits.enter("replies", call.caller.user)
+        self._enter(call)
         try:
             return await self._begin(call)
         except BaseException:
-            self._limits.leave("replies", call.caller.user)
+            self._leave(call)
             raise
 
     async def _begin(self, call: Call) -> ResponseStream:
@@ -259,7 +263,7 @@ class Generations:
             if stored.id != new:
                 _check_same(call, stored.fingerprint)
                 found = await self.find(call.caller.user, stored.id)
-                self._limits.leave("replies", call.caller.user)
+                self._leave(call)
                 return found
             self._journal.open(stream)
         store_end = (lambda: self._journal.end(stream)) if call.durable else None
@@ -268,7 +272,7 @@ class Generations:
         if call.idempotency_key is not None:
             self._keys[call.caller.user, call.idempotency_key] = new
         self._running += 1
-        generation.start(lambda: self._ended(new, call.caller.user))
+        generation.start(lambda: self._ended(new, generation))
         return stream
 
     def _row(self, call: Call, stream: ResponseStream) -> StoredStream:
@@ -348,9 +352,29 @@ class Generations:
             if kept.generation is not None and not kept.stream.done.is_set()
         ]
 
-    def _ended(self, stream_id: str, user: str) -> None:
+    def _enter(self, call: Call) -> None:
+        """Count a call that runs.
+
+        :raises OverLimitError: its caller has as many as they may, or has used the tokens of the day.
+        """
+        self._limits.enter("replies", call.caller.user)
+        try:
+            if self._calls is not None:
+                self._calls.begin(call.caller)
+        except OverLimitError:
+            self._limits.leave("replies", call.caller.user)
+            raise
+
+    def _leave(self, call: Call) -> None:
+        self._limits.leave("replies", call.caller.user)
+        if self._calls is not None:
+            self._calls.end(call.caller)
+
+    def _ended(self, stream_id: str, generation: Generation) -> None:
         self._running -= 1
-        self._limits.leave("replies", user)
+        self._leave(generation.call)
+        if self._calls is not None:
+            self._calls.used(generation.call.caller, generation.call.model, *generation.used())
         kept = self._kept.get(stream_id)
         if kept is not None:
             _stop(kept)

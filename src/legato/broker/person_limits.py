@@ -14,7 +14,18 @@ from msgspec import Struct
 from legato.broker.rate_limit import RateLimiter
 from legato.errors import OverLimitError
 
-LimitKind = Literal["sockets", "event_streams", "replies", "uploads", "requests", "searches", "connections"]
+LimitKind = Literal[
+    "sockets",
+    "event_streams",
+    "replies",
+    "uploads",
+    "requests",
+    "searches",
+    "connections",
+    "api_requests",
+    "api_streams",
+    "api_tokens",
+]
 
 LOG_SECONDS = 60.0
 """How often the log tells of the refusals of one kind to one person."""

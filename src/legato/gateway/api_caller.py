@@ -1,6 +1,7 @@
 """Who calls an API: the user of a token, or of a key that clients of other servers send in their own way."""
 
 import hashlib
+import time
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -8,6 +9,8 @@ from fastapi import Depends, Request
 from legato.api.call import CANCEL, Caller, DisconnectPolicy
 from legato.errors import InvalidError
 from legato.gateway.dependencies import Context
+from legato.gateway.middleware import ADDED_HEADERS, route_path
+from legato.gateway.rate_limit_headers import rate_limit_headers
 
 KEY_LENGTH = 200
 """Maximum characters of an `Idempotency-Key`."""
@@ -21,7 +24,11 @@ async def caller_of(request: Request, context: Context) -> Caller:
     :raises OverLimitError: the caller sends too many requests.
     """
     caller = await context.callers(request)
-    context.limits.request(caller.user)
+    try:
+        await context.calls.request(caller)
+    finally:
+        state = context.calls.state(caller)
+        request.scope[ADDED_HEADERS] += rate_limit_headers(state, route_path(request.scope), time.time())
     return caller
 
 

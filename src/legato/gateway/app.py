@@ -12,6 +12,7 @@ from legato.gateway.error_handlers import HANDLERS
 from legato.gateway.metrics import Metrics
 from legato.gateway.middleware import RequestMiddleware
 from legato.gateway.openapi import use_openapi_types
+from legato.gateway.rate_limit_headers import RATE_LIMIT_HEADERS
 from legato.gateway.routes import (
     ai,
     anthropic,
@@ -26,6 +27,7 @@ from legato.gateway.routes import (
     participants,
     server,
     streams,
+    usage,
 )
 from legato.gateway.web_page import mount_page
 from legato.gateway.websocket.origins import Origins
@@ -65,6 +67,7 @@ def make_app(
         anthropic,
         ollama,
         openai,
+        usage,
     ):
         app.include_router(routes.router)
     mount_page(app)
@@ -83,7 +86,7 @@ def make_app(
             allow_origins=list(origins.allowed),
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["legato-stream", "location", "retry-after"],
+            expose_headers=["location", "retry-after", "legato-stream", *RATE_LIMIT_HEADERS],
         )
     use_openapi_types(app)
     return app

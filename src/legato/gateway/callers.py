@@ -158,7 +158,7 @@ class CallerAuthenticator:
         scope = "embed" if route_path(request.scope) in EMBEDDING_PATHS else "chat"
         if request.method not in ("GET", "HEAD") and scope not in record.scopes:
             raise ForbiddenError(f"This API key does not have the scope `{scope}`.")
-        return Caller(record.user, record.id, record.models)
+        return Caller(record.user, record.id, record.models, record.limits)
 
     async def _open(self, request: Request, key: str | None) -> Caller:
         """Return the caller of a server without authentication: clients that must send a key send any."""

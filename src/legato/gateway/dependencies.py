@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from msgspec import Struct
 
 from legato.api.ai_chats import AiChatTable
+from legato.api.call_limiter import CallLimiter
 from legato.api.catalog import ModelCatalog
 from legato.api.generations import Generations
 from legato.broker.person_limits import PersonLimits
@@ -51,6 +52,7 @@ class ServerContext(Struct, frozen=True):
     generations: Generations
     callers: CallerAuthenticator
     ai_chats: AiChatTable
+    calls: CallLimiter
     dialect_assistants: Mapping[str, str] = {}
 
     @property

@@ -1,6 +1,6 @@
 """Metrics for Prometheus, read from existing counters on request: they cost nothing for each token.
 
-Labels have few values, and no client chooses them: names of assistants, ends of replies, states of agents.
+Labels have few values, and no client chooses them: names of assistants and models, ends of replies, states of agents.
 """
 
 from collections import Counter
@@ -64,6 +64,7 @@ class _Server(Collector):
         for kind in LIMIT_KINDS:
             refused.add_metric((kind,), self._context.limits.refusals.total[kind])
         yield refused
+        yield from self._api()
         yield from self._fleet()
 
     def _chat(self) -> Iterator[Metric]:
@@ -87,6 +88,20 @@ class _Server(Collector):
             tokens.add_metric((assistant,), counters.tokens[assistant])
         yield tokens
         yield CounterMetricFamily("legato_messages", "Messages of people that were taken", counters.messages)
+
+    def _api(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "legato_api_requests", "Calls of the APIs that ended", labels=("model",)
+        )
+        tokens = CounterMetricFamily(
+            "legato_api_tokens", "Tokens of calls of the APIs", labels=("model", "kind")
+        )
+        for model, used in self._context.calls.usage.models.items():
+            requests.add_metric((model,), used.requests)
+            tokens.add_metric((model, "prompt"), used.prompt_tokens)
+            tokens.add_metric((model, "completion"), used.completion_tokens)
+        yield requests
+        yield tokens
 
     def _fleet(self) -> Iterator[Metric]:
         view = self._context.fleet.view()

@@ -36,6 +36,9 @@ HEADERS = (
 )
 
 
+ADDED_HEADERS = "legato.added_headers"
+"""A list in the scope of a request: headers of the response, whatever it is."""
+
 UNRESOLVED_PROXY = "legato.unresolved_proxy"
 """Set in the scope of a request that came through a proxy, so that the address of its client is that of the proxy."""
 
@@ -144,6 +147,8 @@ class RequestMiddleware:
         started = False
         prefix = scope.get("root_path", "").encode()
         private = path.startswith("/api/")
+        added: list[tuple[bytes, bytes]] = []
+        scope[ADDED_HEADERS] = added
 
         async def receive_counted() -> Message:
             nonlocal received
@@ -161,7 +166,8 @@ class RequestMiddleware:
                 own = [_below(prefix, each) for each in message.get("headers", ())]
                 names = {name for name, _ in own}
                 every = (*HEADERS, NOT_STORED) if private else HEADERS
-                message["headers"] = [*own, *(each for each in every if each[0] not in names), *open_to]
+                more = [each for each in (*every, *added) if each[0] not in names]
+                message["headers"] = [*own, *more, *open_to]
             await send(message)
 
         try:

@@ -230,3 +230,34 @@ class Ticket(Struct, frozen=True):
 
     ticket: str
     expires_in: float
+
+
+class UsageNumbers(Struct, frozen=True):
+    """Calls of the APIs, and their tokens."""
+
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class UsageRow(Struct, frozen=True):
+    """What one user used of one model on one day (UTC), with one key; null: without a key."""
+
+    day: str
+    user: str
+    key: str | None
+    model: str
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class UsageReport(Struct, frozen=True):
+    """The usage from the day `since` to the day `until`. There are at most 10,000 rows, the newest."""
+
+    since: str
+    until: str
+    total: UsageNumbers
+    data: list[UsageRow]

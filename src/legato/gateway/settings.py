@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
+from legato.api.call_limits import CallRules
 from legato.broker.person_limits import PersonRules
 from legato.chat.assistant import Assistant, OnUnwatched
 from legato.data_dir import default_data_dir
@@ -248,6 +249,14 @@ class LimitsSettings(SettingsSection):
     requests_per_minute: Annotated[int, Field(ge=0)] = 6000
 
 
+class ApiSettings(SettingsSection):
+    """`[api]`: what each user may ask of the APIs. 0 is no limit. `requests_per_minute`, if it is not set, is that of `[limits]`."""
+
+    requests_per_minute: Annotated[int | None, Field(ge=0)] = None
+    streams: Annotated[int, Field(ge=0)] = 0
+    tokens_per_day: Annotated[int, Field(ge=0)] = 0
+
+
 class AgentKeySettings(SettingsSection):
     """`[fleet.keys.NAME]`: a key that permits certain models only (`models` empty: all)."""
 
@@ -292,6 +301,7 @@ class Settings(DialectSections):
     tools: dict[str, ToolSettings] = Field(default_factory=dict)
     storage: StorageSettings = StorageSettings()
     limits: LimitsSettings = LimitsSettings()
+    api: ApiSettings = ApiSettings()
     attachments: AttachmentsSettings = AttachmentsSettings()
     audio: AudioSettings = AudioSettings()
     fleet: FleetSettings = FleetSettings()
@@ -329,6 +339,13 @@ class Settings(DialectSections):
             limits.uploads or None,
             limits.requests_per_minute or None,
         )
+
+    def call_rules(self) -> CallRules:
+        """Return the limits of each user for the APIs."""
+        requests = self.api.requests_per_minute
+        if requests is None and self.auth.required:
+            requests = self.limits.requests_per_minute
+        return CallRules(requests or None, self.api.streams or None, self.api.tokens_per_day or None)
 
     @property
     def config_file(self) -> Path | None:

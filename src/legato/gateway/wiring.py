@@ -10,9 +10,11 @@ from pathlib import Path
 from msgspec import Struct
 
 from legato.api.ai_chats import AiChatTable
+from legato.api.call_limiter import CallLimiter
 from legato.api.catalog import ModelCatalog
 from legato.api.generations import STORED_SECONDS, Generations
 from legato.api.key_cache import ApiKeyCache
+from legato.api.usage_journal import UsageJournal
 from legato.broker.memory import MemoryBroker
 from legato.broker.person_limits import LimitKind, PersonLimits
 from legato.chat.assistant import Assistant
@@ -101,7 +103,18 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
         await service.start()
         attachments.start()
         api_store = SqlApiStore(storage.database)
-        generations = Generations(api_store, now=time.time, limits=limits)
+        usage = UsageJournal(api_store, now=time.time)
+        stack.push_async_callback(usage.close)
+        usage.start()
+        calls = CallLimiter(
+            settings.call_rules(),
+            usage,
+            api_store,
+            clock=loop.time,
+            now=time.time,
+            refused=limits.count_refusal,
+        )
+        generations = Generations(api_store, now=time.time, limits=limits, calls=calls)
         stack.push_async_callback(generations.close)
         await generations.open()
         api_keys = ApiKeyCache(
@@ -130,6 +143,7 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
                 why=why,
                 catalog=_catalog(settings, engines, fleet, assistants, loop.time),
                 generations=generations,
+                calls=calls,
                 callers=CallerAuthenticator(
                     authenticator, api_keys, settings.auth.anonymous_networks, clock=loop.time
                 ),
@@ -173,7 +187,7 @@ async def _resolve(
 
 def _log_refusal(kind: LimitKind, person: str, count: int) -> None:
     more = f" ({count} times since the last line)" if count > 1 else ""
-    who = "Address" if kind == "connections" else "User"
+    who = "Address" if kind == "connections" else "The" if kind.startswith("api_") else "User"
     what = kind.replace("_", " ")
     logger.warning("%s %s has reached the limit of %s, and was refused%s", who, person, what, more)
 

@@ -3,7 +3,14 @@
 from typing import Any
 
 from legato.api.openai.chat_request import InvalidFieldError
-from legato.errors import ContextExceededError, LegatoError, ModelNotFoundError, UnsupportedOptionError
+from legato.errors import (
+    ContextExceededError,
+    LegatoError,
+    ModelNotFoundError,
+    OverLimitError,
+    UnauthenticatedError,
+    UnsupportedOptionError,
+)
 
 PARAMS = {
     "format": "response_format",
@@ -34,6 +41,10 @@ def error_object(error: LegatoError, status: int = 500) -> dict[str, Any]:
     param = None
     if isinstance(error, ContextExceededError):
         code, param = "context_length_exceeded", "messages"
+    elif isinstance(error, OverLimitError):
+        code = "rate_limit_exceeded"
+    elif isinstance(error, UnauthenticatedError):
+        code = "invalid_api_key"
     elif isinstance(error, ModelNotFoundError):
         param = "model"
     elif isinstance(error, UnsupportedOptionError):
