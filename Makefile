@@ -1,4 +1,4 @@
-# The commands of the project. `make setup` creates .venv; all other targets use it.
+# The commands of the project. `make setup` creates .venv; all other targets use it. `make test` also creates .venv-clients.
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,10 +12,14 @@ setup: .venv/.ready
 	@PYTHON=$(PYTHON) scripts/setup
 	@touch $@
 
+.venv-clients/.ready: .venv/.ready requirements-clients.lock scripts/setup-clients
+	@scripts/setup-clients
+	@touch $@
+
 run: setup
 	@exec $(BIN)/legato serve $(ARGS)
 
-test: setup
+test: setup .venv-clients/.ready
 	@scripts/services
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not soak" $(ARGS)
 
@@ -28,7 +32,7 @@ check: setup
 	$(BIN)/python scripts/reference.py --check
 	$(BIN)/python scripts/class_names.py
 
-coverage: setup
+coverage: setup .venv-clients/.ready
 	@rm -rf .coverage && mkdir .coverage
 	$(BIN)/coverage run -m pytest -n $(JOBS) --dist worksteal -m "not soak" $(ARGS)
 	@$(BIN)/coverage combine --quiet
@@ -55,4 +59,4 @@ lock:
 	scripts/lock
 
 clean:
-	rm -rf .venv web/node_modules src/legato/gateway/page bench/bin bench/out
+	rm -rf .venv .venv-clients web/node_modules src/legato/gateway/page bench/bin bench/out

@@ -8,7 +8,15 @@ from hypothesis import settings
 settings.register_profile("legato", deadline=None)
 settings.load_profile("legato")
 
-HEAVY = ("tests/web/", "tests/unbroken/", "tests/bench/", "tests/faults/", "tests/cli/", "tests/docs/")
+HEAVY = (
+    "tests/clients/",
+    "tests/web/",
+    "tests/unbroken/",
+    "tests/bench/",
+    "tests/faults/",
+    "tests/cli/",
+    "tests/docs/",
+)
 """Directories whose tests start browsers, servers or other processes."""
 
 END = 0.93
