@@ -60,9 +60,13 @@ class ByteLog:
         self._starts: list[int] = []
         self._held: int | None = None
         self._listeners: set[Callable[[], None]] = set()
+        own = b"id: %04d_" % incarnation if numbered and incarnation > 1 else None
+        self._valid = 0
         for frame in restored:
             self._add(frame)
-        self._valid = self.next
+            # A numbered frame says which incarnation wrote it.
+            if own is None or not frame.startswith(own):
+                self._valid = self.next
 
     def append(self, event: bytes, *, end: bool = False) -> None:
         """Append a frame. A numbered one gets the position behind it as its `id`. `end`: it belongs to the end of the response, which
@@ -143,7 +147,7 @@ class ByteLog:
 
     @property
     def restored(self) -> int:
-        """How many frames were restored."""
+        """How many frames are those of an earlier incarnation."""
         return self.count(self._valid)
 
     def count(self, offset: int) -> int:

@@ -8,6 +8,7 @@ from legato.api.anthropic.messages_codec import MessageCodec, MessageEventsCodec
 from legato.api.codec import ResponseCodec
 from legato.api.ollama.reply_codec import ReplyLinesCodec, ReplyObjectCodec
 from legato.api.openai.chat_codec import ChatChunkCodec, ChatCompletionCodec
+from legato.api.openai.responses_codec import ResponsesCodec
 
 MakeCodec = Callable[..., ResponseCodec]
 """Makes the codec of one response from its id, its time in seconds since the epoch, the name of the model that the client asked
@@ -22,6 +23,7 @@ FORMATS: Mapping[str, MakeCodec] = {
     "ollama.reply.stream": ReplyLinesCodec,
     "openai.chat": ChatCompletionCodec,
     "openai.chat.stream": ChatChunkCodec,
+    "openai.responses": ResponsesCodec,
 }
 
 

@@ -218,18 +218,21 @@ class ChoiceWriter:
     def text(self, text: str) -> None:
         if text:
             self._pieces += 1
-            self._write(self._codec.text(self._choice, text))
+            self._begin()
+            self._generation.write(self._codec.text(self._choice, text))
 
     def reasoning(self, text: str) -> None:
         if text:
             self._pieces += 1
-            self._write(self._codec.reasoning(self._choice, text))
+            self._begin()
+            self._generation.write(self._codec.reasoning(self._choice, text))
 
     def logprobs(self, tokens: tuple[TokenLogprob, ...]) -> None:
         self._codec.logprobs(self._choice, tokens)
 
     def tool_call(self, call: ToolCall) -> None:
-        self._write(self._codec.tool_call(self._choice, call))
+        self._begin()
+        self._generation.write(self._codec.tool_call(self._choice, call))
 
     def state(self, state: State) -> None:
         """Ignore it: the formats know only text."""
@@ -241,12 +244,11 @@ class ChoiceWriter:
         """Return whether nothing was written since: a client cannot forget what it received."""
         return self._pieces == to and (to > 0 or not self._wrote)
 
-    def _write(self, frames: Sequence[bytes]) -> None:
+    def _begin(self) -> None:
         if not self._wrote:
             self._wrote = True
             self.first = self._clock()
-        self._generation.begin()
-        self._generation.write(frames)
+            self._generation.begin()
 
 
 def _with_usage(outcome: Outcome, writer: ChoiceWriter) -> Ending:

@@ -95,8 +95,14 @@ def status_of(error: LegatoError) -> int:
     return 500
 
 
-def error_answer(api: Api, error: LegatoError, status: int | None = None) -> Response:
-    """Return an error in the shape of an API."""
+def error_answer(
+    api: Api,
+    error: LegatoError,
+    status: int | None = None,
+    *,
+    shape: Callable[[LegatoError, int], dict[str, Any]] | None = None,
+) -> Response:
+    """Return an error in the shape of an API, or in one of its own."""
     status = status or status_of(error)
     headers: dict[str, str] = {}
     if isinstance(error, BusyError | EngineUnavailableError) and error.retry_after is not None:
@@ -105,4 +111,4 @@ def error_answer(api: Api, error: LegatoError, status: int | None = None) -> Res
         headers["www-authenticate"] = "Bearer"
     if api == "ai":
         return Response(error_text(error), status, headers, "text/plain")
-    return answer(SHAPES[api](error, status), status, headers)
+    return answer((shape or SHAPES[api])(error, status), status, headers)

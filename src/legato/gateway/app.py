@@ -25,6 +25,7 @@ from legato.gateway.routes import (
     ollama,
     openai,
     participants,
+    responses,
     server,
     streams,
     usage,
@@ -67,6 +68,7 @@ def make_app(
         anthropic,
         ollama,
         openai,
+        responses,
         usage,
     ):
         app.include_router(routes.router)

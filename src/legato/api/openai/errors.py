@@ -3,8 +3,11 @@
 from typing import Any
 
 from legato.api.openai.chat_request import InvalidFieldError
+from legato.api.openai.responses_request import ResponseNotFoundError
 from legato.errors import (
     ContextExceededError,
+    EngineRefusedError,
+    InvalidError,
     LegatoError,
     ModelNotFoundError,
     OverLimitError,
@@ -35,6 +38,35 @@ _TYPES = {
 }
 
 
+RESPONSES_PARAMS = {
+    **PARAMS,
+    "audio": "input",
+    "format": "text.format",
+    "images": "input",
+    "num_predict": "max_output_tokens",
+    "raw": "input",
+    "think": "reasoning.effort",
+}
+"""The same for requests of Responses."""
+
+
+def responses_error_object(error: LegatoError, status: int = 500) -> dict[str, Any]:
+    """Return the body of an error of Responses, whose fields have names of their own."""
+    body = error_object(error, status)
+    if isinstance(error, ContextExceededError):
+        body["error"]["param"] = "input"
+    elif isinstance(error, UnsupportedOptionError):
+        body["error"]["param"] = RESPONSES_PARAMS.get(error.option, error.option)
+    return body
+
+
+def response_error(error: LegatoError) -> dict[str, Any]:
+    """Return the `error` of a response that failed. Its code is one of OpenAI's if there is one for it."""
+    told = responses_error_object(error)["error"]
+    refused = isinstance(error, InvalidError | EngineRefusedError | ModelNotFoundError)
+    return {"code": told["code"] if refused else "server_error", "message": error.message}
+
+
 def error_object(error: LegatoError, status: int = 500) -> dict[str, Any]:
     """Return the body of an error."""
     code: str | None = error.code
@@ -49,6 +81,8 @@ def error_object(error: LegatoError, status: int = 500) -> dict[str, Any]:
         param = "model"
     elif isinstance(error, UnsupportedOptionError):
         code, param = "unsupported_parameter", PARAMS.get(error.option, error.option)
+    elif isinstance(error, ResponseNotFoundError):
+        code, param = ("previous_response_not_found" if error.param else code), error.param
     elif isinstance(error, InvalidFieldError):
         code, param = "invalid_value", error.param
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
