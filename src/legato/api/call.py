@@ -4,8 +4,10 @@ import re
 from typing import Any, Literal
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
-from legato.engines.base import Engine, Request
+from legato.domain.message import TextPart
+from legato.engines.base import Engine, Request, Turn
 from legato.errors import InvalidError
 
 Api = Literal["openai", "ollama", "anthropic", "ai"]
@@ -62,7 +64,8 @@ CONTINUE = DisconnectPolicy(None)
 
 
 class Call(Struct, frozen=True):
-    """One call. `format` and `format_options` name the codec of the response (`legato.api.formats`). `model` is the name that the client asked for, and is told again. Each of `choices` replies answers `request`.
+    """One call. `format` and `format_options` name the codec of the response (`legato.api.formats`). `model` is the name that the client asked for, and is told again. Each of `choices` replies answers
+    `request`; with `prompts`, which are texts, the first replies answer it with the first prompt, and so on.
 
     `engine` has the timeouts and backups of what answers. `idempotency_key`: a call of the same owner with the same key and
     the same `fingerprint` gets the same response. `stored`: the response is kept although its connection lives;
@@ -84,6 +87,14 @@ class Call(Struct, frozen=True):
     stored: bool = False
     background: bool = False
     document: Any = None
+    prompts: tuple[str, ...] = ()
+
+    def request_of(self, choice: int) -> Request:
+        """Return the request that a choice answers."""
+        if not self.prompts:
+            return self.request
+        prompt = self.prompts[choice * len(self.prompts) // self.choices]
+        return replace(self.request, turns=(Turn("user", (TextPart(prompt),)),))
 
     @property
     def durable(self) -> bool:

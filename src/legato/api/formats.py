@@ -8,6 +8,7 @@ from legato.api.anthropic.messages_codec import MessageCodec, MessageEventsCodec
 from legato.api.codec import ResponseCodec
 from legato.api.ollama.reply_codec import ReplyLinesCodec, ReplyObjectCodec
 from legato.api.openai.chat_codec import ChatChunkCodec, ChatCompletionCodec
+from legato.api.openai.completion_codec import TextChunkCodec, TextCompletionCodec
 from legato.api.openai.responses_codec import ResponsesCodec
 
 MakeCodec = Callable[..., ResponseCodec]
@@ -24,6 +25,8 @@ FORMATS: Mapping[str, MakeCodec] = {
     "openai.chat": ChatCompletionCodec,
     "openai.chat.stream": ChatChunkCodec,
     "openai.responses": ResponsesCodec,
+    "openai.completion": TextCompletionCodec,
+    "openai.completion.stream": TextChunkCodec,
 }
 
 

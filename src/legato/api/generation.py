@@ -155,7 +155,7 @@ class Generation:
         clock = asyncio.get_running_loop().time
         writer = self._writers[choice] = ChoiceWriter(self, choice, clock)
         begun = clock()
-        outcome = await self.call.engine.generate(self.call.request, writer)
+        outcome = await self.call.engine.generate(writer.request, writer)
         ending = _with_times(_with_usage(outcome, writer), writer, begun, clock())
         self.endings[choice] = ending
         self.begin()
@@ -208,7 +208,7 @@ class ChoiceWriter:
     @property
     def request(self) -> Request:
         """What the engine was asked."""
-        return self._generation.call.request
+        return self._generation.call.request_of(self._choice)
 
     @property
     def pieces(self) -> int:

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from legato.api.anthropic import models as anthropic
 from legato.api.call import Call
-from legato.api.openai.chat_request import ChatCompletionBody, parse_chat_request
+from legato.api.openai.chat_request import ChatCompletionBody, InvalidFieldError, parse_chat_request
+from legato.api.openai.completion_request import TextCompletionBody, parse_completion_request
 from legato.api.openai.models import model_object
 from legato.errors import LegatoError
 from legato.gateway.api_caller import ApiCaller, fingerprint, idempotency_key_of, on_disconnect_of
@@ -47,6 +48,45 @@ async def chat_completions(request: HttpRequest, context: Context, caller: ApiCa
         on_disconnect=on_disconnect_of(request),
         idempotency_key=idempotency_key_of(request),
         fingerprint=fingerprint(request.url.path, await request.body()),
+    )
+    return GenerationResponse(await context.generations.start(call), context.generations, _error)
+
+
+@router.post(
+    "/completions",
+    openapi_extra=openapi_types.body(TextCompletionBody),
+    responses={
+        200: {"content": {"application/json": {}, "text/event-stream": {}}, "description": "A completion"}
+    },
+)
+async def completions(request: HttpRequest, context: Context, caller: ApiCaller) -> Response:
+    """Continue a text, or several, without a template, as OpenAI's completions do."""
+    asked = parse_completion_request(await read_body(request, TextCompletionBody))
+    answerer = await context.catalog.resolve(asked.model, caller)
+    if answerer.assistant is not None:
+        raise InvalidFieldError(
+            "An assistant has instructions of its own and continues no text. Ask for the model itself.",
+            "model",
+        )
+    choices = asked.n * len(asked.prompts)
+    options: dict[str, Any] = {"choices": choices, "n": asked.n}
+    if asked.echo:
+        options["echo"] = list(asked.prompts)
+    if asked.stream:
+        options["include_usage"] = asked.include_usage
+    call = Call(
+        "openai",
+        "openai.completion.stream" if asked.stream else "openai.completion",
+        asked.model,
+        answerer.engine,
+        replace(asked.request, model=answerer.model, user=caller.user, strict=True),
+        caller,
+        format_options=options,
+        choices=choices,
+        on_disconnect=on_disconnect_of(request),
+        idempotency_key=idempotency_key_of(request),
+        fingerprint=fingerprint(request.url.path, await request.body()),
+        prompts=asked.prompts,
     )
     return GenerationResponse(await context.generations.start(call), context.generations, _error)
 
