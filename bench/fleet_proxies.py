@@ -127,7 +127,7 @@ def started(command: list[str], folder: Path, port: int) -> Iterator[Under]:
         )
     try:
         late = time.monotonic() + PATIENCE
-        while not _answers(port):
+        while not answers(port):
             if process.poll() is not None or time.monotonic() > late:
                 raise FailedRunError(f"{command[0]} did not start:\n{log.read_text()[-2000:]}")
             time.sleep(0.2)
@@ -141,7 +141,7 @@ def started(command: list[str], folder: Path, port: int) -> Iterator[Under]:
             process.wait()
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
     done = subprocess.run(
         [sys.executable, "-c", f"import socket; socket.create_connection(('127.0.0.1', {port}), 1)"],
         check=False,

@@ -107,13 +107,13 @@ FLEET = Peer(
 
 
 def build() -> None:
-    """Compile `load` and `relay` where their sources are newer.
+    """Compile `load`, `relay` and `api_load` where their sources are newer.
 
     :raises FailedRunError: where there is no C compiler, or it does not like them.
     """
     BIN.mkdir(exist_ok=True)
     headers = max(header.stat().st_mtime for header in BENCH.glob("*.h"))
-    for name in ("load", "relay"):
+    for name in ("load", "relay", "api_load"):
         source, program = BENCH / f"{name}.c", BIN / name
         newest = max(source.stat().st_mtime, headers)
         if program.exists() and program.stat().st_mtime > newest:

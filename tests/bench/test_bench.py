@@ -121,6 +121,20 @@ def test_fleet_tells_how_soon_a_stopped_slot_is_free(tmp_path: Path) -> None:
         assert figures[phase]["ms"]["p50"] >= 0
 
 
+def test_api_tells_what_a_token_costs_beside_other_relays(tmp_path: Path) -> None:
+    options = ["--peers", "legato", "--streams", "3", "--rate", "300", "--seconds", "0.2", "--warm", "0.1"]
+    told = bench("api.py", tmp_path, "--quick", *options, "--count", "3", "--sustained", "2")
+    assert "Legato" in told
+    found = json.loads((tmp_path / "api.json").read_text())
+    assert not found["broken"]
+    (run,) = found["runs"]["legato"]
+    for case in ("paced", "saturated", "gaps"):
+        assert run[case]["tokens"] > 0
+        assert run[case]["lost"] == run[case]["wrong"] == run[case]["failed"] == 0
+    assert run["short"]["replies"] > 0
+    assert run["first"]["replies"] == 3
+
+
 def test_dialects_tells_what_a_token_costs_in_each_and_when_the_first_comes(tmp_path: Path) -> None:
     options = ["--streams", "3", "--short", "100", "--long", "200", "--repeats", "1", "--questions", "2"]
     told = bench("dialects.py", tmp_path, *options, "--no-llama")

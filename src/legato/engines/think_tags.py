@@ -169,6 +169,10 @@ class ThinkTagParser:
 
     def _watch(self, text: str) -> None:
         """Write text, and look for a closing tag without an opening one."""
+        # The common case: no tag begins here.
+        if not self._held and "<" not in text and "[" not in text and "◁" not in text:
+            self._show(text)
+            return
         held = "".join(self._held)
         self._held.clear()
         text = held + text

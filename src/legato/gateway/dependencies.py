@@ -83,7 +83,8 @@ class AuthenticatedRequest(Struct, frozen=True):
         return self.context.sse_responses
 
 
-def server_context(request: Request) -> ServerContext:
+async def server_context(request: Request) -> ServerContext:
+    """Return what the routes work with. It is a coroutine function: FastAPI runs others in a thread, which costs a millisecond."""
     context: ServerContext = request.app.state.context
     return context
 

@@ -99,6 +99,7 @@ class GenerationResponse(Response):
         news = asyncio.Event()
         stop = log.listen(news.set)
         gone.add_done_callback(lambda _: news.set())
+        silence = SilenceTimer(KEEP_ALIVE if log.numbered else None, news.set)
         try:
             while not gone.done():
                 news.clear()
@@ -108,18 +109,52 @@ class GenerationResponse(Response):
                 ended = log.closed and offset == log.next
                 if body or ended:
                     await send({"type": "http.response.body", "body": body, "more_body": not ended})
+                    silence.end()
+                elif silence.lasts():
+                    await send({"type": "http.response.body", "body": COMMENT, "more_body": True})
+                    silence.end()
                 if ended:
                     if not gone.done():
                         self._on_sent()
                     return
                 if not frames:
-                    await self._wait(news, send)
+                    await news.wait()
         finally:
+            silence.close()
             stop()
 
-    async def _wait(self, news: asyncio.Event, send: Send) -> None:
-        try:
-            async with asyncio.timeout(KEEP_ALIVE if self._stream.log.numbered else None):
-                await news.wait()
-        except TimeoutError:
-            await send({"type": "http.response.body", "body": COMMENT, "more_body": True})
+
+class SilenceTimer:
+    """Calls `wake` if nothing was sent for `seconds`; None: never. One timer serves a whole response: a timeout for each token would
+    cost more than the token.
+    """
+
+    def __init__(self, seconds: float | None, wake: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._seconds = seconds
+        self._wake = wake
+        self._since = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+        if seconds is not None:
+            self._timer = self._loop.call_at(self._since + seconds, self._look)
+
+    def end(self) -> None:
+        """Note that something was sent."""
+        self._since = self._loop.time()
+
+    def lasts(self) -> bool:
+        """Return whether nothing was sent for long enough."""
+        return self._seconds is not None and self._loop.time() >= self._since + self._seconds
+
+    def close(self) -> None:
+        """Call nothing any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        if self._seconds is None:
+            return
+        if self.lasts():
+            self._wake()
+        due = self._loop.time() if self.lasts() else self._since
+        self._timer = self._loop.call_at(due + self._seconds, self._look)

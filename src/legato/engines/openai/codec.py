@@ -13,6 +13,7 @@ from legato.engines.lenient_json import count, decode_values, is_heartbeat, numb
 from legato.engines.line_buffer import LARGEST, LineTooLongError
 from legato.engines.logprobs import logprobs_in
 from legato.engines.message_format import inside
+from legato.engines.openai.plain_chunk import PlainChunkParser
 from legato.engines.retold_text import RetoldText
 from legato.engines.sse import SseEvent, SseParser
 from legato.engines.stream_errors import StreamError, error_in, error_of
@@ -37,6 +38,7 @@ class OpenAIReplyParser:
         self._out = out
         self._who = who
         self._events = SseParser()
+        self._plain = PlainChunkParser()
         self._calls = ToolCallCollector(new_id, tools)
         self._text = RetoldText()
         self._thought = RetoldText()
@@ -166,6 +168,9 @@ class OpenAIReplyParser:
             self._reason = "stop"
 
     def _dispatch(self, event: SseEvent) -> None:
+        if not event.name and not self.done and (text := self._plain.read(event.data)):
+            self._plain_text(text)
+            return
         data = event.data.strip()
         if self.done or not data:
             return
@@ -175,6 +180,15 @@ class OpenAIReplyParser:
             raise self._failure(_error_of(data))
         else:
             self._read(data)
+
+    def _plain_text(self, text: str) -> None:
+        """Do what `_chunk` does for a chunk that has only this text."""
+        if not self._model and self._plain.model:
+            self._model = join_surrogates(self._plain.model)
+        self._out_text(self._text.piece(text))
+        self._opened = True
+        if self._reason is not None:
+            self._premature, self._reason = True, None
 
     def _readable(self, event: SseEvent) -> bool:
         """Return whether the last event, which the end of the bytes has cut, is complete."""

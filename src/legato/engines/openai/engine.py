@@ -289,7 +289,10 @@ async def _read(answer: HttpResponse, reply: OpenAIReplyParser) -> None:
             wait = _COST_SECONDS if reply.certain else _COST_SECONDS * _DOUBT
             waits = reply.ended and not reply.premature
             try:
-                async with asyncio.timeout(wait if waits else None):
+                if waits:
+                    async with asyncio.timeout(wait):
+                        data = await answer.more()
+                else:
                     data = await answer.more()
             except TimeoutError:
                 return
