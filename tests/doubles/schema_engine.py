@@ -7,8 +7,18 @@ from typing import Any
 import msgspec
 
 from legato.domain.message import Part, TextPart
-from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request, ToolCall, ToolSpec
-from legato.errors import ModelNotFoundError, UnsupportedOptionError
+from legato.engines.base import (
+    Capabilities,
+    Health,
+    Model,
+    Outcome,
+    ReplyWriter,
+    Request,
+    TokenLogprob,
+    ToolCall,
+    ToolSpec,
+)
+from legato.errors import ModelNotFoundError
 from legato.stream import Timings, Usage
 
 MODEL = "scripted"
@@ -41,8 +51,6 @@ class SchemaEngine:
         self.requests.append(request)
         if self._models and request.model not in self._models:
             raise ModelNotFoundError(f"{self._name} has no model {request.model}.")
-        if request.logprobs is not None:
-            raise UnsupportedOptionError("The scripted engine tells no probabilities.", "logprobs")
         asked = _text(request.turns[-1].parts) if request.turns else ""
         if request.think and request.think != "none":
             out.reasoning("Let me ")
@@ -58,6 +66,8 @@ class SchemaEngine:
         reason = "length" if most < len(words) else "stop"
         kept = _before_stop("".join(words[:most]), request.options.get("stop"))
         for word in re.findall(r"\s*\S+|\s+", kept):
+            if request.logprobs is not None:
+                out.logprobs((_probable(word, request.logprobs),))
             out.text(word)
         return self._ended(reason, request, min(most, len(words)))
 
@@ -75,7 +85,7 @@ class SchemaEngine:
             reason,
             request.model,
             Usage(prompt, words),
-            Timings(first_token_ms=1.0, total_ms=3.0, load_ms=0.0),
+            Timings(first_token_ms=1.0, total_ms=3.0, load_ms=0.5),
         )
 
     async def capabilities(self, model: str) -> Capabilities:
@@ -103,6 +113,15 @@ def _before_stop(text: str, stops: object) -> str:
     for stop in stops if isinstance(stops, list) else ():
         text = text.partition(stop)[0]
     return text
+
+
+def _probable(token: str, alternatives: int) -> TokenLogprob:
+    """Return a token that is as likely as all others together, and the likeliest ones in its place."""
+    likely = tuple(
+        TokenLogprob(each, -0.7 * (place + 1), tuple(each.encode()))
+        for place, each in enumerate([token, *" abcdefghijklmnopqrs"][:alternatives])
+    )
+    return TokenLogprob(token, -0.7, tuple(token.encode()), likely)
 
 
 def _chosen(request: Request, asked: str) -> list[ToolSpec]:

@@ -80,6 +80,7 @@ def show_object(model: CatalogModel, can: Capabilities) -> dict[str, Any]:
         if able and not embeds
     ]
     return {
+        "license": UNKNOWN,
         "modelfile": f"# Legato manages this model beside its engine.\nFROM {model.name}\n",
         "parameters": "" if context is None else f"{'num_ctx':<30} {context}",
         "template": "{{ .Prompt }}",
