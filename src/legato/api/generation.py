@@ -17,6 +17,9 @@ from legato.stream import State, Timings, Usage
 
 logger = logging.getLogger(__name__)
 
+STOP = "its caller wants no more of it"
+"""The message with which an engine's task is cancelled because the caller asked for it, and not because the caller left."""
+
 WAITING_SECONDS = 5.0
 """Silence after which a format with signs of life writes one."""
 
@@ -70,13 +73,16 @@ class Generation:
         self._task = asyncio.create_task(self._run(), name=f"generation {self.stream.id}")
         self._task.add_done_callback(lambda _: on_done())
 
-    def cancel(self, error: LegatoError) -> None:
-        """Stop it, down to the engine. Its response ends with `error`. An ended generation is not touched."""
+    def cancel(self, error: LegatoError, message: str | None = None) -> None:
+        """Stop it, down to the engine. Its response ends with `error`. An ended generation is not touched.
+
+        `message` is that of the cancelled task of the engine.
+        """
         if self._cancelled is None and not self._ending and not self.stream.done.is_set():
             self._cancelled = error
             # A task that has not begun yet would end without the end of its response.
             if self._task is not None and self._entered:
-                self._task.cancel()
+                self._task.cancel(message)
 
     def used(self) -> tuple[int, int]:
         """Return the tokens of the prompt, which counts once, and of all choices. Of a choice without an end, the pieces count."""

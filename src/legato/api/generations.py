@@ -13,7 +13,7 @@ from legato.api.byte_log import ByteLog
 from legato.api.call import Call
 from legato.api.call_limiter import CallLimiter
 from legato.api.formats import make_codec
-from legato.api.generation import CallEndedError, Generation, ServerStoppedError
+from legato.api.generation import STOP, CallEndedError, Generation, ServerStoppedError
 from legato.api.response_stream import ResponseStream
 from legato.api.stream_journal import StreamJournal, error_of
 from legato.broker.person_limits import PersonLimits, unlimited
@@ -163,7 +163,7 @@ class Generations:
         stream = await self.find(owner, stream_id)
         generation = self._kept[stream.id].generation
         if generation is not None:
-            generation.cancel(error or CallEndedError("The response was cancelled by its caller."))
+            generation.cancel(error or CallEndedError("The response was cancelled by its caller."), STOP)
         await stream.done.wait()
         return stream
 

@@ -19,6 +19,7 @@ from legato.chat.conversation_presence import ConversationPresence
 from legato.chat.conversations import Conversations
 from legato.chat.counters import Counters
 from legato.chat.message_tree import MessageTree
+from legato.chat.reply import ResolvedAssistant
 from legato.chat.runner import ReplyRunner
 from legato.chat.running_replies import MAX_WAITING, RunningReplies
 from legato.chat.watchers import Watcher, Watchers
@@ -36,11 +37,15 @@ NOT_RUNNING = "This reply is not being written any more, so nothing of it waits 
 NO_ATTACHMENTS = "This server takes no pictures and no recordings."
 
 
+Adapt = Callable[[ResolvedAssistant], ResolvedAssistant]
+"""Makes the assistant of one reply from that of its conversation."""
+
+
 class _TurnRequest(Struct, frozen=True):
     """What to begin a reply for. The reply stands behind `parent`, which is the `question` if there is a new one.
 
     `mark` tells whether the same was asked before under this `client_message_id`; `new`: the conversation is new too.
-    `after_head`: the question stands behind the head, whichever that is when it is stored.
+    `after_head`: the question stands behind the head, whichever that is when it is stored. `adapt` changes the assistant that answers.
     """
 
     tree: MessageTree
@@ -50,6 +55,7 @@ class _TurnRequest(Struct, frozen=True):
     question: Message | None = None
     new: bool = False
     after_head: bool = False
+    adapt: Adapt | None = None
 
 
 class Replies:
@@ -110,8 +116,8 @@ class Replies:
         """Take no more messages from now on."""
         self._draining = True
 
-    async def send(self, user: User, submission: Submission) -> TurnStarted:
-        """Store a message and begin its reply.
+    async def send(self, user: User, submission: Submission, adapt: Adapt | None = None) -> TurnStarted:
+        """Store a message and begin its reply. `adapt` changes the assistant that writes it.
 
         The watchers are told, and the reply takes its first step, in a later step of the event loop. So a caller that awaits
         this directly, and neither in another task nor behind another `await`, acts on the result before anybody is told of it.
@@ -123,11 +129,11 @@ class Replies:
         parts = clean_parts(submission)
         if submission.conversation is None:
             tree = MessageTree(self._conversations.draft(user, submission.assistant))
-            return await self._send(user, tree, parts, submission, new=True)
+            return await self._send(user, tree, parts, submission, adapt, new=True)
         # The message stands behind the last one: two users who send at once would else make two branches.
         async with self._locks.setdefault(submission.conversation, asyncio.Lock()):
             tree = await self._access.writer(user, submission.conversation)
-            return await self._send(user, tree, parts, submission)
+            return await self._send(user, tree, parts, submission, adapt)
 
     async def _send(
         self,
@@ -135,18 +141,26 @@ class Replies:
         tree: MessageTree,
         parts: tuple[Part, ...],
         submission: Submission,
+        adapt: Adapt | None,
         *,
         new: bool = False,
     ) -> TurnStarted:
         if not attached_parts(parts):
-            return await self._send_stored(user, tree, parts, submission, new=new)
+            return await self._send_stored(user, tree, parts, submission, adapt, new=new)
         if self._attachments is None:
             raise InvalidError(NO_ATTACHMENTS)
         async with self._attachments.enclosed(user, parts) as stored:
-            return await self._send_stored(user, tree, stored, submission, new=new)
+            return await self._send_stored(user, tree, stored, submission, adapt, new=new)
 
     async def _send_stored(
-        self, user: User, tree: MessageTree, parts: tuple[Part, ...], submission: Submission, *, new: bool
+        self,
+        user: User,
+        tree: MessageTree,
+        parts: tuple[Part, ...],
+        submission: Submission,
+        adapt: Adapt | None,
+        *,
+        new: bool,
     ) -> TurnStarted:
         after_head = submission.parent is None or _appends(user, tree, submission.parent, submission.append)
         parent = tree.conversation.head if after_head else submission.parent
@@ -160,6 +174,7 @@ class Replies:
             question,
             new,
             after_head=after_head,
+            adapt=adapt,
         )
         return await self._begin(user, request)
 
@@ -316,6 +331,8 @@ class Replies:
             await self._access.reader(user, started.conversation.id)
             return started
         assistant = self._assistants.of(started.conversation)
+        if request.adapt is not None:
+            assistant = request.adapt(assistant)
         running = self._runner.enter(started.reply, assistant, user.id, started.owner)
         self._counters.messages += question is not None
         self._cache.wrote(started.conversation, started.question, started.reply, new=request.new)

@@ -13,6 +13,7 @@ from legato.api.response_stream import ResponseStream
 from legato.errors import LegatoError
 from legato.gateway.api_caller import ApiCaller, fingerprint, idempotency_key_of, on_disconnect_of
 from legato.gateway.api_errors import error_answer
+from legato.gateway.conversation_call import in_conversation
 from legato.gateway.dependencies import Context, ServerContext
 from legato.gateway.generation_response import GenerationResponse
 from legato.gateway.json_body import openapi_types, read_body
@@ -47,7 +48,11 @@ async def chat(request: HttpRequest, context: Context, caller: ApiCaller) -> Res
         fingerprint=fingerprint(request.url.path, await request.body()),
         document=asked.chat,
     )
-    return _response(context, asked.chat, await context.ai_chats.start(asked.chat, call))
+    return _response(
+        context,
+        asked.chat,
+        await context.ai_chats.start(asked.chat, in_conversation(request, context, call, resolved)),
+    )
 
 
 @router.get(

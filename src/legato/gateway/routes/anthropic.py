@@ -10,6 +10,7 @@ from legato.api.prompt_size import prompt_size
 from legato.errors import LegatoError
 from legato.gateway.api_caller import ApiCaller, fingerprint, idempotency_key_of, on_disconnect_of
 from legato.gateway.api_errors import error_answer
+from legato.gateway.conversation_call import in_conversation
 from legato.gateway.dependencies import Context
 from legato.gateway.generation_response import GenerationResponse
 from legato.gateway.json_body import answer, openapi_types, read_body
@@ -40,6 +41,7 @@ async def messages(request: HttpRequest, context: Context, caller: ApiCaller) ->
         idempotency_key=idempotency_key_of(request),
         fingerprint=fingerprint(request.url.path, await request.body()),
     )
+    call = in_conversation(request, context, call, resolved)
     return GenerationResponse(await context.generations.start(call), context.generations, _error)
 
 

@@ -14,6 +14,7 @@ from legato.api.openai.models import model_object
 from legato.errors import LegatoError
 from legato.gateway.api_caller import ApiCaller, fingerprint, idempotency_key_of, on_disconnect_of
 from legato.gateway.api_errors import error_answer
+from legato.gateway.conversation_call import in_conversation
 from legato.gateway.dependencies import Context
 from legato.gateway.generation_response import GenerationResponse
 from legato.gateway.json_body import answer, openapi_types, read_body
@@ -49,6 +50,7 @@ async def chat_completions(request: HttpRequest, context: Context, caller: ApiCa
         idempotency_key=idempotency_key_of(request),
         fingerprint=fingerprint(request.url.path, await request.body()),
     )
+    call = in_conversation(request, context, call, answerer)
     return GenerationResponse(await context.generations.start(call), context.generations, _error)
 
 
