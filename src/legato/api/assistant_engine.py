@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
+from legato.api.codec import ToolRunWriter
 from legato.chat.disclaimer import DisclaimerFilter, paragraph
 from legato.chat.reply import ResolvedAssistant
 from legato.chat.tool_calls import RefusedCall, decide
@@ -108,7 +109,10 @@ class AssistantEngine:
             parts: list[Part] = [TextPart(text)] if (text := writer.take_text()) else []
             for number, call in enumerate(calls):
                 parts.append(ToolCallPart(call.call, call.name, call.arguments))
-                parts.append(await self._use(call, number, tools, request.user, until - loop.time()))
+                writer.tool_started(call)
+                result = await self._use(call, number, tools, request.user, until - loop.time())
+                writer.tool_finished(call, result)
+                parts.append(result)
             turns = (*turns, Turn("assistant", tuple(parts)))
         raise EngineRefusedError(TOO_OFTEN)
 
@@ -180,6 +184,16 @@ class _StepWriter:
 
     def tool_call(self, call: ToolCall) -> None:
         self._calls.append(call)
+
+    def tool_started(self, call: ToolCall) -> None:
+        """Tell of a tool that runs here, if the caller's format has a place for it."""
+        if isinstance(self._out, ToolRunWriter):
+            self._out.tool_started(call)
+
+    def tool_finished(self, call: ToolCall, result: ToolResultPart) -> None:
+        """Tell of its result."""
+        if isinstance(self._out, ToolRunWriter):
+            self._out.tool_finished(call, result.output, failed=result.failed)
 
     def state(self, state: State) -> None:
         self._out.state(state)

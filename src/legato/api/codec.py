@@ -1,7 +1,7 @@
 """The contract of a format: how the events of replies become the frames of one response."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -86,4 +86,30 @@ class ResponseCodec(Protocol):
 
     def fail(self, error: LegatoError) -> Sequence[bytes]:
         """Return the end of a response that broke off. It never looks like a complete one."""
+        ...
+
+
+@runtime_checkable
+class ToolRunCodec(Protocol):
+    """What a codec has besides if its format has a place for the tools that the server runs."""
+
+    def tool_started(self, choice: int, call: ToolCall) -> Sequence[bytes]:
+        """Return a call that the server runs."""
+        ...
+
+    def tool_finished(self, choice: int, call: ToolCall, output: str, *, failed: bool) -> Sequence[bytes]:
+        """Return what a call came to."""
+        ...
+
+
+@runtime_checkable
+class ToolRunWriter(Protocol):
+    """A `ReplyWriter` that is also told of the tools that the server runs."""
+
+    def tool_started(self, call: ToolCall) -> None:
+        """Tell that a tool begins to run."""
+        ...
+
+    def tool_finished(self, call: ToolCall, output: str, *, failed: bool) -> None:
+        """Tell what a call came to."""
         ...

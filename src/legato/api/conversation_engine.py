@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from legato.api.catalog import ResolvedModel
+from legato.api.codec import ToolRunWriter
 from legato.api.generation import STOP, CallEndedError
 from legato.api.stream_journal import error_of
 from legato.chat.reply import ResolvedAssistant
@@ -16,9 +17,21 @@ from legato.domain.message import AudioPart, ImagePart, Message, TextPart, text_
 from legato.domain.participant import NOT_FOUND
 from legato.domain.submission import Submission
 from legato.domain.user import User
-from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request
+from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request, ToolCall
 from legato.errors import EngineBrokeError, InvalidError, LegatoError, NotFoundError, UnsupportedOptionError
-from legato.stream import Event, Failed, Finished, Log, Reasoning, Rewound, State, Text
+from legato.stream import (
+    Event,
+    Failed,
+    Finished,
+    Log,
+    Reasoning,
+    Rewound,
+    State,
+    Text,
+    ToolAsked,
+    ToolFinished,
+    ToolStarted,
+)
 
 UNSUPPORTED = (
     "tools",
@@ -172,6 +185,7 @@ class _Reading:
         self._out = out
         self._told: list[str] = []
         self._again: str | None = None
+        self._runs: dict[str, ToolCall] = {}
 
     async def read(self, watcher: _EndWatcher, model: str) -> Outcome:
         """Write until the reply has ended.
@@ -212,10 +226,25 @@ class _Reading:
             case Rewound(text=text):
                 self._again = ""
                 self._catch_up(text)
+            case ToolAsked() | ToolStarted():
+                self._start_tool(ToolCall(event.call, event.name, event.arguments))
+            case ToolFinished():
+                self._finish_tool(event)
             case State():
                 self._out.state(event)
             case _:
                 return
+
+    def _start_tool(self, call: ToolCall) -> None:
+        """Tell of a tool once, if it waits for an approval first or not."""
+        if isinstance(self._out, ToolRunWriter) and call.call not in self._runs:
+            self._runs[call.call] = call
+            self._out.tool_started(call)
+
+    def _finish_tool(self, event: ToolFinished) -> None:
+        call = self._runs.get(event.call)
+        if isinstance(self._out, ToolRunWriter) and call is not None:
+            self._out.tool_finished(call, event.output, failed=event.failed)
 
     def _catch_up(self, text: str) -> None:
         """Take text of a reply that was begun again. What the caller has is not told twice.

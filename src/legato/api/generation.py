@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from msgspec.structs import replace
 
 from legato.api.call import Call
-from legato.api.codec import Ending, ResponseCodec
+from legato.api.codec import Ending, ResponseCodec, ToolRunCodec
 from legato.api.prompt_size import prompt_size
 from legato.api.response_stream import ResponseStream
 from legato.domain.public_text import public_error
@@ -200,7 +200,7 @@ class ChoiceWriter:
     by `clock`.
     """
 
-    __slots__ = ("_choice", "_clock", "_codec", "_generation", "_pieces", "_wrote", "first")
+    __slots__ = ("_choice", "_clock", "_codec", "_generation", "_pieces", "_runs", "_wrote", "first")
 
     def __init__(self, generation: Generation, choice: int, clock: Callable[[], float]) -> None:
         self.first: float | None = None
@@ -209,6 +209,7 @@ class ChoiceWriter:
         self._codec = generation.codec
         self._choice = choice
         self._pieces = 0
+        self._runs = 0
         self._wrote = False
 
     @property
@@ -240,15 +241,26 @@ class ChoiceWriter:
         self._begin()
         self._generation.write(self._codec.tool_call(self._choice, call))
 
+    def tool_started(self, call: ToolCall) -> None:
+        if isinstance(self._codec, ToolRunCodec):
+            self._runs += 1
+            self._begin()
+            self._generation.write(self._codec.tool_started(self._choice, call))
+
+    def tool_finished(self, call: ToolCall, output: str, *, failed: bool) -> None:
+        if isinstance(self._codec, ToolRunCodec):
+            self._runs += 1
+            self._generation.write(self._codec.tool_finished(self._choice, call, output, failed=failed))
+
     def state(self, state: State) -> None:
         """Ignore it: the formats know only text."""
 
     def mark(self) -> int:
-        return self._pieces
+        return self._pieces + self._runs
 
     def rewind(self, to: int = 0) -> bool:
         """Return whether nothing was written since: a client cannot forget what it received."""
-        return self._pieces == to and (to > 0 or not self._wrote)
+        return self.mark() == to and (to > 0 or not self._wrote)
 
     def _begin(self) -> None:
         if not self._wrote:

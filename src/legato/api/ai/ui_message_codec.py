@@ -35,6 +35,7 @@ class UiMessageCodec:
         self._parts = 0
         self._ending: Ending | None = None
         self._head = b""
+        self._next_step = False
 
     def restore(self, frames: Sequence[bytes]) -> None:
         """Do nothing: only an error can follow, and it is the same in each response."""
@@ -56,7 +57,21 @@ class UiMessageCodec:
 
     def tool_call(self, choice: int, call: ToolCall) -> Sequence[bytes]:
         """Return a call that the page runs. Arguments that are not JSON are an error of the call."""
-        name: dict[str, Any] = {"toolCallId": call.call, "toolName": call.name}
+        return self._call(call, {})
+
+    def tool_started(self, choice: int, call: ToolCall) -> Sequence[bytes]:
+        """Return a call that the server runs. The page does not know its tool, so its part is a dynamic one."""
+        return self._call(call, {"providerExecuted": True, "dynamic": True})
+
+    def tool_finished(self, choice: int, call: ToolCall, output: str, *, failed: bool) -> Sequence[bytes]:
+        self._next_step = True
+        end: dict[str, Any] = {"toolCallId": call.call, "providerExecuted": True, "dynamic": True}
+        if failed:
+            return (_frame({"type": "tool-output-error", **end, "errorText": output}),)
+        return (_frame({"type": "tool-output-available", **end, "output": _value(output)}),)
+
+    def _call(self, call: ToolCall, kind: dict[str, Any]) -> Sequence[bytes]:
+        name: dict[str, Any] = {"toolCallId": call.call, "toolName": call.name, **kind}
         frames = [*self._close(), _frame({"type": "tool-input-start", **name})]
         text = call.arguments or "{}"
         frames.append(_frame({"type": "tool-input-delta", "toolCallId": call.call, "inputTextDelta": text}))
@@ -91,12 +106,19 @@ class UiMessageCodec:
     def _delta(self, kind: str, text: str) -> Sequence[bytes]:
         if self._open == kind:
             return (self._head + _encode(text) + b"}\n\n",)
-        closing = self._close()
+        closing = [*self._close(), *self._begin_step()]
         self._open = kind
         self._parts += 1
         self._head = b'data: {"type":"%b-delta","id":"%d","delta":' % (kind.encode(), self._parts)
         start = _frame({"type": f"{kind}-start", "id": str(self._parts)})
         return (*closing, start, self._head + _encode(text) + b"}\n\n")
+
+    def _begin_step(self) -> Sequence[bytes]:
+        """Return the begin of another step behind the results of tools."""
+        if not self._next_step:
+            return ()
+        self._next_step = False
+        return (_frame({"type": "finish-step"}), _frame({"type": "start-step"}))
 
     def _close(self) -> Sequence[bytes]:
         if self._open is None:
@@ -118,6 +140,17 @@ def usage_object(ending: Ending) -> dict[str, Any]:
     if ending.counted:
         told["legatoCounted"] = True
     return told
+
+
+def _value(output: str) -> object:
+    """Return the output of a tool: what it means if it is a JSON object or list, otherwise the text."""
+    if output[:1] in ("{", "["):
+        try:
+            value: object = msgspec.json.decode(output)
+            return value
+        except msgspec.DecodeError:
+            return output
+    return output
 
 
 def _frame(part: dict[str, Any]) -> bytes:
