@@ -124,7 +124,10 @@ class TestModels:
 
     async def test_it_is_always_there(self) -> None:
         engine = DemoEngine()
-        assert [model.name for model in await engine.models()] == ["demo:echo", "demo:markov", "demo:canned"]
+        *writing, embedding = await engine.models()
+        assert [model.name for model in writing] == ["demo:echo", "demo:markov", "demo:canned"]
+        assert all(model.chats for model in writing)
+        assert (embedding.name, embedding.chats) == ("demo:embed", False)
         assert (await engine.capabilities("demo:echo")).supports_prefill
         assert (await engine.health()).ok
         await engine.close()

@@ -16,6 +16,7 @@ from legato.backoff import exponential_delay
 from legato.engines.attempt import WatchdogWriter
 from legato.engines.base import Capabilities, Engine, Health, Model, Outcome, ReplyWriter, Request
 from legato.engines.breaker import Breaker, Breakers, Permit
+from legato.engines.embedding import Embedding, embedder_of
 from legato.engines.fair_slots import FairSlots
 from legato.engines.message_format import drop_unsupported_media, has_media
 from legato.errors import (
@@ -122,6 +123,18 @@ class FallbackEngine:
                 return answer
             failures.append(answer)
         raise _all_failed(failures)
+
+    async def embed(self, model: str, texts: Sequence[str], dimensions: int | None = None) -> Embedding:
+        """Let the primary engine embed texts. Vectors of another model mean nothing beside its own, so backups are not tried."""
+        candidate, timeouts = self._candidates[0], self._timeouts
+        embedder = embedder_of(candidate.engine, candidate.engine.name)
+        try:
+            async with asyncio.timeout(timeouts.timeout):
+                return await embedder.embed(candidate.model or model, texts, dimensions)
+        except TimeoutError:
+            raise EngineTimeoutError(
+                f"{candidate.model or model} did not answer for {timeouts.timeout:g} s. Please try again."
+            ) from None
 
     async def capabilities(self, model: str) -> Capabilities:
         """Return the capabilities of the primary engine, with the smallest context of all. A backup without prefill refuses a prefix itself."""

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from legato.api.catalog_model import CatalogModel
 from legato.engines.base import Capabilities
+from legato.engines.embedding import Embedding
 
 VERSION = "0.17.4"
 """The version of Ollama whose API this is. Clients refuse to work with one that is too old."""
@@ -33,12 +34,39 @@ class OllamaShowBody(Struct, frozen=True):
 
 
 class OllamaEmbedBody(Struct, frozen=True):
-    """The body of `POST /api/embed` and `POST /api/embeddings`. `name` stands for `model`."""
+    """The body of `POST /api/embed`. `name` stands for `model`. A text is never cut, so `truncate` has no effect; how long a model stays
+    loaded and its `options` are the engine's own.
+    """
 
     model: str | None = None
     name: str | None = None
-    input: str | list[str] | None = None
+    input: str | list[Any] | None = None
+    dimensions: int | None = None
+    truncate: bool | None = None
+    keep_alive: str | float | None = None
+    options: dict[str, Any] | None = None
+
+
+class OllamaEmbeddingsBody(Struct, frozen=True):
+    """The body of `POST /api/embeddings`. `name` stands for `model`."""
+
+    model: str | None = None
+    name: str | None = None
     prompt: str | None = None
+    keep_alive: str | float | None = None
+    options: dict[str, Any] | None = None
+
+
+def embedded_object(found: Embedding, model: str, *, counted: bool) -> dict[str, Any]:
+    """Return the response of `embed`. `model` is the name that the client asked for; `counted`: the server counted the tokens."""
+    told = {
+        "model": model,
+        "embeddings": found.vectors,
+        "total_duration": round((found.total_ms or 0) * 1e6),
+        "load_duration": round((found.load_ms or 0) * 1e6),
+        "prompt_eval_count": found.tokens or 0,
+    }
+    return {**told, "legato_counted": True} if counted else told
 
 
 def tag_object(model: CatalogModel) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 import asyncio
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 from legato.domain.message import text_of
 from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request
 from legato.engines.demo import texts, tools
+from legato.engines.demo.embedding import DIMENSIONS, MAX_DIMENSIONS, hashed_vector
+from legato.engines.embedding import Embedding
 from legato.engines.request_options import refuse_media, refuse_unsupported
 from legato.errors import EngineRefusedError, ModelNotFoundError, UnsupportedOptionError
 from legato.stream import Timings, Usage
@@ -27,6 +29,9 @@ _DETAILS = {
 }
 
 MODELS = tuple(_TOKENS_PER_SECOND)
+
+EMBEDDING_MODEL = "demo:embed"
+"""The model that embeds texts and writes none."""
 
 NUMBERS = ("tokens_per_second", "first_token_ms")
 """Options that are non-negative numbers."""
@@ -82,11 +87,25 @@ class DemoEngine:
             reply.timings(),
         )
 
+    async def embed(self, model: str, texts: Sequence[str], dimensions: int | None = None) -> Embedding:
+        if model.removeprefix("demo:") != EMBEDDING_MODEL.removeprefix("demo:"):
+            raise EngineRefusedError(f"The model {model} embeds no texts. {EMBEDDING_MODEL} does.")
+        if dimensions is not None and not 1 <= dimensions <= MAX_DIMENSIONS:
+            raise UnsupportedOptionError(f"`dimensions` is between 1 and {MAX_DIMENSIONS}.", "dimensions")
+        vectors = tuple(hashed_vector(text, dimensions or DIMENSIONS) for text in texts)
+        return Embedding(vectors, EMBEDDING_MODEL, sum(len(text.split()) for text in texts))
+
     async def capabilities(self, model: str) -> Capabilities:
+        if model == EMBEDDING_MODEL:
+            return Capabilities()
         return Capabilities(supports_prefill=True, tools=_is_echo(model))
 
     async def models(self) -> tuple[Model, ...]:
-        return tuple(Model(name, self.name, loaded=True, detail=detail) for name, detail in _DETAILS.items())
+        models = [Model(name, self.name, loaded=True, detail=detail) for name, detail in _DETAILS.items()]
+        embeds = Model(
+            EMBEDDING_MODEL, self.name, loaded=True, detail="Embeds texts by their words.", chats=False
+        )
+        return (*models, embeds)
 
     async def health(self) -> Health:
         return Health(True, "The demo engine is always there.", loaded=tuple(_DETAILS))
@@ -180,10 +199,13 @@ def full_name(model: str) -> str:
     """Return `demo:echo` for `echo`, and the default for an empty name.
 
     :raises ModelNotFoundError: there is no such demo model; the sentence lists them.
+    :raises EngineRefusedError: it writes no text.
     """
     if not model:
         return DEFAULT_MODEL
     name = model if model.startswith("demo:") else f"demo:{model}"
+    if name == EMBEDDING_MODEL:
+        raise EngineRefusedError(f"{EMBEDDING_MODEL} embeds texts and writes none. Choose another model.")
     if name not in _TOKENS_PER_SECOND:
         raise ModelNotFoundError(
             f"The demo engine has no model {model}. It has {', '.join(_TOKENS_PER_SECOND)}."

@@ -2,15 +2,16 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request
 from legato.engines.context_errors import LearnedContexts, context_refusal
+from legato.engines.embedding import Embedding, check_vectors, vector_of
 from legato.engines.http import ConnectionBrokeError, HttpClient, HttpResponse
 from legato.engines.message_format import has_media
 from legato.engines.ollama import codec, models
@@ -162,6 +163,24 @@ class OllamaEngine:
                     self._loaded = _contexts(await self._ask("api/ps", models.OllamaModelList))
         asked = request.options.get("num_ctx")
         return self._loaded.get(model) or (asked if isinstance(asked, int) and asked > 0 else None)
+
+    async def embed(self, model: str, texts: Sequence[str], dimensions: int | None = None) -> Embedding:
+        body: dict[str, Any] = {"model": model, "input": list(texts), "truncate": False}
+        if dimensions is not None:
+            body["dimensions"] = dimensions
+        who = self._server.who
+        async with self._server.request("POST", "api/embed", msgspec.json.encode(body)) as answer:
+            if not answer.ok:
+                raise await self._refusal(answer, model)
+            told = self._understood(await answer.read(), models.EmbedResponse)
+        vectors = check_vectors([vector_of(each) for each in told.embeddings], len(texts), dimensions, who)
+        return Embedding(
+            vectors,
+            told.model or model,
+            told.prompt_eval_count,
+            None if told.load_duration is None else told.load_duration / 1e6,
+            None if told.total_duration is None else told.total_duration / 1e6,
+        )
 
     async def capabilities(self, model: str) -> Capabilities:
         try:

@@ -52,6 +52,16 @@ class OllamaModelList(Struct):
     models: list[OllamaModel] | None = field(default=None)
 
 
+class EmbedResponse(Struct):
+    """The response of `/api/embed`. Durations are in nanoseconds."""
+
+    model: str = ""
+    embeddings: list[Any] = field(default_factory=list)
+    prompt_eval_count: int | None = None
+    load_duration: int | None = None
+    total_duration: int | None = None
+
+
 class Version(Struct):
     version: str
 

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ from yarl import URL
 
 from legato.engines.base import Capabilities, Health, Model, Outcome, ReplyWriter, Request
 from legato.engines.context_errors import LearnedContexts
+from legato.engines.embedding import Embedding, check_vectors
 from legato.engines.http import ConnectionBrokeError, HttpClient, HttpResponse
 from legato.engines.model_kind import is_chat_model
 from legato.engines.openai import errors
 from legato.engines.openai.codec import OpenAIReplyParser
+from legato.engines.openai.embeddings import embeddings_in
 from legato.engines.openai.learned_refusals import PICTURES, TRIES, LearnedRefusals, RequestLimits, notice
 from legato.engines.openai.models import OpenAIModel, models_in
 from legato.engines.openai.request import asked_fields, completion_fields, prompt_fields
@@ -161,6 +163,18 @@ class OpenAIEngine:
             aloud.finish()
         return outcome if outcome.model else msgspec.structs.replace(outcome, model=request.model)
 
+    async def embed(self, model: str, texts: Sequence[str], dimensions: int | None = None) -> Embedding:
+        body: dict[str, Any] = {"model": model, "input": list(texts)}
+        if dimensions is not None:
+            body["dimensions"] = dimensions
+        who = self._server.who
+        async with self._server.request("POST", "embeddings", msgspec.json.encode(body)) as answer:
+            if not answer.ok:
+                raise _embedding_refusal(await self._refusal(answer, model), dimensions)
+            data = await answer.read()
+        found, told, tokens = embeddings_in(data)
+        return Embedding(check_vectors(found, len(texts), dimensions, who), told or model, tokens)
+
     async def capabilities(self, model: str) -> Capabilities:
         """Return the configured capabilities: the protocol cannot report them. Tools are part of it; a model without tools refuses them."""
         now = asyncio.get_running_loop().time()
@@ -268,6 +282,15 @@ def _check_strict(request: Request, limits: RequestLimits, refusal: _RequestRefu
     if option is not None:
         told = refusal.message if refusal is not None else lost or f"The model server has refused `{option}`."
         raise UnsupportedOptionError(f"{told} Leave this out.", option)
+
+
+def _embedding_refusal(error: EngineError, dimensions: int | None) -> EngineError:
+    """Return the refusal of a text, with the name of the option that it is about if it says so."""
+    if not isinstance(error, _RequestRefusedError):
+        return error
+    if dimensions is not None and "dimensions" in f"{error.field} {error.said}":
+        return UnsupportedOptionError(error.message, "dimensions")
+    return EngineRefusedError(error.message)
 
 
 def _refused(request: Request, refusal: _RequestRefusedError) -> EngineRefusedError:

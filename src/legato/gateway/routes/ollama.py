@@ -15,17 +15,19 @@ from legato.api.ollama.generate_request import OllamaGenerateBody, parse_generat
 from legato.api.ollama.models import (
     VERSION,
     OllamaEmbedBody,
+    OllamaEmbeddingsBody,
     OllamaShowBody,
+    embedded_object,
     is_loaded,
     process_object,
     show_object,
     tag_object,
 )
 from legato.api.ollama.reply_codec import Kind, loaded_object
+from legato.api.openai.embedding_request import check_dimensions, texts_of
 from legato.domain.message import TextPart
 from legato.engines.base import Request, Turn
 from legato.errors import (
-    EngineRefusedError,
     InvalidError,
     LegatoError,
     ModelNotFoundError,
@@ -36,6 +38,7 @@ from legato.gateway.api_caller import ApiCaller, fingerprint, idempotency_key_of
 from legato.gateway.api_errors import error_answer
 from legato.gateway.conversation_call import in_conversation
 from legato.gateway.dependencies import Context, ServerContext
+from legato.gateway.embedding_call import EmbeddingCall
 from legato.gateway.generation_response import GenerationResponse
 from legato.gateway.json_body import answer, openapi_types, read_body
 
@@ -45,8 +48,6 @@ MANAGED = (
     "Models are managed beside the engines, not through this server. "
     "Add, change or remove the model where its engine runs; then it is in the list of models here."
 )
-
-NO_EMBEDDINGS = "This server has no engine that embeds text yet."
 
 _REPLY: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/json": {}, "application/x-ndjson": {}}, "description": "A reply"}
@@ -158,13 +159,32 @@ async def version(caller: ApiCaller) -> Response:
 
 
 @router.post("/embed", openapi_extra=openapi_types.body(OllamaEmbedBody), responses=_json("Embeddings"))
-@router.post(
-    "/embeddings", openapi_extra=openapi_types.body(OllamaEmbedBody), responses=_json("An embedding")
-)
 async def embed(request: HttpRequest, context: Context, caller: ApiCaller) -> Response:
-    """Refuse to embed a text: no engine here can."""
-    await _resolve(context, model_of(await read_body(request, OllamaEmbedBody)), caller)
-    raise EngineRefusedError(NO_EMBEDDINGS)
+    """Embed a text, or several. No text is cut."""
+    body = await read_body(request, OllamaEmbedBody)
+    name = model_of(body)
+    resolved = await _resolve(context, name, caller)
+    check_dimensions(body.dimensions)
+    if not body.input:
+        return answer({"model": name, "embeddings": []})
+    call = EmbeddingCall(context, caller, name, resolved)
+    found = await call.run(request, texts_of(body.input), body.dimensions)
+    return answer(embedded_object(found, name, counted=call.counted))
+
+
+@router.post(
+    "/embeddings", openapi_extra=openapi_types.body(OllamaEmbeddingsBody), responses=_json("An embedding")
+)
+async def embeddings(request: HttpRequest, context: Context, caller: ApiCaller) -> Response:
+    """Embed a text, as Ollama did before `/api/embed`."""
+    body = await read_body(request, OllamaEmbeddingsBody)
+    name = model_of(body)
+    resolved = await _resolve(context, name, caller)
+    if not body.prompt:
+        return answer({"embedding": []})
+    call = EmbeddingCall(context, caller, name, resolved)
+    found = await call.run(request, (body.prompt,), None)
+    return answer({"embedding": found.vectors[0]})
 
 
 @router.post("/pull", include_in_schema=False)

@@ -10,12 +10,14 @@ from legato.api.anthropic import models as anthropic
 from legato.api.call import Call
 from legato.api.openai.chat_request import ChatCompletionBody, InvalidFieldError, parse_chat_request
 from legato.api.openai.completion_request import TextCompletionBody, parse_completion_request
+from legato.api.openai.embedding_request import EmbeddingBody, check_embedding_body, embedding_list, texts_of
 from legato.api.openai.models import model_object
 from legato.errors import LegatoError
 from legato.gateway.api_caller import ApiCaller, fingerprint, idempotency_key_of, on_disconnect_of
 from legato.gateway.api_errors import error_answer
 from legato.gateway.conversation_call import in_conversation
 from legato.gateway.dependencies import Context
+from legato.gateway.embedding_call import EmbeddingCall
 from legato.gateway.generation_response import GenerationResponse
 from legato.gateway.json_body import answer, openapi_types, read_body
 
@@ -91,6 +93,21 @@ async def completions(request: HttpRequest, context: Context, caller: ApiCaller)
         prompts=asked.prompts,
     )
     return GenerationResponse(await context.generations.start(call), context.generations, _error)
+
+
+@router.post(
+    "/embeddings",
+    openapi_extra=openapi_types.body(EmbeddingBody),
+    responses={200: {"content": {"application/json": {}}, "description": "A vector for each text"}},
+)
+async def embeddings(request: HttpRequest, context: Context, caller: ApiCaller) -> Response:
+    """Embed a text, or several."""
+    body = await read_body(request, EmbeddingBody)
+    texts = texts_of(body.input)
+    check_embedding_body(body)
+    call = EmbeddingCall(context, caller, body.model, await context.catalog.resolve(body.model, caller))
+    found = await call.run(request, texts, body.dimensions)
+    return answer(embedding_list(found, body.model, body.encoding_format, counted=call.counted))
 
 
 def _error(error: LegatoError) -> Response:
