@@ -16,10 +16,15 @@ import pytest
 from tests.api.keys import SECRET, make_key, revoke
 from tests.gateway.server import calling, serving, settings_for
 
-from legato.errors import OverLimitError
+from legato.api.call import Caller
+from legato.api.catalog import ModelCatalog
+from legato.chat.assistant import Assistant
+from legato.chat.reply import ResolvedAssistant
+from legato.errors import ModelNotFoundError, OverLimitError
 from legato.gateway.auth import issue_token
-from legato.gateway.callers import FailedKeyLimiter
+from legato.gateway.callers import FAILURES_PER_MINUTE, FailedKeyLimiter
 from legato.gateway.server import Server
+from legato.testing.engine import ScriptedEngine
 
 MODEL = "demo:echo"
 ASKED: Any = [{"role": "user", "content": "one two"}]
@@ -179,12 +184,24 @@ async def test_a_key_may_name_an_alias_or_an_assistant_in_any_spelling(server: S
             await client.chat.completions.create(model=MODEL, messages=ASKED)
 
 
+async def test_a_key_with_models_writes_in_no_conversation(server: Server) -> None:
+    key = await make_key(server, models=(MODEL,))
+    body = {"model": MODEL, "messages": ASKED}
+    async with (
+        calling(server, key) as http,
+        http.post("/v1/chat/completions", json=body, headers={"legato-conversation": "c"}) as answer,
+    ):
+        assert answer.status == 403
+
+
 async def test_a_key_does_only_what_its_scopes_say(server: Server) -> None:
     key = await make_key(server, scopes=("embed",))
     async with sdk(server, key) as client:
         assert (await client.models.list()).data
         with pytest.raises(openai.PermissionDeniedError, match="`chat`"):
             await client.chat.completions.create(model=MODEL, messages=ASKED)
+        with pytest.raises(openai.PermissionDeniedError):
+            await client.responses.retrieve("resp_x")
 
 
 async def test_two_keys_of_one_user_share_streams_and_another_user_finds_none(server: Server) -> None:
@@ -207,7 +224,8 @@ async def test_a_server_without_authentication_takes_any_key_but_no_revoked_one(
         async with sdk(server, key) as client:
             assert [each.id async for each in client.models.list()] == ["default"]
         async with sdk(server, "sk-anything") as client:
-            assert len((await client.models.list()).data) > 1
+            for _ in range(FAILURES_PER_MINUTE + 2):
+                assert len((await client.models.list()).data) > 1
         await revoke(server)
         async with asyncio.timeout(10):
             while await status(server, authorization=f"Bearer {key}") == 200:
@@ -264,3 +282,35 @@ def test_wrong_keys_are_counted_by_address_and_forgiven() -> None:
     limiter.check("b")
     now += 20
     limiter.check("a")
+
+
+async def test_a_name_that_is_shadowed_stays_so_for_a_key_with_models() -> None:
+    """An assistant `x` and a model `x:latest`: both spellings mean the assistant, for every caller."""
+    engine = ScriptedEngine("e", models=("x:latest", "y", "z:latest"))
+    assistants = {"x": ResolvedAssistant(Assistant(name="x"), engine, "y")}
+    catalog = ModelCatalog(
+        assistants, {"e": engine}, {"a": "z", "b": "x"}, lambda engine, model: engine, clock=lambda: 0.0
+    )
+
+    async def found(caller: Caller, name: str) -> str | None:
+        try:
+            resolved = await catalog.resolve(name, caller)
+            assert (await catalog.find(name, caller)).name in {
+                each.name for each in await catalog.models(caller)
+            }
+        except ModelNotFoundError:
+            with pytest.raises(ModelNotFoundError):
+                await catalog.find(name, caller)
+            return None
+        return "x" if resolved.assistant is not None else resolved.model
+
+    names = ("x", "x:latest", "y", "y:latest", "z", "a", "a:latest", "b", "n")
+    everything = ["x", "x", "y", "y", "z:latest", "z:latest", "z:latest", "x", None]
+    assert [await found(Caller("u"), name) for name in names] == everything
+    limited = {"x:latest": "x", "y": "y", "z": "z:latest", "a:latest": "z:latest", "b": "x", "n": None}
+    for key, meant in limited.items():
+        caller = Caller("u", "k", (key,))
+        spellings = {key, key.removesuffix(":latest"), f"{key}:latest"}
+        expected = [meant if name in spellings else None for name in names]
+        assert [await found(caller, name) for name in names] == expected, key
+        assert len(await catalog.models(caller)) == (meant is not None)

@@ -1,7 +1,14 @@
+import json
 import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from .conftest import Serving
 
 SECRET = {"LEGATO_JWT_SECRET": "a secret that is long enough for HS256"}
 
@@ -45,3 +52,44 @@ def test_what_cannot_be_is_a_sentence(legato: Any, arguments: tuple[str, ...], r
     assert (shown.returncode, shown.stdout) == (1, "")
     assert reason in shown.stderr
     assert shown.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[str]:
+    """The address of a server on the same data as the commands."""
+    serving = Serving(tmp_path, **SECRET)
+    yield serving.url
+    serving.end()
+
+
+def test_keys_are_made_and_revoked_beside_a_running_server(legato: Any, served: str) -> None:
+    key = legato("key", "create", "laptop", "--user", "ann", env=SECRET).stdout.strip()
+
+    def ask() -> Any:
+        body = {"model": "default", "messages": [{"role": "user", "content": "one two"}]}
+        request = urllib.request.Request(
+            f"{served}/v1/chat/completions",
+            json.dumps(body).encode(),
+            {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read())
+
+    tokens = ask()["usage"]["total_tokens"]
+    report = urllib.request.Request(f"{served}/api/usage", headers={"X-Api-Key": key})
+    with urllib.request.urlopen(report, timeout=30) as answer:
+        assert json.loads(answer.read())["total"]["total_tokens"] == tokens
+    # The server writes usage once a second.
+    for _ in range(20):
+        if (row := legato("key", "list", env=SECRET).stdout.split()[-2:]) == ["1", str(tokens)]:
+            break
+    assert row == ["1", str(tokens)]
+    legato("key", "revoke", "laptop", env=SECRET)
+    status = 200
+    for _ in range(200):
+        try:
+            ask()
+        except urllib.error.HTTPError as error:
+            status = error.code
+            break
+    assert status == 401

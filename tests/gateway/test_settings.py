@@ -298,6 +298,22 @@ class TestWhatIsWrong:
                 2,
                 "[server] cors_origins must name sites as a browser does, such as https://example.org, not 'https://a/b'.",
             ),
+            (
+                '[auth]\nanonymous_networks = ["0.0.0.0/0"]\n',
+                2,
+                "[auth] anonymous_networks must not hold 0.0.0.0/0: that is every address, and everyone could use the server.",
+            ),
+            (
+                '[auth]\nanonymous_networks = ["10.1.2.3/8"]\n',
+                2,
+                "[auth] anonymous_networks must hold 10.0.0.0/8 in place of 10.1.2.3/8, which is one address of it.",
+            ),
+            (
+                '[auth]\nanonymous_networks = ["localhost"]\n',
+                2,
+                "[auth] anonymous_networks must hold networks as numbers, like 192.168.1.0/24 or fd00::/8, and not 'localhost'.",
+            ),
+            ("[api]\nstreams = -1\n", 2, "[api] streams must be at least 0, not -1."),
             ("modle = 1\n", 1, "there is no setting 'modle' outside a section."),
             ("[sever]\nport = 1\n", 1, "there is no section [sever]. Did you mean 'server'?"),
             ("[engines.olama]\n", 1, "[engines] has no section 'olama'. Did you mean 'ollama'?"),

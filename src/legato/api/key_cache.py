@@ -31,6 +31,9 @@ WATCH_SECONDS = 1.0
 
 CACHED_KEYS = 10_000
 
+UNKNOWN_SECONDS = 60.0
+"""How long a text that is no key is remembered as such. It cannot become one: keys are made at random."""
+
 UNKNOWN = "This API key is not valid here. `legato key create` makes one."
 REVOKED = "This API key was revoked. `legato key create` makes another one."
 EXPIRED = "This API key has expired. `legato key create` makes another one."
@@ -86,6 +89,7 @@ class ApiKeyCache:
         self._stop = stop
         self._watch_seconds = watch_seconds
         self._cached: OrderedDict[str, _CachedKey] = OrderedDict()
+        self._unknown: OrderedDict[str, float] = OrderedDict()
         self._reading: dict[str, asyncio.Task[ApiKeyRecord | None]] = {}
         self._watcher: asyncio.Task[None] | None = None
 
@@ -115,6 +119,8 @@ class ApiKeyCache:
         if cached is not None and self._clock() < cached.read_at + FRESH_SECONDS:
             self._cached.move_to_end(digest)
             record = cached.record
+        elif self._clock() < self._unknown.get(digest, float("-inf")):
+            record = None
         else:
             record = await self._read(digest)
         reason = invalid_reason(record, self._now())
@@ -138,6 +144,10 @@ class ApiKeyCache:
             self._cached[digest] = _CachedKey(record, asked_at)
             if len(self._cached) > CACHED_KEYS:
                 self._cached.popitem(last=False)
+        else:
+            self._unknown[digest] = asked_at + UNKNOWN_SECONDS
+            if len(self._unknown) > CACHED_KEYS:
+                self._unknown.popitem(last=False)
         return record
 
     async def _watch(self) -> None:

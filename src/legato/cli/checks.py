@@ -100,7 +100,11 @@ def auth(settings: Settings) -> CheckResult:
             f"On, with a secret of less than {SECRET_BYTES} bytes, which may be guessed.",
             "Make a new one, for example with: openssl rand -hex 32",
         )
-    return ok("Sign-in", "On: every request needs a token.")
+    networks = " ".join(settings.auth.anonymous_networks)
+    without = f" Clients in {networks} may use the APIs without one." if networks else ""
+    return ok(
+        "Sign-in", f"On: every request needs a token, for the APIs also a key of `legato key`.{without}"
+    )
 
 
 async def jwks(settings: Settings) -> list[CheckResult]:

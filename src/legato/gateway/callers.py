@@ -17,6 +17,7 @@ from legato.gateway.auth import ANONYMOUS, Authenticator
 from legato.gateway.middleware import UNRESOLVED_PROXY, route_path
 from legato.gateway.websocket.origins import Origins, host_name
 from legato.protocol.bearer import bearer_token
+from legato.storage.api_base import ApiKeyRecord
 
 FAILURES_PER_MINUTE = 60
 """How many wrong keys one address may send. A client with a wrong key that tries again and again must not cost queries."""
@@ -25,7 +26,10 @@ ADDRESSES = 10_000
 """How many addresses are remembered for that."""
 
 EMBEDDING_PATHS = frozenset({"/v1/embeddings", "/api/embed", "/api/embeddings"})
-"""The paths for the scope `embed`. All others that are not read with GET need `chat`."""
+"""The paths for the scope `embed`. The others need `chat`."""
+
+SCOPELESS_PATHS = ("/v1/models", "/api/tags", "/api/ps", "/api/show", "/api/version", "/api/usage")
+"""How the paths begin that every key may ask for: models, and its own usage."""
 
 KEY_HEADERS = ("x-api-key", "api-key")
 """Headers with a key: of Anthropic's clients, and of OpenAI's for Azure."""
@@ -155,16 +159,13 @@ class CallerAuthenticator:
         except UnauthenticatedError:
             self._failures.count(place)
             raise
-        scope = "embed" if route_path(request.scope) in EMBEDDING_PATHS else "chat"
-        if request.method not in ("GET", "HEAD") and scope not in record.scopes:
-            raise ForbiddenError(f"This API key does not have the scope `{scope}`.")
-        return Caller(record.user, record.id, record.models, record.limits)
+        return _caller(request, record)
 
     async def _open(self, request: Request, key: str | None) -> Caller:
         """Return the caller of a server without authentication: clients that must send a key send any."""
         if key is not None and key.startswith(KEY_PREFIX):
             try:
-                return await self._of_key(request, key)
+                return _caller(request, await self._keys.find(key))
             except UnauthenticatedError:
                 if self._keys.has(key):
                     raise
@@ -184,6 +185,18 @@ class CallerAuthenticator:
         if _ORIGINS.refusal(request.headers.get("origin"), host) is not None:
             raise UnauthenticatedError(_PAGE)
         return Caller(f"{ANONYMOUS}@{address}")
+
+
+def _caller(request: Request, key: ApiKeyRecord) -> Caller:
+    """Return the caller with this key.
+
+    :raises ForbiddenError: the key does not allow this.
+    """
+    path = route_path(request.scope)
+    scope = "embed" if path in EMBEDDING_PATHS else "chat"
+    if scope not in key.scopes and not path.startswith(SCOPELESS_PATHS):
+        raise ForbiddenError(f"This API key does not have the scope `{scope}`.")
+    return Caller(key.user, key.id, key.models, key.limits)
 
 
 def _address(request: Request) -> IPv4Address | IPv6Address | None:

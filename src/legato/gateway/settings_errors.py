@@ -239,6 +239,8 @@ def _must(error: ErrorDetails) -> str:
             return "be a list"
         case "nul":
             return "hold no NUL character"
+        case "network":
+            return str(error["msg"])
         case "missing":
             return f"have {error['loc'][-1]!r}"
         case "dict_type" | "model_type" | "model_attributes_type":

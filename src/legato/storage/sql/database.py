@@ -28,6 +28,14 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+def _hides_rows(record: logging.LogRecord) -> bool:
+    """Return whether a record of SQLAlchemy is logged: at the level DEBUG it writes every row that it reads."""
+    return record.levelno > logging.DEBUG
+
+
+logging.getLogger("sqlalchemy.engine.Engine").addFilter(_hides_rows)
+
+
 class Database(Protocol):
     """A LegatoError that the work raises passes through. A failure of the database itself becomes a StorageError."""
 
