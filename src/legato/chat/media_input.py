@@ -25,7 +25,7 @@ from legato.domain.text_file import file_name, text_file_part
 from legato.domain.validation import MAX_TEXT_LENGTH, clean_text
 from legato.engines.base import Capabilities
 from legato.engines.message_format import media_type_of
-from legato.engines.transcribe import Transcriber
+from legato.engines.transcription import Transcriber
 from legato.errors import (
     EngineError,
     EngineRefusedError,

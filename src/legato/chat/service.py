@@ -29,7 +29,7 @@ from legato.chat.runner import ReplyRunner
 from legato.chat.running_replies import RunningReplies
 from legato.chat.subscriptions import Subscriptions
 from legato.chat.watchers import WatcherProbe, Watchers
-from legato.engines.transcribe import Transcriber
+from legato.engines.transcription import Transcriber
 from legato.errors import InvalidError
 from legato.storage.base import Storage
 

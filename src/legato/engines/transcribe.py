@@ -1,9 +1,9 @@
-"""Transcription of recordings: the contract, and any server with OpenAI's `/v1/audio/transcriptions`."""
+"""Transcription of recordings by any server with OpenAI's `/v1/audio/transcriptions`."""
 
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -11,6 +11,7 @@ from msgspec import Struct
 from legato.engines.http import HttpClient, HttpResponse
 from legato.engines.openai.engine import base_url
 from legato.engines.openai.errors import failure
+from legato.engines.transcription import Transcript, TranscriptionRequest, TranscriptSegment
 from legato.errors import EngineBrokeError, EngineError, EngineRefusedError, ModelNotFoundError
 
 SUFFIXES: Final = {
@@ -25,21 +26,17 @@ SUFFIXES: Final = {
 """Extensions of recordings: servers detect the format by the file name."""
 
 
-class Transcriber(Protocol):
-    """Transcribes recordings."""
-
-    async def transcribe(self, data: bytes, media_type: str) -> str:
-        """Return the speech of a recording as text; empty if there is none.
-
-        :raises EngineError: it failed; the sentence says why.
-        """
-        ...
-
-    async def close(self) -> None: ...
+class _Segment(Struct):
+    start: float = 0.0
+    end: float = 0.0
+    text: str = ""
 
 
 class _TranscriptionResponse(Struct):
     text: str
+    language: str | None = None
+    duration: float | str | None = None
+    segments: list[_Segment] | None = None
 
 
 class OpenAITranscriber:
@@ -67,10 +64,22 @@ class OpenAITranscriber:
         self._model = model
         self._language = language
 
+    @property
+    def model(self) -> str:
+        return self._model
+
     async def transcribe(self, data: bytes, media_type: str) -> str:
-        fields = {"model": self._model, "response_format": "json"}
-        if self._language is not None:
-            fields["language"] = self._language
+        return (await self.transcript(data, media_type, TranscriptionRequest())).text
+
+    async def transcript(self, data: bytes, media_type: str, request: TranscriptionRequest) -> Transcript:
+        fields = {"model": self._model, "response_format": "verbose_json" if request.detailed else "json"}
+        if (language := request.language or self._language) is not None:
+            fields["language"] = language
+        if request.prompt is not None:
+            # A prompt may have the characters of a form's lines, but not its boundary, which is random.
+            fields["prompt"] = request.prompt
+        if request.temperature is not None:
+            fields["temperature"] = f"{request.temperature:g}"
         boundary = secrets.token_hex(16)
         body = form(boundary, fields, f"recording.{SUFFIXES.get(media_type, 'bin')}", media_type, data)
         kind = f"multipart/form-data; boundary={boundary}"
@@ -79,11 +88,14 @@ class OpenAITranscriber:
                 raise await self._error(answer)
             body = await answer.read()
         try:
-            return msgspec.json.decode(body, type=_TranscriptionResponse).text
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            found = msgspec.json.decode(body, type=_TranscriptionResponse)
+            duration = None if found.duration is None else float(found.duration)
+        except (msgspec.DecodeError, ValueError) as error:
             raise EngineBrokeError(
                 f"{self._server.who} did not answer with a transcript. Check its URL."
             ) from error
+        segments = tuple(TranscriptSegment(each.start, each.end, each.text) for each in found.segments or ())
+        return Transcript(found.text, found.language, duration, segments)
 
     async def close(self) -> None:
         await self._server.close()
@@ -104,7 +116,7 @@ class OpenAITranscriber:
 
 
 def form(boundary: str, fields: Mapping[str, str], name: str, media_type: str, data: bytes) -> bytes:
-    """Return a `multipart/form-data` body (RFC 7578) of fields and one file. No field may contain a quote or a line break."""
+    """Return a `multipart/form-data` body (RFC 7578) of fields and one file. No name of a field may contain a quote or a line break."""
     lines = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
         for key, value in fields.items()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from legato.disk import is_disk_full
+from legato.engines.transcription import Transcript, TranscriptionRequest, TranscriptSegment
 from legato.errors import EngineError, EngineRefusedError, EngineUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -43,18 +44,35 @@ class WhisperTranscriber:
         self._model: Any = None
         self._lock = threading.Lock()
 
+    @property
+    def model(self) -> str:
+        return self._name
+
     async def transcribe(self, data: bytes, media_type: str) -> str:
-        return await asyncio.to_thread(self._transcribe, data)
+        return (await self.transcript(data, media_type, TranscriptionRequest())).text
+
+    async def transcript(self, data: bytes, media_type: str, request: TranscriptionRequest) -> Transcript:
+        return await asyncio.to_thread(self._transcribe, data, request)
 
     async def close(self) -> None:
         self._model = None
 
-    def _transcribe(self, data: bytes) -> str:
+    def _transcribe(self, data: bytes, request: TranscriptionRequest) -> Transcript:
+        options: dict[str, Any] = {"language": request.language or self._language, "vad_filter": True}
+        if request.prompt is not None:
+            options["initial_prompt"] = request.prompt
+        if request.temperature is not None:
+            options["temperature"] = request.temperature
         with self._lock:
             model = self._load()
             try:
-                segments, _ = model.transcribe(io.BytesIO(data), language=self._language, vad_filter=True)
-                return "".join(segment.text for segment in segments).strip()
+                segments, info = model.transcribe(io.BytesIO(data), **options)
+                listed = list(segments)
+                text = "".join(segment.text for segment in listed).strip()
+                if not request.detailed:
+                    return Transcript(text)
+                parts = tuple(TranscriptSegment(each.start, each.end, each.text) for each in listed)
+                return Transcript(text, info.language, info.duration, parts)
             except Exception as error:
                 # FFmpeg decodes the recording, and raises errors of many types.
                 logger.info("A recording could not be read", exc_info=error)

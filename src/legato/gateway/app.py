@@ -17,6 +17,7 @@ from legato.gateway.routes import (
     ai,
     anthropic,
     attachments,
+    audio,
     chat,
     commands,
     conversations,
@@ -66,6 +67,7 @@ def make_app(
         fleet,
         ai,
         anthropic,
+        audio,
         ollama,
         openai,
         responses,
@@ -80,7 +82,9 @@ def make_app(
         origins=origins,
         # A server without authentication must not serve a page of another site: it would act for whoever opened that page.
         shared_paths=() if origins.allowed or origins.hosts else fleet.SHARED,
-        body_bytes_by_path={attachments.PATH: upload_bytes + attachments.FORM_BYTES},
+        body_bytes_by_path=dict.fromkeys(
+            (attachments.PATH, audio.PATH), upload_bytes + attachments.FORM_BYTES
+        ),
     )
     if origins.allowed:
         app.add_middleware(

@@ -16,6 +16,7 @@ from legato.chat.service import ChatService
 from legato.dialects.authentication import require_chat_scope
 from legato.domain.user import User
 from legato.engines.base import Engine
+from legato.engines.transcription import Transcriber
 from legato.errors import BusyError, ForbiddenError, UnauthenticatedError
 from legato.fleet.engine import FleetEngine
 from legato.gateway.auth import Authenticator
@@ -53,6 +54,7 @@ class ServerContext(Struct, frozen=True):
     callers: CallerAuthenticator
     ai_chats: AiChatTable
     calls: CallLimiter
+    transcriber: Transcriber | None = None
     dialect_assistants: Mapping[str, str] = {}
 
     @property

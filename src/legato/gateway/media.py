@@ -5,7 +5,8 @@ from uuid import uuid4
 
 from legato.chat.attachments import AttachmentLimits, Attachments
 from legato.chat.service import utc
-from legato.engines.transcribe import OpenAITranscriber, Transcriber
+from legato.engines.transcribe import OpenAITranscriber
+from legato.engines.transcription import Transcriber
 from legato.engines.whisper import WhisperTranscriber
 from legato.errors import EngineUnavailableError, SettingsError
 from legato.gateway.settings import Settings

@@ -148,6 +148,7 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
                     authenticator, api_keys, settings.auth.anonymous_networks, clock=loop.time
                 ),
                 ai_chats=ai_chats,
+                transcriber=transcriber,
                 dialect_assistants=settings.dialect_assistants(),
             )
         )
