@@ -320,6 +320,55 @@ async def test_results_of_tools_continue_their_message(
     assert run.request.turns[-1] == Turn("tool", (ToolResultPart("1", "clock", "noon"),))
 
 
+async def test_a_replayed_message_keeps_what_it_had(
+    http: aiohttp.ClientSession, engine: ScriptedEngine
+) -> None:
+    done = {
+        "toolCallId": "1",
+        "state": "output-available",
+        "input": {"a": 1},
+        "output": "noon",
+        "title": "Clock",
+    }
+    failed = {"toolCallId": "2", "state": "output-error", "errorText": "No."}
+    had = [
+        {"type": "step-start"},
+        {"type": "text", "text": "Let me see."},
+        {"type": "tool-clock", **done},
+        {"type": "dynamic-tool", "toolName": "dial", "providerExecuted": True, **failed},
+        {"type": "data-x", "data": 1},
+    ]
+    reply = {"id": "a", "role": "assistant", "metadata": {"n": 1}, "parts": had}
+    asking = await ask(http, engine, body(messages=[user("hi"), reply]))
+    asking.run.say("Noon.")
+    (await asking.answer()).close()
+    async with http.get("/ai/chat/c/stream") as resumed:
+        await resumed.content.readuntil(b"\n\n")
+        asking.run.finish()
+        told = parts_of(b"data: {}\n\n" + await resumed.read())[1:]
+    assert told[:12] == [
+        {"type": "start-step"},
+        {"type": "text-start", "id": "0.1"},
+        {"type": "text-delta", "id": "0.1", "delta": "Let me see."},
+        {"type": "text-end", "id": "0.1"},
+        {"type": "tool-input-start", "toolCallId": "1", "toolName": "clock", "title": "Clock"},
+        {"type": "tool-input-delta", "toolCallId": "1", "inputTextDelta": '{"a":1}'},
+        {"type": "tool-output-available", "toolCallId": "1", "output": "noon"},
+        {
+            "type": "tool-input-start",
+            "toolCallId": "2",
+            "toolName": "dial",
+            "providerExecuted": True,
+            "dynamic": True,
+        },
+        {"type": "tool-input-delta", "toolCallId": "2", "inputTextDelta": "{}"},
+        {"type": "tool-output-error", "toolCallId": "2", "errorText": "No."},
+        {"type": "data-x", "data": 1},
+        {"type": "start", "messageId": "a"},
+    ]
+    assert text_of(told[12:]) == "Noon."
+
+
 async def test_a_broken_reply_is_an_error_and_never_finished(
     http: aiohttp.ClientSession, engine: ScriptedEngine
 ) -> None:

@@ -18,7 +18,7 @@ class RuleEngine:
     - `weather`, and a tool is offered: a call of the first tool, with the city Ulm
     - `break`: `half`, then it breaks
     - `think …`: a thought before the text
-    - `wait …`: the rest waits for `go`
+    - `wait` in the answer: what follows the first word waits for `go`
     """
 
     def __init__(self, name: str = "demo") -> None:
@@ -52,7 +52,7 @@ class RuleEngine:
         words: list[str] = _WORDS.findall(text)
         for word in words:
             out.text(word)
-            if text.startswith("wait ") and word is words[0]:
+            if "wait" in text and word is words[0]:
                 await self._go.wait()
             await asyncio.sleep(0)
         return Outcome("stop", request.model, Usage(7, len(words)))

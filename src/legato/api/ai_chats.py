@@ -1,6 +1,7 @@
 """The chats of the Vercel AI SDK: which stream each of them shows, as far as anybody may still ask for it."""
 
 import asyncio
+from typing import Any
 from weakref import WeakValueDictionary
 
 from msgspec import Struct
@@ -18,6 +19,22 @@ CHATS = 10_000
 
 RESTARTED = "Another message was sent to this chat, so this reply was ended."
 STOPPED = "The reply was stopped."
+
+
+def chat_document(chat: str, continued: dict[str, Any] | None) -> dict[str, Any]:
+    """Return what is kept of a request: its chat, and the message that the reply goes on with."""
+    return {"chat": chat} if continued is None else {"chat": chat, "continued": continued}
+
+
+def chat_of(document: Any) -> str:
+    """Return the chat of a document."""
+    return str(document["chat"]) if isinstance(document, dict) else ""
+
+
+def continued_message(document: Any) -> dict[str, Any] | None:
+    """Return the message of a document that the reply goes on with, None if it is a new one."""
+    found = document.get("continued") if isinstance(document, dict) else None
+    return found if isinstance(found, dict) else None
 
 
 class _ChatStream(Struct, frozen=True):
@@ -46,7 +63,7 @@ class AiChatTable:
         for stored in await self._store.failed_streams("ai", since, CHATS):
             if stored.error is not None and stored.error[0] == ServerStoppedError.code:
                 self._remember(
-                    (stored.owner, str(stored.request)), _ChatStream(stored.id, stored.idempotency_key)
+                    (stored.owner, chat_of(stored.request)), _ChatStream(stored.id, stored.idempotency_key)
                 )
 
     async def start(self, chat: str, call: Call) -> ResponseStream:

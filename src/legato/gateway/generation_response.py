@@ -28,7 +28,7 @@ class GenerationResponse(Response):
     """Sends the frames of a generation from `offset` on. The client is a reader of the generation until it leaves.
 
     `on_error` makes the response of a generation that failed before it was opened. `on_sent` is called when the client, which is
-    still there, has been sent the end.
+    still there, has been sent the end. `before` is sent in front of the frames.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class GenerationResponse(Response):
         offset: int = 0,
         headers: Mapping[str, str] | None = None,
         on_sent: Callable[[], None] = lambda: None,
+        before: bytes = b"",
     ) -> None:
         self.background = None
         self.body = b""
@@ -49,6 +50,7 @@ class GenerationResponse(Response):
         self._on_error = on_error
         self._offset = offset
         self._on_sent = on_sent
+        self._before = before
         self.raw_headers = [
             (b"content-type", stream.log.media_type.encode()),
             (STREAM_HEADER.encode(), stream.id.encode()),
@@ -70,6 +72,8 @@ class GenerationResponse(Response):
                 self._on_sent()
                 return
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            if self._before:
+                await send({"type": "http.response.body", "body": self._before, "more_body": True})
             await self._send(gone, send)
         finally:
             gone.cancel()

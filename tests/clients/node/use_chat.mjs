@@ -125,6 +125,38 @@ function casesOf(name, library, go) {
       third.leave();
     },
 
+    async [`${name}: a page that is loaded again behind a tool resumes its message`]() {
+      const id = newId();
+      let calls = 0;
+      const options = {
+        id,
+        body: { tools },
+        sendAutomaticallyWhen: library.lastAssistantMessageIsCompleteWithToolCalls,
+      };
+      const first = new Page(library, {
+        ...options,
+        onToolCall: ({ toolCall: { toolName, toolCallId } }) => {
+          calls++;
+          first.chat.addToolOutput({ tool: toolName, toolCallId, output: "wait for sun" });
+        },
+      });
+      void (await first.ready()).sendMessage({ text: "weather" });
+      await until(() => first.text === "It ");
+      const stored = JSON.parse(JSON.stringify(first.chat.messages));
+      first.leave();
+      const second = new Page(library, { ...options, messages: stored, resume: true, onToolCall: () => calls++ });
+      await until(() => second.text === "It " && second.chat.status === "streaming");
+      go();
+      await second.done();
+      assert.equal(second.text, "It is wait for sun.");
+      assert.deepEqual(kinds(second), ["user", "assistant"]);
+      const tool = second.chat.messages[1].parts.find((part) => part.type === "tool-weather");
+      assert.deepEqual([tool.state, tool.input, tool.output], ["output-available", { city: "Ulm" }, "wait for sun"]);
+      assert.equal(calls, 1);
+      assert.deepEqual(second.requests, ["GET 200"]);
+      second.leave();
+    },
+
     async [`${name}: a stop is no error`]() {
       const id = newId();
       const page = new Page(library, { id });

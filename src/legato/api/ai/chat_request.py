@@ -87,14 +87,14 @@ class AiChatBody(Struct, frozen=True, rename="camel"):
 
 
 class AiChatRequest(Struct, frozen=True):
-    """What a body asks for. `message` is the id of the message that the reply goes on with; None: it is a new one. `model`: None is the
+    """What a body asks for. `continued` is the message that the reply goes on with; None: it is a new one. `model`: None is the
     assistant `default`.
     """
 
     chat: str
     request: Request
     model: str | None = None
-    message: str | None = None
+    continued: dict[str, Any] | None = None
 
 
 def parse_chat_request(body: AiChatBody) -> AiChatRequest:
@@ -157,11 +157,11 @@ def _asked(body: AiChatBody) -> list[dict[str, Any]]:
     return messages[:-1] if messages and messages[-1].get("role") == "assistant" else messages
 
 
-def _continued(last: dict[str, Any]) -> str | None:
-    """Return the id of the last message if a reply goes on with it: the results of its tools have come."""
+def _continued(last: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the last message if a reply goes on with it: the results of its tools have come."""
     name = last.get("id")
     return (
-        name
+        last
         if last.get("role") == "assistant" and isinstance(name, str) and 0 < len(name) <= ID_LENGTH
         else None
     )

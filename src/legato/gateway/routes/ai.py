@@ -8,6 +8,8 @@ from fastapi import Request as HttpRequest
 from msgspec.structs import replace
 
 from legato.api.ai.chat_request import AiChatBody, check_chat_id, parse_chat_request
+from legato.api.ai.replayed_message import message_frames
+from legato.api.ai_chats import chat_document, continued_message
 from legato.api.call import CONTINUE, Call
 from legato.api.response_stream import ResponseStream
 from legato.errors import LegatoError
@@ -42,11 +44,11 @@ async def chat(request: HttpRequest, context: Context, caller: ApiCaller) -> Res
         resolved.engine,
         replace(asked.request, model=resolved.model, user=caller.user, strict=True),
         caller,
-        format_options={"message": asked.message},
+        format_options={"message": asked.continued["id"] if asked.continued is not None else None},
         on_disconnect=on_disconnect_of(request, CONTINUE),
         idempotency_key=idempotency_key_of(request),
         fingerprint=fingerprint(request.url.path, await request.body()),
-        document=asked.chat,
+        document=chat_document(asked.chat, asked.continued),
     )
     return _response(
         context,
@@ -63,7 +65,11 @@ async def resume(chat_id: str, context: Context, caller: ApiCaller) -> Response:
     """Stream the reply that is being written in a chat, from its beginning."""
     check_chat_id(chat_id)
     stream = await context.ai_chats.find(caller.user, chat_id)
-    return Response(status_code=204) if stream is None else _response(context, chat_id, stream)
+    if stream is None:
+        return Response(status_code=204)
+    continued = continued_message(stream.request)
+    before = message_frames(continued) if continued is not None else b""
+    return _response(context, chat_id, stream, before)
 
 
 @router.post(
@@ -79,12 +85,13 @@ async def stop(chat_id: str, context: Context, caller: ApiCaller) -> Response:
     return Response(status_code=204)
 
 
-def _response(context: ServerContext, chat_id: str, stream: ResponseStream) -> Response:
+def _response(context: ServerContext, chat_id: str, stream: ResponseStream, before: bytes = b"") -> Response:
     return GenerationResponse(
         stream,
         context.generations,
         _error,
         headers=HEADERS,
+        before=before,
         on_sent=partial(context.ai_chats.told, chat_id, stream),
     )
 
