@@ -93,7 +93,7 @@ MEANINGS: Mapping[str, str] = {
     "limits.event_streams": "Open streams of server-sent events and of the APIs, of one person.",
     "limits.replies": "Replies to one person that run or wait, in all conversations. As many calls of the APIs may run beside them.",
     "limits.uploads": "Files that one person uploads at once.",
-    "limits.requests_per_minute": "HTTP requests of one person a minute; ten seconds of them may come at once.",
+    "limits.requests_per_minute": "HTTP requests of one person a minute; ten seconds of them may come at once. Those of the APIs are counted apart, see `[api]`.",
     "api.requests_per_minute": "Requests a minute; all of them may come at once. Not set: as in `[limits]` with authentication, else no limit. 0: no limit, here and below.",
     "api.streams": "Calls that are answered at once.",
     "api.tokens_per_day": "Tokens of prompts and replies on one day (UTC). A call that began within the limit is answered to its end.",

@@ -232,6 +232,11 @@ async def test_a_server_without_authentication_takes_any_key_but_no_revoked_one(
                 await asyncio.sleep(0.05)
 
 
+async def test_a_key_of_an_open_server_is_refused_when_it_asks_for_authentication(server: Server) -> None:
+    key = await make_key(server, user="local")
+    assert await status(server, **{"x-api-key": key}) == 401
+
+
 async def test_clients_of_an_anonymous_network_need_no_key(tmp_path: Path) -> None:
     auth = {"jwt_secret": SECRET, "anonymous_networks": ["127.0.0.0/8"]}
     async with serving(settings_for(tmp_path, auth=auth)) as server:

@@ -111,6 +111,12 @@ async def test_the_tokens_of_a_day_hold_over_a_restart(tmp_path: Path) -> None:
         used = await ask(server, key)
         assert used >= 5
         await ask(server, free)
+        body = {"model": "slow", "stream": True, "messages": [{"role": "user", "content": "a b " * 400}]}
+        async with calling(server, free) as http, http.post("/v1/chat/completions", json=body) as answer:
+            await answer.content.readuntil(b"content")
+            server.stop()
+            server.stop()
+            await answer.read()
     async with serving(settings_with(tmp_path, tokens_per_day=5)) as server:
         async with sdk(server, key) as client:
             with pytest.raises(openai.RateLimitError, match="tokens of this day") as caught:
@@ -124,6 +130,8 @@ async def test_the_tokens_of_a_day_hold_over_a_restart(tmp_path: Path) -> None:
             assert (await client.models.list()).data
         with pytest.raises(openai.RateLimitError):
             await ask(server, token(server))
+        # What the end of the server cancelled is counted, too.
+        assert (await report(server, free))["total"]["requests"] == 2
         assert await ask(server, free)
         assert await ask(server, token(server, "bob"))
     async with serving(settings_with(tmp_path, tokens_per_day=5 + 2 * used)) as server:
@@ -156,6 +164,31 @@ async def test_usage_is_told_by_key_user_and_model(server: Server) -> None:
         assert answer.status == 400
     async with calling(server) as http, http.get("/api/usage") as answer:
         assert answer.status == 401
+
+
+async def test_usage_is_what_the_responses_tell_in_every_api(server: Server) -> None:
+    key = await make_key(server)
+    async with sdk(server, key) as client:
+        texts = await client.completions.create(model=MODEL, prompt=["one two", "three"], n=2)
+        vectors = await client.embeddings.create(model="demo:embed", input=["one", "two three"])
+        answered = await client.responses.create(model=MODEL, input="one two three four", background=True)
+        while answered.status != "completed":
+            await asyncio.sleep(0.02)
+            answered = await client.responses.retrieve(answered.id)
+    async with anthropic.AsyncAnthropic(base_url=server.address, api_key=key) as claude:
+        message = await claude.messages.create(model=MODEL, max_tokens=9, messages=ASKED)
+    assert texts.usage is not None
+    assert answered.usage is not None
+    expected = {
+        "demo:embed": vectors.usage.total_tokens,
+        MODEL: texts.usage.total_tokens
+        + answered.usage.total_tokens
+        + message.usage.input_tokens
+        + message.usage.output_tokens,
+    }
+    found = (await report(server, key))["data"]
+    assert {each["model"]: each["total_tokens"] for each in found} == expected
+    assert {each["model"]: each["requests"] for each in found} == {"demo:embed": 1, MODEL: 3}
 
 
 async def test_a_cancelled_call_counts_what_it_used(server: Server) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec.structs import replace
@@ -85,16 +86,20 @@ class Generation:
                 self._task.cancel(message)
 
     def used(self) -> tuple[int, int]:
-        """Return the tokens of the prompt, which counts once, and of all choices. Of a choice without an end, the pieces count."""
-        prompt = completion = 0
-        for ending, writer in zip(self.endings, self._writers, strict=True):
+        """Return the tokens of all prompts, each of which counts once, and of all choices. Of a choice without an end, the pieces count."""
+        prompts: Counter[int] = Counter()
+        completion = 0
+        for choice, (ending, writer) in enumerate(zip(self.endings, self._writers, strict=True)):
+            prompt = 0
             if ending is not None and ending.outcome.usage is not None:
-                prompt = max(prompt, ending.outcome.usage.prompt_tokens or 0)
+                prompt = ending.outcome.usage.prompt_tokens or 0
                 completion += ending.outcome.usage.completion_tokens or 0
             elif writer is not None and writer.first is not None:
-                prompt = max(prompt, prompt_size(self.call.request))
+                prompt = prompt_size(self.call.request_of(choice))
                 completion += writer.pieces
-        return prompt, completion
+            place = choice * max(1, len(self.call.prompts)) // self.call.choices
+            prompts[place] = max(prompts[place], prompt)
+        return prompts.total(), completion
 
     def document(self) -> object:
         """Return what the API stores of the response as it is now. An end that is not stored yet is not told."""

@@ -13,7 +13,7 @@ from legato.api.key_cache import KEY_PREFIX, ApiKeyCache
 from legato.broker.rate_limit import RateLimiter
 from legato.dialects.authentication import require_chat_scope
 from legato.errors import ForbiddenError, OverLimitError, UnauthenticatedError
-from legato.gateway.auth import ANONYMOUS, Authenticator
+from legato.gateway.auth import ANONYMOUS, Authenticator, is_reserved
 from legato.gateway.middleware import UNRESOLVED_PROXY, route_path
 from legato.gateway.websocket.origins import Origins, host_name
 from legato.protocol.bearer import bearer_token
@@ -38,6 +38,10 @@ LOCAL_ZONES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 """Names that public DNS does not have, so that no web page can point its own name at this server by one of them."""
 
 _NO_KEY = "Send a key as `Authorization: Bearer …` or as `x-api-key`. `legato key create` makes one."
+_OPEN_KEY = (
+    "This API key was made while the server asked for no authentication. "
+    "`legato key create NAME --user USER` makes one for a user."
+)
 _PROXY = (
     "This request came through a proxy that this server does not trust, so it needs a key. "
     "The server trusts the proxies in the variable FORWARDED_ALLOW_IPS."
@@ -156,6 +160,8 @@ class CallerAuthenticator:
             self._failures.check(place)
         try:
             record = await self._keys.find(key)
+            if is_reserved(record.user):
+                raise UnauthenticatedError(_OPEN_KEY)
         except UnauthenticatedError:
             self._failures.count(place)
             raise
