@@ -94,3 +94,12 @@ async def test_usage_adds_up_by_day_user_key_and_model(store: SqlApiStore) -> No
     assert await store.usage("2026-11-30") == [other, total]
     assert await store.usage("2026-11-30", "ann") == [total]
     assert await store.usage("2026-12-02") == []
+
+
+async def test_a_stream_that_is_kept_expires_later(store: SqlApiStore) -> None:
+    await store.add_stream(stream("a"))
+    await store.append_frames([], [StreamEnding("a")])
+    await store.keep_streams(["a", "none"], 300.5)
+    await store.keep_streams(["a"], 250)
+    assert await store.expire_streams(300) == 0
+    assert await store.expire_streams(300.5) == 1

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -154,6 +154,10 @@ class Generations:
             ):
                 return stored.request, stored.result
         raise NotFoundError(_NOT_FOUND)
+
+    async def keep(self, stream_ids: Sequence[str]) -> None:
+        """Keep stored responses as long as a new one."""
+        await self._store.keep_streams(stream_ids, self._now() + STORED_SECONDS)
 
     async def cancel(self, owner: str, stream_id: str, error: LegatoError | None = None) -> ResponseStream:
         """End a generation, down to the engine, and return its response when nothing of it runs any more.

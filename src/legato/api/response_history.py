@@ -42,12 +42,13 @@ class ResponseHistory:
         self._owner = owner
 
     async def before(self, previous: str | None) -> list[dict[str, Any]]:
-        """Return the items of a response and of all before it, input and output, in their order.
+        """Return the items of a response and of all before it, input and output, in their order, and keep them as long as a new one.
 
         :raises ResponseNotFoundError: there is no such response, or one before it has expired.
         :raises InvalidFieldError: the response has not ended, or there are too many.
         """
         turns: list[list[dict[str, Any]]] = []
+        streams: list[str] = []
         count = size = 0
         while previous is not None:
             request, document = await self._record(previous, _PREVIOUS)
@@ -57,6 +58,7 @@ class ResponseHistory:
                 )
             items = [*request["input"], *document["output"]]
             turns.append(items)
+            streams.append(stream_id_of(previous))
             count += len(items)
             size += encoded_size(items)
             if len(turns) > RESPONSES or count > ITEMS or size > HISTORY_BYTES:
@@ -65,6 +67,8 @@ class ResponseHistory:
                     _PREVIOUS,
                 )
             previous = request["previous"]
+        if streams:
+            await self._generations.keep(streams)
         return [item for items in reversed(turns) for item in items]
 
     async def resolved(self, asked: ResponsesRequest) -> list[dict[str, Any]]:

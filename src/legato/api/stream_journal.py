@@ -29,6 +29,11 @@ class StreamJournal:
         self._writing = asyncio.Lock()
         self._ticker: asyncio.Task[None] | None = None
 
+    @property
+    def open_ids(self) -> list[str]:
+        """The responses whose ends are not stored yet."""
+        return list(self._open)
+
     def start(self) -> None:
         """Start to write in the background."""
         self._ticker = asyncio.create_task(self._tick(), name="journal of the APIs")

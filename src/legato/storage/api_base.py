@@ -120,6 +120,10 @@ class ApiStreamStore(Protocol):
         """Delete a stream with its frames. Return whether it existed."""
         ...
 
+    async def keep_streams(self, streams: Sequence[str], until: float) -> None:
+        """Keep streams at least until this time. Those that do not exist are skipped."""
+        ...
+
     async def expire_streams(self, now: float) -> int:
         """Delete ended streams whose time is over, at most 500. Return how many."""
         ...

@@ -43,6 +43,10 @@ class SqlApiStore:
         check_storable(stream)
         return await self._database.write(partial(api_streams.remove, stream=stream))
 
+    async def keep_streams(self, streams: Sequence[str], until: float) -> None:
+        check_storable(*streams)
+        await self._database.write(partial(api_streams.keep, streams=streams, until=until))
+
     async def expire_streams(self, now: float) -> int:
         return await self._database.write(partial(api_streams.expire, now=now))
 

@@ -141,6 +141,17 @@ def remove(connection: Connection, stream: str) -> bool:
     return bool(connection.execute(delete(api_streams).where(api_streams.c.id == stream)).rowcount)
 
 
+def keep(connection: Connection, streams: Sequence[str], until: float) -> None:
+    micros = round(until * _SECOND)
+    for first in range(0, len(streams), EXPIRED_AT_ONCE):
+        ids = streams[first : first + EXPIRED_AT_ONCE]
+        connection.execute(
+            update(api_streams)
+            .where(api_streams.c.id.in_(ids), api_streams.c.expires_at < micros)
+            .values(expires_at=micros)
+        )
+
+
 def expire(connection: Connection, now: float) -> int:
     ids = list(connection.scalars(_EXPIRED, {"now": round(now * _SECOND)}))
     if ids:
