@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import jwt
 import openai
 import pydantic
 import pytest
 from tests.doubles.engines import replace_demo
 from tests.gateway.server import calling, serving, settings_for
 
-from legato.api import generation
+from legato.api import byte_log, generation, response_history
 from legato.domain.message import ImagePart, TextPart, ToolCallPart, ToolResultPart
 from legato.engines.base import TokenLogprob, Turn
 from legato.errors import (
@@ -21,6 +22,7 @@ from legato.errors import (
     EngineBrokeError,
     EngineGaveUpError,
     ModelNotFoundError,
+    ReplyTooLongError,
     UnsupportedOptionError,
 )
 from legato.gateway.server import Server
@@ -28,6 +30,7 @@ from legato.stream import Usage
 from legato.testing.engine import ScriptedEngine
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
+SECRET = "a secret that only the tests of responses know"
 WEATHER = {"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": False}
 
 
@@ -504,3 +507,68 @@ async def test_log_probabilities(client: openai.AsyncOpenAI, engine: ScriptedEng
         if event.type == "response.output_text.delta"
     ]
     assert deltas == ["a", "b"]
+
+
+async def test_the_response_of_another_is_not_found(engine: ScriptedEngine, tmp_path: Path) -> None:
+    async with serving(settings_for(tmp_path, auth={"jwt_secret": SECRET})) as server:
+        ann, bob = [
+            openai.AsyncOpenAI(
+                base_url=f"{server.address}/v1",
+                api_key=jwt.encode({"sub": name, "exp": 4_000_000_000}, SECRET, "HS256"),
+                max_retries=0,
+            )
+            for name in ("ann", "bob")
+        ]
+        async with ann, bob:
+            begun = await ann.responses.create(model="default", input="hi", background=True)
+            run = await engine.asked()
+            told = set()
+            for name in (begun.id, "resp_none"):
+                for asking in (
+                    bob.responses.retrieve(name),
+                    bob.responses.retrieve(name, stream=True, starting_after=0),
+                    bob.responses.cancel(name),
+                    bob.responses.delete(name),
+                    bob.responses.input_items.list(name),
+                ):
+                    with pytest.raises(openai.NotFoundError) as caught:
+                        await asking
+                    told.add(caught.value.response.text)
+                with pytest.raises(openai.NotFoundError) as caught:
+                    await bob.responses.create(model="default", input="hi", previous_response_id=name)
+                assert caught.value.param == "previous_response_id"
+            assert len(told) == 1
+            run.finish()
+            assert (await ended(ann, begun.id)).status == "completed"
+
+
+async def test_a_conversation_is_bounded(
+    client: openai.AsyncOpenAI, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(response_history, "RESPONSES", 1)
+    previous = None
+    for _ in range(2):
+        asking = asyncio.create_task(
+            client.responses.create(model="default", input="hi", previous_response_id=previous)
+        )
+        (await engine.asked()).finish()
+        previous = (await asking).id
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.responses.create(model="default", input="hi", previous_response_id=previous)
+    assert caught.value.param == "previous_response_id"
+
+
+async def test_a_response_that_is_too_long_has_an_end(
+    client: openai.AsyncOpenAI, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(byte_log, "RESPONSE_BYTES", 10_000)
+    begun = await client.responses.create(model="default", input="hi", background=True)
+    run = await engine.asked()
+    with pytest.raises(ReplyTooLongError):
+        run.say(*["word "] * 100)
+    run.fail(ReplyTooLongError("The response was ended, because it is too long."))
+    failed = await ended(client, begun.id)
+    assert failed.status == "failed"
+    assert failed.output_text.startswith("word word ")
+    *_, last = [event async for event in await client.responses.retrieve(begun.id, stream=True)]
+    assert last.type == "response.failed"

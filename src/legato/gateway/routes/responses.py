@@ -22,6 +22,7 @@ from legato.api.response_stream import ResponseStream
 from legato.errors import GoneError, LegatoError, NotFoundError
 from legato.gateway.api_caller import ApiCaller, fingerprint, idempotency_key_of, on_disconnect_of
 from legato.gateway.api_errors import error_answer
+from legato.gateway.conversation_call import in_conversation
 from legato.gateway.dependencies import Context
 from legato.gateway.document_response import DocumentResponse
 from legato.gateway.generation_response import STREAM_HEADER, GenerationResponse
@@ -57,7 +58,7 @@ async def create(request: HttpRequest, context: Context, caller: ApiCaller) -> R
         background=asked.background,
         document={"input": items, "previous": asked.previous} if asked.store else None,
     )
-    stream = await context.generations.start(call)
+    stream = await context.generations.start(in_conversation(request, context, call, resolved))
     if asked.stream:
         return GenerationResponse(stream, context.generations, _error)
     if asked.background:
