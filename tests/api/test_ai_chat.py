@@ -297,6 +297,7 @@ async def test_regenerating_asks_without_the_old_reply(
         {"messages": [user("hi")], "messageId": "old"},
         {"messages": [user("hi"), old], "messageId": "old"},
         {"messages": [user("hi"), old]},
+        {"messages": [{"role": "user", "parts": [{"type": "text", "text": "hi"}]}, {**old, "id": None}]},
         {"messages": [user("hi"), old, user("more", "m2")], "messageId": "m1"},
     ):
         asking = await ask(http, engine, body(trigger="regenerate-message", **fields))

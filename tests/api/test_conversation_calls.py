@@ -22,6 +22,7 @@ from legato.testing.engine import ScriptedEngine, ScriptedGeneration
 HI = [{"role": "user", "content": "hi"}]
 PATHS: dict[str, tuple[str, dict[str, Any]]] = {
     "openai": ("/v1/chat/completions", {"messages": HI}),
+    "responses": ("/v1/responses", {"input": "hi"}),
     "anthropic": ("/v1/messages", {"messages": HI, "max_tokens": 10}),
     "ollama": ("/api/chat", {"messages": HI}),
     "ollama.generate": ("/api/generate", {"prompt": "hi"}),
@@ -34,7 +35,7 @@ PATHS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
-    engine = ScriptedEngine("demo", models=())
+    engine = ScriptedEngine("demo", models=("demo:echo",))
     replace_demo(monkeypatch, engine)
     return engine
 
@@ -196,6 +197,12 @@ async def test_what_a_conversation_cannot_do_is_refused_by_name(
     for field, value in wrong.items():
         status, text = await refused(http, conversation, **{field: value})
         assert (status, json.loads(text)["error"]["param"]) == (400, field)
+    async with http.post(
+        "/v1/completions",
+        json={"model": "demo:echo", "prompt": "hi"},
+        headers={"legato-conversation": conversation},
+    ) as answer:
+        assert (answer.status, (await answer.json())["error"]["param"]) == (400, "prompt")
     last = [*HI, {"role": "assistant", "content": "So"}]
     assert (await refused(http, conversation, messages=last))[0] == 400
     engine.can = Capabilities()
@@ -299,6 +306,8 @@ async def test_a_reply_that_is_begun_again_is_told_once_or_is_an_error(
                 assert (await answer.json())["choices"][0]["message"]["content"] == "one two"
             else:
                 assert answer.status == 502
+        while (await messages(http, conversation))[-1][1] == "streaming":
+            await asyncio.sleep(0)
         assert (await messages(http, conversation))[-1] == ("assistant", "complete", "".join(words))
 
 

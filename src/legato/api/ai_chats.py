@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 from weakref import WeakValueDictionary
 
+import msgspec
 from msgspec import Struct
 
 from legato.api.ai.errors import ChatStoppedError
@@ -17,13 +18,18 @@ from legato.storage.api_base import ApiStreamStore
 CHATS = 10_000
 """Chats that are remembered at once; those whose last reply began first are forgotten first."""
 
+CONTINUED_BYTES = 256 * 1024
+"""The longest message whose earlier parts are kept for a replay. Pages send what they like in their tools' results."""
+
 RESTARTED = "Another message was sent to this chat, so this reply was ended."
 STOPPED = "The reply was stopped."
 
 
 def chat_document(chat: str, continued: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what is kept of a request: its chat, and the message that the reply goes on with."""
-    return {"chat": chat} if continued is None else {"chat": chat, "continued": continued}
+    """Return what is kept of a request: its chat, and the message that the reply goes on with, unless that is too long."""
+    if continued is None or len(msgspec.json.encode(continued)) > CONTINUED_BYTES:
+        return {"chat": chat}
+    return {"chat": chat, "continued": continued}
 
 
 def chat_of(document: Any) -> str:

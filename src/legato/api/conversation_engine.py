@@ -128,7 +128,7 @@ class ConversationEngine:
             return
         capabilities = await self._resolved.engine.capabilities(self._resolved.model)
         if not capabilities.images:
-            raise UnsupportedOptionError("This model sees no pictures. Ask one that does.", "messages")
+            raise UnsupportedOptionError("This model sees no pictures. Ask one that does.", "images")
 
     def _adapted(self, assistant: ResolvedAssistant, request: Request) -> ResolvedAssistant:
         """Return the assistant that answers: the one that the call names, or the conversation's own with the model of the call."""

@@ -151,7 +151,7 @@ def _asked(body: AiChatBody) -> list[dict[str, Any]]:
     if body.trigger == "submit-message":
         return messages
     ids = [message.get("id") for message in messages]
-    if body.message_id in ids:
+    if body.message_id is not None and body.message_id in ids:
         at = ids.index(body.message_id)
         return messages[: at if messages[at].get("role") == "assistant" else at + 1]
     return messages[:-1] if messages and messages[-1].get("role") == "assistant" else messages

@@ -92,6 +92,7 @@ async def completions(request: HttpRequest, context: Context, caller: ApiCaller)
         fingerprint=fingerprint(request.url.path, await request.body()),
         prompts=asked.prompts,
     )
+    call = in_conversation(request, context, call, answerer)
     return GenerationResponse(await context.generations.start(call), context.generations, _error)
 
 
