@@ -103,7 +103,7 @@ def test_a_server_that_writes_other_chunks_is_not_tried_again() -> None:
     for _ in range(MISSES):
         assert parser.read(plain) == "Hi"
         for _ in range(MISSES - 1):
-            assert parser.read(b'{"choices":[{"index":0,"delta":{"content":"Hi"}}],"own":1}') == ""
+            assert parser.read(b'{"choices":[{"index":0,"delta":{"content":"Hi"}}],"own":1}') is None
     for _ in range(MISSES):
         parser.read(b"[DONE]")
-    assert parser.read(plain) == ""
+    assert parser.read(plain) is None

@@ -40,7 +40,7 @@ class ByteLog:
     """
 
     __slots__ = (
-        "_frames", "_held", "_listeners", "_starts", "_valid", "closed", "incarnation", "media_type", "next", "numbered"
+        "_frames", "_held", "_id_start", "_listeners", "_starts", "_valid", "closed", "incarnation", "media_type", "next", "numbered"
     )  # fmt: skip
 
     def __init__(
@@ -59,7 +59,8 @@ class ByteLog:
         self._frames: list[bytes] = []
         self._starts: list[int] = []
         self._held: int | None = None
-        self._listeners: set[Callable[[], None]] = set()
+        self._id_start = b"%04d_" % incarnation
+        self._listeners: tuple[Callable[[], None], ...] = ()
         own = b"id: %04d_" % incarnation if numbered and incarnation > 1 else None
         self._valid = 0
         for frame in restored:
@@ -76,14 +77,20 @@ class ByteLog:
         """
         if self.closed:
             raise AssertionError("the response has ended")
+        # The common case of `_add` and `_tell`, without a call: this runs once a token.
+        start = self.next
+        behind = start + len(event)
         if self.numbered:
-            behind = self.next + len(event) + _ID_BYTES
-            event = b"id: %04d_%016d\n%b" % (self.incarnation, behind, event)
-        if self.next + len(event) > RESPONSE_BYTES and not end:
+            behind += _ID_BYTES
+            event = b"id: %b%016d\n%b" % (self._id_start, behind, event)
+        if behind > RESPONSE_BYTES and not end:
             raise ReplyTooLongError(_TOO_LONG)
-        self._add(event)
+        self._starts.append(start)
+        self._frames.append(event)
+        self.next = behind
         if self._held is None:
-            self._tell()
+            for listener in self._listeners:
+                listener()
 
     def hold(self) -> None:
         """Do not show the frames that follow until `release`: they have to be stored first."""
@@ -156,8 +163,12 @@ class ByteLog:
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` after each change; the returned function ends that."""
-        self._listeners.add(listener)
-        return lambda: self._listeners.discard(listener)
+        self._listeners += (listener,)
+
+        def stop() -> None:
+            self._listeners = tuple(each for each in self._listeners if each is not listener)
+
+        return stop
 
     @property
     def listened(self) -> int:
@@ -174,7 +185,7 @@ class ByteLog:
         self.next += len(frame)
 
     def _tell(self) -> None:
-        for listener in tuple(self._listeners):
+        for listener in self._listeners:
             listener()
 
 

@@ -109,10 +109,11 @@ class Generation:
 
     def write(self, frames: Sequence[bytes], *, end: bool = False) -> None:
         """Append frames to the log. `end`: they are the end of the response, for which there is always room."""
+        stream = self.stream
         for frame in frames:
-            self.stream.log.append(frame, end=end)
-        if frames:
-            self.stream.opened.set()
+            stream.log.append(frame, end=end)
+        if frames and not stream.opened.is_set():
+            stream.opened.set()
 
     def begin(self) -> None:
         """Write what comes before all text, once."""
@@ -230,7 +231,8 @@ class ChoiceWriter:
     def text(self, text: str) -> None:
         if text:
             self._pieces += 1
-            self._begin()
+            if not self._wrote:
+                self._begin()
             self._generation.write(self._codec.text(self._choice, text))
 
     def reasoning(self, text: str) -> None:

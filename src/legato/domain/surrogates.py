@@ -90,6 +90,11 @@ class SurrogateJoiner:
     def __init__(self) -> None:
         self._pending = ""
 
+    @property
+    def waits(self) -> bool:
+        """Whether a half of a pair waits for the next chunk."""
+        return bool(self._pending)
+
     def feed(self, chunk: str) -> str:
         """Return the text that is complete. A high surrogate at the end of a chunk waits for the next chunk."""
         if self._pending:

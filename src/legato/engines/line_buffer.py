@@ -39,6 +39,11 @@ class LineBuffer:
             raise LineTooLongError
         return lines
 
+    @property
+    def waits(self) -> bool:
+        """Whether there are bytes after the last newline."""
+        return bool(self._pieces)
+
     def rest(self) -> bytes:
         """Return the bytes after the last newline."""
         return b"".join(self._pieces)

@@ -50,9 +50,23 @@ def mended(head: bytes) -> bytes:
 
 
 class LenientResponseHandler(ResponseHandler):
-    """Mends the head of each response before aiohttp parses it, and passes over interim responses (1xx)."""
+    """Mends the head of each response before aiohttp parses it, and passes over interim responses (1xx).
+
+    It resumes reading only if reading was paused. aiohttp 3.14 resumes after each chunk that is read, which costs as much as to
+    parse one.
+    """
 
     _head: bytearray | None = None
+    _paused_once = False
+
+    def pause_reading(self) -> None:
+        self._paused_once = True
+        super().pause_reading()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        if self._paused_once:
+            self._paused_once = False
+            super().resume_reading(resume_parser)
 
     def set_response_params(self, **params: Any) -> None:
         self._head = bytearray()

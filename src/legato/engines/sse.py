@@ -35,6 +35,10 @@ class SseParser:
 
         :raises LineTooLongError: a line or an event is longer than the limit.
         """
+        if not self._cr and not self._data and not self._name and not self._first:
+            plain = self._plain_events(data)
+            if plain is not None:
+                return plain
         if self._cr and data:
             data = data.removeprefix(b"\n")
             self._cr = False
@@ -48,6 +52,19 @@ class SseParser:
             else:
                 self._dispatch(events)
         return events
+
+    def _plain_events(self, data: bytes) -> list[SseEvent] | None:
+        """Return the events if they are whole and have one line each, as in most cases; otherwise None, and nothing was done."""
+        if not data.endswith(b"\n\n") or b"\r" in data or self._lines.waits or len(data) > self._limit:
+            return None
+        if data.find(b"\n") == len(data) - 2 and data[:6] == b"data: ":
+            return [SseEvent(b"", data[6:-2])]
+        pieces = data.split(b"\n\n")
+        del pieces[-1]
+        for piece in pieces:
+            if piece[:6] != b"data: " or b"\n" in piece:
+                return None
+        return [SseEvent(b"", piece[6:]) for piece in pieces]
 
     def end(self) -> list[SseEvent]:
         """Return the event that the stream left unfinished, if there is one. Call this once, at the end of the bytes."""

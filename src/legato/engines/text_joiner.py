@@ -16,7 +16,10 @@ class ReplyTextJoiner:
 
     def text(self, chunk: str) -> None:
         """Write more of the answer. An empty chunk is passed on: it is a sign of life."""
-        self._out.text(self._text.feed(chunk))
+        if chunk.isascii() and not self._text.waits:
+            self._out.text(chunk)
+        else:
+            self._out.text(self._text.feed(chunk))
 
     def reasoning(self, chunk: str) -> None:
         if text := self._reasoning.feed(chunk):

@@ -59,12 +59,20 @@ class ThinkTagParser:
         ] = "speaking" if goes_on else "beginning"
 
     def text(self, text: str) -> None:
-        if not text:
+        if not text or self._phase == "speaking":
             self._out.text(text)
             return
+        if (
+            self._phase == "watching"
+            and not self._held
+            and "<" not in text
+            and "[" not in text
+            and "◁" not in text
+        ):
+            # The common case of `_watch`, without a call: no tag begins here.
+            self._show(text)
+            return
         match self._phase:
-            case "speaking":
-                self._out.text(text)
             case "beginning":
                 self._begin(text)
             case "thinking":
@@ -169,10 +177,6 @@ class ThinkTagParser:
 
     def _watch(self, text: str) -> None:
         """Write text, and look for a closing tag without an opening one."""
-        # The common case: no tag begins here.
-        if not self._held and "<" not in text and "[" not in text and "◁" not in text:
-            self._show(text)
-            return
         held = "".join(self._held)
         self._held.clear()
         text = held + text

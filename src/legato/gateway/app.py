@@ -56,6 +56,8 @@ def make_app(
     app.state.context = context
     app.state.metrics = Metrics(context, sockets)
     for routes in (
+        # The first routes are found first, and calls of this API are the most frequent requests.
+        openai,
         participants,
         chat,
         conversations,
@@ -69,7 +71,6 @@ def make_app(
         anthropic,
         audio,
         ollama,
-        openai,
         responses,
         usage,
     ):

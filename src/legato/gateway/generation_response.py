@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from legato.api.generations import Generations
 from legato.api.response_stream import ResponseStream
 from legato.errors import LegatoError
+from legato.gateway.middleware import SERVER_SEND
 from legato.gateway.sse_response import KEEP_ALIVE, disconnected
 
 STREAM_HEADER = "legato-stream"
@@ -74,7 +75,7 @@ class GenerationResponse(Response):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             if self._before:
                 await send({"type": "http.response.body", "body": self._before, "more_body": True})
-            await self._send(gone, send)
+            await self._send(gone, scope.get(SERVER_SEND, send))
         finally:
             gone.cancel()
             leave()

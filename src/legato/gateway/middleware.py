@@ -39,6 +39,10 @@ HEADERS = (
 ADDED_HEADERS = "legato.added_headers"
 """A list in the scope of a request: headers of the response, whatever it is."""
 
+SERVER_SEND = "legato.server_send"
+"""The server's own `send` in the scope of a request, for the bodies of streams: each middleware adds a call to each message, and
+looks at the start of a response only."""
+
 UNRESOLVED_PROXY = "legato.unresolved_proxy"
 """Set in the scope of a request that came through a proxy, so that the address of its client is that of the proxy."""
 
@@ -66,6 +70,7 @@ class PrefixMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
+            scope[SERVER_SEND] = send
             client = scope["client"]
             is_trusted = client is not None and client[0] in self._trusted
             if _is_unresolved(scope, is_trusted):

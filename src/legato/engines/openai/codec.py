@@ -168,7 +168,7 @@ class OpenAIReplyParser:
             self._reason = "stop"
 
     def _dispatch(self, event: SseEvent) -> None:
-        if not event.name and not self.done and (text := self._plain.read(event.data)):
+        if not event.name and not self.done and (text := self._plain.read(event.data)) is not None:
             self._plain_text(text)
             return
         data = event.data.strip()
@@ -185,10 +185,14 @@ class OpenAIReplyParser:
         """Do what `_chunk` does for a chunk that has only this text."""
         if not self._model and self._plain.model:
             self._model = join_surrogates(self._plain.model)
-        self._out_text(self._text.piece(text))
+        if text:
+            self._spoke = self._answered = True
+            self._said.text(self._text.piece(text))
+            if self._reason is not None:
+                self._premature, self._reason = True, None
+        elif self._opened:
+            self._said.text("")
         self._opened = True
-        if self._reason is not None:
-            self._premature, self._reason = True, None
 
     def _readable(self, event: SseEvent) -> bool:
         """Return whether the last event, which the end of the bytes has cut, is complete."""

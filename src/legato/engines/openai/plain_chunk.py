@@ -57,15 +57,15 @@ class PlainChunkParser:
         self.model: str | None = None
         """The model that the last plain chunk named."""
 
-    def read(self, data: bytes) -> str:
-        """Return the text of a plain chunk; an empty text if it is not plain."""
+    def read(self, data: bytes) -> str | None:
+        """Return the text of a plain chunk, which may be empty; None if it is not plain."""
         if self._misses >= MISSES:
-            return ""
+            return None
         try:
             chunk = _decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self._misses += 1
-            return ""
+            return None
         self._misses = 0
         self.model = chunk.model
         return chunk.choices[0].delta.content
