@@ -112,10 +112,21 @@ class ByteLog:
     @property
     def end(self) -> BytePosition:
         """The position behind all frames."""
-        return BytePosition(self.incarnation, self.next)
+        return self.at(self.next)
+
+    @property
+    def shown(self) -> int:
+        """The offset behind the frames that are shown."""
+        return self.next if self._held is None else self.offset(self._held)
+
+    def at(self, offset: int) -> BytePosition:
+        """Return the position at an offset."""
+        return BytePosition(self.incarnation, offset)
 
     def position(self, text: str | None) -> int:
         """Return the offset of a position that a client names: an `id`, or an offset of Durable Streams. None is the beginning.
+
+        It may lie within a frame: a client that counts the bytes it received goes on behind the last one.
 
         :raises InvalidError: it is not a position of a log.
         :raises GoneError: the log does not have what lies before it: an earlier server lost it.
@@ -123,13 +134,13 @@ class ByteLog:
         if text is None or text == BEGINNING:
             return 0
         if text == TAIL:
-            return self.next
+            return self.shown
         match = _POSITION.fullmatch(text)
         if match is None:
             raise InvalidError("This is not a position of a stream. Use one that the stream gave.")
         incarnation, offset = int(match[1]), int(match[2])
         valid = self.next if incarnation == self.incarnation else self._valid
-        if incarnation > self.incarnation or offset > valid or not self._is_boundary(offset):
+        if incarnation > self.incarnation or offset > valid:
             raise GoneError(
                 "The stream does not reach this position: the server was restarted and has lost what was there. "
                 "Read it from its beginning."
@@ -141,9 +152,13 @@ class ByteLog:
         return self._frames[bisect_left(self._starts, offset) :]
 
     def frames(self, offset: int, limit: int) -> list[bytes]:
-        """Return the shown frames from `offset` on: about `limit` bytes at most, and at least one if there is one."""
+        """Return the shown frames from `offset` on: about `limit` bytes at most, and at least one if there is one. If the offset lies
+        within a frame, return what is left of that one.
+        """
         first = last = bisect_left(self._starts, offset)
         shown = len(self._starts) if self._held is None else self._held
+        if first and first <= shown and self.offset(first) != offset:
+            return [self._frames[first - 1][offset - self._starts[first - 1] :]]
         while last < shown and (last == first or self._starts[last] - offset < limit):
             last += 1
         return self._frames[first:last]
@@ -174,10 +189,6 @@ class ByteLog:
     def listened(self) -> int:
         """How many listeners there are."""
         return len(self._listeners)
-
-    def _is_boundary(self, offset: int) -> bool:
-        at = bisect_left(self._starts, offset)
-        return offset == self.next or (at < len(self._starts) and self._starts[at] == offset)
 
     def _add(self, frame: bytes) -> None:
         self._starts.append(self.next)

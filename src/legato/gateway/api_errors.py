@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import Response
 
@@ -85,6 +85,11 @@ def api_of(path: str) -> Api | None:
     if path in OLLAMA_PATHS:
         return "ollama"
     return next((api for prefix, api in PREFIXES if path.startswith(prefix)), None)
+
+
+def api_named(name: str) -> Api:
+    """Return the API of a stored stream."""
+    return next(api for api in get_args(Api) if api == name)
 
 
 def status_of(error: LegatoError) -> int:

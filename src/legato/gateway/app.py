@@ -16,6 +16,7 @@ from legato.gateway.rate_limit_headers import RATE_LIMIT_HEADERS
 from legato.gateway.routes import (
     ai,
     anthropic,
+    api_streams,
     attachments,
     audio,
     chat,
@@ -33,6 +34,12 @@ from legato.gateway.routes import (
 )
 from legato.gateway.web_page import mount_page
 from legato.gateway.websocket.origins import Origins
+
+EXPOSED = [
+    "etag", "legato-stream", "location", "retry-after", "stream-closed", "stream-cursor", "stream-next-offset",
+    "stream-sse-data-encoding", "stream-up-to-date",
+]  # fmt: skip
+"""Headers that pages of allowed origins can read."""
 
 
 def make_app(
@@ -69,6 +76,7 @@ def make_app(
         fleet,
         ai,
         anthropic,
+        api_streams,
         audio,
         ollama,
         responses,
@@ -93,7 +101,7 @@ def make_app(
             allow_origins=list(origins.allowed),
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["location", "retry-after", "legato-stream", *RATE_LIMIT_HEADERS],
+            expose_headers=[*EXPOSED, *RATE_LIMIT_HEADERS],
         )
     use_openapi_types(app)
     return app

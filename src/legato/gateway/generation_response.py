@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fastapi import Response
+from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
 from legato.api.generations import Generations
@@ -25,11 +25,20 @@ COMMENT = b": still here\n"
 """A sign of life between two events. A second line end would make an event of it for clients that count `id` lines as one."""
 
 
+def resume_position(request: Request) -> str | None:
+    """Return the position from which a repeated request goes on: its `Last-Event-ID`, if an idempotency key says what it repeats."""
+    return request.headers.get("last-event-id") if "idempotency-key" in request.headers else None
+
+
 class GenerationResponse(Response):
     """Sends the frames of a generation from `offset` on. The client is a reader of the generation until it leaves.
 
     `on_error` makes the response of a generation that failed before it was opened. `on_sent` is called when the client, which is
-    still there, has been sent the end. `before` is sent in front of the frames.
+    still there, has been sent the end. `resume_at` is the position that the client has, in place of `offset`.
+    `before` is sent in front of the frames.
+
+    :raises InvalidError: `resume_at` is not a position.
+    :raises GoneError: the stream has lost what lies before it.
     """
 
     def __init__(
@@ -39,6 +48,7 @@ class GenerationResponse(Response):
         on_error: Callable[[LegatoError], Response],
         *,
         offset: int = 0,
+        resume_at: str | None = None,
         headers: Mapping[str, str] | None = None,
         on_sent: Callable[[], None] = lambda: None,
         before: bytes = b"",
@@ -49,12 +59,13 @@ class GenerationResponse(Response):
         self._stream = stream
         self._generations = generations
         self._on_error = on_error
-        self._offset = offset
+        self._offset = offset if resume_at is None else stream.log.position(resume_at)
         self._on_sent = on_sent
         self._before = before
         self.raw_headers = [
             (b"content-type", stream.log.media_type.encode()),
             (STREAM_HEADER.encode(), stream.id.encode()),
+            (b"stream-next-offset", str(stream.log.at(self._offset)).encode()),
             (b"cache-control", b"no-cache, no-transform" if stream.streams else b"no-store"),
             *((name.encode(), value.encode()) for name, value in (headers or {}).items()),
         ]

@@ -39,7 +39,7 @@ from legato.gateway.api_errors import error_answer
 from legato.gateway.conversation_call import in_conversation
 from legato.gateway.dependencies import Context, ServerContext
 from legato.gateway.embedding_call import EmbeddingCall
-from legato.gateway.generation_response import GenerationResponse
+from legato.gateway.generation_response import GenerationResponse, resume_position
 from legato.gateway.json_body import answer, openapi_types, read_body
 
 router = APIRouter(prefix="/api", tags=["ollama"])
@@ -97,7 +97,9 @@ async def _reply(
         fingerprint=fingerprint(request.url.path, await request.body()),
     )
     call = in_conversation(request, context, call, resolved)
-    return GenerationResponse(await context.generations.start(call), context.generations, _error)
+    return GenerationResponse(
+        await context.generations.start(call), context.generations, _error, resume_at=resume_position(request)
+    )
 
 
 async def _resolve(context: ServerContext, name: str, caller: Caller) -> ResolvedModel:

@@ -18,7 +18,7 @@ from legato.gateway.api_errors import error_answer
 from legato.gateway.conversation_call import in_conversation
 from legato.gateway.dependencies import Context
 from legato.gateway.embedding_call import EmbeddingCall
-from legato.gateway.generation_response import GenerationResponse
+from legato.gateway.generation_response import GenerationResponse, resume_position
 from legato.gateway.json_body import answer, openapi_types, read_body
 
 router = APIRouter(prefix="/v1", tags=["openai"])
@@ -53,7 +53,9 @@ async def chat_completions(request: HttpRequest, context: Context, caller: ApiCa
         fingerprint=fingerprint(request.url.path, await request.body()),
     )
     call = in_conversation(request, context, call, answerer)
-    return GenerationResponse(await context.generations.start(call), context.generations, _error)
+    return GenerationResponse(
+        await context.generations.start(call), context.generations, _error, resume_at=resume_position(request)
+    )
 
 
 @router.post(
