@@ -137,26 +137,26 @@ def example(schema: Any, asked: str, root: Any) -> Any:
     """Return a value that fits a JSON Schema; the first number and the first quoted words of `asked` are used where they fit."""
     if not isinstance(schema, dict):
         return None
-    if "$ref" in schema:
-        found: Any = root
-        for key in schema["$ref"].removeprefix("#/").split("/"):
-            found = found[key]
-        return example(found, asked, root)
+    if isinstance(reference := schema.get("$ref"), str):
+        return example(_referenced(reference, root), asked, root)
     if "const" in schema:
         return schema["const"]
-    if schema.get("enum"):
-        return schema["enum"][0]
+    if isinstance(values := schema.get("enum"), list) and values:
+        return values[0]
     for key in ("anyOf", "oneOf", "allOf"):
-        if schema.get(key):
-            return example(schema[key][0], asked, root)
+        if isinstance(options := schema.get(key), list) and options:
+            return example(options[0], asked, root)
     kind = schema.get("type", "object" if "properties" in schema else "string")
-    kind = kind[0] if isinstance(kind, list) else kind
+    if isinstance(kind, list):
+        kind = next(iter(kind), "null")
     if kind == "object":
-        return {name: example(each, asked, root) for name, each in (schema.get("properties") or {}).items()}
+        properties = schema.get("properties")
+        named = properties.items() if isinstance(properties, dict) else ()
+        return {name: example(each, asked, root) for name, each in named}
     if kind == "array":
-        return [example(schema.get("items") or {}, asked, root)] * max(1, schema.get("minItems", 1))
+        return [example(schema.get("items"), asked, root)]
     if kind in ("integer", "number"):
-        number = re.search(r"\d+", asked)
+        number = re.search(r"[0-9]{1,9}", asked)
         return int(number[0]) if number else 3
     if kind == "boolean":
         return True
@@ -164,3 +164,10 @@ def example(schema: Any, asked: str, root: Any) -> Any:
         return None
     quoted = re.search(r"['‘“\"]([^'’”\"]+)['’”\"]", asked)
     return quoted[1] if quoted else "Paris"
+
+
+def _referenced(reference: str, root: Any) -> Any:
+    """Return the schema that a `$ref` names."""
+    for key in reference.removeprefix("#/").split("/"):
+        root = root.get(key) if isinstance(root, dict) else None
+    return root

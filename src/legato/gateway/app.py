@@ -10,7 +10,7 @@ from legato.chat.attachments import AttachmentLimits
 from legato.gateway.dependencies import ServerContext
 from legato.gateway.error_handlers import HANDLERS
 from legato.gateway.metrics import Metrics
-from legato.gateway.middleware import RequestMiddleware
+from legato.gateway.middleware import CALL_BYTES, CALL_PATHS, RequestMiddleware
 from legato.gateway.openapi import use_openapi_types
 from legato.gateway.rate_limit_headers import RATE_LIMIT_HEADERS
 from legato.gateway.routes import (
@@ -91,9 +91,10 @@ def make_app(
         origins=origins,
         # A server without authentication must not serve a page of another site: it would act for whoever opened that page.
         shared_paths=() if origins.allowed or origins.hosts else fleet.SHARED,
-        body_bytes_by_path=dict.fromkeys(
-            (attachments.PATH, audio.PATH), upload_bytes + attachments.FORM_BYTES
-        ),
+        body_bytes_by_path={
+            **dict.fromkeys(CALL_PATHS, CALL_BYTES),
+            **dict.fromkeys((attachments.PATH, audio.PATH), upload_bytes + attachments.FORM_BYTES),
+        },
     )
     if origins.allowed:
         app.add_middleware(

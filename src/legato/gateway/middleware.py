@@ -2,15 +2,32 @@
 
 from collections.abc import Collection, Mapping
 
-import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from legato.errors import ForbiddenError, InvalidError, LegatoError, TooLargeError
+from legato.gateway.api_errors import api_of, error_answer
+from legato.gateway.json_body import answer
 from legato.gateway.schemas import Problem, ProblemAnswer
 from legato.gateway.websocket.origins import TWO_HOSTS, Origins
 from legato.gateway.websocket.path_prefix import HEADER, PathPrefix, TrustedProxies
 
 BODY_BYTES = 4 * 1024 * 1024
 """The largest body of a request."""
+
+CALL_BYTES = 32 * 1024 * 1024
+"""The largest body of a call that can have pictures: 24 MiB of them, as base64."""
+
+CALL_PATHS = (
+    "/ai/chat",
+    "/api/chat",
+    "/api/generate",
+    "/v1/chat/completions",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/v1/responses",
+    "/v1/responses/input_tokens",
+)
+"""The paths of these calls."""
 
 ANYONE = ((b"access-control-allow-origin", b"*"),)
 
@@ -129,14 +146,14 @@ class RequestMiddleware:
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         if sum(name == b"host" for name, _ in scope["headers"]) > 1:
-            await _refuse(send, 400, "invalid", TWO_HOSTS)
+            await _refuse(scope, receive, send, 400, InvalidError(TWO_HOSTS))
             return
         path = route_path(scope)
         is_shared = path in self._shared_paths
         origin = headers.get(b"origin") if scope["method"] not in SAFE and not is_shared else None
         refusal = self._origins.refusal(origin, headers.get(b"host"))
         if refusal is not None:
-            await _refuse(send, 403, "forbidden", refusal)
+            await _refuse(scope, receive, send, 403, ForbiddenError(refusal))
             return
         if is_shared and scope["method"] == "OPTIONS":
             await send({"type": "http.response.start", "status": 204, "headers": [*HEADERS, *PREFLIGHT]})
@@ -144,9 +161,9 @@ class RequestMiddleware:
             return
         length = headers.get(b"content-length", "0")
         limit = self._body_bytes_by_path.get(path, self._body_bytes)
-        too_large = f"A request can have {_size(limit)} at most."
-        if not length.isdigit() or int(length) > limit:
-            await _refuse(send, 413, "too_large", too_large)
+        too_large = TooLargeError(f"A request can have {_size(limit)} at most.")
+        if not length.isdecimal() or int(length) > limit:
+            await _refuse(scope, receive, send, 413, too_large)
             return
         received = 0
         started = False
@@ -179,7 +196,7 @@ class RequestMiddleware:
             await self._app(scope, receive_counted, send_with_headers)
         except BodyTooLargeError:
             if not started:
-                await _refuse(send, 413, "too_large", too_large)
+                await _refuse(scope, receive, send, 413, too_large)
 
 
 def _below(prefix: bytes, header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
@@ -193,8 +210,12 @@ def _size(count: int) -> str:
     return f"{kib:.3g} KiB" if kib < 1000 else f"{kib / 1024:.3g} MiB"
 
 
-async def _refuse(send: Send, status: int, code: str, message: str) -> None:
-    body = msgspec.json.encode(ProblemAnswer(Problem(code, message)))
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *HEADERS]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, error: LegatoError) -> None:
+    """Answer with an error, in the shape of the API that the path belongs to."""
+    api = api_of(route_path(scope))
+    if api is not None:
+        response = error_answer(api, error, status)
+    else:
+        response = answer(ProblemAnswer(Problem(error.code, error.message)), status)
+    response.raw_headers.extend(HEADERS)
+    await response(scope, receive, send)

@@ -131,6 +131,8 @@ def _result(block: dict[str, Any], call: str, where: str) -> list[Part]:
     failed = bool(block.get("is_error"))
     if isinstance(content, str):
         return [ToolResultPart(call, "", content, failed)]
+    if not isinstance(content, list):
+        raise InvalidFieldError(f"`{where}.content` is a text, or a list of blocks.", f"{where}.content")
     parts = [part for index, each in enumerate(content) for part in _parts(each, f"{where}.content[{index}]")]
     text = "\n".join(part.text for part in parts if isinstance(part, TextPart))
     return [ToolResultPart(call, "", text, failed), *[part for part in parts if isinstance(part, ImagePart)]]

@@ -106,7 +106,7 @@ def _turns(messages: list[dict[str, Any]]) -> list[Turn]:
     waiting: list[ToolCallPart] = []
     for index, message in enumerate(messages):
         where = f"messages[{index}]"
-        role = ROLES.get(message.get("role"))
+        role = ROLES.get(str(message.get("role")))
         if role is None:
             raise InvalidFieldError(f"`{where}.role` is system, user, assistant or tool.", f"{where}.role")
         parts = _parts(message, where)

@@ -329,7 +329,10 @@ def _turn(message: dict[str, Any], index: int) -> Turn:
 
 def _calls(message: dict[str, Any], where: str) -> list[ToolCallPart]:
     calls: list[ToolCallPart] = []
-    for index, call in enumerate(message.get("tool_calls") or ()):
+    told = message.get("tool_calls") or []
+    if not isinstance(told, list):
+        raise InvalidFieldError(f"`{where}.tool_calls` is a list.", f"{where}.tool_calls")
+    for index, call in enumerate(told):
         match call:
             case {"function": {"name": str() as name, **function}}:
                 arguments = function.get("arguments") or "{}"

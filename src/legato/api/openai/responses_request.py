@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from legato.api.openai.chat_request import InvalidFieldError, check_tool_choice, options_of, think_of
 from legato.api.openai.response_items import input_items, turns_of
+from legato.domain.surrogates import decode_replacing_surrogates
 from legato.engines.base import Request, ToolSpec
 from legato.errors import NotFoundError
 
@@ -130,7 +131,10 @@ def check_names(body: bytes) -> None:
 
     :raises InvalidFieldError: it has one.
     """
-    for name in msgspec.json.decode(body or b"{}", type=dict[str, msgspec.Raw]):
+    names = decode_replacing_surrogates(
+        lambda raw: msgspec.json.decode(raw, type=dict[str, msgspec.Raw]), body or b"{}"
+    )
+    for name in names:
         if name not in ResponsesBody.__struct_fields__:
             raise InvalidFieldError(f"`{name[:100]}` is not a field of this request.", name[:100])
 
