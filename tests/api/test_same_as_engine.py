@@ -330,6 +330,43 @@ async def test_the_embedded_engine(tmp_path: Path) -> None:
                         far = openai_reply(await ask(http, f"{server.address}/v1/chat/completions", body))
                         near = near._replace(logprobs=[_plain(each) for each in near.logprobs])
                         assert far == near
+                for prompt in ({"prompt": "Say it"}, {"prompt": "Say it", "max_tokens": 3, "logprobs": 1}):
+                    body = {"model": "spoken", "temperature": 0, **prompt}
+                    near, far = [
+                        (await ask(place, f"{address}/v1/completions", body))[0]
+                        for place, address in ((engine, "http://llama"), (http, server.address))
+                    ]
+                    names = ("prompt_tokens", "completion_tokens")
+                    assert [far["usage"][name] for name in names] == [near["usage"][name] for name in names]
+                    for name in ("text", "finish_reason"):
+                        assert far["choices"][0][name] == near["choices"][0][name]
+                    if told := near["choices"][0].get("logprobs"):
+                        tokens = [each["token"] for each in told["content"]]
+                        assert far["choices"][0]["logprobs"]["tokens"] == tokens
+            long = [{"role": "user", "content": "upon " * 6000}]
+            for path, body, code in (
+                ("/v1/chat/completions", {"messages": long}, "context_length_exceeded"),
+                ("/v1/completions", {"prompt": long[0]["content"]}, "context_length_exceeded"),
+                ("/v1/messages", {"messages": long, "max_tokens": 5}, "prompt is too long"),
+                ("/api/chat", {"messages": long}, "context"),
+            ):
+                async with http.post(f"{server.address}{path}", json={"model": "spoken", **body}) as answer:
+                    assert (answer.status, code in await answer.text()) == (400, True), (
+                        path,
+                        await answer.text(),
+                    )
+            forced = {"type": "function", "function": {"name": "look"}}
+            refusals: list[tuple[dict[str, Any], str]] = [
+                ({"suffix": "end", "prompt": "x"}, "suffix"),
+                ({"messages": long[:0]}, "messages"),
+                ({"messages": [{"role": "user", "content": "x"}], "tool_choice": forced}, "tool_choice"),
+            ]
+            for body, param in refusals:
+                path = "completions" if "prompt" in body else "chat/completions"
+                async with http.post(
+                    f"{server.address}/v1/{path}", json={"model": "spoken", **body}
+                ) as answer:
+                    assert (answer.status, (await answer.json())["error"]["param"]) == (400, param)
         finally:
             await straight.close()
 

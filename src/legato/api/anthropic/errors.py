@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from legato.errors import LegatoError
+from legato.errors import ContextExceededError, LegatoError
 
 _TYPES = {
     400: "invalid_request_error",
@@ -22,4 +22,11 @@ _TYPES = {
 def error_object(error: LegatoError, status: int = 500) -> dict[str, Any]:
     """Return the body of an error."""
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-    return {"type": "error", "error": {"type": kind, "message": error.message}}
+    message = error.message
+    if isinstance(error, ContextExceededError):
+        # Clients look for these words, and shorten the conversation.
+        told = error.limit is not None and error.asked is not None
+        message = (
+            f"prompt is too long: {f'{error.asked} tokens > {error.limit} maximum' if told else message}"
+        )
+    return {"type": "error", "error": {"type": kind, "message": message}}

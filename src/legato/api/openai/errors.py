@@ -67,12 +67,17 @@ def response_error(error: LegatoError) -> dict[str, Any]:
     return {"code": told["code"] if refused else "server_error", "message": error.message}
 
 
+class PromptExceededError(ContextExceededError):
+    """The prompt of a text completion is longer than the context. The field of the request is `prompt`."""
+
+
 def error_object(error: LegatoError, status: int = 500) -> dict[str, Any]:
     """Return the body of an error."""
     code: str | None = error.code
     param = None
     if isinstance(error, ContextExceededError):
-        code, param = "context_length_exceeded", "messages"
+        code = "context_length_exceeded"
+        param = "prompt" if isinstance(error, PromptExceededError) else "messages"
     elif isinstance(error, OverLimitError):
         code = "rate_limit_exceeded"
     elif isinstance(error, UnauthenticatedError):

@@ -11,8 +11,9 @@ from legato.api.call import Call
 from legato.api.openai.chat_request import ChatCompletionBody, InvalidFieldError, parse_chat_request
 from legato.api.openai.completion_request import TextCompletionBody, parse_completion_request
 from legato.api.openai.embedding_request import EmbeddingBody, check_embedding_body, embedding_list, texts_of
+from legato.api.openai.errors import PromptExceededError
 from legato.api.openai.models import model_object
-from legato.errors import LegatoError
+from legato.errors import ContextExceededError, LegatoError
 from legato.gateway.api_caller import ApiCaller, fingerprint, idempotency_key_of, on_disconnect_of
 from legato.gateway.api_errors import error_answer
 from legato.gateway.conversation_call import in_conversation
@@ -95,7 +96,7 @@ async def completions(request: HttpRequest, context: Context, caller: ApiCaller)
         prompts=asked.prompts,
     )
     call = in_conversation(request, context, call, answerer)
-    return GenerationResponse(await context.generations.start(call), context.generations, _error)
+    return GenerationResponse(await context.generations.start(call), context.generations, _prompt_error)
 
 
 @router.post(
@@ -111,6 +112,13 @@ async def embeddings(request: HttpRequest, context: Context, caller: ApiCaller) 
     call = EmbeddingCall(context, caller, body.model, await context.catalog.resolve(body.model, caller))
     found = await call.run(request, texts, body.dimensions)
     return answer(embedding_list(found, body.model, body.encoding_format, counted=call.counted))
+
+
+def _prompt_error(error: LegatoError) -> Response:
+    """Return an error of a request whose input is `prompt`."""
+    if isinstance(error, ContextExceededError):
+        error = PromptExceededError(error.message, error.limit, error.asked)
+    return _error(error)
 
 
 def _error(error: LegatoError) -> Response:
