@@ -78,6 +78,57 @@ export const cases = {
     assert.equal(text, "half");
   },
 
+  async "openai: a streamed response, and the one behind it"() {
+    const stream = client.responses.stream({ model: MODEL, input: "ein süßes Ei 🥚" });
+    let text = "";
+    stream.on("response.output_text.delta", (event) => {
+      text += event.delta;
+    });
+    const first = await stream.finalResponse();
+    assert.equal(text, "ein süßes Ei 🥚");
+    assert.equal(first.output_text, text);
+    const second = await client.responses.create({ model: MODEL, input: "two", previous_response_id: first.id });
+    assert.equal(second.output_text, "two");
+    assert.equal(second.status, "completed");
+  },
+
+  async "openai: a response in the background is taken up again"() {
+    const numbers = [];
+    let id = null;
+    for await (const event of await client.responses.create({
+      model: MODEL,
+      input: "one two three four",
+      background: true,
+      stream: true,
+    })) {
+      numbers.push(event.sequence_number);
+      id = event.response?.id ?? id;
+      if (event.type === "response.output_text.delta") break;
+    }
+    let last = null;
+    for await (const event of await client.responses.retrieve(id, { stream: true, starting_after: numbers.at(-1) })) {
+      numbers.push(event.sequence_number);
+      last = event;
+    }
+    assert.deepEqual(numbers, [...numbers.keys()]);
+    assert.equal(last.type, "response.completed");
+    assert.equal((await client.responses.retrieve(id)).output_text, "one two three four");
+  },
+
+  async "openai: a tool of a response"() {
+    const tool = { type: "function", name: "weather", parameters: WEATHER, strict: false };
+    const first = await client.responses.create({ model: MODEL, input: "weather", tools: [tool] });
+    const call = first.output.find((item) => item.type === "function_call");
+    assert.deepEqual(JSON.parse(call.arguments), { city: "Ulm" });
+    const second = await client.responses.create({
+      model: MODEL,
+      tools: [tool],
+      previous_response_id: first.id,
+      input: [{ type: "function_call_output", call_id: call.call_id, output: "sun" }],
+    });
+    assert.equal(second.output_text, "It is sun.");
+  },
+
   async "openai: the models"() {
     const names = [];
     for await (const model of client.models.list()) names.push(model.id);
