@@ -144,6 +144,33 @@ async def test_a_revoked_key_stops_with_its_streams(server: Server) -> None:
         await going_on.content.readuntil(b"content")
 
 
+async def test_a_revoked_key_reads_no_stream_of_another_key(server: Server) -> None:
+    writing, reading = await make_key(server, "writing"), await make_key(server)
+    body = {"model": "slow", "messages": [{"role": "user", "content": "a b " * 40}]}
+
+    async def ask(http: aiohttp.ClientSession, stream: bool) -> aiohttp.ClientResponse:
+        once = {"idempotency-key": f"once {stream}"}
+        return await http.post("/v1/chat/completions", json={**body, "stream": stream}, headers=once)
+
+    async with calling(server, writing) as writer, calling(server, reading) as reader:
+        waiting = asyncio.create_task(ask(writer, False))
+        going_on, answer = await ask(writer, True), await ask(reader, True)
+        asked = asyncio.create_task(ask(reader, False))
+        await answer.content.readuntil(b"content")
+        await revoke(server)
+        async with asyncio.timeout(10):
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await answer.read()
+            refused = await asked
+        assert refused.status == 401
+        assert "revoked" in (await refused.json())["error"]["message"]
+        await going_on.content.readuntil(b"content")
+        assert not waiting.done()
+        going_on.close()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+
 async def test_an_expired_key_is_refused(server: Server) -> None:
     key = await make_key(server, expires_at=time.time() - 1)
     async with sdk(server, key) as client:

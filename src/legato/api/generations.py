@@ -14,6 +14,7 @@ from legato.api.call import Call
 from legato.api.call_limiter import CallLimiter
 from legato.api.formats import make_codec
 from legato.api.generation import STOP, CallEndedError, Generation, ServerStoppedError
+from legato.api.key_cache import LOST
 from legato.api.response_stream import ResponseStream
 from legato.api.stream_journal import StreamJournal, error_of
 from legato.broker.person_limits import PersonLimits, unlimited
@@ -179,7 +180,7 @@ class Generations:
         """End the generations of API keys that are not valid any more, down to the engines."""
         for generation in self._unfinished():
             if generation.call.caller.key in keys:
-                generation.cancel(CallEndedError("The API key of this request was revoked, or has expired."))
+                generation.cancel(CallEndedError(LOST))
 
     async def delete(self, owner: str, stream_id: str) -> None:
         """Cancel and delete a response.

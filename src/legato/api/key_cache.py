@@ -36,6 +36,7 @@ UNKNOWN_SECONDS = 60.0
 
 UNKNOWN = "This API key is not valid here. `legato key create` makes one."
 REVOKED = "This API key was revoked. `legato key create` makes another one."
+LOST = "The API key of this request was revoked, or has expired."
 EXPIRED = "This API key has expired. `legato key create` makes another one."
 
 

@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 from legato.api.call import CANCEL, Caller, DisconnectPolicy
 from legato.errors import InvalidError
 from legato.gateway.dependencies import Context
-from legato.gateway.middleware import ADDED_HEADERS, route_path
+from legato.gateway.middleware import ADDED_HEADERS, OPEN_CALL, route_path
 from legato.gateway.rate_limit_headers import rate_limit_headers
 
 KEY_LENGTH = 200
@@ -24,6 +24,8 @@ async def caller_of(request: Request, context: Context) -> Caller:
     :raises OverLimitError: the caller sends too many requests.
     """
     caller = await context.callers(request)
+    if caller.key is not None:
+        request.scope[OPEN_CALL].append(context.open_calls.enter(caller.key))
     try:
         await context.calls.request(caller)
     finally:

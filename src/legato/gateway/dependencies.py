@@ -23,6 +23,7 @@ from legato.gateway.auth import Authenticator
 from legato.gateway.callers import CallerAuthenticator
 from legato.gateway.database_probe import DatabaseProbe
 from legato.gateway.health_cache import HealthCache
+from legato.gateway.open_calls import OpenCalls
 from legato.gateway.sse_response import OpenSseResponses
 from legato.protocol.bearer import bearer_token
 from legato.stream import Flusher
@@ -54,6 +55,7 @@ class ServerContext(Struct, frozen=True):
     callers: CallerAuthenticator
     ai_chats: AiChatTable
     calls: CallLimiter
+    open_calls: OpenCalls
     transcriber: Transcriber | None = None
     dialect_assistants: Mapping[str, str] = {}
 

@@ -4,9 +4,11 @@ from collections.abc import Collection, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from legato.errors import ForbiddenError, InvalidError, LegatoError, TooLargeError
+from legato.api.key_cache import LOST
+from legato.errors import ForbiddenError, InvalidError, LegatoError, TooLargeError, UnauthenticatedError
 from legato.gateway.api_errors import api_of, error_answer
 from legato.gateway.json_body import answer
+from legato.gateway.open_calls import OpenCall
 from legato.gateway.schemas import Problem, ProblemAnswer
 from legato.gateway.websocket.origins import TWO_HOSTS, Origins
 from legato.gateway.websocket.path_prefix import HEADER, PathPrefix, TrustedProxies
@@ -59,6 +61,9 @@ ADDED_HEADERS = "legato.added_headers"
 SERVER_SEND = "legato.server_send"
 """The server's own `send` in the scope of a request, for the bodies of streams: each middleware adds a call to each message, and
 looks at the start of a response only."""
+
+OPEN_CALL = "legato.open_call"
+"""A list in the scope of a request: its `OpenCall` if it has an API key."""
 
 UNRESOLVED_PROXY = "legato.unresolved_proxy"
 """Set in the scope of a request that came through a proxy, so that the address of its client is that of the proxy."""
@@ -171,10 +176,12 @@ class RequestMiddleware:
         private = path.startswith("/api/")
         added: list[tuple[bytes, bytes]] = []
         scope[ADDED_HEADERS] = added
+        opened: list[OpenCall] = []
+        scope[OPEN_CALL] = opened
 
         async def receive_counted() -> Message:
             nonlocal received
-            message = await receive()
+            message = await (opened[0].receive(receive) if opened else receive())
             received += len(message.get("body", b""))
             if received > limit:
                 raise BodyTooLargeError
@@ -194,9 +201,16 @@ class RequestMiddleware:
 
         try:
             await self._app(scope, receive_counted, send_with_headers)
+            # A response that has begun is broken off by the server, so that nobody takes it for a whole one.
+            if opened and opened[0].ended and not started:
+                api = api_of(path) or "openai"
+                await error_answer(api, UnauthenticatedError(LOST))(scope, receive, send_with_headers)
         except BodyTooLargeError:
             if not started:
                 await _refuse(scope, receive, send, 413, too_large)
+        finally:
+            for call in opened:
+                call.close()
 
 
 def _below(prefix: bytes, header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:

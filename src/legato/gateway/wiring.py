@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from legato.gateway.engine_factory import EngineFactory
 from legato.gateway.health_cache import HealthCache
 from legato.gateway.lock import only_server_of
 from legato.gateway.media import make_attachments, make_transcriber
+from legato.gateway.open_calls import OpenCalls
 from legato.gateway.settings import Settings
 from legato.gateway.sse_response import OpenSseResponses
 from legato.gateway.tickets import Tickets
@@ -45,6 +46,9 @@ from legato.stream import Flusher
 logger = logging.getLogger(__name__)
 
 DATABASE = "legato.db"
+
+KEY_END_SECONDS = 0.3
+"""How long the streams of a key that was revoked have to tell their end."""
 
 
 class Wired(Struct, frozen=True):
@@ -117,12 +121,18 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
         generations = Generations(api_store, now=time.time, limits=limits, calls=calls)
         stack.push_async_callback(generations.close)
         await generations.open()
+        open_calls = OpenCalls()
+
+        def stop_keys(keys: Collection[str]) -> None:
+            generations.cancel_keys(keys)
+            loop.call_later(KEY_END_SECONDS, open_calls.end, set(keys))
+
         api_keys = ApiKeyCache(
             api_store,
             now=time.time,
             clock=loop.time,
-            running=generations.running_keys,
-            stop=generations.cancel_keys,
+            running=lambda: generations.running_keys() | open_calls.keys,
+            stop=stop_keys,
         )
         api_keys.start()
         stack.push_async_callback(api_keys.close)
@@ -144,6 +154,7 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
                 catalog=_catalog(settings, engines, fleet, assistants, loop.time),
                 generations=generations,
                 calls=calls,
+                open_calls=open_calls,
                 callers=CallerAuthenticator(
                     authenticator, api_keys, settings.auth.anonymous_networks, clock=loop.time
                 ),
