@@ -185,9 +185,10 @@ function casesOf(name, library, go) {
   };
 }
 
-// Return the cases of both versions of the library. `go` lets a reply to "wait for me" go on.
+// Return the cases of all versions of the library. `go` lets a reply to "wait for me" go on.
 export async function useChatCases(go) {
-  const versions = { useChat: ["ai", "@ai-sdk/react"], "useChat of ai 6": ["ai-6", "@ai-sdk/react-3"] };
+  const versions = { useChat: ["ai", "@ai-sdk/react"], "useChat of ai 6": ["ai-6", "@ai-sdk/react-3"],
+    "useChat of ai 5": ["ai-5", "@ai-sdk/react-2"] };
   const cases = {};
   for (const [name, packages] of Object.entries(versions)) {
     const [ai, react] = await Promise.all(packages.map((each) => import(each)));

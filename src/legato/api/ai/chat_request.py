@@ -1,4 +1,4 @@
-"""The body of `POST /ai/chat` as a request of an engine, without I/O. The format is that of `ai` 6 and 7, November 2026."""
+"""The body of `POST /ai/chat` as a request of an engine, without I/O. The format is that of `ai` 5 to 7, November 2026."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""The UI message stream of the Vercel AI SDK, without I/O. The format is that of `ai` 6 and 7, November 2026."""
+"""The UI message stream of the Vercel AI SDK, without I/O. The format is that of `ai` 5 to 7, November 2026."""
 
 from collections.abc import Sequence
 from typing import Any
