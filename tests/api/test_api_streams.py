@@ -27,6 +27,8 @@ CALLS: dict[str, dict[str, Any]] = {
         "n": 1,
         "stream_options": {"include_usage": True},
     },
+    "/v1/completions": {"model": "demo:echo", "prompt": "hi", "stream": True},
+    "/v1/responses": {"input": "hi", "stream": True},
     "/v1/messages": {"messages": USER, "stream": True, "max_tokens": 100},
     "/api/chat": {"messages": USER},
     "/api/generate": {"prompt": "hi"},
@@ -37,6 +39,8 @@ CALLS: dict[str, dict[str, Any]] = {
 }
 ENDS = {
     "/v1/chat/completions": b"data: [DONE]\n\n",
+    "/v1/completions": b"data: [DONE]\n\n",
+    "/v1/responses": b"}\n\n",
     "/v1/messages": b'data: {"type":"message_stop"}\n\n',
     "/api/chat": b"}\n",
     "/api/generate": b"}\n",
@@ -47,7 +51,7 @@ Mode = Literal["raw", "catch-up", "long-poll", "sse", "EventSource"]
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
-    engine = ScriptedEngine("demo", models=())
+    engine = ScriptedEngine("demo", models=("demo:echo",))
     replace_demo(monkeypatch, engine)
     return engine
 

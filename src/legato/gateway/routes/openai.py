@@ -96,7 +96,12 @@ async def completions(request: HttpRequest, context: Context, caller: ApiCaller)
         prompts=asked.prompts,
     )
     call = in_conversation(request, context, call, answerer)
-    return GenerationResponse(await context.generations.start(call), context.generations, _prompt_error)
+    return GenerationResponse(
+        await context.generations.start(call),
+        context.generations,
+        _prompt_error,
+        resume_at=resume_position(request),
+    )
 
 
 @router.post(

@@ -25,7 +25,7 @@ from legato.gateway.api_errors import error_answer
 from legato.gateway.conversation_call import in_conversation
 from legato.gateway.dependencies import Context
 from legato.gateway.document_response import DocumentResponse
-from legato.gateway.generation_response import STREAM_HEADER, GenerationResponse
+from legato.gateway.generation_response import STREAM_HEADER, GenerationResponse, resume_position
 from legato.gateway.json_body import answer, openapi_types, read_body
 
 router = APIRouter(prefix="/v1/responses", tags=["openai"])
@@ -60,7 +60,7 @@ async def create(request: HttpRequest, context: Context, caller: ApiCaller) -> R
     )
     stream = await context.generations.start(in_conversation(request, context, call, resolved))
     if asked.stream:
-        return GenerationResponse(stream, context.generations, _error)
+        return GenerationResponse(stream, context.generations, _error, resume_at=resume_position(request))
     if asked.background:
         return answer(context.generations.document(stream), headers={STREAM_HEADER: stream.id})
     return DocumentResponse(stream, context.generations, _error)
