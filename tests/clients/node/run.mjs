@@ -3,6 +3,7 @@ import { cases as ai } from "./ai.mjs";
 import { cases as anthropic } from "./anthropic.mjs";
 import { cases as ollama } from "./ollama.mjs";
 import { cases as openai } from "./openai.mjs";
+import { cases as responses } from "./responses.mjs";
 
 const SECONDS = 20;
 
@@ -25,7 +26,7 @@ async function run(cases) {
   }
 }
 
-await run({ ...openai, ...anthropic, ...ollama, ...ai });
+await run({ ...openai, ...responses, ...anthropic, ...ollama, ...ai });
 // The SDKs would take the globals of a page for a browser.
 const { useChatCases } = await import("./use_chat.mjs");
 await run(await useChatCases(() => write({ go: true })));
