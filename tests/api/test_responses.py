@@ -268,15 +268,18 @@ async def test_a_cut_at_every_event_is_resumed_with_the_same_events(
     name = event.response.id
     await ended(client, name)
 
-    async def read(**params: Any) -> bytes:
-        async with http.get(f"/v1/responses/{name}", params={"stream": "true", **params}) as answer:
+    async def read(headers: dict[str, str] | None = None, **params: Any) -> bytes:
+        params["stream"] = "true"
+        async with http.get(f"/v1/responses/{name}", params=params, headers=headers) as answer:
             assert answer.status == 200
             return await answer.read()
 
     whole = await read()
     frames = [frame + b"\n\n" for frame in whole.split(b"\n\n") if frame]
-    for number in range(len(frames)):
-        assert await read(starting_after=number) == b"".join(frames[number + 1 :])
+    for number, frame in enumerate(frames):
+        behind = b"".join(frames[number + 1 :])
+        assert await read(starting_after=number) == behind
+        assert await read(headers={"last-event-id": frame.split(b"\n")[0][4:].decode()}) == behind
     async with client.responses.stream(response_id=name, starting_after=5) as stream:
         assert [event.sequence_number async for event in stream] == list(range(6, len(frames)))
         assert (await stream.get_final_response()).output_text == "one two"
@@ -410,6 +413,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"background": True, "store": False}, "store"),
     ({"unknown": 1}, "unknown"),
     ({"model": ""}, "model"),
+    ({"max_output_tokens": "many"}, "max_output_tokens"),
+    ({"tools": [1]}, "tools[0]"),
 ]  # fmt: skip
 
 

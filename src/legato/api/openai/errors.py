@@ -1,5 +1,6 @@
 """Errors in OpenAI's shape: a status, and `{"error": {message, type, param, code}}`."""
 
+import re
 from typing import Any
 
 from legato.api.openai.chat_request import InvalidFieldError
@@ -37,6 +38,11 @@ _TYPES = {
     429: "rate_limit_error",
 }
 
+
+_MISFIT = re.compile(
+    r" - at `\$\.([^`]{1,100})`|required field `([^`]{1,100})`|^The request does not fit: (\w{1,100}): "
+)
+"""How the decoders of bodies and of queries name a field that has the wrong type, or is missing."""
 
 RESPONSES_PARAMS = {
     **PARAMS,
@@ -90,5 +96,7 @@ def error_object(error: LegatoError, status: int = 500) -> dict[str, Any]:
         code, param = ("previous_response_not_found" if error.param else code), error.param
     elif isinstance(error, InvalidFieldError):
         code, param = "invalid_value", error.param
+    elif isinstance(error, InvalidError) and (match := _MISFIT.search(error.message)):
+        code, param = "invalid_type", next(filter(None, match.groups()))
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     return {"error": {"message": error.message, "type": kind, "param": param, "code": code}}

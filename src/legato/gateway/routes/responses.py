@@ -83,6 +83,7 @@ async def input_tokens(request: HttpRequest, context: Context, caller: ApiCaller
 
 @router.get("/{response}", responses=RESPONSE)
 async def retrieve(
+    request: HttpRequest,
     response: str,
     context: Context,
     caller: ApiCaller,
@@ -90,7 +91,7 @@ async def retrieve(
     starting_after: int | None = None,
     include_obfuscation: bool = False,
 ) -> Response:
-    """Return a stored response as it is now, or its events behind `starting_after` and those that follow."""
+    """Return a stored response as it is now, or its events behind `starting_after`, or `Last-Event-ID`, and those that follow."""
     found = await _find(context, caller, response)
     if not stream:
         if starting_after is not None:
@@ -98,7 +99,8 @@ async def retrieve(
         return answer(context.generations.document(found))
     if include_obfuscation:
         raise InvalidFieldError("`include_obfuscation` is not supported here.", "include_obfuscation")
-    offset = 0 if starting_after is None else _offset(found, starting_after)
+    last = request.headers.get("last-event-id")
+    offset = found.log.position(last) if starting_after is None else _offset(found, starting_after)
     return GenerationResponse(found, context.generations, _error, offset=offset)
 
 
