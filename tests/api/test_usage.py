@@ -12,6 +12,7 @@ import pytest
 from tests.api.keys import SECRET, make_key
 from tests.gateway.server import calling, serving, settings_for
 
+from legato.api import usage_journal
 from legato.api.call import Caller
 from legato.api.usage_journal import COUNTED_MODELS, OTHER, PENDING, UsageJournal
 from legato.errors import StorageError
@@ -252,6 +253,30 @@ async def test_usage_is_written_in_batches_and_survives_a_database_that_fails() 
     assert await journal.records("1970-01-03") == await journal.records("1970-01-01", "bob") == []
     await journal.close()
     assert store.batches == [[seen]]
+
+
+async def test_a_journal_that_is_closed_while_it_writes_stores_each_call_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(usage_journal, "FLUSH_SECONDS", 0)
+    store, writes, goes_on = MemoryUsage(), asyncio.Event(), asyncio.Event()
+
+    async def add_usage(records: Any) -> None:
+        store.batches.append(list(records))
+        writes.set()
+        await goes_on.wait()
+
+    monkeypatch.setattr(store, "add_usage", add_usage)
+    journal = UsageJournal(store, now=lambda: 0.0)
+    journal.add(Caller("ann"), "m", 1, 1)
+    journal.start()
+    await writes.wait()
+    journal.add(Caller("ann"), "m", 2, 2)
+    closing = asyncio.create_task(journal.close())
+    await asyncio.sleep(0)
+    goes_on.set()
+    await closing
+    assert [[each.prompt_tokens for each in batch] for batch in store.batches] == [[1], [2]]
 
 
 async def test_what_waits_for_a_database_and_what_metrics_name_is_bounded() -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from legato.errors import ConflictError
 from legato.storage.api_base import ApiKeyRecord, FrameBatch, StoredStream, StreamEnding, UsageRecord
 from legato.storage.sql import SqlStorage
 from legato.storage.sql.api_store import SqlApiStore
@@ -103,3 +104,18 @@ async def test_a_stream_that_is_kept_expires_later(store: SqlApiStore) -> None:
     await store.keep_streams(["a"], 250)
     assert await store.expire_streams(300) == 0
     assert await store.expire_streams(300.5) == 1
+
+
+async def test_keys_are_found_by_id_and_a_name_is_used_once_until_it_is_revoked(store: SqlApiStore) -> None:
+    def key(name: str, digest: str, user: str = "ann") -> ApiKeyRecord:
+        return ApiKeyRecord(digest, user, name, digest, 1.0)
+
+    for each in (key("laptop", "a"), key("laptop", "b", "bob"), key("phone", "c")):
+        await store.add_key(each)
+    with pytest.raises(ConflictError, match="'laptop'"):
+        await store.add_key(key("laptop", "d"))
+    assert await store.revoke_key("a", 2.0)
+    await store.add_key(key("laptop", "d"))
+    ids = ["a", "d", "none", *(f"none {number}" for number in range(1000))]
+    assert {each.id: each.revoked_at for each in await store.keys_by_id(ids)} == {"a": 2.0, "d": None}
+    assert await store.keys_by_id([]) == []

@@ -134,8 +134,14 @@ class ApiKeyCache:
         task = self._reading.get(digest)
         if task is None:
             task = self._reading[digest] = asyncio.create_task(self._query(digest), name="read an API key")
-            task.add_done_callback(lambda _: self._reading.pop(digest, None))
+            task.add_done_callback(lambda done: self._read_done(digest, done))
         return await asyncio.shield(task)
+
+    def _read_done(self, digest: str, task: asyncio.Task[ApiKeyRecord | None]) -> None:
+        del self._reading[digest]
+        # If all callers have left, nothing else looks at the error.
+        if not task.cancelled():
+            task.exception()
 
     async def _query(self, digest: str) -> ApiKeyRecord | None:
         asked_at = self._clock()

@@ -64,7 +64,9 @@ class UsageJournal:
     async def close(self) -> None:
         """Write the rest, and stop."""
         if self._task is not None:
-            self._task.cancel()
+            # Not in the middle of a write: whether that is stored would not be known.
+            async with self._writing:
+                self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self._flush_or_warn()
         if self._pending:
