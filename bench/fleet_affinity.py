@@ -1,21 +1,25 @@
 """What it is worth that a conversation comes back to the agent that has read it, with real llama.cpp.
 
-    python bench/fleet.py affinity [--conversations 16] [--agents 4] [--turns 8]
+    python bench/fleet.py affinity [--stateless] [--conversations 16] [--agents 4] [--turns 8]
 
 The conversations take turns in talking, `--at-once` of them at a time. What is told is the time from `send` to the first
 word of turns 2 to the last, with the fleet's own choice of agents and, on fresh agents of the same machine, with any
-(`random_routing.py`), in turn. The model calculates as much for a token as one of some 20 million weights, so that four of
+(`random_routing.py`), in turn. With `--stateless` they are no conversations of the server: each turn is a call of OpenAI's API
+with all messages so far, and no name. The model calculates as much for a token as one of some 20 million weights, so that four of
 them fit on two cores.
 """
 
 import argparse
 import asyncio
 import dataclasses
+import json
 import random
 import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
+
+import aiohttp
 
 from fleet_goals import Goal, quantiles
 from fleet_llama import Person, agents, model, person
@@ -80,6 +84,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--asked", type=int, default=30, help="tokens of each question")
     parser.add_argument("--told", type=int, default=60, help="tokens of each answer")
     parser.add_argument("--repeats", type=int, default=1, help="runs of each")
+    parser.add_argument("--stateless", action="store_true", help="calls of OpenAI's API with all messages")
 
 
 async def turn(person: Person, text: str, conversation: str | None) -> tuple[float, str]:
@@ -98,17 +103,46 @@ async def turn(person: Person, text: str, conversation: str | None) -> tuple[flo
     return first, ack["conversation"]
 
 
+async def call(http: aiohttp.ClientSession, messages: list[dict[str, str]], text: str, length: int) -> float:
+    """Milliseconds from a call with all messages to the first word. The question and the answer are added to the messages.
+
+    :raises FailedRunError: the reply broke.
+    """
+    messages.append({"role": "user", "content": text})
+    body = {"model": "m", "stream": True, "temperature": 0, "max_tokens": length, "messages": messages}
+    first, said = 0.0, ""
+    begun = asyncio.get_running_loop().time()
+    async with http.post("/v1/chat/completions", json=body) as response:
+        if response.status != 200:
+            raise FailedRunError(f"A reply broke: {await response.text()}")
+        async for line in response.content:
+            if line.startswith(b"data: {"):
+                event = json.loads(line[6:])
+                if "error" in event:
+                    raise FailedRunError(f"A reply broke: {event}")
+                piece = event["choices"][0]["delta"].get("content") if event["choices"] else ""
+                if piece and not first:
+                    first = (asyncio.get_running_loop().time() - begun) * 1000
+                said += piece or ""
+    messages.append({"role": "assistant", "content": said})
+    return first
+
+
 async def talk(server: Any, file: Path, given: argparse.Namespace, seed: int) -> list[float]:
     """The times to the first word of all turns but the first."""
     chance = random.Random(seed)
     slots = -(-given.conversations // given.agents)
     names: list[str | None] = [None] * given.conversations
+    system = {"role": "system", "content": prose(random.Random(0), 400)}
+    histories = [[system] for _ in range(given.conversations)]
     found: list[float] = []
     room = asyncio.Semaphore(given.at_once)
     async with person(server) as (http, someone), agents(server, http, file, given.agents, slots):
 
         async def take(number: int, text: str) -> float:
             async with room:
+                if given.stateless:
+                    return await call(http, histories[number], text, given.told)
                 first, names[number] = await turn(someone, text, names[number])
             return first
 
@@ -128,7 +162,8 @@ def measure(given: argparse.Namespace) -> tuple[dict[str, Any], list[Goal]]:
     :raises SkippedError: there is no llama.cpp.
     """
     found: dict[str, list[list[float]]] = {"affine": [], "random": []}
-    what = f"{given.conversations} conversations on {given.agents} llama.cpp agents, turns 2 to {given.turns}"
+    kind = "stateless conversations" if given.stateless else "conversations"
+    what = f"{given.conversations} {kind} on {given.agents} llama.cpp agents, turns 2 to {given.turns}"
     print(f"{what}: from `send` to the first word")
     with tempfile.TemporaryDirectory(prefix="legato-model-") as folder:
         file = model(Path(folder), SHAPE, CONTEXT)

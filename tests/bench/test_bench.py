@@ -108,8 +108,9 @@ def test_fleet_tells_everyone_who_asks_for_more_than_it_can_do(tmp_path: Path) -
 
 
 @pytest.mark.llama
-def test_fleet_tells_what_affinity_is_worth(tmp_path: Path) -> None:
-    options = ["--conversations", "2", "--agents", "2", "--turns", "2", "--asked", "5", "--told", "5"]
+@pytest.mark.parametrize("kind", [[], ["--stateless"]], ids=["conversations", "stateless"])
+def test_fleet_tells_what_affinity_is_worth(tmp_path: Path, kind: list[str]) -> None:
+    options = ["--conversations", "2", "--agents", "2", "--turns", "2", "--asked", "5", "--told", "5", *kind]
     figures = fleet("affinity", tmp_path, *options)
     assert len(figures["milliseconds"]["affine"][0]) == len(figures["milliseconds"]["random"][0]) == 2
 
