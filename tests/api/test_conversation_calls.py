@@ -311,6 +311,32 @@ async def test_a_reply_that_is_begun_again_is_told_once_or_is_an_error(
         assert (await messages(http, conversation))[-1] == ("assistant", "complete", "".join(words))
 
 
+async def test_a_restart_ends_the_answer_and_the_reply_goes_on(
+    engine: ScriptedEngine, tmp_path: Path
+) -> None:
+    settings = settings_for(tmp_path, **AUTH)
+    engine.can = Capabilities(supports_prefill=True)
+    async with serving(settings) as server, calling(server, token("ann")) as http:
+        conversation = await new_conversation(http)
+        request, run = await post(http, engine, conversation, stream=True)
+        run.say("one ")
+        answer = await request
+        await answer.content.readuntil(b"one ")
+        server.stop()
+        server.stop()
+        text = await answer.text()
+    assert '"error"' in text
+    assert "[DONE]" not in text
+    async with serving(settings) as server, calling(server, token("ann")) as http:
+        run = await engine.asked()
+        assert run.request.prefix == "one "
+        run.say("two")
+        run.finish()
+        while (await messages(http, conversation))[-1][1] == "streaming":
+            await asyncio.sleep(0)
+        assert (await messages(http, conversation))[-1] == ("assistant", "complete", "one two")
+
+
 async def test_one_key_is_one_message(http: aiohttp.ClientSession, engine: ScriptedEngine) -> None:
     conversation, other = await new_conversation(http), await new_conversation(http)
     key = {"idempotency-key": "k"}
