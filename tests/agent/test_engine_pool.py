@@ -50,11 +50,13 @@ async def test_models_are_offered_under_the_names_that_were_given() -> None:
         await roster.close()
 
 
-async def test_a_model_that_only_embeds_is_offered_where_it_is_named() -> None:
+async def test_a_model_that_only_embeds_is_offered_as_one() -> None:
     async with OllamaDouble({"plain": Scripted([]), "vectors": Scripted([], family="bert")}) as double:
-        for names, offered in ((), ["plain"]), (("vectors",), ["vectors"]):
+        for names, offered in ((), ["plain", "vectors"]), (("vectors",), ["vectors"]):
             roster = EnginePool([EngineSource(OllamaEngine(double.url), names)])
-            assert [facts.name for facts in await roster.list_models()] == offered
+            listed = await roster.list_models()
+            assert [facts.name for facts in listed] == offered
+            assert [facts.name for facts in listed if not facts.chats] == ["vectors"]
             await roster.close()
 
 
@@ -70,6 +72,7 @@ async def test_each_model_is_written_by_the_engine_that_has_it() -> None:
             "demo:echo",
             "demo:markov",
             "demo:canned",
+            "demo:embed",
         ]
         outs = Recorder(), Recorder()
         await roster.generate(ask("plain"), outs[0])

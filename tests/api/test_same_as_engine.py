@@ -272,6 +272,18 @@ async def test_two_hundred_requests(places: Places) -> None:
     assert {"stop", "length", "tool_calls", "calls", "thought", "logprobs"} <= kinds
 
 
+@pytest.mark.parametrize("model", ["openai", "fleet-openai"])
+async def test_embeddings(places: Places, model: str) -> None:
+    for more in ({}, {"dimensions": 5}):
+        body = {"model": model, "input": [f"text {number}" for number in range(40)], **more}
+        [near], [far] = [
+            await ask(places.http, f"{url}/v1/embeddings", body)
+            for url in (places.engines[model], places.server)
+        ]
+        assert [each["embedding"] for each in far["data"]] == [each["embedding"] for each in near["data"]]
+        assert far["usage"]["prompt_tokens"] == near["usage"]["prompt_tokens"]
+
+
 async def test_the_demo_engine(places: Places) -> None:
     chance = random.Random(12)
     for _ in range(10):

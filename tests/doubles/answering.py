@@ -70,6 +70,19 @@ class AnsweringOpenAI(Server):
         self.names = names
         self.app.router.add_get("/v1/models", self._models)
         self.app.router.add_post("/v1/chat/completions", self._chat)
+        self.app.router.add_post("/v1/embeddings", self._embed)
+
+    async def _embed(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        data = [
+            {
+                "index": index,
+                "embedding": [int(digit, 16) / 16 for digit in fits(text)[: body.get("dimensions", 8)]],
+            }
+            for index, text in enumerate(body["input"])
+        ]
+        usage = {"prompt_tokens": sum(map(len, body["input"]))}
+        return web.json_response({"model": body["model"], "data": data, "usage": usage})
 
     async def _models(self, request: web.Request) -> web.Response:
         return web.json_response(

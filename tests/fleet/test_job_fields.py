@@ -9,7 +9,7 @@ import pytest
 from legato.agent.protocol_v2 import request_of
 from legato.domain.message import ImagePart, TextPart
 from legato.engines.base import Request, TokenLogprob, ToolSpec, Turn
-from legato.errors import ContextExceededError, UnsupportedOptionError
+from legato.errors import ContextExceededError, EngineBrokeError, UnsupportedOptionError
 from legato.fleet.job_fields import fields_of, needed_field
 from legato.fleet.protocol import Job
 
@@ -131,6 +131,66 @@ def test_a_strict_request_without_parts_needs_no_field() -> None:
     picture = (Turn("user", (ImagePart("data:image/png;base64,aGk="),)),)
     assert needed_field(Request("m", picture, strict=True)) == "images"
     assert needed_field(Request("m", picture)) is None
+
+
+async def test_texts_are_embedded_in_jobs(fleet: Any) -> None:
+    old, agent = fleet.agent(), fleet.agent(revision=1)
+    task = asyncio.create_task(fleet.engine.embed("m", [str(number) for number in range(33)], 2))
+    await fleet.until(lambda: agent.of("job"))
+    assert (agent.job["embed"], agent.job["dimensions"], agent.job["turns"]) == (
+        [str(number) for number in range(32)],
+        2,
+        [],
+    )
+    tell(agent, *({"type": "embedding", "vector": [number, 1]} for number in range(32)), ended(64))
+    await fleet.until(lambda: len(agent.of("job")) == 2)
+    tell(agent, {"type": "embedding", "vector": [32, 1]}, ended(2))
+    found = await task
+    assert found.vectors == tuple((float(number), 1.0) for number in range(33))
+    assert found.tokens == 66
+    assert not old.of("job")
+
+
+async def test_a_lost_agent_leaves_no_vector(fleet: Any) -> None:
+    a, b = fleet.agent(revision=1), fleet.agent(revision=1)
+    task = asyncio.create_task(fleet.engine.embed("m", ["x", "y"]))
+    await fleet.until(lambda: a.of("job"))
+    tell(a, {"type": "embedding", "vector": [9]})
+    a.disconnect()
+    await fleet.until(lambda: b.of("job"))
+    tell(b, {"type": "embedding", "vector": [1]}, {"type": "embedding", "vector": [2]}, ended(None))
+    assert (await task).vectors == ((1.0,), (2.0,))
+
+
+@pytest.mark.parametrize(
+    ("vectors", "error"), [([[1.0]], EngineBrokeError), ([[1.0], [2.0]], UnsupportedOptionError)]
+)
+async def test_vectors_of_an_agent_must_be_those_that_were_asked_for(
+    fleet: Any, vectors: list[list[float]], error: type[Exception]
+) -> None:
+    agent = fleet.agent(revision=1)
+    task = asyncio.create_task(fleet.engine.embed("m", ["x", "y"], 3))
+    await fleet.until(lambda: agent.of("job"))
+    tell(agent, *({"type": "embedding", "vector": vector} for vector in vectors), ended(1))
+    with pytest.raises(error):
+        await task
+
+
+async def test_older_agents_embed_nothing(fleet: Any) -> None:
+    fleet.agent()
+    with pytest.raises(UnsupportedOptionError) as caught:
+        await fleet.engine.embed("m", ["x"])
+    assert caught.value.option == "input"
+
+
+async def test_a_model_that_only_embeds_is_listed_so(fleet: Any) -> None:
+    facts = [{"name": "numbers", "chats": False}, {"name": "m"}]
+    fleet.agent().say("models", facts=facts)
+    assert {model.name: model.chats for model in await fleet.engine.models()} == {"numbers": False, "m": True}
+
+
+def ended(tokens: int | None) -> dict[str, Any]:
+    return {"type": "ended", "reason": "stop", "model": "m", "usage": {"prompt_tokens": tokens}}
 
 
 def tell(agent: Any, *events: dict[str, Any]) -> None:

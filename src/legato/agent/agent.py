@@ -24,10 +24,11 @@ from legato.client.address import without_key
 from legato.client.connect import close_socket
 from legato.client.heartbeat import backoff
 from legato.client.open_socket import HANDSHAKE_SECONDS
-from legato.engines.base import TokenLogprob, ToolCall
+from legato.engines.base import Outcome, TokenLogprob, ToolCall
+from legato.engines.embedding import Vector
 from legato.errors import EngineError, UnreachableError
-from legato.fleet.protocol import LogprobsTold, ModelInfo, ToolCalled
-from legato.stream import Reasoning, State, Text
+from legato.fleet.protocol import JobEmbedding, LogprobsTold, ModelInfo, ToolCalled
+from legato.stream import Reasoning, State, Text, Timings, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -286,9 +287,11 @@ class Agent:
 
     async def _run_job(self, job: AgentJob) -> None:
         try:
-            outcome = await self._engines.generate(
-                job.request, _JobWriter(self.protocol, job, self._wake_sender)
-            )
+            writer = _JobWriter(self.protocol, job, self._wake_sender)
+            if job.request.embed:
+                outcome = await self._embed(job, writer)
+            else:
+                outcome = await self._engines.generate(job.request, writer)
             self.protocol.ended(job, outcome)
         except EngineError as error:
             self.protocol.broke(job, error)
@@ -297,6 +300,14 @@ class Agent:
             self.protocol.failed(
                 job, EngineError.code, "The engine failed in a way it should not. Try again."
             )
+
+    async def _embed(self, job: AgentJob, writer: "_JobWriter") -> Outcome:
+        found = await self._engines.embed(job.request)
+        for vector in found.vectors:
+            writer.vector(vector)
+        return Outcome(
+            "stop", found.model, Usage(found.tokens), Timings(found.load_ms, total_ms=found.total_ms)
+        )
 
     def _job_stopped(self, job: AgentJob, _: object) -> None:
         # Called by the task and not in it: a task that is cancelled before its first step never runs.
@@ -346,6 +357,9 @@ class _JobWriter:
     def tool_call(self, call: ToolCall) -> None:
         self._write(ToolCalled(call))
 
+    def vector(self, vector: Vector) -> None:
+        self._write(JobEmbedding(vector))
+
     def state(self, state: State) -> None:
         self._write(state)
 
@@ -356,7 +370,7 @@ class _JobWriter:
         """Return False: what was sent to the gateway cannot be taken back."""
         return False
 
-    def _write(self, event: Text | Reasoning | State | ToolCalled | LogprobsTold) -> None:
+    def _write(self, event: Text | Reasoning | State | ToolCalled | LogprobsTold | JobEmbedding) -> None:
         self._written_at = self._loop.time()
         if not self._protocol.write(self._job, event) and self._task is not None:
             self._task.cancel()

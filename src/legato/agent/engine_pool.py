@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from legato.engines.base import Engine, Model, NullWriter, Outcome, ReplyWriter, Request
+from legato.engines.embedding import Embedder, Embedding, embedder_of
 from legato.engines.llama.engine import LlamaEngine
 from legato.engines.message_format import drop_unsupported_media, has_media
 from legato.engines.ollama.engine import OllamaEngine
@@ -81,6 +82,17 @@ class EnginePool:
             request = replace(request, turns=turns)
         return await engine.generate(request, out)
 
+    async def embed(self, request: Request) -> Embedding:
+        """Embed the texts of a job with the engine that has its model.
+
+        :raises ModelNotFoundError: no engine has it.
+        :raises EngineError: as the engine does, or it embeds no texts.
+        """
+        engine = self._engine(request.model)
+        embedder = embedder_of(engine, engine.name)
+        found = await embedder.embed(request.model, request.embed, request.dimensions)
+        return replace(found, model=request.model)
+
     async def load(self, model: str) -> None:
         """Load a model, if the engine can do that ahead of a request.
 
@@ -143,9 +155,12 @@ async def _models(engine: Engine) -> tuple[Model, ...]:
 
 
 def _offered_models(source: EngineSource) -> list[tuple[str, Model]]:
-    """The models of a source by the names under which they are offered. A model that does not chat is offered only by name."""
+    """The models of a source by the names under which they are offered. A model that does not chat is offered if the engine embeds, or
+    by name.
+    """
     if not source.names:
-        return [(canonical_model_name(model.name), model) for model in source.listed if model.chats]
+        embeds = isinstance(source.engine, Embedder)
+        return [(canonical_model_name(model.name), model) for model in source.listed if model.chats or embeds]
     found = [(name, _find(source.listed, name)) for name in source.names]
     return [(name, model) for name, model in found if model is not None]
 
@@ -162,4 +177,5 @@ async def _describe(engine: Engine, name: str, model: Model) -> ModelInfo:
         size=model.size,
         context=model.context or can.context,
         can=can,
+        chats=model.chats,
     )

@@ -23,6 +23,7 @@ from legato.fleet.protocol import (
     AgentWelcome,
     Heartbeat,
     HeldJob,
+    JobEmbedding,
     JobFailed,
     LogprobsTold,
     ModelInfo,
@@ -187,7 +188,9 @@ class AgentProtocol:
                     self._adapter.hand_back(job)
         return effects
 
-    def write(self, job: AgentJob, event: Text | Reasoning | State | ToolCalled | LogprobsTold) -> bool:
+    def write(
+        self, job: AgentJob, event: Text | Reasoning | State | ToolCalled | LogprobsTold | JobEmbedding
+    ) -> bool:
         """Write an event of a job; nothing if the job is over. False if this is too much: cancel the engine."""
         return True if job.over else self._adapter.write(job, event)
 

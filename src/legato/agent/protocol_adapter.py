@@ -7,7 +7,15 @@ from legato.agent.job import AgentJob, UnknownJob
 from legato.agent.job_table import JobTable
 from legato.agent.outbox import Outbox
 from legato.engines.base import Outcome
-from legato.fleet.protocol import JobFailed, LogprobsTold, ModelInfo, PromptJob, ToAgent, ToolCalled
+from legato.fleet.protocol import (
+    JobEmbedding,
+    JobFailed,
+    LogprobsTold,
+    ModelInfo,
+    PromptJob,
+    ToAgent,
+    ToolCalled,
+)
 from legato.stream import Reasoning, State, Text
 
 ENDING = "This agent is about to end."
@@ -67,7 +75,9 @@ class GatewayAdapter(Protocol):
         """Tell the gateway that a job it gave to this agent is not run."""
         ...
 
-    def write(self, job: AgentJob, event: Text | Reasoning | State | ToolCalled | LogprobsTold) -> bool:
+    def write(
+        self, job: AgentJob, event: Text | Reasoning | State | ToolCalled | LogprobsTold | JobEmbedding
+    ) -> bool:
         """Write an event. False if this is too much: the job has failed, and its engine is to be cancelled."""
         ...
 

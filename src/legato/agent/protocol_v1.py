@@ -13,6 +13,7 @@ from legato.engines.base import Outcome, Request, Turn
 from legato.fleet.protocol import (
     AgentWelcome,
     JobComplete,
+    JobEmbedding,
     JobError,
     JobFailed,
     LogprobsTold,
@@ -77,7 +78,9 @@ class AgentProtocolV1:
     def hand_back(self, job: AgentJob) -> None:
         """The gateway cannot be told: the connection ends."""
 
-    def write(self, job: AgentJob, event: Text | Reasoning | State | ToolCalled | LogprobsTold) -> bool:
+    def write(
+        self, job: AgentJob, event: Text | Reasoning | State | ToolCalled | LogprobsTold | JobEmbedding
+    ) -> bool:
         if isinstance(event, Text):
             self._outbox.put(Token(job.job_id, event.text))
         if self._outbox.full:

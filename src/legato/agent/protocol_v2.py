@@ -13,6 +13,7 @@ from legato.fleet.protocol import (
     Cancelled,
     Drain,
     Job,
+    JobEmbedding,
     JobEnded,
     JobFailed,
     Load,
@@ -98,7 +99,9 @@ class AgentProtocolV2:
     def hand_back(self, job: AgentJob) -> None:
         self._outbox.put(Refused(job.job_id, job.attempt, ENDING))
 
-    def write(self, job: AgentJob, event: Text | Reasoning | State | ToolCalled | LogprobsTold) -> bool:
+    def write(
+        self, job: AgentJob, event: Text | Reasoning | State | ToolCalled | LogprobsTold | JobEmbedding
+    ) -> bool:
         if not job.buffer.write(event):
             self.failed(job, *TOO_LONG)
             return False
@@ -206,4 +209,6 @@ def request_of(job: Job) -> Request:
         format_name=job.format_name,
         format_description=job.format_description,
         format_strict=job.format_strict,
+        embed=job.embed,
+        dimensions=job.dimensions,
     )

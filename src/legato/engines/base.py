@@ -71,6 +71,8 @@ class Request(Struct, frozen=True):
     turn is the whole prompt, without a template. `suffix` is the text behind the gap to fill: the text of the only user's turn is
     what comes before the gap, and there is no other turn but a system prompt. With `strict`, an engine never leaves out a part
     or an option that the model cannot do; without it, the person is told what was left out.
+
+    `embed` are texts to embed in place of a reply, and `dimensions` the length of their vectors; only jobs of the fleet have them.
     """
 
     model: str
@@ -94,6 +96,8 @@ class Request(Struct, frozen=True):
     format_name: str = ""
     format_description: str = ""
     format_strict: bool | None = None
+    embed: tuple[str, ...] = ()
+    dimensions: int | None = None
 
 
 class Outcome(Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from itertools import count
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from legato.domain.message import text_of
-from legato.engines.base import SILENT, Capabilities, Health, Model, Outcome, ReplyWriter, Request
+from legato.engines.base import SILENT, Capabilities, Health, Model, NullWriter, Outcome, ReplyWriter, Request
+from legato.engines.embedding import Embedding, Vector, check_vectors
 from legato.engines.model_kind import is_chat_model
 from legato.errors import UnsupportedOptionError
 from legato.fleet.agent_connection import AgentConnection
@@ -26,6 +27,9 @@ from legato.fleet.protocol_v1 import options_of
 from legato.fleet.reply_assembly import ReplyAssembly
 from legato.fleet.scheduling import SchedulerAgent
 from legato.fleet.views import AgentCount, AgentView, FleetView, ModelView
+
+TEXTS = 32
+"""Texts that one job embeds."""
 
 STOP_SECONDS = 4.0
 """How long a cancelled reply waits for its agent to say that nothing runs any more."""
@@ -93,14 +97,39 @@ class FleetEngine:
             request.key,
             0 if field is None else REVISION,
         )
+        outcome = await self._written(reply, spec)
+        if prefixes and reply.agent is not None:
+            answered = answered_prefix(prefixes[-1], request.prefix + reply.said, reply.calls)
+            self._coordination.has_read(reply.agent, request.model, answered)
+        return outcome
+
+    async def embed(self, model: str, texts: Sequence[str], dimensions: int | None = None) -> Embedding:
+        """Embed texts, a few in one job. A job that loses its agent begins anew on another.
+
+        :raises UnsupportedOptionError: the agents that have the model are too old to embed.
+        :raises EngineError: as `generate` does.
+        """
+        self._check_known(model, "input")
+        vectors: list[Vector] = []
+        tokens: int | None = 0
+        for begin in range(0, len(texts), TEXTS):
+            request = Request(model, (), embed=tuple(texts[begin : begin + TEXTS]), dimensions=dimensions)
+            job = f"{next(self._numbers):x}-{secrets.token_hex(8)}"
+            done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            reply = ReplyAssembly(job, request, NullWriter(), done, self._clock)
+            patience = max(0.0, self._settled - self._clock())
+            outcome = await self._written(reply, JobSpec(job, model, patience=patience, revision=REVISION))
+            vectors += check_vectors(reply.vectors, len(request.embed), dimensions, "The agent")
+            told = outcome.usage.prompt_tokens if outcome.usage is not None else None
+            tokens = None if tokens is None or told is None else tokens + told
+        return Embedding(tuple(vectors), model, tokens)
+
+    async def _written(self, reply: ReplyAssembly, spec: JobSpec) -> Outcome:
+        """Give a job to an agent, and wait for its end. Cancelling stops the agent."""
         silent = False
         try:
             self.dispatcher.submit(reply, spec)
-            outcome = await reply.done
-            if prefixes and reply.agent is not None:
-                answered = answered_prefix(prefixes[-1], request.prefix + reply.said, reply.calls)
-                self._coordination.has_read(reply.agent, request.model, answered)
-            return outcome
+            return await reply.done
         except asyncio.CancelledError as cancelled:
             silent = SILENT in cancelled.args
             raise
@@ -222,7 +251,7 @@ class FleetEngine:
             size=next((each.size for each in infos if each.size is not None), None),
             context=min((each.context for each in infos if each.context is not None), default=None),
             detail=f"Agents that have it: {len(infos)}.",
-            chats=is_chat_model(name),
+            chats=is_chat_model(name) and all(each.chats for each in infos),
         )
 
     async def _settle(self, model: str) -> None:
@@ -253,7 +282,12 @@ class FleetEngine:
 
     def _any_model(self) -> str:
         """The first model of the agents that chats, one that is loaded before the others."""
-        infos = [each for agent in self._agents for each in agent.models.values() if is_chat_model(each.name)]
+        infos = [
+            each
+            for agent in self._agents
+            for each in agent.models.values()
+            if each.chats and is_chat_model(each.name)
+        ]
         return min(infos, key=lambda each: not each.loaded).name if infos else ""
 
     def _infos(self, model: str) -> list[ModelInfo]:

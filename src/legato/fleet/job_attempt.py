@@ -35,8 +35,15 @@ class JobSink(Protocol):
 
     def tool_call(self, call: ToolCall) -> None: ...
 
+    def vector(self, vector: tuple[float, ...]) -> None:
+        """The vector of the next text, of a job that embeds."""
+        ...
+
     def state(self, state: State) -> None: ...
 
+
+NUMBER_CHARACTERS = 8
+"""As how many characters a number of a vector counts."""
 
 MAX_STATES = 2000
 """States of one attempt that are shown. Further ones are dropped."""
@@ -89,6 +96,11 @@ class JobAttempt:
         if self._states_left > 0:
             self._states_left -= 1
             self.sink.state(state)
+
+    def count_vector(self, vector: tuple[float, ...]) -> bool:
+        """Count a vector of this job. False if it is more than the job may write."""
+        self.characters_left -= NUMBER_CHARACTERS * len(vector)
+        return self.count("")
 
     def count(self, text: str) -> bool:
         """Count text of this job. False if it is more than the job may write."""

@@ -16,6 +16,8 @@ _FIELDS: Final[dict[str, tuple[Any, ...]]] = {
     "raw": (False,),
     "suffix": ("",),
     "strict": (False,),
+    "embed": ((),),
+    "dimensions": (None,),
 }
 """Fields of revision 1 by name, and their defaults."""
 
@@ -40,6 +42,8 @@ def needed_field(request: Request) -> str | None:
                 return "tools"
             if has_media(request.turns):
                 return "images"
+        elif name == "embed":
+            return "input"
         elif not name.startswith("format_") and value not in _WITHOUT.get(name, ()):
             return name
     return None

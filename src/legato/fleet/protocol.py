@@ -29,17 +29,20 @@ LEASE = 15.0
 
 
 REVISION = 1
-"""The revision of version 2. 1: a job may have `format`, `tool_choice`, `parallel_tools`, `logprobs`, `raw`, `suffix` and `strict`."""
+"""The revision of version 2. 1: a job may have `format`, `tool_choice`, `parallel_tools`, `logprobs`, `raw`, `suffix`
+and `strict`, and `embed` in place of turns.
+"""
 
 
 class ModelInfo(Struct, frozen=True, omit_defaults=True):
-    """A model of an agent. `size` is in bytes, `context` in tokens; None if unknown."""
+    """A model of an agent. `size` is in bytes, `context` in tokens; None if unknown. If `chats` is false, it only embeds."""
 
     name: str
     loaded: bool = True
     size: int | None = None
     context: int | None = None
     can: Capabilities | None = None
+    chats: bool = True
 
 
 class Register(Struct, frozen=True, tag_field="type", tag="register", rename="camel"):
@@ -134,7 +137,13 @@ class LogprobsTold(Struct, frozen=True, tag_field="type", tag="logprobs"):
     tokens: tuple[TokenLogprob, ...]
 
 
-JobEvent = Text | Reasoning | State | ToolCalled | LogprobsTold | JobEnded | JobFailed
+class JobEmbedding(Struct, frozen=True, tag_field="type", tag="embedding"):
+    """The vector of the next text of a job that embeds."""
+
+    vector: tuple[float, ...]
+
+
+JobEvent = Text | Reasoning | State | ToolCalled | LogprobsTold | JobEmbedding | JobEnded | JobFailed
 
 
 class EventBatch(
@@ -255,6 +264,8 @@ class Job(Struct, frozen=True, tag_field="type", tag="job", rename="camel", omit
     format_name: str = ""
     format_description: str = ""
     format_strict: bool | None = None
+    embed: tuple[str, ...] = ()
+    dimensions: int | None = None
 
 
 class Acknowledged(Struct, frozen=True, tag_field="type", tag="ack", rename="camel"):

@@ -16,6 +16,7 @@ from legato.fleet.protocol import (
     EventBatch,
     FromAgent,
     Job,
+    JobEmbedding,
     JobEnded,
     JobFailed,
     LogprobsTold,
@@ -165,6 +166,11 @@ class ProtocolV2:
                         connection.refuse(f"Job {attempt.job} wrote more than it was asked for.")
                         return
                     sink.logprobs(clean_logprobs(event.tokens))
+                elif isinstance(event, JobEmbedding):
+                    if not attempt.count_vector(event.vector):
+                        connection.refuse(f"Job {attempt.job} wrote more than it was asked for.")
+                        return
+                    sink.vector(event.vector)
                 elif isinstance(event, State):
                     attempt.show(clean_state(event))
         attempt.taken = attempt.received

@@ -63,6 +63,7 @@ class ReplyAssembly:
         "parameters",
         "request",
         "stopped",
+        "vectors",
     )
 
     def __init__(
@@ -77,6 +78,7 @@ class ReplyAssembly:
     ) -> None:
         self.id = id
         self.request = request
+        self.vectors: list[tuple[float, ...]] = []
         self.done = done
         self.parameters = parameters
         self.agent: str | None = None
@@ -124,6 +126,7 @@ class ReplyAssembly:
             return None
         said = self._joined()
         self._shown, self._at = None, 0
+        self.vectors = []
         detail, prefix = None, self.request.prefix
         if said and continues:
             prefix += said
@@ -204,6 +207,11 @@ class ReplyAssembly:
         if self._shown is None and text:
             self._thought = True
             self._out.reasoning(text)
+
+    def vector(self, vector: tuple[float, ...]) -> None:
+        """Keep the vector of a text that is to be embedded. An attempt begins anew."""
+        if len(self.vectors) < len(self.request.embed):
+            self.vectors.append(vector)
 
     def logprobs(self, tokens: tuple[TokenLogprob, ...]) -> None:
         """Pass on those of text that was not shown before."""
