@@ -1,5 +1,6 @@
 """The body of `POST /v1/messages` as a request of an engine, without I/O. The format is that of Anthropic's reference, November 2026."""
 
+import re
 from typing import Any, Literal
 
 import msgspec
@@ -8,6 +9,11 @@ from msgspec import Struct
 from legato.api.openai.chat_request import InvalidFieldError, options_of
 from legato.domain.message import ImagePart, Part, TextPart, ToolCallPart, ToolResultPart
 from legato.engines.base import Request, ToolSpec, Turn
+
+BILLING = re.compile(r"\A(?:x-anthropic-billing-header:[^\n]*(?:\n|\Z))+")
+"""What coding agents write before their system prompt. It is another with each request, so no prefix of a prompt would ever be
+found again in a model's cache.
+"""
 
 
 class MessagesBody(Struct, frozen=True):
@@ -55,7 +61,8 @@ def parse_messages_request(body: MessagesBody, *, counts: bool = False) -> Messa
         raise InvalidFieldError("`messages` is empty: a request needs at least one message.", "messages")
     if body.mcp_servers:
         raise InvalidFieldError("`mcp_servers` is not supported here. Leave it out.", "mcp_servers")
-    turns = [Turn("system", _text_parts(body.system, "system"))] if body.system else []
+    system = _text_parts(body.system, "system")
+    turns = [Turn("system", system)] if system else []
     for index, message in enumerate(body.messages):
         turns += _turns(message, f"messages[{index}]")
     choice, parallel = _tool_choice(body.tool_choice)
@@ -139,16 +146,18 @@ def _result(block: dict[str, Any], call: str, where: str) -> list[Part]:
 
 
 def _text_parts(system: str | list[dict[str, Any]] | None, where: str) -> tuple[TextPart, ...]:
+    """Return the system prompt, without the lines that coding agents write for Anthropic's bills."""
     if isinstance(system, str):
-        return (TextPart(system),)
+        system = [{"type": "text", "text": system}]
     texts: list[str] = []
     for index, block in enumerate(system or ()):
         match block:
             case {"type": "text", "text": str() as text}:
-                texts.append(text)
+                texts.append(BILLING.sub("", text))
             case _:
                 raise InvalidFieldError(f"`{where}[{index}]` is not a text block.", f"{where}[{index}]")
-    return (TextPart("\n\n".join(texts)),)
+    prompt = "\n\n".join(text for text in texts if text)
+    return (TextPart(prompt),) if prompt else ()
 
 
 def _tool(tool: dict[str, Any], index: int) -> ToolSpec:
