@@ -266,7 +266,8 @@ async def test_a_key_of_an_open_server_is_refused_when_it_asks_for_authenticatio
 
 async def test_clients_of_an_anonymous_network_need_no_key(tmp_path: Path) -> None:
     auth = {"jwt_secret": SECRET, "anonymous_networks": ["127.0.0.0/8"]}
-    async with serving(settings_for(tmp_path, auth=auth)) as server:
+    origins = {"cors_origins": ["*", "https://known.example"]}
+    async with serving(settings_for(tmp_path, auth=auth, server=origins)) as server:
         async with llama_of(server) as llama:
             assert (await llama.chat(MODEL, ASKED)).message.content == "one two"
         assert await status(server) == 200
@@ -283,6 +284,7 @@ async def test_clients_of_an_anonymous_network_need_no_key(tmp_path: Path) -> No
         assert await status(server, host="evil.example") == 401
         assert await status(server, host="legato.local") == 200
         assert await status(server, origin="https://evil.example") == 401
+        assert await status(server, origin="https://known.example") == 200
 
 
 async def test_other_networks_need_a_key(tmp_path: Path) -> None:

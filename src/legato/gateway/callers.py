@@ -48,7 +48,6 @@ _PROXY = (
 )
 _NAME = "Without a key, call this server by its address or a local name: a web page could point any other name at it."
 _PAGE = "A page of another site needs a key."
-_ORIGINS = Origins()
 
 Network = IPv4Network | IPv6Network
 
@@ -115,7 +114,7 @@ class FailedKeyLimiter:
 class CallerAuthenticator:
     """Finds out who calls an API. Call it with a request.
 
-    `networks` may call without a key. A server without authentication lets every caller in, and takes valid keys too.
+    `networks` may call without a key, also from pages of `origins`, which are named one by one (`*` has no effect). A server without authentication lets every caller in, and takes valid keys too.
     """
 
     def __init__(
@@ -123,12 +122,14 @@ class CallerAuthenticator:
         authenticator: Authenticator,
         keys: ApiKeyCache,
         networks: Sequence[str] = (),
+        origins: Sequence[str] = (),
         *,
         clock: Callable[[], float],
     ) -> None:
         self._authenticator = authenticator
         self._keys = keys
         self._networks = [ip_network(each) for each in networks]
+        self._origins = Origins(tuple(each for each in origins if each != "*"))
         self._failures = FailedKeyLimiter(clock)
 
     async def __call__(self, request: Request) -> Caller:
@@ -188,7 +189,7 @@ class CallerAuthenticator:
         host = request.headers.get("host")
         if not _is_local_name(host_name(host)):
             raise UnauthenticatedError(_NAME)
-        if _ORIGINS.refusal(request.headers.get("origin"), host) is not None:
+        if self._origins.refusal(request.headers.get("origin"), host) is not None:
             raise UnauthenticatedError(_PAGE)
         return Caller(f"{ANONYMOUS}@{address}")
 

@@ -156,7 +156,11 @@ async def wire(settings: Settings) -> AsyncIterator[Wired]:
                 calls=calls,
                 open_calls=open_calls,
                 callers=CallerAuthenticator(
-                    authenticator, api_keys, settings.auth.anonymous_networks, clock=loop.time
+                    authenticator,
+                    api_keys,
+                    settings.auth.anonymous_networks,
+                    settings.server.cors_origins,
+                    clock=loop.time,
                 ),
                 ai_chats=ai_chats,
                 transcriber=transcriber,
