@@ -111,6 +111,17 @@ def test_another_server_ends_what_is_stored_at_any_event(
     assert codec.fail(CallEndedError("late")) == ()
 
 
+def test_signs_of_life_repeat_nothing_large() -> None:
+    fields = {"instructions": "x" * 5000, "tools": [{"name": "f" * 5000}], "user": "ann"}
+    codec = ResponsesCodec("s", 5.5, "m", fields=fields)
+    codec.begin()
+    (frame,) = codec.waiting()
+    told = event_of(frame)["response"]
+    assert (told["instructions"], told["tools"], told["user"]) == (None, [], "ann")
+    document: Any = codec.document()
+    assert document["tools"] == fields["tools"]
+
+
 def test_nothing_is_told_before_the_beginning() -> None:
     codec = ResponsesCodec("s", 5.5, "m")
     assert codec.waiting() == ()

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -43,10 +44,15 @@ EXPIRE_SECONDS = 60.0
 
 
 class _Kept(Struct):
-    """What the server knows of a response: who writes it, its readers, and the timer that ends or forgets it."""
+    """What the server knows of a response: who writes it (None: it has ended), its idempotency key, its size in bytes if it has ended, its
+    readers, and the timer that ends or forgets it.
+    """
 
     stream: ResponseStream
     generation: Generation | None = None
+    key: str | None = None
+    fingerprint: str = ""
+    size: int = 0
     readers: int = 0
     timer: asyncio.TimerHandle | None = None
 
@@ -112,9 +118,8 @@ class Generations:
             known = self._keys.get((call.caller.user, call.idempotency_key))
             if known is not None and known in self._kept:
                 kept = self._kept[known]
-                if kept.generation is not None:
-                    _check_same(call, kept.generation.call.fingerprint)
-                    return kept.stream
+                _check_same(call, kept.fingerprint)
+                return kept.stream
             return await self._start(call)
 
     async def find(self, owner: str, stream_id: str) -> ResponseStream:
@@ -273,7 +278,7 @@ class Generations:
             self._journal.open(stream)
         store_end = (lambda: self._journal.end(stream)) if call.durable else None
         generation = Generation(call, codec, stream, store_end)
-        self._kept[new] = _Kept(stream, generation)
+        self._kept[new] = _Kept(stream, generation, call.idempotency_key, call.fingerprint)
         if call.idempotency_key is not None:
             self._keys[call.caller.user, call.idempotency_key] = new
         self._running += 1
@@ -383,11 +388,14 @@ class Generations:
         kept = self._kept.get(stream_id)
         if kept is not None:
             _stop(kept)
+            # The request of an ended response is not needed any more, and may be large.
+            kept.generation = None
             self._keep(kept)
 
     def _keep(self, kept: _Kept) -> None:
         """Keep an ended response for a while, and forget the oldest ones if there are too many."""
-        self._ended_bytes += kept.stream.log.next
+        kept.size = kept.stream.log.next + len(msgspec.json.encode(kept.stream.request))
+        self._ended_bytes += kept.size
         kept.timer = asyncio.get_running_loop().call_later(self._kept_seconds, self._forget, kept.stream.id)
         if self._ended_bytes > KEPT_BYTES:
             for other, each in list(self._kept.items()):
@@ -401,9 +409,9 @@ class Generations:
         if kept is None:
             return
         _stop(kept)
-        self._ended_bytes -= kept.stream.log.next
-        if kept.generation is not None and kept.generation.call.idempotency_key is not None:
-            self._keys.pop((kept.stream.owner, kept.generation.call.idempotency_key), None)
+        self._ended_bytes -= kept.size
+        if kept.key is not None:
+            self._keys.pop((kept.stream.owner, kept.key), None)
 
     async def _expire(self) -> None:
         while True:

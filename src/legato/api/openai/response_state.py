@@ -24,8 +24,8 @@ class ResponseState:
         self._logprobs: list[dict[str, Any]] = []
         self._end: dict[str, Any] = {}
 
-    def document(self, *, output: bool = True) -> dict[str, Any]:
-        """Return the response as it is now. `output`: with its items."""
+    def document(self, *, output: bool = True, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the response as it is now. `output`: with its items. `fields` are told in place of what the request set."""
         return {
             "id": self.id,
             "object": "response",
@@ -37,7 +37,7 @@ class ResponseState:
             "incomplete_details": None,
             "model": self._model,
             "output": [*self.items[:-1], *self._last()] if output else [],
-            **self._fields,
+            **(self._fields if fields is None else fields),
             "usage": None,
             **self._end,
         }

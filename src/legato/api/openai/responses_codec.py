@@ -22,6 +22,18 @@ _DELTAS = {"message": "response.output_text.delta", "reasoning": "response.reaso
 _ID_PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc"}
 
 
+SMALL = 1000
+"""The largest field of a request that a sign of life repeats, in bytes."""
+
+
+def _small(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields, those that are large without a value."""
+    return {
+        name: value if len(_encode(value)) <= SMALL else [] if isinstance(value, list) else None
+        for name, value in fields.items()
+    }
+
+
 def response_id(stream_id: str) -> str:
     """Return the id of a response by that of its stream."""
     return f"resp_{stream_id}"
@@ -45,6 +57,7 @@ class ResponsesCodec:
         self._state = ResponseState(response_id(stream_id), int(created), model, fields)
         self._stream_id = stream_id
         self._created = created
+        self._fields = fields
         self._background = bool(fields.get("background"))
         self._sequence = 0
         self._open: str | None = None
@@ -98,10 +111,16 @@ class ResponsesCodec:
         return frames
 
     def waiting(self) -> Sequence[bytes]:
-        """Return `response.in_progress`: clients count the silence between two events, and not comments."""
+        """Return `response.in_progress`: clients count the silence between two events, and not comments.
+
+        What is large and was told in the first events is left out, because a long wait has many of these.
+        """
         if not self._sequence:
             return ()
-        return self._started() or (self._told("in_progress"),)
+        if started := self._started():
+            return started
+        response = self._state.document(output=False, fields=_small(self._fields))
+        return (self._event("response.in_progress", response=response),)
 
     def end(self, choice: int, ending: Ending) -> Sequence[bytes]:
         self._ending = ending
