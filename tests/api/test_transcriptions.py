@@ -10,7 +10,7 @@ import aiohttp
 import openai
 import pytest
 from tests.doubles.transcriptions import TranscriptionsDouble
-from tests.gateway.server import serving, settings_for
+from tests.gateway.server import calling, serving, settings_for
 
 from legato.api.openai.transcription import transcription_object
 from legato.engines.transcription import Transcript, TranscriptSegment
@@ -46,7 +46,9 @@ async def client(server: Server) -> AsyncIterator[openai.AsyncOpenAI]:
         yield client
 
 
-async def test_a_recording_in_all_formats(client: openai.AsyncOpenAI, double: TranscriptionsDouble) -> None:
+async def test_a_recording_in_all_formats(
+    server: Server, client: openai.AsyncOpenAI, double: TranscriptionsDouble
+) -> None:
     file = ("speech.wav", recording())
     done = await client.audio.transcriptions.create(
         model="whisper-1", file=file, language="en", prompt="Names: Ada", temperature=0.5
@@ -66,6 +68,8 @@ async def test_a_recording_in_all_formats(client: openai.AsyncOpenAI, double: Tr
     )
     assert detailed.text == double.text
     assert double.forms[-1]["response_format"] == "verbose_json"
+    async with calling(server) as http, http.get("/api/usage") as answer:
+        assert (await answer.json())["total"]["requests"] == 3
 
 
 @pytest.mark.parametrize(

@@ -46,11 +46,15 @@ async def transcriptions(request: Request, context: Context, caller: ApiCaller) 
     with context.limits.hold("uploads", caller.user):
         context.calls.begin(caller)
         try:
-            return await _transcribe(request, context.transcriber, caller.models)
+            transcribed = await _transcribe(request, context.transcriber, caller.models)
         except EngineError as error:
             raise public_error(error) from error
         finally:
             context.calls.end(caller)
+    if context.transcriber is not None:
+        # A call without tokens: a transcriber tells none.
+        context.calls.used(caller, context.transcriber.model, 0, 0)
+    return transcribed
 
 
 async def _transcribe(
