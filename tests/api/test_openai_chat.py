@@ -4,16 +4,24 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import openai
 import pytest
 from tests.gateway.server import calling, serving, settings_for
 
-from legato.api.openai.chat_request import ChatCompletionBody, parse_chat_request
+from legato.api.codec import Ending
+from legato.api.openai.chat_codec import ChatChunkCodec, ChatCompletionCodec
+from legato.api.openai.chat_request import ChatCompletionBody, InvalidFieldError, parse_chat_request
+from legato.engines.base import Outcome, TokenLogprob
+from legato.engines.openai.learned_refusals import RequestLimits
+from legato.engines.openai.request import completion_fields
 from legato.gateway.server import Server
+from legato.stream import Usage
 
 MODEL = "demo:echo"
+TOOL: dict[str, Any] = {"type": "function", "function": {"name": "t", "description": "d", "parameters": {}}}
 
 
 @pytest.fixture
@@ -138,3 +146,54 @@ async def test_a_model_that_must_call_no_tool_is_told_of_none() -> None:
     body = ChatCompletionBody([{"role": "user", "content": "x"}], "m", tools=[tool], tool_choice="none")
     request = parse_chat_request(body).request
     assert (request.tools, request.tool_choice) == ((), "none")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tool_choice": "required"},
+        {"tool_choice": {"type": "function", "function": {"name": "other"}}, "tools": [TOOL]},
+        {"tool_choice": "required", "tools": []},
+    ],
+)
+def test_a_tool_that_must_be_called_has_to_be_there(fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidFieldError) as caught:
+        parse_chat_request(ChatCompletionBody([{"role": "user", "content": "x"}], "m", **fields))
+    assert caught.value.param == "tool_choice"
+
+
+def test_a_format_and_a_tool_keep_what_the_client_calls_them() -> None:
+    schema = {"name": "weather", "description": "Of a day.", "strict": False, "schema": {"type": "object"}}
+    body = ChatCompletionBody(
+        [{"role": "user", "content": "x"}],
+        "m",
+        response_format={"type": "json_schema", "json_schema": schema},
+        tools=[{"type": "function", "function": {**TOOL["function"], "strict": True}}],
+    )
+    request = parse_chat_request(body).request
+    assert (request.format_name, request.format_description, request.format_strict) == (
+        "weather",
+        "Of a day.",
+        False,
+    )
+    assert request.tools[0].strict is True
+    fields = completion_fields(request, {}, RequestLimits())
+    assert fields["response_format"]["json_schema"] == schema
+    assert fields["tools"][0]["function"]["strict"] is True
+
+
+@pytest.mark.parametrize("codec_type", [ChatChunkCodec, ChatCompletionCodec])
+def test_log_probabilities_are_told_with_their_text(codec_type: Any) -> None:
+    codec = codec_type("s", 1.0, "m")
+    frames = [*codec.begin()]
+    codec.logprobs(0, (TokenLogprob("é", -0.5, None, (TokenLogprob("e", -1.0, (101,)),)),))
+    frames += codec.text(0, "é")
+    frames += codec.end(0, Ending(Outcome("stop", "m", Usage(1, 1))))
+    body = b"".join([*frames, *codec.finish()]).decode()
+    told = {
+        "token": "é",
+        "logprob": -0.5,
+        "bytes": [195, 169],
+        "top_logprobs": [{"token": "e", "logprob": -1.0, "bytes": [101]}],
+    }
+    assert json.dumps({"content": [told], "refusal": None}, separators=(",", ":"), ensure_ascii=False) in body

@@ -198,3 +198,12 @@ def tell(agent: Any, *events: dict[str, Any]) -> None:
     job = agent.job
     begin = agent.connection.attempts[job["jobId"]].received
     agent.say("events", jobId=job["jobId"], attempt=job["attempt"], **{"from": begin}, events=list(events))
+
+
+async def test_an_older_agent_gets_tools_if_its_model_can_use_them(fleet: Any) -> None:
+    agent = fleet.agent()
+    agent.say("models", facts=[{"name": "m", "can": {"tools": True}}])
+    task, _ = await fleet.ask(strict=True, tools=(TOOL,))
+    assert [tool["name"] for tool in agent.job["tools"]] == ["t"]
+    assert "strict" not in agent.job
+    task.cancel()

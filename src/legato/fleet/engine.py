@@ -12,13 +12,14 @@ from msgspec.structs import replace
 from legato.domain.message import text_of
 from legato.engines.base import SILENT, Capabilities, Health, Model, NullWriter, Outcome, ReplyWriter, Request
 from legato.engines.embedding import Embedding, Vector, check_vectors
+from legato.engines.message_format import drop_unsupported_media, has_media
 from legato.engines.model_kind import is_chat_model
 from legato.errors import UnsupportedOptionError
 from legato.fleet.agent_connection import AgentConnection
 from legato.fleet.coordinator import LocalCoordinator
 from legato.fleet.decisions import SchedulerConfig
 from legato.fleet.dispatcher import Dispatcher
-from legato.fleet.job_fields import needed_field
+from legato.fleet.job_fields import PARTS, needed_field
 from legato.fleet.job_queue import PLAIN, JobSpec
 from legato.fleet.model_names import canonical_model_name
 from legato.fleet.prompt_prefixes import answered_prefix, prompt_prefixes
@@ -76,6 +77,8 @@ class FleetEngine:
         if parameters is not None:
             request = replace(request, options=options_of(parameters))
         field = needed_field(request)
+        if field in PARTS and self._can_all_parts(request):
+            field = None
         if field is not None:
             self._check_known(request.model, field)
         job = f"{next(self._numbers):x}-{secrets.token_hex(8)}"
@@ -266,6 +269,20 @@ class FleetEngine:
                         await news.wait()
         finally:
             stop()
+
+    def _can_all_parts(self, request: Request) -> bool:
+        """Return whether each agent that may get the job can do its tools and media, so that none leaves them out."""
+        name = canonical_model_name(request.model)
+        media = has_media(request.turns)
+        for agent in self._agents:
+            if agent.revision < REVISION and agent.could((name, *PLAIN)):
+                info = agent.models.get(name)
+                can = Capabilities() if info is None or info.can is None else info.can
+                if (request.tools and not can.tools) or (
+                    media and drop_unsupported_media(request.turns, can) != request.turns
+                ):
+                    return False
+        return True
 
     def _check_known(self, model: str, field: str) -> None:
         """Check that an agent with the model knows a field of the job.

@@ -21,6 +21,9 @@ _FIELDS: Final[dict[str, tuple[Any, ...]]] = {
 }
 """Fields of revision 1 by name, and their defaults."""
 
+PARTS: Final = ("tools", "images")
+"""Parts that an older agent leaves out of a strict request if its model cannot do them."""
+
 _WITHOUT: Final = {"tool_choice": (None, "auto", "none"), "parallel_tools": (None, True)}
 """Values with which an agent that does not know the field does the same."""
 
@@ -34,7 +37,7 @@ def fields_of(request: Request) -> dict[str, Any]:
 def needed_field(request: Request) -> str | None:
     """Return the name of a field that an agent must know to write this reply; None if every agent can.
 
-    A strict request with tools or media is one: an older agent leaves out what its model cannot do.
+    A strict request with tools or media needs `strict`, and `PARTS` names what for: an older agent leaves out what its model cannot do.
     """
     for name, value in fields_of(request).items():
         if name == "strict":
