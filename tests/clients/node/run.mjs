@@ -5,7 +5,7 @@ import { cases as ollama } from "./ollama.mjs";
 import { cases as openai } from "./openai.mjs";
 import { cases as responses } from "./responses.mjs";
 
-const SECONDS = 20;
+const SECONDS = 60;
 
 const write = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 
