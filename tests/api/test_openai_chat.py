@@ -197,3 +197,30 @@ def test_log_probabilities_are_told_with_their_text(codec_type: Any) -> None:
         "top_logprobs": [{"token": "e", "logprob": -1.0, "bytes": [101]}],
     }
     assert json.dumps({"content": [told], "refusal": None}, separators=(",", ":"), ensure_ascii=False) in body
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"verbosity": "low"}, "verbosity"),
+        ({"guided_json": {"type": "object"}}, "guided_json"),
+        ({"grammar": "root ::= x"}, "grammar"),
+        ({"min_tokens": 5}, "min_tokens"),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, "chat_template_kwargs"),
+        ({"logit_bias": {"1": 1}}, "logit_bias"),
+    ],
+)
+async def test_fields_of_other_servers_are_not_ignored(
+    client: openai.AsyncOpenAI, fields: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.chat.completions.create(
+            model=MODEL, messages=[{"role": "user", "content": "x"}], extra_body=fields
+        )
+    assert caught.value.param == param
+
+
+def test_arguments_of_a_template_reach_the_engine() -> None:
+    body = ChatCompletionBody([{"role": "user", "content": "x"}], "m", chat_template_kwargs={"a": 1})
+    request = parse_chat_request(body).request
+    assert completion_fields(request, {}, RequestLimits())["chat_template_kwargs"] == {"a": 1}

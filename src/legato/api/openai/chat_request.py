@@ -40,6 +40,12 @@ NUMBERS = {
 }
 """Options that are passed on by their own name, and their limits."""
 
+UNSUPPORTED = (
+    "audio", "prediction", "web_search_options", "grammar", "guided_choice", "guided_grammar", "guided_json",
+    "guided_regex", "structured_outputs", "ignore_eos", "min_tokens",
+)  # fmt: skip
+"""Fields of OpenAI's and other servers that shape the answer, and that no engine here is told of."""
+
 STOPS = 16
 """The largest number of stop sequences."""
 
@@ -103,6 +109,16 @@ class ChatCompletionBody(Struct, frozen=True):
     audio: dict[str, Any] | None = None
     prediction: dict[str, Any] | None = None
     web_search_options: dict[str, Any] | None = None
+    grammar: str | None = None
+    guided_choice: list[str] | None = None
+    guided_grammar: str | None = None
+    guided_json: str | dict[str, Any] | None = None
+    guided_regex: str | None = None
+    structured_outputs: dict[str, Any] | None = None
+    ignore_eos: bool | None = None
+    min_tokens: int | None = None
+    verbosity: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
     prompt_cache_key: str | None = None
     user: str | None = None
     metadata: dict[str, Any] | None = field(default=None)
@@ -115,11 +131,13 @@ def parse_chat_request(body: ChatCompletionBody) -> ChatCompletionRequest:
     """
     if not body.messages:
         raise InvalidFieldError("`messages` is empty: a request needs at least one message.", "messages")
-    for name in ("audio", "prediction", "web_search_options"):
-        if getattr(body, name) is not None:
+    for name in UNSUPPORTED:
+        if getattr(body, name):
             raise InvalidFieldError(f"`{name}` is not supported here. Leave it out.", name)
     if body.modalities is not None and set(body.modalities) != {"text"}:
         raise InvalidFieldError('`modalities` can be ["text"] only: no engine here speaks.', "modalities")
+    if body.verbosity not in (None, "medium"):
+        raise InvalidFieldError("`verbosity` is not supported here. Leave it out.", "verbosity")
     choices = 1 if body.n is None else body.n
     if not 1 <= choices <= MAX_CHOICES:
         raise InvalidFieldError(f"`n` is between 1 and {MAX_CHOICES}.", "n")
@@ -178,8 +196,9 @@ def options_of(body: Any) -> dict[str, Any]:
             if not -most <= number < most:
                 raise InvalidFieldError(f"`{name}` is too large.", name)
             options[name] = number
-    if getattr(body, "logit_bias", None):
-        options["logit_bias"] = body.logit_bias
+    for name in ("logit_bias", "chat_template_kwargs"):
+        if getattr(body, name, None):
+            options[name] = getattr(body, name)
     stop = [body.stop] if isinstance(body.stop, str) else body.stop
     if stop:
         if len(stop) > STOPS or not all(stop):

@@ -58,10 +58,9 @@ class DemoEngine:
     async def generate(self, request: Request, out: ReplyWriter) -> Outcome:
         refuse_unsupported(request, "The demo engine", ("raw",))
         refuse_media(request, "The demo engine")
-        if request.strict and "logit_bias" in request.options:
-            raise UnsupportedOptionError(
-                "The demo engine has no tokens to weigh. Leave this option out.", "logit_bias"
-            )
+        for name in ("logit_bias", "chat_template_kwargs"):
+            if request.strict and name in request.options:
+                raise UnsupportedOptionError(f"The demo engine has no {name}. Leave this option out.", name)
         model = full_name(request.model)
         pace = _number(request.options, "tokens_per_second", _TOKENS_PER_SECOND[model])
         delay = _number(request.options, "first_token_ms", 0.0) / 1000

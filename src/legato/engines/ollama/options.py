@@ -28,7 +28,7 @@ _RENAMED: Final = {
     "repetition_penalty": "repeat_penalty",
 }
 
-_MISSING: Final = frozenset({"logit_bias"})
+_MISSING: Final = frozenset({"logit_bias", "chat_template_kwargs"})
 """Options of the APIs that Ollama would ignore."""
 
 
