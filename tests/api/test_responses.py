@@ -431,8 +431,17 @@ async def test_a_response_that_is_not_stored_is_not_found(
     asking = asyncio.create_task(client.responses.create(model="default", input="hi", store=False))
     (await engine.asked()).finish()
     unstored = await asking
+    message = {"id": "m", "role": "user", "parts": [{"type": "text", "text": "hi"}]}
+    posting = asyncio.create_task(
+        http.post("/ai/chat", json={"id": "c", "messages": [message], "trigger": "submit-message"})
+    )
+    run = await engine.asked()
+    run.say("hi")
+    run.finish()
+    async with await posting as other:
+        stream_of_another_api = other.headers["legato-stream"]
     told = set()
-    for name in (unstored.id, "resp_none", "none", "resp_"):
+    for name in (unstored.id, f"resp_{stream_of_another_api}", "resp_none", "none", "resp_"):
         for method, path in (
             ("GET", ""), ("GET", "?stream=true"), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items"),
         ):  # fmt: skip

@@ -173,7 +173,7 @@ async def _find(context: Context, caller: ApiCaller, response: str) -> ResponseS
         found = await context.generations.find(caller.user, stream_id_of(response))
     except NotFoundError:
         raise ResponseNotFoundError from None
-    if found.request is None:
+    if found.request is None or found.api != "openai":
         raise ResponseNotFoundError
     return found
 
