@@ -16,19 +16,17 @@ from legato.api.call_limiter import CallLimiter
 from legato.api.formats import make_codec
 from legato.api.generation import STOP, CallEndedError, Generation, ServerStoppedError
 from legato.api.key_cache import LOST
+from legato.api.response_store import STOPPED, ResponseStore
 from legato.api.response_stream import ResponseStream
-from legato.api.stream_journal import StreamJournal, error_of
+from legato.api.stream_journal import StreamJournal
 from legato.broker.person_limits import PersonLimits, unlimited
-from legato.errors import BusyError, ConflictError, LegatoError, NotFoundError, OverLimitError, StorageError
-from legato.storage.api_base import ApiStreamStore, FrameBatch, StoredStream, StreamEnding
+from legato.errors import BusyError, ConflictError, LegatoError, NotFoundError, OverLimitError
+from legato.storage.api_base import ApiStreamStore
 
 logger = logging.getLogger(__name__)
 
 KEPT_SECONDS = 600.0
 """How long a response in memory can be read again after its end."""
-
-STORED_SECONDS = 24 * 3600.0
-"""How long a durable response can be read, from its beginning on."""
 
 KEPT_BYTES = 256 * 1024 * 1024
 """Bytes of ended responses that are kept in memory at most. The oldest go first."""
@@ -38,9 +36,6 @@ RUNNING = 10_000
 
 LEAVE_SECONDS = 5.0
 """How long a server that ends waits for engines that were told to stop."""
-
-EXPIRE_SECONDS = 60.0
-"""How often expired responses are deleted."""
 
 
 class _Kept(Struct):
@@ -74,7 +69,7 @@ class Generations:
         new_id: Callable[[], str] = lambda: secrets.token_urlsafe(18),
         kept_seconds: float = KEPT_SECONDS,
     ) -> None:
-        self._store = store
+        self._stored = ResponseStore(store, now)
         self._journal = StreamJournal(store)
         self._now = now
         self._limits = limits or unlimited()
@@ -99,10 +94,9 @@ class Generations:
 
         :raises StorageError: the database failed.
         """
-        for stored in await self._store.running_streams():
-            await self._end_left(stored)
+        await self._stored.end_left()
         self._journal.start()
-        self._expirer = asyncio.create_task(self._expire(), name="expiry of responses")
+        self._expirer = asyncio.create_task(self._stored.expire(), name="expiry of responses")
 
     async def start(self, call: Call) -> ResponseStream:
         """Start a generation, or return the response that the call's idempotency key names.
@@ -151,19 +145,14 @@ class Generations:
             if kept.stream.owner == owner:
                 return kept.stream.request, self.document(kept.stream)
         else:
-            stored = await self._store.stream(stream_id)
-            if (
-                stored is not None
-                and stored.ended
-                and stored.owner == owner
-                and stored.expires_at > self._now()
-            ):
+            stored = await self._stored.ended(stream_id)
+            if stored is not None and stored.owner == owner:
                 return stored.request, stored.result
         raise NotFoundError(_NOT_FOUND)
 
     async def keep(self, stream_ids: Sequence[str]) -> None:
         """Keep stored responses as long as a new one."""
-        await self._store.keep_streams(stream_ids, self._now() + STORED_SECONDS)
+        await self._stored.keep(stream_ids)
 
     async def cancel(self, owner: str, stream_id: str, error: LegatoError | None = None) -> ResponseStream:
         """End a generation, down to the engine, and return its response when nothing of it runs any more.
@@ -194,7 +183,7 @@ class Generations:
         """
         stream = await self.cancel(owner, stream_id)
         self._journal.forget(stream.id)
-        await self._store.delete_stream(stream.id)
+        await self._stored.delete(stream.id)
         self._forget(stream.id)
 
     def read(self, stream: ResponseStream) -> Callable[[], None]:
@@ -234,7 +223,7 @@ class Generations:
         self._draining = True
         await self._wait(seconds)
         for generation in self._unfinished():
-            generation.cancel(ServerStoppedError(_STOPPED))
+            generation.cancel(ServerStoppedError(STOPPED))
 
     async def close(self) -> None:
         """Cancel what still runs, down to the engines, and store the rest."""
@@ -269,7 +258,7 @@ class Generations:
         )
         stream.request = call.document
         if call.durable:
-            stored = await self._store.add_stream(self._row(call, stream))
+            stored = await self._stored.add(call, stream)
             if stored.id != new:
                 _check_same(call, stored.fingerprint)
                 found = await self.find(call.caller.user, stored.id)
@@ -285,68 +274,15 @@ class Generations:
         generation.start(lambda: self._ended(new, generation))
         return stream
 
-    def _row(self, call: Call, stream: ResponseStream) -> StoredStream:
-        return StoredStream(
-            stream.id,
-            stream.owner,
-            call.api,
-            call.format,
-            call.model,
-            stream.created,
-            stream.created + STORED_SECONDS,
-            options=call.format_options,
-            idempotency_key=call.idempotency_key,
-            fingerprint=call.fingerprint,
-            request=call.document,
-        )
-
     async def _restore(self, stream_id: str) -> _Kept | None:
         """Read an ended response from the database into memory."""
-        stored = await self._store.stream(stream_id)
-        if stored is None or not stored.ended or stored.expires_at <= self._now():
+        stream = await self._stored.read(stream_id)
+        if stream is None:
             return None
-        stream = await self._read(stored)
-        stream.end()
         kept = self._kept.setdefault(stream_id, _Kept(stream))
         if kept.stream is stream:
             self._keep(kept)
         return kept
-
-    async def _read(self, stored: StoredStream) -> ResponseStream:
-        codec = make_codec(stored.format, stored.id, stored.created_at, stored.model, stored.options)
-        frames = await self._store.frames(stored.id)
-        log = ByteLog(
-            codec.media_type, numbered=codec.numbered, incarnation=stored.incarnation, restored=frames
-        )
-        stream = ResponseStream(
-            stored.id, stored.owner, stored.api, stored.model, stored.created_at, log, streams=codec.streams
-        )
-        stream.request, stream.document = stored.request, stored.result
-        stream.error = error_of(*stored.error) if stored.error is not None else None
-        return stream
-
-    async def _end_left(self, stored: StoredStream) -> None:
-        """End a response that an earlier server did not complete, with an error behind what was stored."""
-        restarted = await self._store.restart_stream(stored.id)
-        if restarted is None:
-            return
-        stream = await self._read(restarted)
-        codec = make_codec(stored.format, stored.id, stored.created_at, stored.model, stored.options)
-        before = stream.log.next
-        codec.restore(stream.log.written(0))
-        error = ServerStoppedError(_STOPPED)
-        if codec.streams:
-            if not before:
-                for frame in codec.begin():
-                    stream.log.append(frame)
-            for frame in codec.fail(error):
-                stream.log.append(frame, end=True)
-        frames = stream.log.written(before)
-        batches = [FrameBatch(stored.id, before, frames, restarted.incarnation)] if frames else []
-        document = codec.document()
-        await self._store.append_frames(
-            batches, [StreamEnding(stored.id, (error.code, error.message), document, restarted.incarnation)]
-        )
 
     async def _wait(self, seconds: float) -> None:
         waits = [asyncio.ensure_future(each.stream.done.wait()) for each in self._unfinished()]
@@ -413,14 +349,6 @@ class Generations:
         if kept.key is not None:
             self._keys.pop((kept.stream.owner, kept.key), None)
 
-    async def _expire(self) -> None:
-        while True:
-            try:
-                await self._store.expire_streams(self._now())
-            except StorageError as error:
-                logger.warning("Expired responses could not be deleted: %s", error.message)
-            await asyncio.sleep(EXPIRE_SECONDS)
-
 
 def _check_same(call: Call, fingerprint: str) -> None:
     """:raises ConflictError: the key of this call was used for another request."""
@@ -450,5 +378,3 @@ def _stop(kept: _Kept) -> None:
 
 
 _NOT_FOUND = "There is no such stream. It may have ended some time ago."
-
-_STOPPED = "The server was stopped before the response was complete. Send the request again."

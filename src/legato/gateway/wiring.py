@@ -12,8 +12,9 @@ from msgspec import Struct
 from legato.api.ai_chats import AiChatTable
 from legato.api.call_limiter import CallLimiter
 from legato.api.catalog import ModelCatalog
-from legato.api.generations import STORED_SECONDS, Generations
+from legato.api.generations import Generations
 from legato.api.key_cache import ApiKeyCache
+from legato.api.response_store import STORED_SECONDS
 from legato.api.usage_journal import UsageJournal
 from legato.broker.memory import MemoryBroker
 from legato.broker.person_limits import LimitKind, PersonLimits
