@@ -31,6 +31,7 @@ check: setup
 	$(BIN)/python -m legato.protocol.schema --check
 	$(BIN)/python scripts/reference.py --check
 	$(BIN)/python scripts/class_names.py
+	$(BIN)/python scripts/compatibility.py --check
 
 coverage: setup .venv-clients/.ready
 	@rm -rf .coverage && mkdir .coverage
@@ -54,6 +55,7 @@ autobahn: setup
 docs: setup
 	$(BIN)/python -m legato.protocol.schema
 	$(BIN)/python scripts/reference.py
+	$(BIN)/python scripts/compatibility.py --render
 
 lock:
 	scripts/lock

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.services import missing
 
-PYTHON = Path(sys.prefix).parent / ".venv-clients" / "bin" / "python"
+PYTHON = Path(sys.prefix).resolve().parent / ".venv-clients" / "bin" / "python"
 SCRIPTS = Path(__file__).parent / "scripts"
 SECONDS = 200
 

@@ -105,6 +105,56 @@ async def _() -> None:
         assert [chunk async for chunk in stream][-1].choices[0].finish_reason == "stop"
 
 
+@check("openai", "responses", "chat")
+def _() -> None:
+    done = gpt.responses.create(model=MODEL, input="Hello")
+    assert "fox" in done.output_text
+    assert done.status == "completed"
+    following = gpt.responses.create(model=MODEL, input="Go on", previous_response_id=done.id)
+    assert following.previous_response_id == gpt.responses.retrieve(done.id).id
+
+
+@check("openai", "responses", "stream")
+def _() -> None:
+    events = list(gpt.responses.create(model=MODEL, input="Hello", stream=True))
+    assert events[-1].type == "response.completed"
+    text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert text.endswith("lazy dog.")
+
+
+@check("openai", "responses", "tools")
+def _() -> None:
+    tool: Any = {"type": "function", "strict": False, **ADD["function"]}
+    done = gpt.responses.create(model=MODEL, input="Call add with 41", tools=[tool])
+    (call,) = [item for item in done.output if item.type == "function_call"]
+    assert (call.name, call.arguments) == ("add", '{"a":41}')
+    told: Any = [{"type": "function_call_output", "call_id": call.call_id, "output": "82"}]
+    assert gpt.responses.create(
+        model=MODEL, input=told, tools=[tool], previous_response_id=done.id
+    ).output_text
+
+
+@check("openai", "responses", "structured output")
+def _() -> None:
+    import pydantic
+
+    class Joke(pydantic.BaseModel):
+        setup: str
+        rating: int
+
+    parsed = gpt.responses.parse(model=MODEL, input="Hello", text_format=Joke)
+    assert isinstance(parsed.output_parsed, Joke)
+
+
+@check("openai", "responses", "async")
+async def _() -> None:
+    async with openai.AsyncOpenAI(base_url=f"{ADDRESS}/v1", api_key="none", max_retries=0) as client:
+        started = await client.responses.create(model=MODEL, input="Hello", background=True)
+        while started.status in ("queued", "in_progress"):
+            started = await client.responses.retrieve(started.id)
+        assert started.output_text.endswith("lazy dog.")
+
+
 @check("anthropic", "messages", "models")
 def _() -> None:
     assert MODEL in [model.id for model in claude.models.list()]
