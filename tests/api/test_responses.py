@@ -586,3 +586,20 @@ async def test_a_response_that_is_too_long_has_an_end(
     assert failed.output_text.startswith("word word ")
     *_, last = [event async for event in await client.responses.retrieve(begun.id, stream=True)]
     assert last.type == "response.failed"
+
+
+async def test_what_cannot_be_stored_ends_no_response(
+    client: openai.AsyncOpenAI, engine: ScriptedEngine
+) -> None:
+    for fails in (False, True):
+        begun = await client.responses.create(model="default", input="hi", background=True)
+        run = await engine.asked()
+        run.think("\0")
+        run.say("a\0b")
+        run.call("c", "f", "\0")
+        if fails:
+            run.fail(EngineGaveUpError("lost \0"))
+        else:
+            run.finish("tool_calls")
+        found = await ended(client, begun.id)
+        assert (found.status, found.output_text) == ("failed" if fails else "completed", "a\ufffdb")

@@ -5,6 +5,7 @@ import logging
 
 from legato.api.response_stream import ResponseStream
 from legato.backoff import exponential_delay
+from legato.domain.validation import clean_text
 from legato.errors import LegatoError, StorageError
 from legato.storage.api_base import ApiStreamStore, FrameBatch, StreamEnding
 
@@ -92,7 +93,7 @@ class StreamJournal:
             return
         frames = stream.log.written(known[1])
         batches = [FrameBatch(stream.id, known[1], frames, stream.log.incarnation)] if frames else []
-        error = None if stream.error is None else (stream.error.code, stream.error.message)
+        error = None if stream.error is None else (stream.error.code, clean_text(stream.error.message))
         end = StreamEnding(stream.id, error, stream.document, stream.log.incarnation)
         await self._store.append_frames(batches, [end])
         self._open.pop(stream.id, None)

@@ -5,6 +5,7 @@ from typing import Any
 
 from legato.api.openai.chat_request import InvalidFieldError
 from legato.api.openai.responses_request import ResponseNotFoundError
+from legato.domain.validation import clean_text
 from legato.errors import (
     ContextExceededError,
     EngineRefusedError,
@@ -70,7 +71,7 @@ def response_error(error: LegatoError) -> dict[str, Any]:
     """Return the `error` of a response that failed. Its code is one of OpenAI's if there is one for it."""
     told = responses_error_object(error)["error"]
     refused = isinstance(error, InvalidError | EngineRefusedError | ModelNotFoundError)
-    return {"code": told["code"] if refused else "server_error", "message": error.message}
+    return {"code": told["code"] if refused else "server_error", "message": clean_text(error.message)}
 
 
 class PromptExceededError(ContextExceededError):

@@ -12,6 +12,7 @@ from legato.api.codec import Ending
 from legato.api.openai.errors import response_error
 from legato.api.openai.logprobs import logprob_objects
 from legato.api.openai.response_state import ENDED, ResponseState, summary_part, text_part
+from legato.domain.validation import clean_text
 from legato.engines.base import TokenLogprob, ToolCall
 from legato.errors import LegatoError
 from legato.stream import Usage
@@ -40,7 +41,7 @@ def response_id(stream_id: str) -> str:
 
 
 class ResponsesCodec:
-    """Events with a `sequence_number` from 0, which is also the number of the frame.
+    """Events with a `sequence_number` from 0, which is also the number of the frame. What cannot be stored becomes U+FFFD.
 
     `fields` are what the request set, as the response tells them again. A response in the `background` is `queued` until
     the engine shows a sign of life. The reasoning of a model is told as the summary of a reasoning item.
@@ -84,11 +85,11 @@ class ResponsesCodec:
         return (self._told("created"), self._told(second))
 
     def text(self, choice: int, text: str) -> Sequence[bytes]:
-        return self._grow("message", text)
+        return self._grow("message", clean_text(text))
 
     def reasoning(self, choice: int, text: str) -> Sequence[bytes]:
         self._thoughts += 1
-        return self._grow("reasoning", text)
+        return self._grow("reasoning", clean_text(text))
 
     def logprobs(self, choice: int, tokens: Sequence[TokenLogprob]) -> None:
         self._tokens += tokens
@@ -96,15 +97,19 @@ class ResponsesCodec:
     def tool_call(self, choice: int, call: ToolCall) -> Sequence[bytes]:
         frames = [*self._started(), *self._close()]
         index = len(self._state.items)
-        item = self._item("function_call", call_id=call.call, name=call.name, arguments="")
+        item = self._item(
+            "function_call", call_id=clean_text(call.call), name=clean_text(call.name), arguments=""
+        )
         self._state.open(item)
-        arguments = call.arguments or "{}"
+        arguments = clean_text(call.arguments) or "{}"
         place = {"item_id": item["id"], "output_index": index}
         frames.append(self._event("response.output_item.added", output_index=index, item=item))
         frames.append(self._event("response.function_call_arguments.delta", **place, delta=arguments))
         self._state.grow(arguments)
         frames.append(
-            self._event("response.function_call_arguments.done", **place, name=call.name, arguments=arguments)
+            self._event(
+                "response.function_call_arguments.done", **place, name=item["name"], arguments=arguments
+            )
         )
         done = self._state.close("completed")
         frames.append(self._event("response.output_item.done", output_index=index, item=done))
@@ -171,6 +176,9 @@ class ResponsesCodec:
 
     def _with_logprobs(self, text: str) -> bytes:
         told, self._tokens = logprob_objects(self._tokens), []
+        for token in told:
+            for each in (token, *token["top_logprobs"]):
+                each["token"] = clean_text(each["token"])
         self._state.grow(text, told)
         place = self._place(len(self._state.items) - 1)
         return self._event("response.output_text.delta", **place, delta=text, logprobs=told)
