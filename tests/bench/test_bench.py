@@ -129,11 +129,11 @@ def test_api_tells_what_a_token_costs_beside_other_relays(tmp_path: Path) -> Non
     found = json.loads((tmp_path / "api.json").read_text())
     assert not found["broken"]
     (run,) = found["runs"]["legato"]
-    for case in ("paced", "saturated", "gaps"):
-        assert run[case]["tokens"] > 0
+    for case in ("first", "slow", "short", "paced", "saturated", "gaps"):
         assert run[case]["lost"] == run[case]["wrong"] == run[case]["failed"] == 0
-    assert run["short"]["replies"] > 0
+    # How much fits into a fifth of a second depends on the machine; these two run to their end.
     assert run["first"]["replies"] == 3
+    assert run["gaps"]["tokens"] == 3 * 64
 
 
 def test_dialects_tells_what_a_token_costs_in_each_and_when_the_first_comes(tmp_path: Path) -> None:
