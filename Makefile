@@ -2,7 +2,10 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
-JOBS ?= auto
+JOBS ?= $(shell expr $$(nproc) + 1)
+
+# Without compiled files, each server that a test starts would compile the whole package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup run test check coverage bench bench-fleet soak autobahn docs lock clean
 
@@ -21,7 +24,7 @@ run: setup
 
 test: setup .venv-clients/.ready
 	@scripts/services
-	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not soak" $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder -m "not soak" $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .
@@ -35,7 +38,7 @@ check: setup
 
 coverage: setup .venv-clients/.ready
 	@rm -rf .coverage && mkdir .coverage
-	$(BIN)/coverage run -m pytest -n $(JOBS) --dist worksteal -m "not soak" $(ARGS)
+	$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder -m "not soak" $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -109,7 +109,7 @@ def locked_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     started.stop()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -117,7 +117,7 @@ async def browser() -> AsyncIterator[Browser]:
         await browser.close()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def context(browser: Browser, server: Server) -> AsyncIterator[BrowserContext]:
     context = await browser.new_context(
         viewport={"width": 1440, "height": 900}, base_url=server.address, reduced_motion="reduce"
@@ -126,7 +126,7 @@ async def context(browser: Browser, server: Server) -> AsyncIterator[BrowserCont
     await context.close()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(context: BrowserContext) -> AsyncIterator[Page]:
     """A page. The test fails if the page throws or violates its Content Security Policy."""
     page = await context.new_page()
@@ -140,12 +140,12 @@ async def page(context: BrowserContext) -> AsyncIterator[Page]:
     assert problems == []
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def scripted(page: Page) -> ScriptedServer:
     return ScriptedServer(page)
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def new_page(browser: Browser, server: Server) -> AsyncIterator[Callable[..., Any]]:
     """A function that opens a page of a given width and colour scheme."""
     contexts = []

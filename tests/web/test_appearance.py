@@ -11,7 +11,7 @@ from .checks import assert_accessible, assert_fits, take_screenshot
 from .conftest import Server, open_page, open_with_assistant, send_message, wait_for_reply
 from .scripted import REPLY, ScriptedServer
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 LONG = (Path(__file__).parent / "long.md").read_text(encoding="utf-8")
 

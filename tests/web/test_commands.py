@@ -7,7 +7,7 @@ from playwright.async_api import Page, expect
 
 from .conftest import Server, open_page, open_with_assistant, send_message, wait_for_reply
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
 async def test_a_slash_opens_the_command_menu_and_the_result_is_not_a_message(page: Page) -> None:

@@ -8,7 +8,7 @@ from playwright.async_api import BrowserContext, Page, expect
 
 from .conftest import SECRET, Server, open_page, open_with_assistant, send_message, wait_for_reply
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
 async def test_enter_sends_and_shift_enter_breaks_the_line(page: Page) -> None:

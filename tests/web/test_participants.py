@@ -10,12 +10,12 @@ from playwright.async_api import Browser, Page, expect
 
 from .conftest import SECRET, Server, open_page, send_message, wait_for_reply
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 OpenAs = Callable[..., Awaitable[Page]]
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def open_as(browser: Browser, locked_server: Server) -> AsyncIterator[OpenAs]:
     """A function that opens the page as a user, in a browser context of their own."""
     contexts = []

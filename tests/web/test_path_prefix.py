@@ -10,17 +10,17 @@ from .conftest import Server, open_page, send_message, wait_for_reply
 from .proxy import PrefixProxy
 from .test_attachments import PICTURE
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def proxy(server: Server) -> AsyncIterator[PrefixProxy]:
     """A proxy that removes the prefix and tells it in `X-Forwarded-Prefix`."""
     async with PrefixProxy(server.address, "/chat", strips=True).running() as proxy:
         yield proxy
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def below(browser: Browser, proxy: PrefixProxy) -> AsyncIterator[Page]:
     """A page behind the proxy. The test fails if it asks for anything that is not below the prefix."""
     context = await browser.new_context(base_url=proxy.address, reduced_motion="reduce")

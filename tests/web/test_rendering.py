@@ -11,7 +11,7 @@ from .conftest import Server, open_page, open_with_assistant, send_message, wait
 from .scripted import QUESTION, REPLY, ScriptedServer
 from .test_hostile import record_violations
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 SECTION = (
     """## Section {n}

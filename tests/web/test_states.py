@@ -11,7 +11,7 @@ from .conftest import Server, open_page, send_message, wait_for_reply
 from .scripted import QUESTION, REPLY, VIEW, ScriptedServer
 from .test_attachments import PICTURE
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 LONG_WORD = "Donaudampfschifffahrtsgesellschaftskapitänsmützenabzeichen" * 3
 SENTENCE = "word " * 60

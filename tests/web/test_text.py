@@ -5,7 +5,7 @@ from playwright.async_api import Page, expect
 
 from .conftest import open_page, send_message, wait_for_reply
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 HEBREW = "שלום עולם"
 
