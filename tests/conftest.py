@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from xdist.scheduler import LoadScopeScheduling
 
 settings.register_profile("legato", deadline=None)
 settings.load_profile("legato")
@@ -33,15 +32,16 @@ def group_of(nodeid: str) -> str:
     return BROWSERS if module.startswith(BROWSERS) else module
 
 
-class GroupScheduling(LoadScopeScheduling):
-    """Gives each process one group after the other, in their order."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return group_of(nodeid)
-
-
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Give each process one group after the other, in their order."""
+    # The clients of others run their tests without xdist.
+    from xdist.scheduler import LoadScopeScheduling
+
+    class GroupScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
     return GroupScheduling(config, log)
 
 

@@ -16,7 +16,7 @@ from legato.chat.service import ChatService, utc
 from legato.domain.conversation import Conversation
 from legato.domain.message import Message
 from legato.domain.user import User
-from legato.engines.transcribe import Transcriber
+from legato.engines.transcription import Transcriber
 from legato.storage.base import Storage
 from legato.storage.directory_blobs import DirectoryBlobStore
 from legato.storage.sql import open_storage

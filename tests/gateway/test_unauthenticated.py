@@ -17,7 +17,6 @@ from legato.gateway.server import Server
 from .server import calling, serving, settings_for
 
 MESSAGE_BYTES = 1024 * 1024
-HELLO: dict[str, Any] = {"type": "hello", "token": token("ada")}
 
 
 @pytest.fixture(params=["direct", "asgi"])
@@ -54,7 +53,8 @@ async def test_a_long_message_before_the_hello_closes_the_socket(server: Server)
 
 async def test_behind_the_hello_a_message_may_be_as_long_as_the_server_says(server: Server) -> None:
     async with opening(server) as client:
-        await client.send(msgspec.json.encode(HELLO).decode())
+        hello = {"type": "hello", "token": token("ada")}
+        await client.send(msgspec.json.encode(hello).decode())
         long = {"type": "send", "id": "1", "text": "x" * (MESSAGE_BYTES - 1000)}
         await client.send(msgspec.json.encode(long).decode())
         assert (await heard(client, "welcome"))["max_frame_bytes"] == MESSAGE_BYTES

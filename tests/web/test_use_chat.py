@@ -10,7 +10,7 @@ from tests.doubles.engines import replace_demo
 from tests.doubles.rule_engine import RuleEngine
 from tests.gateway.server import serving, settings_for
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
 @pytest.fixture(scope="module")
