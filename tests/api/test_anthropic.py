@@ -12,9 +12,13 @@ from tests.doubles.engines import replace_demo
 from tests.gateway.server import serving, settings_for
 
 from legato.api import generation
+from legato.api.anthropic.errors import error_object
+from legato.api.anthropic.models import list_object
+from legato.api.catalog_model import CatalogModel
+from legato.api.openai.chat_request import InvalidFieldError
 from legato.domain.message import ImagePart, TextPart, ToolCallPart, ToolResultPart
 from legato.engines.base import Turn
-from legato.errors import EngineBrokeError
+from legato.errors import EngineBrokeError, UnsupportedOptionError
 from legato.stream import Usage
 from legato.testing.engine import ScriptedEngine
 
@@ -155,6 +159,7 @@ WRONG: list[dict[str, Any]] = [
     {"tools": [{"type": "bash_20250124", "name": "bash"}]},
     {"tool_choice": {"type": "sometimes"}},
     {"thinking": {"type": "maybe"}},
+    {"stop_sequences": [""]},
 ]
 
 
@@ -167,6 +172,15 @@ async def test_a_wrong_field_is_named(client: anthropic.AsyncAnthropic) -> None:
 async def test_an_unknown_model_is_not_found(client: anthropic.AsyncAnthropic) -> None:
     with pytest.raises(anthropic.NotFoundError):
         await client.messages.create(model="none", max_tokens=5, messages=HI)
+    with pytest.raises(anthropic.NotFoundError) as caught:
+        await client.models.retrieve("none")
+    assert caught.value.body == {
+        "type": "error",
+        "error": {
+            "type": "not_found_error",
+            "message": "There is no model 'none' here. The list of models names all that there are.",
+        },
+    }
 
 
 async def test_tokens_are_counted(client: anthropic.AsyncAnthropic) -> None:
@@ -180,8 +194,42 @@ async def test_the_models_are_listed(client: anthropic.AsyncAnthropic) -> None:
     assert (await client.models.retrieve("default")).type == "model"
 
 
+def test_pages_of_models() -> None:
+    found = [CatalogModel(name, "model", "demo") for name in "abcde"]
+    pages = [
+        ({}, "abcde", False),
+        ({"limit": 2}, "ab", True),
+        ({"limit": 2, "after": "b"}, "cd", True),
+        ({"limit": 2, "after": "c"}, "de", False),
+        ({"after": "e"}, "", False),
+        ({"limit": 2, "before": "d"}, "bc", True),
+        ({"limit": 5, "before": "b"}, "a", False),
+        ({"limit": 5, "before": "a"}, "", False),
+    ]
+    for asked, names, more in pages:
+        page = list_object(found, **asked)
+        assert ("".join(each["id"] for each in page["data"]), page["has_more"]) == (names, more)
+    with pytest.raises(InvalidFieldError, match="after_id"):
+        list_object(found, after="z")
+
+
 def test_the_body_of_an_error_is_anthropics() -> None:
     from legato.gateway.api_errors import error_answer
 
     body = msgspec.json.decode(error_answer("anthropic", EngineBrokeError("x")).body)
     assert body == {"type": "error", "error": {"type": "api_error", "message": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("option", "field"),
+    [
+        ("format", "output_format"),
+        ("images", "messages"),
+        ("tool_choice", "tool_choice"),
+        ("parallel_tools", "tool_choice.disable_parallel_tool_use"),
+        ("think", "thinking"),
+    ],
+)
+def test_what_an_engine_refuses_is_named_as_the_request_names_it(option: str, field: str) -> None:
+    told = error_object(UnsupportedOptionError("The engine cannot.", option), 400)["error"]["message"]
+    assert told == f"`{field}`: The engine cannot."

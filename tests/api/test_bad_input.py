@@ -314,6 +314,13 @@ async def test_unknown_paths_and_methods(tmp_path: Path) -> None:
                 async with http.request(method, path, data=b"{}") as response:
                     assert response.status in (204, *range(400, 500)), (method, path)
                     check_shape(path, response.status, await response.read())
+        for path, method, allowed in (
+            ("/v1/messages", "GET", "POST"),
+            ("/v1/models", "POST", "GET"),
+            ("/v1/streams/none", "PUT", "DELETE, GET, HEAD"),
+        ):
+            async with http.request(method, path) as response:
+                assert (response.status, response.headers["allow"]) == (405, allowed)
 
 
 async def test_nothing_is_stored_of_what_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import jwt
 import ollama
 import pytest
 from tests.doubles.engines import replace_demo
@@ -429,6 +430,9 @@ async def test_the_root_says_what_clients_expect(http: aiohttp.ClientSession) ->
         assert (response.content_type, await response.text()) == ("text/plain", "Ollama is running")
     async with http.head("/") as response:
         assert (response.status, response.content_type) == (200, "text/plain")
+    for path in ("/api/tags", "/api/version"):
+        async with http.head(path) as response:
+            assert (response.status, await response.read()) == (200, b"")
     async with http.get("/", headers={"accept": "text/html,*/*"}) as response:
         assert "Ollama is running" not in await response.text()
 
@@ -441,6 +445,19 @@ async def test_a_key_is_asked_for_where_the_server_asks_for_tokens(tmp_path: Pat
                 assert (response.status, list(await response.json())) == (401, ["error"])
         async with http.head("/") as response:
             assert response.status == 200
+
+
+async def test_an_unknown_model_is_named_to_users_of_a_server_with_authentication(tmp_path: Path) -> None:
+    secret = "s" * 64
+    token = jwt.encode({"sub": "ann", "exp": 2**33}, secret)
+    settings = settings_for(tmp_path, auth={"jwt_secret": secret})
+    async with (
+        serving(settings) as server,
+        calling(server, token) as http,
+        http.post("/api/show", json={"model": "none"}) as response,
+    ):
+        told = await response.json()
+    assert told == {"error": "model 'none' not found: the list of models names all that there are"}
 
 
 async def test_a_sign_of_life_before_an_error_makes_no_whole_reply(

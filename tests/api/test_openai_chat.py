@@ -205,6 +205,7 @@ def test_log_probabilities_are_told_with_their_text(codec_type: Any) -> None:
         ({"verbosity": "low"}, "verbosity"),
         ({"guided_json": {"type": "object"}}, "guided_json"),
         ({"grammar": "root ::= x"}, "grammar"),
+        ({"web_search_options": {}}, "web_search_options"),
         ({"min_tokens": 5}, "min_tokens"),
         ({"chat_template_kwargs": {"enable_thinking": False}}, "chat_template_kwargs"),
         ({"logit_bias": {"1": 1}}, "logit_bias"),

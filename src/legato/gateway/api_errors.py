@@ -1,7 +1,7 @@
 """Errors of the APIs: each in the shape that the clients of that API read."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, get_args
 
 from fastapi import Response
@@ -80,8 +80,10 @@ OLLAMA_PATHS = frozenset(
 """Ollama's paths. Others under `/api` are Legato's own."""
 
 
-def api_of(path: str) -> Api | None:
-    """Return the API of a path, None if it is not one of an API."""
+def api_of(path: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> Api | None:
+    """Return the API of a path, None if it is not one of an API. Models are Anthropic's for clients that send its header."""
+    if path.startswith("/v1/models") and any(name == b"anthropic-version" for name, _ in headers):
+        return "anthropic"
     if path in OLLAMA_PATHS:
         return "ollama"
     return next((api for prefix, api in PREFIXES if path.startswith(prefix)), None)

@@ -7,6 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from legato.domain.public_text import public_error
 from legato.errors import (
@@ -49,6 +50,8 @@ STATUSES: dict[type[LegatoError], int] = {
     EngineTimeoutError: 504,
 }
 
+METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+
 
 def status_of(error: LegatoError) -> int:
     for kind in type(error).__mro__:
@@ -66,7 +69,7 @@ def _problem(status: int, code: str, message: str, retry_after: float | None = N
 
 def _refusal(request: Request, status: int, code: str, message: str) -> Response:
     """Return an error without an exception of its own, in the shape of the API that the path belongs to."""
-    api = api_of(route_path(request.scope))
+    api = api_of(route_path(request.scope), request.headers.raw)
     if api is None:
         return _problem(status, code, message)
     kind = InvalidError if status < 500 else LegatoError
@@ -78,7 +81,7 @@ async def _on_error(request: Request, error: Exception) -> Response:
         raise error
     if request.app.state.context.auth_required:
         error = public_error(error)
-    if (api := api_of(route_path(request.scope))) is not None:
+    if (api := api_of(route_path(request.scope), request.headers.raw)) is not None:
         return error_answer(api, error)
     retry_after = error.retry_after if isinstance(error, BusyError) else None
     return _problem(status_of(error), error.code, error.message, retry_after)
@@ -101,7 +104,19 @@ async def _on_http(request: Request, error: Exception) -> Response:
     message = {404: "There is nothing here.", 405: "That cannot be done here."}.get(
         error.status_code, str(error.detail)
     )
-    return _refusal(request, error.status_code, code, message)
+    refusal = _refusal(request, error.status_code, code, message)
+    if error.status_code == 405:
+        refusal.headers["allow"] = ", ".join(_methods_of(request))
+    return refusal
+
+
+def _methods_of(request: Request) -> list[str]:
+    """Return the methods that the path of a request has."""
+    routes = request.app.routes
+    scopes = ({**request.scope, "method": method} for method in METHODS)
+    return [
+        scope["method"] for scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in routes)
+    ]
 
 
 async def _on_gone(request: Request, error: Exception) -> Response:

@@ -203,7 +203,7 @@ class RequestMiddleware:
             await self._app(scope, receive_counted, send_with_headers)
             # A response that has begun is broken off by the server, so that nobody takes it for a whole one.
             if opened and opened[0].ended and not started:
-                api = api_of(path) or "openai"
+                api = api_of(path, scope["headers"]) or "openai"
                 await error_answer(api, UnauthenticatedError(LOST))(scope, receive, send_with_headers)
         except BodyTooLargeError:
             if not started:
@@ -226,7 +226,7 @@ def _size(count: int) -> str:
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, error: LegatoError) -> None:
     """Answer with an error, in the shape of the API that the path belongs to."""
-    api = api_of(route_path(scope))
+    api = api_of(route_path(scope), scope["headers"])
     if api is not None:
         response = error_answer(api, error, status)
     else:

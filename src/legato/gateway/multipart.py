@@ -53,7 +53,7 @@ class FormFile:
             self._parser.write(data)
         except FormParserError as error:
             if not self.done:
-                raise InvalidError(f"This form cannot be read: {error}.") from None
+                raise InvalidError(f"This form cannot be read: {str(error).rstrip('.')}.") from None
         found, self._found = b"".join(self._found), []
         return found
 

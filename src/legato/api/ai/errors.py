@@ -2,6 +2,17 @@
 
 from legato.errors import LegatoError, UnsupportedOptionError
 
+FIELDS = {
+    "audio": "messages",
+    "images": "messages",
+    "num_predict": "maxOutputTokens",
+    "parallel_tools": "toolChoice",
+    "stop": "stopSequences",
+    "think": "reasoning",
+    "tool_choice": "toolChoice",
+}
+"""The field of a request for each field or option of an engine's `Request` that has another name."""
+
 
 class ChatStoppedError(LegatoError):
     """A person stopped the reply, or sent another message to the chat."""
@@ -12,5 +23,5 @@ class ChatStoppedError(LegatoError):
 def error_text(error: LegatoError) -> str:
     """Return what a person is told. It names the field that is refused."""
     if isinstance(error, UnsupportedOptionError):
-        return f"`{error.option}`: {error.message}"
+        return f"`{FIELDS.get(error.option, error.option)}`: {error.message}"
     return error.message

@@ -2,7 +2,18 @@
 
 from typing import Any
 
-from legato.errors import ContextExceededError, LegatoError
+from legato.errors import ContextExceededError, LegatoError, UnsupportedOptionError
+
+FIELDS = {
+    "audio": "messages",
+    "format": "output_format",
+    "images": "messages",
+    "num_predict": "max_tokens",
+    "parallel_tools": "tool_choice.disable_parallel_tool_use",
+    "stop": "stop_sequences",
+    "think": "thinking",
+}
+"""The field of a request for each field or option of an engine's `Request` that has another name."""
 
 _TYPES = {
     400: "invalid_request_error",
@@ -20,7 +31,7 @@ _TYPES = {
 
 
 def error_object(error: LegatoError, status: int = 500) -> dict[str, Any]:
-    """Return the body of an error."""
+    """Return the body of an error. It has no place for a field, so the sentence names the one that is refused."""
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
     message = error.message
     if isinstance(error, ContextExceededError):
@@ -29,4 +40,6 @@ def error_object(error: LegatoError, status: int = 500) -> dict[str, Any]:
         message = (
             f"prompt is too long: {f'{error.asked} tokens > {error.limit} maximum' if told else message}"
         )
+    elif isinstance(error, UnsupportedOptionError):
+        message = f"`{FIELDS.get(error.option, error.option)}`: {message}"
     return {"type": "error", "error": {"type": kind, "message": message}}

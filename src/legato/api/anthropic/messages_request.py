@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from legato.api.openai.chat_request import InvalidFieldError, options_of
+from legato.api.openai.chat_request import InvalidFieldError, check_stop, options_of
 from legato.domain.message import ImagePart, Part, TextPart, ToolCallPart, ToolResultPart
 from legato.engines.base import Request, ToolSpec, Turn
 
@@ -61,6 +61,7 @@ def parse_messages_request(body: MessagesBody, *, counts: bool = False) -> Messa
         raise InvalidFieldError("`messages` is empty: a request needs at least one message.", "messages")
     if body.mcp_servers:
         raise InvalidFieldError("`mcp_servers` is not supported here. Leave it out.", "mcp_servers")
+    check_stop(body.stop_sequences or (), "stop_sequences")
     system = _text_parts(body.system, "system")
     turns = [Turn("system", system)] if system else []
     for index, message in enumerate(body.messages):

@@ -3,6 +3,7 @@
 from typing import Any
 
 from legato.api.catalog_model import CatalogModel
+from legato.api.openai.chat_request import InvalidFieldError
 
 
 def model_object(model: CatalogModel) -> dict[str, Any]:
@@ -15,12 +16,32 @@ def model_object(model: CatalogModel) -> dict[str, Any]:
     }
 
 
-def list_object(models: list[CatalogModel]) -> dict[str, Any]:
-    """Return a list of all models, as one page."""
-    data = [model_object(each) for each in models]
+def list_object(
+    models: list[CatalogModel],
+    *,
+    limit: int | None = None,
+    after: str | None = None,
+    before: str | None = None,
+) -> dict[str, Any]:
+    """Return a page of the models, behind or before a name. Without `limit` it has all of them.
+
+    :raises InvalidFieldError: there is no such name.
+    """
+    names = [each.name for each in models]
+    for name, param in ((after, "after_id"), (before, "before_id")):
+        if name is not None and name not in names:
+            raise InvalidFieldError(f"`{param}` is the `id` of a model of this list.", param)
+    found = models
+    if after is not None:
+        found = found[names.index(after) + 1 :]
+    elif before is not None:
+        found = found[: names.index(before)]
+    most = len(found) if limit is None else limit
+    page = found[-most:] if before is not None and after is None and most else found[:most]
+    data = [model_object(each) for each in page]
     return {
         "data": data,
-        "has_more": False,
+        "has_more": len(page) < len(found),
         "first_id": data[0]["id"] if data else None,
         "last_id": data[-1]["id"] if data else None,
     }

@@ -132,7 +132,8 @@ def parse_chat_request(body: ChatCompletionBody) -> ChatCompletionRequest:
     if not body.messages:
         raise InvalidFieldError("`messages` is empty: a request needs at least one message.", "messages")
     for name in UNSUPPORTED:
-        if getattr(body, name):
+        # An empty object asks too: `web_search_options: {}` is how a search is asked for.
+        if getattr(body, name) not in (None, False, 0, "", []):
             raise InvalidFieldError(f"`{name}` is not supported here. Leave it out.", name)
     if body.modalities is not None and set(body.modalities) != {"text"}:
         raise InvalidFieldError('`modalities` can be ["text"] only: no engine here speaks.', "modalities")
@@ -201,10 +202,18 @@ def options_of(body: Any) -> dict[str, Any]:
             options[name] = getattr(body, name)
     stop = [body.stop] if isinstance(body.stop, str) else body.stop
     if stop:
-        if len(stop) > STOPS or not all(stop):
-            raise InvalidFieldError(f"`stop` has {STOPS} texts at most, and none of them is empty.", "stop")
+        check_stop(stop, "stop")
         options["stop"] = stop
     return options
+
+
+def check_stop(texts: Sequence[str], param: str) -> None:
+    """Check the stop sequences of the field `param`.
+
+    :raises InvalidFieldError: there are too many, or one is empty.
+    """
+    if len(texts) > STOPS or not all(texts):
+        raise InvalidFieldError(f"`{param}` has {STOPS} texts at most, and none of them is empty.", param)
 
 
 def format_of(response_format: dict[str, Any] | None) -> str | dict[str, Any] | None:

@@ -129,6 +129,7 @@ async def _fitting(resolved: ResolvedModel, request: Request) -> Request:
     return request
 
 
+@router.head("/tags", include_in_schema=False)
 @router.get("/tags", responses=_json("All models"))
 async def tags(context: Context, caller: ApiCaller) -> Response:
     """Return every name that `model` can be."""
@@ -154,6 +155,7 @@ async def show(request: HttpRequest, context: Context, caller: ApiCaller) -> Res
     return answer(show_object(found, await resolved.engine.capabilities(resolved.model)))
 
 
+@router.head("/version", include_in_schema=False)
 @router.get("/version", responses=_json("The version"))
 async def version(caller: ApiCaller) -> Response:
     """Return the version of Ollama whose API this is."""
@@ -207,7 +209,7 @@ async def blob(caller: ApiCaller) -> Response:
 
 
 def _not_found(name: str) -> ModelNotFoundError:
-    return ModelNotFoundError(f"model {name[:200]!r} not found: `/api/tags` has the names of all models")
+    return ModelNotFoundError(f"model {name[:200]!r} not found: the list of models names all that there are")
 
 
 def _error(error: LegatoError) -> Response:

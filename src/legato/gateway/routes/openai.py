@@ -1,8 +1,8 @@
 """OpenAI's API under `/v1`."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from fastapi import Request as HttpRequest
 from msgspec.structs import replace
 
@@ -131,11 +131,18 @@ def _error(error: LegatoError) -> Response:
 
 
 @router.get("/models", responses={200: {"content": {"application/json": {}}, "description": "All models"}})
-async def models(request: HttpRequest, context: Context, caller: ApiCaller) -> Response:
-    """Return every name that `model` can be. With the header `anthropic-version`, in Anthropic's shape."""
+async def models(
+    request: HttpRequest,
+    context: Context,
+    caller: ApiCaller,
+    limit: Annotated[int | None, Query(ge=1, le=1000)] = None,
+    after_id: str | None = None,
+    before_id: str | None = None,
+) -> Response:
+    """Return every name that `model` can be. With the header `anthropic-version`, in Anthropic's shape and in its pages."""
     found = await context.catalog.models(caller)
     if "anthropic-version" in request.headers:
-        return answer(anthropic.list_object(found))
+        return answer(anthropic.list_object(found, limit=limit, after=after_id, before=before_id))
     return answer({"object": "list", "data": [model_object(each) for each in found]})
 
 
