@@ -24,6 +24,7 @@ from legato.domain.public_text import public_text
         ),
         ("unable to open /srv/legato/legato.db: no room", "unable to open a file: no room"),
         ("See ~/models/m.gguf.", "See a file."),
+        ("JSON schema error at #/type/1: must be.", "JSON schema error at #/type/1: must be."),
         (r"See C:\models\m.gguf.", "See a file."),
         ("Set LEGATO_AGENT_KEY.", "Set a setting."),
         ("It broke.\nTraceback (most recent call last):\n  File x", "It broke."),

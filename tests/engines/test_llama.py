@@ -13,13 +13,20 @@ import zlib
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 import pytest_asyncio
 
 from legato.domain.message import ImagePart, TextPart
 from legato.engines.base import Request, ToolCall, ToolSpec, Turn
 from legato.engines.llama.engine import LlamaEngine
-from legato.errors import EngineBrokeError, EngineRefusedError, EngineUnavailableError, ModelNotFoundError
+from legato.errors import (
+    EngineBrokeError,
+    EngineRefusedError,
+    EngineUnavailableError,
+    ModelNotFoundError,
+    UnsupportedOptionError,
+)
 from legato.testing.engine import Recorder
 from legato.testing.gguf import projector, random_model, scripted_model, unique_words
 
@@ -259,6 +266,23 @@ async def test_a_tool_is_asked_for_whole(opened):
         [call] = out.calls
         assert isinstance(call, ToolCall)
         assert (call.name, call.arguments.replace(" ", "")) == ("look", '{"where":"there"}')
+
+
+async def test_tools_that_the_template_would_leave_out_are_refused(short, monkeypatch):
+    await short.ready()
+    monkeypatch.setattr(short, "_metadata", msgspec.structs.replace(short._metadata, template=""))
+    look = ToolSpec("look", "Looks.", {"type": "object"})
+    with pytest.raises(UnsupportedOptionError) as caught:
+        await short.generate(ask(tools=(look,), tool_choice="required", strict=True), Recorder())
+    assert caught.value.option == "tools"
+    assert (await short.generate(ask(tools=(look,)), Recorder())).reason == "stop"
+
+
+@pytest.mark.parametrize("schema", [{"type": "bogus"}, {"type": "string", "minLength": 99_999_999}])
+async def test_a_schema_that_cannot_be_kept_is_refused_by_name(short, schema):
+    with pytest.raises(UnsupportedOptionError) as caught:
+        await short.generate(ask(format=schema, strict=True), Recorder())
+    assert caught.value.option == "format"
 
 
 async def test_what_it_can_do_is_what_the_server_says(short):

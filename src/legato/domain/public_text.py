@@ -21,7 +21,7 @@ _REPLACED = [
     (re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b"), "an address"),
     (re.compile(r"\b(?:localhost|[a-z0-9-]+(?:\.[a-z0-9-]+)+):\d{2,5}\b", re.IGNORECASE), "an address"),
     (re.compile(r"\blocalhost:\d+\b", re.IGNORECASE), "an address"),
-    (re.compile(r"(?<![\w/.~])(?:~|\.{1,2})?/(?:[\w.@+~-]+/)+[\w.@+~-]*\w"), "a file"),
+    (re.compile(r"(?<![\w/.~#])(?:~|\.{1,2})?/(?:[\w.@+~-]+/)+[\w.@+~-]*\w"), "a file"),
     (re.compile(r"\b[A-Za-z]:\\[^\s,;'\"]*[^\s,;'\".]"), "a file"),
     (re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b"), "a setting"),
 ]

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import threading
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -32,6 +33,7 @@ from legato.engines.request_options import refuse_media, refuse_unsupported
 from legato.errors import (
     EngineBrokeError,
     EngineError,
+    EngineRefusedError,
     EngineUnavailableError,
     ModelNotFoundError,
     UnsupportedOptionError,
@@ -43,6 +45,9 @@ CONTEXT: Final = 4096
 
 _PICTURES: Final = ("image/gif", "image/jpeg", "image/png")
 """The formats that llama.cpp's decoder (stb_image) reads; of a GIF the first frame."""
+
+_ABOUT_FORMATS: Final = re.compile(r"JSON schema|grammar", re.IGNORECASE)
+"""Words of a refusal that is about the format of the reply."""
 
 _RESTARTS: Final = 2
 _DEATH_SECONDS: Final = 1.0
@@ -131,6 +136,7 @@ class LlamaEngine:
         async with self._places.hold(moved):
             turn_at = loop.time()
             child = await self._waited(out)
+            self._check_tools(request)
             loaded_at = loop.time()
             outcome = await self._write(request, out, child)
         self._supervisor.worked()
@@ -206,6 +212,10 @@ class LlamaEngine:
                     request, self._name, self._without, written=recorder.output, pieces=recorder.pieces
                 )
                 return await client.generate(rest, recorder)
+            except EngineRefusedError as error:
+                if request.format is not None and _ABOUT_FORMATS.search(error.message):
+                    raise UnsupportedOptionError(error.message, "format") from error
+                raise
             except EngineError as error:
                 if not error.retryable or not await child.died(within=_DEATH_SECONDS):
                     raise
@@ -321,6 +331,13 @@ class LlamaEngine:
                 "images",
             )
         refuse_media(request, f"The model {self._name}", images=True)
+
+    def _check_tools(self, request: Request) -> None:
+        """Check that the model is told of the tools of a strict request: a template without tools leaves them out."""
+        if request.strict and request.tools and self._metadata is not None and not self._metadata.tools:
+            raise UnsupportedOptionError(
+                f"The model {self._name} cannot use tools. Leave them out, or choose another model.", "tools"
+            )
 
     def _names(self) -> tuple[str, ...]:
         return ("", self._name, self._asked_for or self._name)
