@@ -158,6 +158,8 @@ WRONG: list[dict[str, Any]] = [
     {"messages": [{"role": "user", "content": [{"type": "video"}]}]},
     {"tools": [{"type": "bash_20250124", "name": "bash"}]},
     {"tool_choice": {"type": "sometimes"}},
+    {"tool_choice": {"type": "any"}},
+    {"tool_choice": {"type": "tool", "name": "none"}, "tools": [TOOL]},
     {"thinking": {"type": "maybe"}},
     {"stop_sequences": [""]},
 ]

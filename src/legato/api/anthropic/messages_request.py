@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from legato.api.openai.chat_request import InvalidFieldError, check_stop, options_of
+from legato.api.openai.chat_request import InvalidFieldError, check_stop, check_tool_choice, options_of
 from legato.domain.message import ImagePart, Part, TextPart, ToolCallPart, ToolResultPart
 from legato.engines.base import Request, ToolSpec, Turn
 
@@ -67,14 +67,14 @@ def parse_messages_request(body: MessagesBody, *, counts: bool = False) -> Messa
     for index, message in enumerate(body.messages):
         turns += _turns(message, f"messages[{index}]")
     choice, parallel = _tool_choice(body.tool_choice)
+    tools = tuple(_tool(each, index) for index, each in enumerate(body.tools or ()))
+    check_tool_choice(choice, tools)
     request = Request(
         model="",
         turns=tuple(turns),
         options=options_of(body),
         # A model that must not call a tool is not told of one.
-        tools=()
-        if choice == "none"
-        else tuple(_tool(each, index) for index, each in enumerate(body.tools or ())),
+        tools=() if choice == "none" else tools,
         think=_think(body.thinking),
         format=_format(body),
         tool_choice=choice,
