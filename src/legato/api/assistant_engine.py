@@ -23,7 +23,7 @@ from legato.engines.base import (
     ToolCall,
     Turn,
 )
-from legato.errors import EngineRefusedError, ToolError
+from legato.errors import EngineRefusedError, ToolError, UnsupportedOptionError
 from legato.stream import State, Usage
 from legato.tools.base import Context, Tool, offered, truncate
 
@@ -98,7 +98,15 @@ class AssistantEngine:
             specs = () if enough else tuple(replace(tool.spec, name=name) for name, tool in tools.items())
             # A tool that must be called is called once: then the model answers.
             choice = request.tool_choice if not steps else None
-            outcome = await self._step(replace(request, turns=turns, tools=specs, tool_choice=choice), writer)
+            try:
+                outcome = await self._step(
+                    replace(request, turns=turns, tools=specs, tool_choice=choice), writer
+                )
+            except UnsupportedOptionError as error:
+                # The caller sent no tools. An assistant whose model cannot use its own answers without them, as in a conversation.
+                if error.option != "tools" or steps or choice not in (None, "auto"):
+                    raise
+                return await self._step(replace(request, tool_choice=None), writer)
             if outcome.usage is not None:
                 usage.append(outcome.usage)
             calls = writer.take_calls()
