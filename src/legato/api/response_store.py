@@ -21,7 +21,10 @@ STORED_SECONDS = 24 * 3600.0
 EXPIRE_SECONDS = 60.0
 """How often expired responses are deleted."""
 
-STOPPED = "The server was stopped before the response was complete. Send the request again."
+STOPPED = (
+    "The server was stopped before the response was complete. "
+    "Send the request again, with a new `Idempotency-Key` if it had one."
+)
 
 
 class ResponseStore:

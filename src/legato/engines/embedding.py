@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 from msgspec import Struct
 
 from legato.engines.lenient_json import number
-from legato.errors import EngineBrokeError, EngineRefusedError, UnsupportedOptionError
+from legato.errors import EngineBrokeError, UnsupportedOptionError
 
 Vector = tuple[float, ...]
 
@@ -51,7 +51,9 @@ def embedder_of(engine: object, name: str) -> Embedder:
     """
     if isinstance(engine, Embedder):
         return engine
-    raise EngineRefusedError(f"The engine {name} embeds no texts. Choose a model of another engine.")
+    raise UnsupportedOptionError(
+        f"The engine {name} embeds no texts. Choose a model of another engine.", "model"
+    )
 
 
 def vector_of(value: object) -> Vector | None:

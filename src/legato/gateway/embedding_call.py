@@ -13,7 +13,7 @@ from legato.chat.message_tree import size
 from legato.domain.message import TextPart
 from legato.domain.public_text import public_error
 from legato.engines.embedding import Embedding, embedder_of
-from legato.errors import EngineRefusedError, LegatoError
+from legato.errors import EngineRefusedError, LegatoError, UnsupportedOptionError
 from legato.gateway.dependencies import ServerContext
 from legato.gateway.sse_response import disconnected
 
@@ -37,7 +37,7 @@ class EmbeddingCall:
         :raises OverLimitError: the caller has as many calls as they may.
         """
         if self._resolved.assistant is not None:
-            raise EngineRefusedError("An assistant embeds no texts. Ask for the model itself.")
+            raise UnsupportedOptionError("An assistant embeds no texts. Ask for the model itself.", "model")
         limits, calls, user = self._context.limits, self._context.calls, self._caller.user
         limits.enter("replies", user)
         try:

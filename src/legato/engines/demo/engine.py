@@ -88,7 +88,9 @@ class DemoEngine:
 
     async def embed(self, model: str, texts: Sequence[str], dimensions: int | None = None) -> Embedding:
         if model.removeprefix("demo:") != EMBEDDING_MODEL.removeprefix("demo:"):
-            raise EngineRefusedError(f"The model {model} embeds no texts. {EMBEDDING_MODEL} does.")
+            raise UnsupportedOptionError(
+                f"The model {model} embeds no texts. {EMBEDDING_MODEL} does.", "model"
+            )
         if dimensions is not None and not 1 <= dimensions <= MAX_DIMENSIONS:
             raise UnsupportedOptionError(f"`dimensions` is between 1 and {MAX_DIMENSIONS}.", "dimensions")
         vectors = tuple(hashed_vector(text, dimensions or DIMENSIONS) for text in texts)
