@@ -180,4 +180,6 @@ class ApiKeyCache:
             record.id for record in await self._store.keys_by_id(ids) if invalid_reason(record, now) is None
         }
         if lost := ids - valid:
+            for digest in [digest for digest, each in self._cached.items() if each.record.id in lost]:
+                del self._cached[digest]
             self._stop(lost)
