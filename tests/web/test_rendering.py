@@ -141,7 +141,11 @@ async def test_a_formula_is_never_shown_as_source_while_it_streams(scripted: Scr
     await page.evaluate(
         """() => {
             window.seen = [];
-            new MutationObserver(() => window.seen.push(document.querySelector('.prose').innerText))
+            const look = () => {
+                const prose = document.querySelector('.prose');
+                if (prose) window.seen.push(prose.innerText);
+            };
+            new MutationObserver(look)
                 .observe(document.querySelector('.column'), { subtree: true, childList: true, characterData: true });
         }"""
     )
