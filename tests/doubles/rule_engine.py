@@ -30,7 +30,7 @@ class RuleEngine:
         return self._name
 
     def go(self) -> None:
-        """Let the replies that wait go on."""
+        """Release the replies that wait."""
         self._go.set()
         self._go = asyncio.Event()
 

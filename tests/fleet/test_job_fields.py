@@ -111,7 +111,7 @@ async def test_log_probabilities_come_with_their_text(fleet: Any) -> None:
     assert (out.said, out.tokens) == ("ac", told)
 
 
-async def test_log_probabilities_that_nobody_asked_for_are_dropped(fleet: Any) -> None:
+async def test_log_probabilities_that_were_not_asked_for_are_dropped(fleet: Any) -> None:
     agent = fleet.agent()
     task, out = await fleet.ask()
     tell(agent, {"type": "logprobs", "tokens": [{"token": "a", "logprob": -0.5}]})

@@ -49,10 +49,10 @@ class _ChatStream(Struct, frozen=True):
 
 
 class AiChatTable:
-    """Knows the last stream of each chat of each owner, until its end was sent to somebody.
+    """Knows the last stream of each chat of each owner, until its end was sent to a client.
 
-    A chat has one running generation: a new one ends the one that still runs. A stream that ended while nobody read it is kept
-    for the next reader. What a restart of the server ended is told once more, too.
+    A chat has one running generation: a new one ends the one that still runs. A stream that ended without a reader is kept for
+    the next one. What a restart of the server ended is told once more, too.
     """
 
     def __init__(self, generations: Generations, store: ApiStreamStore) -> None:

@@ -1,6 +1,7 @@
 """Limits and usage of calls: the limits of a caller's user and key, counted with what the database knows of the day."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from msgspec import Struct
 
@@ -89,6 +90,18 @@ class CallLimiter:
     def end(self, caller: Caller) -> None:
         """Count one call less that runs."""
         self._limits.leave(self._limited(caller))
+
+    @contextmanager
+    def hold(self, caller: Caller) -> Iterator[None]:
+        """Count a call that runs while the block runs.
+
+        :raises CallLimitError: as `begin` does.
+        """
+        self.begin(caller)
+        try:
+            yield
+        finally:
+            self.end(caller)
 
     def used(self, caller: Caller, model: str, prompt_tokens: int, completion_tokens: int) -> None:
         """Count what one call used. `model` is the name that was asked for."""

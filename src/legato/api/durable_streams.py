@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from legato.api.byte_log import BEGINNING, TAIL
+from legato.api.byte_log import TAIL
 from legato.api.response_stream import ResponseStream
 from legato.errors import InvalidError
 
@@ -69,11 +69,6 @@ class StreamReadRequest(Struct, frozen=True):
     def tails(self) -> bool:
         """Whether it begins at the end of what is there."""
         return self.offset == TAIL
-
-    @property
-    def whole(self) -> bool:
-        """Whether it begins at the beginning."""
-        return self.offset is None or self.offset == BEGINNING
 
 
 def cursor(now: float, earlier: int | None, jitter: int) -> int:

@@ -125,7 +125,7 @@ class FallbackEngine:
         raise _all_failed(failures)
 
     async def embed(self, model: str, texts: Sequence[str], dimensions: int | None = None) -> Embedding:
-        """Let the primary engine embed texts. Vectors of another model mean nothing beside its own, so backups are not tried."""
+        """Embed texts with the primary engine. Vectors of another model cannot be compared with its own, so backups are not tried."""
         candidate, timeouts = self._candidates[0], self._timeouts
         embedder = embedder_of(candidate.engine, candidate.engine.name)
         try:

@@ -1,10 +1,10 @@
-"""Who calls an API: by an API key or a token of a user, or without one from an anonymous network."""
+"""The callers of the APIs: known by an API key or a token of a user, or without one in an anonymous network."""
 
 import base64
 import binascii
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
 from fastapi import Request
 
@@ -48,8 +48,6 @@ _PROXY = (
 )
 _NAME = "Without a key, call this server by its address or a local name: a web page could point any other name at it."
 _PAGE = "A page of another site needs a key."
-
-Network = IPv4Network | IPv6Network
 
 
 def sent_key(headers: Mapping[str, str]) -> str | None:

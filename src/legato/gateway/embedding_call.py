@@ -38,22 +38,16 @@ class EmbeddingCall:
         """
         if self._resolved.assistant is not None:
             raise UnsupportedOptionError("An assistant embeds no texts. Ask for the model itself.", "model")
-        limits, calls, user = self._context.limits, self._context.calls, self._caller.user
-        limits.enter("replies", user)
-        try:
-            calls.begin(self._caller)
+        with self._context.limits.hold("replies", self._caller.user):
             try:
-                found = await self._embed(request, texts, dimensions)
-            finally:
-                calls.end(self._caller)
-        except LegatoError as error:
-            raise public_error(error) from error
-        finally:
-            limits.leave("replies", user)
+                with self._context.calls.hold(self._caller):
+                    found = await self._embed(request, texts, dimensions)
+            except LegatoError as error:
+                raise public_error(error) from error
         if found.tokens is None:
             self.counted = True
             found = replace(found, tokens=math.ceil(size(tuple(map(TextPart, texts)))))
-        calls.used(self._caller, self._name, found.tokens or 0, 0)
+        self._context.calls.used(self._caller, self._name, found.tokens or 0, 0)
         return found
 
     async def _embed(self, request: Request, texts: Sequence[str], dimensions: int | None) -> Embedding:

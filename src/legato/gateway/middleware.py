@@ -201,7 +201,7 @@ class RequestMiddleware:
 
         try:
             await self._app(scope, receive_counted, send_with_headers)
-            # A response that has begun is broken off by the server, so that nobody takes it for a whole one.
+            # A response that has begun is broken off by the server, so that its client does not take it for a whole one.
             if opened and opened[0].ended and not started:
                 api = api_of(path, scope["headers"]) or "openai"
                 await error_answer(api, UnauthenticatedError(LOST))(scope, receive, send_with_headers)

@@ -77,7 +77,7 @@ class StreamReadResponse(Response):
                 await self._send_events(gone, news, send)
                 return
             if self._read.mode == "long-poll":
-                await self._wait_for_news(news)
+                await self._wait_for_news(gone, news)
             if not gone.done():
                 await self._answer()(scope, receive, send)
         finally:
@@ -85,15 +85,13 @@ class StreamReadResponse(Response):
             stop()
             leave()
 
-    async def _wait_for_news(self, news: asyncio.Event) -> None:
+    async def _wait_for_news(self, gone: "asyncio.Future[None]", news: asyncio.Event) -> None:
         log = self._stream.log
         try:
             async with asyncio.timeout(self._poll_seconds):
-                while not log.closed and log.shown == self._offset:
+                while not (log.closed or log.shown > self._offset or gone.done()):
                     news.clear()
                     await news.wait()
-                    if log.shown == self._offset and not log.closed:
-                        return
         except TimeoutError:
             return
 

@@ -46,11 +46,11 @@ def decode_context(numbers: Sequence[int]) -> History:
         packed = b"".join(number.to_bytes(_WIDTH, "big") for number in rest)[:length]
         unpacker = zlib.decompressobj()
         text = unpacker.decompress(packed, CONTEXT_BYTES)
-        if mark == MARK and unpacker.eof:
-            return msgspec.json.decode(text, type=History)
+        if mark != MARK or not unpacker.eof:
+            raise ValueError("not a context of this server, or one that is too large")
+        return msgspec.json.decode(text, type=History)
     except (ValueError, OverflowError, zlib.error, msgspec.DecodeError):
-        pass
-    raise InvalidFieldError(
-        "`context` is not the one of a response of this server. Send what a response had, or leave it out.",
-        "context",
-    )
+        raise InvalidFieldError(
+            "`context` is not the one of a response of this server. Send what a response had, or leave it out.",
+            "context",
+        ) from None

@@ -66,7 +66,6 @@ class ChatCompletionRequest(Struct, frozen=True):
     stream: bool
     include_usage: bool
     choices: int
-    cache_key: str = ""
 
 
 class StreamOptions(Struct, frozen=True):
@@ -168,7 +167,6 @@ def parse_chat_request(body: ChatCompletionBody) -> ChatCompletionRequest:
         bool(body.stream),
         bool(body.stream_options is not None and body.stream_options.include_usage),
         choices,
-        body.prompt_cache_key or "",
     )
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
-from msgspec.structs import replace
 
 from legato.api.ai.chat_request import AiChatBody, check_chat_id, parse_chat_request
 from legato.api.ai.replayed_message import message_frames
@@ -13,9 +12,9 @@ from legato.api.ai_chats import chat_document, continued_message
 from legato.api.call import CONTINUE, Call
 from legato.api.response_stream import ResponseStream
 from legato.errors import LegatoError
-from legato.gateway.api_caller import ApiCaller, fingerprint, idempotency_key_of, on_disconnect_of
+from legato.gateway.api_caller import ApiCaller
 from legato.gateway.api_errors import error_answer
-from legato.gateway.conversation_call import in_conversation
+from legato.gateway.call_headers import with_headers
 from legato.gateway.dependencies import Context, ServerContext
 from legato.gateway.generation_response import GenerationResponse
 from legato.gateway.json_body import openapi_types, read_body
@@ -42,18 +41,16 @@ async def chat(request: HttpRequest, context: Context, caller: ApiCaller) -> Res
         "ai.chat.stream",
         model,
         resolved.engine,
-        replace(asked.request, model=resolved.model, user=caller.user, strict=True),
+        asked.request,
         caller,
         format_options={"message": asked.continued["id"] if asked.continued is not None else None},
-        on_disconnect=on_disconnect_of(request, CONTINUE),
-        idempotency_key=idempotency_key_of(request),
-        fingerprint=fingerprint(request.url.path, await request.body()),
+        on_disconnect=CONTINUE,
         document=chat_document(asked.chat, asked.continued),
     )
     return _response(
         context,
         asked.chat,
-        await context.ai_chats.start(asked.chat, in_conversation(request, context, call, resolved)),
+        await context.ai_chats.start(asked.chat, await with_headers(request, context, call, resolved)),
     )
 
 

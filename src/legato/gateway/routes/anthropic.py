@@ -2,15 +2,14 @@
 
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
-from msgspec.structs import replace
 
 from legato.api.anthropic.messages_request import MessagesBody, parse_messages_request
 from legato.api.call import Call
 from legato.api.prompt_size import prompt_size
 from legato.errors import LegatoError
-from legato.gateway.api_caller import ApiCaller, fingerprint, idempotency_key_of, on_disconnect_of
+from legato.gateway.api_caller import ApiCaller
 from legato.gateway.api_errors import error_answer
-from legato.gateway.conversation_call import in_conversation
+from legato.gateway.call_headers import with_headers
 from legato.gateway.dependencies import Context
 from legato.gateway.generation_response import GenerationResponse, resume_position
 from legato.gateway.json_body import answer, openapi_types, read_body
@@ -34,14 +33,11 @@ async def messages(request: HttpRequest, context: Context, caller: ApiCaller) ->
         "anthropic.messages.stream" if asked.stream else "anthropic.messages",
         asked.model,
         resolved.engine,
-        replace(asked.request, model=resolved.model, user=caller.user, strict=True),
+        asked.request,
         caller,
         format_options={"thinking": asked.thinking},
-        on_disconnect=on_disconnect_of(request),
-        idempotency_key=idempotency_key_of(request),
-        fingerprint=fingerprint(request.url.path, await request.body()),
     )
-    call = in_conversation(request, context, call, resolved)
+    call = await with_headers(request, context, call, resolved)
     return GenerationResponse(
         await context.generations.start(call), context.generations, _error, resume_at=resume_position(request)
     )

@@ -43,14 +43,11 @@ _FORM = {
 )
 async def transcriptions(request: Request, context: Context, caller: ApiCaller) -> Response:
     """Put a recording into words."""
-    with context.limits.hold("uploads", caller.user):
-        context.calls.begin(caller)
+    with context.limits.hold("uploads", caller.user), context.calls.hold(caller):
         try:
             transcribed = await _transcribe(request, context.transcriber, caller.models)
         except EngineError as error:
             raise public_error(error) from error
-        finally:
-            context.calls.end(caller)
     if context.transcriber is not None:
         # A call without tokens: a transcriber tells none.
         context.calls.used(caller, context.transcriber.model, 0, 0)

@@ -34,9 +34,9 @@ from legato.errors import (
     NotFoundError,
     UnsupportedOptionError,
 )
-from legato.gateway.api_caller import ApiCaller, fingerprint, idempotency_key_of, on_disconnect_of
+from legato.gateway.api_caller import ApiCaller
 from legato.gateway.api_errors import error_answer
-from legato.gateway.conversation_call import in_conversation
+from legato.gateway.call_headers import with_headers
 from legato.gateway.dependencies import Context, ServerContext
 from legato.gateway.embedding_call import EmbeddingCall
 from legato.gateway.generation_response import GenerationResponse, resume_position
@@ -85,18 +85,15 @@ async def _reply(
         "ollama.reply.stream" if asked.stream else "ollama.reply",
         asked.model,
         resolved.engine,
-        replace(sent, model=resolved.model, user=caller.user, strict=True),
+        sent,
         caller,
         format_options={
             "kind": kind,
             "thinking": sent.think is not False,
             "history": asked.history,
         },
-        on_disconnect=on_disconnect_of(request),
-        idempotency_key=idempotency_key_of(request),
-        fingerprint=fingerprint(request.url.path, await request.body()),
     )
-    call = in_conversation(request, context, call, resolved)
+    call = await with_headers(request, context, call, resolved)
     return GenerationResponse(
         await context.generations.start(call), context.generations, _error, resume_at=resume_position(request)
     )

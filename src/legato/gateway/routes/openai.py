@@ -14,9 +14,9 @@ from legato.api.openai.embedding_request import EmbeddingBody, check_embedding_b
 from legato.api.openai.errors import PromptExceededError
 from legato.api.openai.models import model_object
 from legato.errors import ContextExceededError, LegatoError
-from legato.gateway.api_caller import ApiCaller, fingerprint, idempotency_key_of, on_disconnect_of
+from legato.gateway.api_caller import ApiCaller
 from legato.gateway.api_errors import error_answer
-from legato.gateway.conversation_call import in_conversation
+from legato.gateway.call_headers import with_headers
 from legato.gateway.dependencies import Context
 from legato.gateway.embedding_call import EmbeddingCall
 from legato.gateway.generation_response import GenerationResponse, resume_position
@@ -45,15 +45,12 @@ async def chat_completions(request: HttpRequest, context: Context, caller: ApiCa
         "openai.chat.stream" if asked.stream else "openai.chat",
         asked.model,
         answerer.engine,
-        replace(asked.request, model=answerer.model, user=caller.user, strict=True),
+        asked.request,
         caller,
         format_options=options,
         choices=asked.choices,
-        on_disconnect=on_disconnect_of(request),
-        idempotency_key=idempotency_key_of(request),
-        fingerprint=fingerprint(request.url.path, await request.body()),
     )
-    call = in_conversation(request, context, call, answerer)
+    call = await with_headers(request, context, call, answerer)
     return GenerationResponse(
         await context.generations.start(call), context.generations, _error, resume_at=resume_position(request)
     )
@@ -86,16 +83,13 @@ async def completions(request: HttpRequest, context: Context, caller: ApiCaller)
         "openai.completion.stream" if asked.stream else "openai.completion",
         asked.model,
         answerer.engine,
-        replace(asked.request, model=answerer.model, user=caller.user, strict=True),
+        asked.request,
         caller,
         format_options=options,
         choices=choices,
-        on_disconnect=on_disconnect_of(request),
-        idempotency_key=idempotency_key_of(request),
-        fingerprint=fingerprint(request.url.path, await request.body()),
         prompts=asked.prompts,
     )
-    call = in_conversation(request, context, call, answerer)
+    call = await with_headers(request, context, call, answerer)
     return GenerationResponse(
         await context.generations.start(call),
         context.generations,

@@ -4,9 +4,8 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as HttpRequest
-from msgspec.structs import replace
 
-from legato.api.call import CONTINUE, Call
+from legato.api.call import CANCEL, CONTINUE, Call
 from legato.api.openai.chat_request import InvalidFieldError
 from legato.api.openai.errors import responses_error_object
 from legato.api.openai.responses_request import (
@@ -20,9 +19,9 @@ from legato.api.prompt_size import prompt_size
 from legato.api.response_history import ResponseHistory, items_with_ids, stream_id_of
 from legato.api.response_stream import ResponseStream
 from legato.errors import GoneError, LegatoError, NotFoundError
-from legato.gateway.api_caller import ApiCaller, fingerprint, idempotency_key_of, on_disconnect_of
+from legato.gateway.api_caller import ApiCaller
 from legato.gateway.api_errors import error_answer
-from legato.gateway.conversation_call import in_conversation
+from legato.gateway.call_headers import with_headers
 from legato.gateway.dependencies import Context
 from legato.gateway.document_response import DocumentResponse
 from legato.gateway.generation_response import STREAM_HEADER, GenerationResponse, resume_position
@@ -48,17 +47,15 @@ async def create(request: HttpRequest, context: Context, caller: ApiCaller) -> R
         "openai.responses",
         asked.model,
         resolved.engine,
-        replace(prompt, model=resolved.model, user=caller.user, strict=True),
+        prompt,
         caller,
         format_options={"fields": asked.fields},
-        on_disconnect=CONTINUE if asked.background else on_disconnect_of(request),
-        idempotency_key=idempotency_key_of(request),
-        fingerprint=fingerprint(request.url.path, await request.body()),
+        on_disconnect=CONTINUE if asked.background else CANCEL,
         stored=asked.store,
         background=asked.background,
         document={"input": items, "previous": asked.previous} if asked.store else None,
     )
-    stream = await context.generations.start(in_conversation(request, context, call, resolved))
+    stream = await context.generations.start(await with_headers(request, context, call, resolved))
     if asked.stream:
         return GenerationResponse(stream, context.generations, _error, resume_at=resume_position(request))
     if asked.background:
