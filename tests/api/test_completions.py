@@ -10,7 +10,7 @@ from tests.gateway.server import serving, settings_for
 
 from legato.api.call import Call, Caller
 from legato.api.codec import Ending
-from legato.api.openai.completion_codec import TextChunkCodec, TextCompletionCodec
+from legato.api.openai.completion_codec import TextChunkCodec, text_completion_codec
 from legato.api.openai.completion_request import TextCompletionBody, parse_completion_request
 from legato.domain.message import text_of
 from legato.engines.base import Outcome, TokenLogprob
@@ -101,7 +101,7 @@ def test_each_choice_answers_its_prompt() -> None:
     assert texts == ["a", "a", "b", "b", "c", "c"]
 
 
-@pytest.mark.parametrize("codec_type", [TextChunkCodec, TextCompletionCodec])
+@pytest.mark.parametrize("codec_type", [TextChunkCodec, text_completion_codec])
 def test_log_probabilities_are_in_columns(codec_type: Any) -> None:
     codec = codec_type("s", 1.0, "m")
     frames = [*codec.begin()]

@@ -12,7 +12,7 @@ import pytest
 from tests.gateway.server import calling, serving, settings_for
 
 from legato.api.codec import Ending
-from legato.api.openai.chat_codec import ChatChunkCodec, ChatCompletionCodec
+from legato.api.openai.chat_codec import ChatChunkCodec, chat_completion_codec
 from legato.api.openai.chat_request import ChatCompletionBody, InvalidFieldError, parse_chat_request
 from legato.engines.base import Outcome, TokenLogprob
 from legato.engines.openai.learned_refusals import RequestLimits
@@ -182,7 +182,7 @@ def test_a_format_and_a_tool_keep_what_the_client_calls_them() -> None:
     assert fields["tools"][0]["function"]["strict"] is True
 
 
-@pytest.mark.parametrize("codec_type", [ChatChunkCodec, ChatCompletionCodec])
+@pytest.mark.parametrize("codec_type", [ChatChunkCodec, chat_completion_codec])
 def test_log_probabilities_are_told_with_their_text(codec_type: Any) -> None:
     codec = codec_type("s", 1.0, "m")
     frames = [*codec.begin()]

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from legato.api.ai.ui_message_codec import UiMessageCodec
-from legato.api.anthropic.messages_codec import MessageCodec, MessageEventsCodec
+from legato.api.anthropic.messages_codec import MessageEventsCodec, message_codec
 from legato.api.codec import ResponseCodec
-from legato.api.ollama.reply_codec import ReplyLinesCodec, ReplyObjectCodec
-from legato.api.openai.chat_codec import ChatChunkCodec, ChatCompletionCodec
-from legato.api.openai.completion_codec import TextChunkCodec, TextCompletionCodec
+from legato.api.ollama.reply_codec import ReplyLinesCodec, reply_object_codec
+from legato.api.openai.chat_codec import ChatChunkCodec, chat_completion_codec
+from legato.api.openai.completion_codec import TextChunkCodec, text_completion_codec
 from legato.api.openai.responses_codec import ResponsesCodec
 
 MakeCodec = Callable[..., ResponseCodec]
@@ -18,14 +18,14 @@ for, and keywords: JSON values that the call chose, which are stored with the re
 
 FORMATS: Mapping[str, MakeCodec] = {
     "ai.chat.stream": UiMessageCodec,
-    "anthropic.messages": MessageCodec,
+    "anthropic.messages": message_codec,
     "anthropic.messages.stream": MessageEventsCodec,
-    "ollama.reply": ReplyObjectCodec,
+    "ollama.reply": reply_object_codec,
     "ollama.reply.stream": ReplyLinesCodec,
-    "openai.chat": ChatCompletionCodec,
+    "openai.chat": chat_completion_codec,
     "openai.chat.stream": ChatChunkCodec,
     "openai.responses": ResponsesCodec,
-    "openai.completion": TextCompletionCodec,
+    "openai.completion": text_completion_codec,
     "openai.completion.stream": TextChunkCodec,
 }
 

@@ -7,7 +7,9 @@ import msgspec
 
 from legato.api.anthropic.errors import error_object
 from legato.api.codec import Ending
+from legato.api.whole_codec import CollectedChoice, WholeCodec
 from legato.engines.base import TokenLogprob, ToolCall
+from legato.engines.message_format import object_of
 from legato.errors import LegatoError
 
 REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
@@ -99,72 +101,25 @@ class MessageEventsCodec:
         return _event("content_block_delta", {"index": self._index, "delta": delta})
 
 
-class MessageCodec:
-    """The whole form: one `message`."""
+def message_codec(stream_id: str, created: float, model: str, *, thinking: bool = False) -> WholeCodec:
+    """Return the codec of the whole form: one `message`."""
 
-    media_type = "application/json"
-    streams = False
-    numbered = False
-
-    def __init__(self, stream_id: str, created: float, model: str, *, thinking: bool = False) -> None:
-        self._id = f"msg_{stream_id}"
-        self._model = model
-        self._thinking = thinking
-        self._blocks: list[tuple[str, list[str]]] = []
-        self._calls: list[ToolCall] = []
-        self._ending: Ending | None = None
-
-    def restore(self, frames: Sequence[bytes]) -> None:
-        """Do nothing: a response that is not streamed has no frames before its end."""
-
-    def document(self) -> object:
-        return None
-
-    def begin(self) -> Sequence[bytes]:
-        return ()
-
-    def text(self, choice: int, text: str) -> Sequence[bytes]:
-        self._add("text", text)
-        return ()
-
-    def reasoning(self, choice: int, text: str) -> Sequence[bytes]:
-        if self._thinking:
-            self._add("thinking", text)
-        return ()
-
-    def logprobs(self, choice: int, tokens: Sequence[TokenLogprob]) -> None:
-        """Ignore them: this API has no field for them."""
-
-    def tool_call(self, choice: int, call: ToolCall) -> Sequence[bytes]:
-        self._calls.append(call)
-        return ()
-
-    def waiting(self) -> Sequence[bytes]:
-        return ()
-
-    def end(self, choice: int, ending: Ending) -> Sequence[bytes]:
-        self._ending = ending
-        return ()
-
-    def finish(self) -> Sequence[bytes]:
+    def render(collected: Sequence[CollectedChoice]) -> bytes:
+        (choice,) = collected
         content: list[dict[str, Any]] = []
-        for kind, texts in self._blocks:
-            block = {"type": kind, kind: "".join(texts)}
-            content.append(block | {"signature": SIGNATURE} if kind == "thinking" else block)
+        for kind, text in choice.runs() if thinking else [("text", choice.text)]:
+            if kind == "reasoning":
+                content.append({"type": "thinking", "thinking": text, "signature": SIGNATURE})
+            elif text:
+                content.append({"type": "text", "text": text})
         content += [
-            {"type": "tool_use", "id": call.call, "name": call.name, "input": _input(call)}
-            for call in self._calls
+            {"type": "tool_use", "id": call.call, "name": call.name, "input": object_of(call.arguments)}
+            for call in choice.calls
         ]
-        reason, usage = ending_of(self._ending)
-        return (_encode(message_object(self._id, self._model, content, reason, usage)),)
+        reason, usage = ending_of(choice.ending)
+        return _encode(message_object(f"msg_{stream_id}", model, content, reason, usage))
 
-    def fail(self, error: LegatoError) -> Sequence[bytes]:
-        return ()
-
-    def _add(self, kind: str, text: str) -> None:
-        if not self._blocks or self._blocks[-1][0] != kind:
-            self._blocks.append((kind, []))
-        self._blocks[-1][1].append(text)
+    return WholeCodec(render)
 
 
 SIGNATURE = "legato"
@@ -199,13 +154,6 @@ def ending_of(ending: Ending | None) -> tuple[str, dict[str, Any]]:
     if ending.counted:
         told["legato_counted"] = True
     return REASONS[ending.outcome.reason], told
-
-
-def _input(call: ToolCall) -> Any:
-    try:
-        return msgspec.json.decode(call.arguments or "{}")
-    except msgspec.DecodeError:
-        return {"arguments": call.arguments}
 
 
 def _event(name: str, fields: dict[str, Any]) -> bytes:

@@ -12,6 +12,7 @@ from legato.api.codec import Ending
 from legato.api.ollama.context import History, encode_context
 from legato.api.ollama.errors import error_object
 from legato.api.openai.logprobs import logprob_objects
+from legato.api.whole_codec import CollectedChoice, WholeCodec
 from legato.engines.base import TokenLogprob, ToolCall
 from legato.engines.message_format import object_of
 from legato.errors import LegatoError
@@ -114,75 +115,28 @@ class ReplyLinesCodec:
         return encode_line({**self._base, **fields, "done": False})
 
 
-class ReplyObjectCodec:
-    """The whole form: one JSON object. The keywords are those of `ReplyLinesCodec`."""
+def reply_object_codec(
+    stream_id: str,
+    created: float,
+    model: str,
+    *,
+    kind: Kind = "chat",
+    thinking: bool = True,
+    history: History | None = None,
+) -> WholeCodec:
+    """Return the codec of the whole form: one JSON object. The keywords are those of `ReplyLinesCodec`."""
 
-    media_type = "application/json; charset=utf-8"
-    streams = False
-    numbered = False
+    def render(collected: Sequence[CollectedChoice]) -> bytes:
+        (choice,) = collected
+        text = choice.text
+        calls = [tool_call_object(call, index) for index, call in enumerate(choice.calls)]
+        fields = reply_fields(kind, text, thinking=choice.reasoning if thinking else "", calls=calls)
+        last = final_fields(choice.ending, context_of(history, [text]))
+        if choice.tokens:
+            last["logprobs"] = logprob_objects(choice.tokens)
+        return _encode({**base_fields(model, created), **fields, **last})
 
-    def __init__(
-        self,
-        stream_id: str,
-        created: float,
-        model: str,
-        *,
-        kind: Kind = "chat",
-        thinking: bool = True,
-        history: History | None = None,
-    ) -> None:
-        self._kind: Kind = kind
-        self._thinking = thinking
-        self._history = history
-        self._base = base_fields(model, created)
-        self._texts: list[str] = []
-        self._tokens: list[TokenLogprob] = []
-        self._thoughts: list[str] = []
-        self._calls: list[ToolCall] = []
-        self._ending: Ending | None = None
-
-    def restore(self, frames: Sequence[bytes]) -> None:
-        """Do nothing: a response that is not streamed has no frames before its end."""
-
-    def document(self) -> object:
-        return None
-
-    def begin(self) -> Sequence[bytes]:
-        return ()
-
-    def text(self, choice: int, text: str) -> Sequence[bytes]:
-        self._texts.append(text)
-        return ()
-
-    def reasoning(self, choice: int, text: str) -> Sequence[bytes]:
-        if self._thinking:
-            self._thoughts.append(text)
-        return ()
-
-    def logprobs(self, choice: int, tokens: Sequence[TokenLogprob]) -> None:
-        self._tokens += tokens
-
-    def tool_call(self, choice: int, call: ToolCall) -> Sequence[bytes]:
-        self._calls.append(call)
-        return ()
-
-    def waiting(self) -> Sequence[bytes]:
-        return ()
-
-    def end(self, choice: int, ending: Ending) -> Sequence[bytes]:
-        self._ending = ending
-        return ()
-
-    def finish(self) -> Sequence[bytes]:
-        calls = [tool_call_object(call, index) for index, call in enumerate(self._calls)]
-        fields = reply_fields(self._kind, "".join(self._texts), thinking="".join(self._thoughts), calls=calls)
-        last = final_fields(self._ending, context_of(self._history, self._texts))
-        if self._tokens:
-            last["logprobs"] = logprob_objects(self._tokens)
-        return (_encode({**self._base, **fields, **last}),)
-
-    def fail(self, error: LegatoError) -> Sequence[bytes]:
-        return ()
+    return WholeCodec(render, media_type="application/json; charset=utf-8")
 
 
 def base_fields(model: str, created: float) -> dict[str, Any]:

@@ -8,11 +8,11 @@ import msgspec
 from legato.api.codec import Ending
 from legato.api.openai.errors import error_object
 from legato.api.openai.logprobs import logprob_objects
+from legato.api.whole_codec import CollectedChoice, WholeCodec
 from legato.engines.base import TokenLogprob, ToolCall
 from legato.errors import LegatoError
 
 EVENT_STREAM = "text/event-stream; charset=utf-8"
-JSON = "application/json"
 DONE = b"data: [DONE]\n\n"
 
 _encode = msgspec.json.Encoder().encode
@@ -110,87 +110,42 @@ class ChatChunkCodec:
         return b"data: " + _encode(chunk) + b"\n\n"
 
 
-class ChatCompletionCodec:
-    """The whole form: one `chat.completion`."""
+def chat_completion_codec(stream_id: str, created: float, model: str, *, choices: int = 1) -> WholeCodec:
+    """Return the codec of the whole form: one `chat.completion`."""
 
-    media_type = JSON
-    streams = False
-    numbered = False
+    def render(collected: Sequence[CollectedChoice]) -> bytes:
+        return _encode(
+            {
+                "id": f"chatcmpl-{stream_id}",
+                "object": "chat.completion",
+                "created": int(created),
+                "model": model,
+                "choices": [_choice_object(index, choice) for index, choice in enumerate(collected)],
+                "usage": usage_object([choice.ending for choice in collected]),
+                "system_fingerprint": None,
+            }
+        )
 
-    def __init__(self, stream_id: str, created: float, model: str, *, choices: int = 1) -> None:
-        self._id = f"chatcmpl-{stream_id}"
-        self._created = int(created)
-        self._model = model
-        self._texts: list[list[str]] = [[] for _ in range(choices)]
-        self._reasonings: list[list[str]] = [[] for _ in range(choices)]
-        self._calls: list[list[ToolCall]] = [[] for _ in range(choices)]
-        self._tokens: list[list[TokenLogprob]] = [[] for _ in range(choices)]
-        self._endings: dict[int, Ending] = {}
+    return WholeCodec(render, choices=choices)
 
-    def restore(self, frames: Sequence[bytes]) -> None:
-        """Do nothing: only an error can follow, and it is the same in each response."""
 
-    def document(self) -> object:
-        return None
-
-    def begin(self) -> Sequence[bytes]:
-        return ()
-
-    def text(self, choice: int, text: str) -> Sequence[bytes]:
-        self._texts[choice].append(text)
-        return ()
-
-    def reasoning(self, choice: int, text: str) -> Sequence[bytes]:
-        self._reasonings[choice].append(text)
-        return ()
-
-    def logprobs(self, choice: int, tokens: Sequence[TokenLogprob]) -> None:
-        self._tokens[choice] += tokens
-
-    def tool_call(self, choice: int, call: ToolCall) -> Sequence[bytes]:
-        self._calls[choice].append(call)
-        return ()
-
-    def waiting(self) -> Sequence[bytes]:
-        return ()
-
-    def end(self, choice: int, ending: Ending) -> Sequence[bytes]:
-        self._endings[choice] = ending
-        return ()
-
-    def finish(self) -> Sequence[bytes]:
-        body = {
-            "id": self._id,
-            "object": "chat.completion",
-            "created": self._created,
-            "model": self._model,
-            "choices": [self._choice(choice, ending) for choice, ending in sorted(self._endings.items())],
-            "usage": usage_object(list(self._endings.values())),
-            "system_fingerprint": None,
-        }
-        return (_encode(body),)
-
-    def fail(self, error: LegatoError) -> Sequence[bytes]:
-        return ()
-
-    def _choice(self, choice: int, ending: Ending) -> dict[str, Any]:
-        calls = self._calls[choice]
-        text = "".join(self._texts[choice])
-        message: dict[str, Any] = {
-            "role": "assistant",
-            "content": text if text or not calls else None,
-            "refusal": None,
-        }
-        if reasoning := "".join(self._reasonings[choice]):
-            message["reasoning_content"] = reasoning
-        if calls:
-            message["tool_calls"] = [tool_call_object(call) for call in calls]
-        return {
-            "index": choice,
-            "message": message,
-            "logprobs": logprobs_object(self._tokens[choice]),
-            "finish_reason": ending.outcome.reason,
-        }
+def _choice_object(index: int, choice: CollectedChoice) -> dict[str, Any]:
+    text = choice.text
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": text if text or not choice.calls else None,
+        "refusal": None,
+    }
+    if reasoning := choice.reasoning:
+        message["reasoning_content"] = reasoning
+    if choice.calls:
+        message["tool_calls"] = [tool_call_object(call) for call in choice.calls]
+    return {
+        "index": index,
+        "message": message,
+        "logprobs": logprobs_object(choice.tokens),
+        "finish_reason": choice.ending.outcome.reason,
+    }
 
 
 def logprobs_object(tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:

@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from legato.api.codec import Ending
-from legato.api.openai.chat_codec import DONE, EVENT_STREAM, JSON, usage_object
+from legato.api.openai.chat_codec import DONE, EVENT_STREAM, usage_object
 from legato.api.openai.errors import error_object
+from legato.api.whole_codec import CollectedChoice, WholeCodec
 from legato.engines.base import TokenLogprob, ToolCall
 from legato.errors import LegatoError
 
@@ -94,67 +95,22 @@ class TextChunkCodec:
         return b"data: " + _encode(chunk) + b"\n\n"
 
 
-class TextCompletionCodec:
-    """The whole form: one `text_completion`. The keywords are those of `TextChunkCodec`."""
+def text_completion_codec(
+    stream_id: str, created: float, model: str, *, choices: int = 1, n: int = 1, echo: Sequence[str] = ()
+) -> WholeCodec:
+    """Return the codec of the whole form: one `text_completion`. The keywords are those of `TextChunkCodec`."""
 
-    media_type = JSON
-    streams = False
-    numbered = False
+    def render(collected: Sequence[CollectedChoice]) -> bytes:
+        told = []
+        for index, choice in enumerate(collected):
+            tokens = _ChoiceLogprobs()
+            tokens.add(choice.tokens)
+            text = (echo[index // n] if echo else "") + choice.text
+            told.append(choice_object(index, text, tokens.take(), _reason(choice.ending)))
+        usage = usage_of(dict(enumerate(choice.ending for choice in collected)), n)
+        return _encode({**base_fields(stream_id, created, model), "choices": told, "usage": usage})
 
-    def __init__(
-        self,
-        stream_id: str,
-        created: float,
-        model: str,
-        *,
-        choices: int = 1,
-        n: int = 1,
-        echo: Sequence[str] = (),
-    ) -> None:
-        self._base = base_fields(stream_id, created, model)
-        self._n = n
-        self._texts: list[list[str]] = [[echo[choice // n]] if echo else [] for choice in range(choices)]
-        self._tokens = [_ChoiceLogprobs() for _ in range(choices)]
-        self._endings: dict[int, Ending] = {}
-
-    def restore(self, frames: Sequence[bytes]) -> None:
-        """Do nothing: only an error can follow, and it is the same in each response."""
-
-    def document(self) -> object:
-        return None
-
-    def begin(self) -> Sequence[bytes]:
-        return ()
-
-    def text(self, choice: int, text: str) -> Sequence[bytes]:
-        self._texts[choice].append(text)
-        return ()
-
-    def reasoning(self, choice: int, text: str) -> Sequence[bytes]:
-        return ()
-
-    def logprobs(self, choice: int, tokens: Sequence[TokenLogprob]) -> None:
-        self._tokens[choice].add(tokens)
-
-    def tool_call(self, choice: int, call: ToolCall) -> Sequence[bytes]:
-        return ()
-
-    def waiting(self) -> Sequence[bytes]:
-        return ()
-
-    def end(self, choice: int, ending: Ending) -> Sequence[bytes]:
-        self._endings[choice] = ending
-        return ()
-
-    def finish(self) -> Sequence[bytes]:
-        choices = [
-            choice_object(choice, "".join(self._texts[choice]), self._tokens[choice].take(), _reason(ending))
-            for choice, ending in sorted(self._endings.items())
-        ]
-        return (_encode({**self._base, "choices": choices, "usage": usage_of(self._endings, self._n)}),)
-
-    def fail(self, error: LegatoError) -> Sequence[bytes]:
-        return ()
+    return WholeCodec(render, choices=choices)
 
 
 class _ChoiceLogprobs:
