@@ -15,7 +15,7 @@ from legato.api import generation
 from legato.api.anthropic.errors import error_object
 from legato.api.anthropic.models import list_object
 from legato.api.catalog_model import CatalogModel
-from legato.api.openai.chat_request import InvalidFieldError
+from legato.api.request_fields import InvalidFieldError
 from legato.domain.message import ImagePart, TextPart, ToolCallPart, ToolResultPart
 from legato.engines.base import Turn
 from legato.errors import EngineBrokeError, UnsupportedOptionError

@@ -12,7 +12,7 @@ from legato.api.codec import Ending
 from legato.api.formats import make_codec
 from legato.api.ollama.context import MARK, decode_context, encode_context
 from legato.api.ollama.fields import keep_alive_of, unloads
-from legato.api.openai.chat_request import InvalidFieldError
+from legato.api.request_fields import InvalidFieldError
 from legato.engines.base import Outcome, ToolCall
 from legato.stream import Timings, Usage
 

@@ -13,7 +13,8 @@ from tests.gateway.server import calling, serving, settings_for
 
 from legato.api.codec import Ending
 from legato.api.openai.chat_codec import ChatChunkCodec, chat_completion_codec
-from legato.api.openai.chat_request import ChatCompletionBody, InvalidFieldError, parse_chat_request
+from legato.api.openai.chat_request import ChatCompletionBody, parse_chat_request
+from legato.api.request_fields import InvalidFieldError
 from legato.engines.base import Outcome, TokenLogprob
 from legato.engines.openai.learned_refusals import RequestLimits
 from legato.engines.openai.request import completion_fields

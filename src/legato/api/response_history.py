@@ -3,10 +3,10 @@
 from typing import Any
 
 from legato.api.generations import Generations
-from legato.api.openai.chat_request import InvalidFieldError
 from legato.api.openai.response_items import ITEMS, encoded_size, is_reference
 from legato.api.openai.response_state import ENDED
 from legato.api.openai.responses_request import ResponseNotFoundError, ResponsesRequest
+from legato.api.request_fields import InvalidFieldError
 from legato.errors import NotFoundError
 
 RESPONSES = 1000

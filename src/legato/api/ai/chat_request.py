@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from msgspec import Struct
 
-from legato.api.openai.chat_request import (
+from legato.api.request_fields import (
     InvalidFieldError,
     check_tool_choice,
     function_tool,

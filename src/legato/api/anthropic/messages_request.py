@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from legato.api.openai.chat_request import InvalidFieldError, check_stop, check_tool_choice, options_of
+from legato.api.request_fields import InvalidFieldError, check_stop, check_tool_choice, options_of
 from legato.domain.message import ImagePart, Part, TextPart, ToolCallPart, ToolResultPart
 from legato.engines.base import Request, ToolSpec, Turn
 

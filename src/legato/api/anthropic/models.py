@@ -3,7 +3,7 @@
 from typing import Any
 
 from legato.api.catalog_model import CatalogModel
-from legato.api.openai.chat_request import InvalidFieldError
+from legato.api.request_fields import InvalidFieldError
 
 
 def model_object(model: CatalogModel) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from legato.api.ollama.fields import (
     pictures_of,
     think_of,
 )
-from legato.api.openai.chat_request import (
+from legato.api.request_fields import (
     InvalidFieldError,
     check_tool_choice,
     function_tool,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from legato.api.openai.chat_request import InvalidFieldError
+from legato.api.request_fields import InvalidFieldError
 from legato.domain.message import MessageRole
 
 History = list[tuple[MessageRole, str]]

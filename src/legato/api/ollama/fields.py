@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from legato.api.openai.chat_request import STOPS, InvalidFieldError
+from legato.api.request_fields import STOPS, InvalidFieldError
 from legato.domain.message import ImagePart
 from legato.engines.ollama.options import INTEGERS, NUMBERS, SWITCHES
 

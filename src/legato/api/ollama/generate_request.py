@@ -15,7 +15,7 @@ from legato.api.ollama.fields import (
     pictures_of,
     think_of,
 )
-from legato.api.openai.chat_request import InvalidFieldError
+from legato.api.request_fields import InvalidFieldError
 from legato.domain.message import TextPart
 from legato.engines.base import Request, Turn
 

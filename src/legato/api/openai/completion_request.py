@@ -6,7 +6,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from legato.api.call import MAX_CHOICES
-from legato.api.openai.chat_request import InvalidFieldError, StreamOptions, options_of
+from legato.api.openai.chat_request import StreamOptions
+from legato.api.request_fields import InvalidFieldError, options_of
 from legato.domain.message import TextPart
 from legato.engines.base import Request, Turn
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from legato.api.openai.chat_request import InvalidFieldError
+from legato.api.request_fields import InvalidFieldError
 from legato.engines.embedding import MAX_DIMENSIONS, Embedding, Vector
 
 MAX_TEXTS = 2048

@@ -3,8 +3,8 @@
 import re
 from typing import Any
 
-from legato.api.openai.chat_request import InvalidFieldError
 from legato.api.openai.responses_request import ResponseNotFoundError
+from legato.api.request_fields import InvalidFieldError
 from legato.domain.validation import clean_text
 from legato.errors import (
     ContextExceededError,

@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from legato.api.openai.chat_request import ROLES, InvalidFieldError, parts_of
+from legato.api.openai.chat_request import ROLES
+from legato.api.request_fields import InvalidFieldError, parts_of
 from legato.domain.message import ImagePart, Part, TextPart, ToolCallPart, ToolResultPart
 from legato.engines.base import Turn
 

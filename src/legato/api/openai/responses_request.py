@@ -6,8 +6,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from legato.api.openai.chat_request import InvalidFieldError, check_tool_choice, options_of, think_of
 from legato.api.openai.response_items import input_items, turns_of
+from legato.api.request_fields import InvalidFieldError, check_tool_choice, options_of, think_of
 from legato.domain.surrogates import decode_replacing_surrogates
 from legato.engines.base import Request, ToolSpec
 from legato.errors import NotFoundError

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from legato.api.openai.chat_request import InvalidFieldError
+from legato.api.request_fields import InvalidFieldError
 from legato.engines.transcription import Transcript, TranscriptionRequest
 
 FORMATS = ("json", "text", "verbose_json")

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request, Response
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from legato.api.openai.chat_request import InvalidFieldError
 from legato.api.openai.transcription import parse_transcription_form, transcription_object
+from legato.api.request_fields import InvalidFieldError
 from legato.chat.media.sniff import find_kind
 from legato.domain.public_text import public_error
 from legato.engines.transcription import Transcriber

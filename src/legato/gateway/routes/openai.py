@@ -8,11 +8,12 @@ from msgspec.structs import replace
 
 from legato.api.anthropic import models as anthropic
 from legato.api.call import Call
-from legato.api.openai.chat_request import ChatCompletionBody, InvalidFieldError, parse_chat_request
+from legato.api.openai.chat_request import ChatCompletionBody, parse_chat_request
 from legato.api.openai.completion_request import TextCompletionBody, parse_completion_request
 from legato.api.openai.embedding_request import EmbeddingBody, check_embedding_body, embedding_list, texts_of
 from legato.api.openai.errors import PromptExceededError
 from legato.api.openai.models import model_object
+from legato.api.request_fields import InvalidFieldError
 from legato.errors import ContextExceededError, LegatoError
 from legato.gateway.api_caller import ApiCaller
 from legato.gateway.api_errors import error_answer

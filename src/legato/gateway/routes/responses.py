@@ -6,7 +6,6 @@ from fastapi import APIRouter, Query, Response
 from fastapi import Request as HttpRequest
 
 from legato.api.call import CANCEL, CONTINUE, Call
-from legato.api.openai.chat_request import InvalidFieldError
 from legato.api.openai.errors import responses_error_object
 from legato.api.openai.responses_request import (
     ResponseNotFoundError,
@@ -16,6 +15,7 @@ from legato.api.openai.responses_request import (
     parse_responses_request,
 )
 from legato.api.prompt_size import prompt_size
+from legato.api.request_fields import InvalidFieldError
 from legato.api.response_history import ResponseHistory, items_with_ids, stream_id_of
 from legato.api.response_stream import ResponseStream
 from legato.errors import GoneError, LegatoError, NotFoundError
