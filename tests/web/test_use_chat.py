@@ -1,14 +1,13 @@
 """A page with `useChat` of Vercel's `ai` package, in a real browser: it is loaded again in the middle of a reply, and resumes."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, Route, expect
-from tests.clients.node_sdks import FOLDER, NODE, environment, install
 from tests.doubles.engines import replace_demo
 from tests.doubles.rule_engine import RuleEngine
 from tests.gateway.server import serving, settings_for
+from tests.node import CLIENTS, installed, run_script
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -16,15 +15,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 @pytest.fixture(scope="module")
 def script(node_modules: Path) -> str:
     """The page and the library as one script."""
-    install()
-    done = subprocess.run(
-        [str(NODE), "bundle.mjs", str(node_modules / "vite")],
-        cwd=FOLDER,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    installed(CLIENTS)
+    done = run_script(CLIENTS, "bundle.mjs", node_modules / "vite")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
