@@ -24,14 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from fleet_goals import Goal
-from fleet_proxies import CACHE, LITELLM, NGINX, answers
+from fleet_proxies import CACHE, LITELLM, NGINX, listening
 from harness import (
     BIN,
     LOAD_CORE,
     OUT,
     PYTHON,
     SECRET,
-    SERVER_CORE,
     FailedRunError,
     build,
     free_port,
@@ -243,25 +242,10 @@ def serving(peer: ApiPeer, upstream: int) -> Iterator[Target]:
         environment = {**os.environ, **peer.env}
         if peer.name != "Legato":
             environment.pop("PYTHONPATH", None)
-        log = folder / "log"
-        with log.open("w") as output:
-            command = pinned(SERVER_CORE, peer.command(folder, port, upstream))
-            process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
-        try:
-            late = time.monotonic() + PATIENCE
-            while not answers(port):
-                if process.poll() is not None or time.monotonic() > late:
-                    raise FailedRunError(f"{peer.name} did not start:\n{log.read_text()[-2000:]}")
-                time.sleep(0.2)
+        command = peer.command(folder, port, upstream)
+        with listening(peer.name, command, folder / "log", environment, port, PATIENCE) as pid:
             key = token(0) if peer.key == "jwt" else peer.key
-            yield Target(port, [process.pid], f"Authorization: Bearer {key}" if key else "")
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            yield Target(port, [pid], f"Authorization: Bearer {key}" if key else "")
 
 
 def warmed(load: LoadGenerator, target: Target) -> None:

@@ -117,21 +117,37 @@ def started(command: list[str], folder: Path, port: int) -> Iterator[Under]:
 
     :raises FailedRunError: it never does.
     """
-    log = folder / f"log-{port}"
     key = f"sk-{SECRET}"
     environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MASTER_KEY": key}
     environment.pop("PYTHONPATH", None)
+    with listening(command[0], command, folder / f"log-{port}", environment, port) as pid:
+        yield Under(f"http://127.0.0.1:{port}/v1/chat/completions", [pid], key)
+
+
+@contextmanager
+def listening(
+    name: str,
+    command: list[str],
+    log: Path,
+    environment: dict[str, str],
+    port: int,
+    patience: float = PATIENCE,
+) -> Iterator[int]:
+    """The process id of a program on the server's core, from when its port answers until the block ends.
+
+    :raises FailedRunError: it never does.
+    """
     with log.open("w") as output:
         process = subprocess.Popen(
             pinned(SERVER_CORE, command), stdout=output, stderr=output, env=environment
         )
     try:
-        late = time.monotonic() + PATIENCE
+        late = time.monotonic() + patience
         while not answers(port):
             if process.poll() is not None or time.monotonic() > late:
-                raise FailedRunError(f"{command[0]} did not start:\n{log.read_text()[-2000:]}")
+                raise FailedRunError(f"{name} did not start:\n{log.read_text()[-2000:]}")
             time.sleep(0.2)
-        yield Under(f"http://127.0.0.1:{port}/v1/chat/completions", [process.pid], key)
+        yield process.pid
     finally:
         process.terminate()
         try:

@@ -9,7 +9,6 @@ from typing import Any
 import aiohttp
 import pytest
 from tests.dialects.serving import AUTH, token
-from tests.doubles.engines import replace_demo
 from tests.gateway.server import calling, serving, settings_for
 
 from legato.domain.message import AudioPart, ImagePart, TextPart, ToolCallPart, ToolResultPart
@@ -20,13 +19,6 @@ from legato.stream import Usage
 from legato.testing.engine import ScriptedEngine, ScriptedGeneration
 
 Parts = list[dict[str, Any]]
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
-    engine = ScriptedEngine("demo", models=())
-    replace_demo(monkeypatch, engine)
-    return engine
 
 
 @pytest.fixture

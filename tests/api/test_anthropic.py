@@ -8,7 +8,6 @@ from typing import Any
 import anthropic
 import msgspec
 import pytest
-from tests.doubles.engines import replace_demo
 from tests.gateway.server import serving, settings_for
 
 from legato.api import generation
@@ -31,13 +30,6 @@ TOOL: Any = {"name": "weather", "description": "d", "input_schema": {"type": "ob
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client waits for the head of a stream, which comes with the first word or sign of life."""
     monkeypatch.setattr(generation, "WAITING_SECONDS", 0.02)
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
-    engine = ScriptedEngine("demo", models=())
-    replace_demo(monkeypatch, engine)
-    return engine
 
 
 @pytest.fixture

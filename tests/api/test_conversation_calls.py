@@ -251,29 +251,16 @@ async def test_a_stop_by_the_caller_stops_the_reply(
     assert (await messages(http, conversation))[-1] == ("assistant", "stopped", "one ")
 
 
-async def test_a_stop_in_the_conversation_is_no_end_of_the_answer(
-    http: aiohttp.ClientSession, engine: ScriptedEngine
+@pytest.mark.parametrize(("method", "path"), [("POST", "/stop"), ("DELETE", "")], ids=["stopped", "deleted"])
+async def test_what_ends_the_reply_in_the_conversation_is_no_end_of_the_answer(
+    method: str, path: str, http: aiohttp.ClientSession, engine: ScriptedEngine
 ) -> None:
     conversation = await new_conversation(http)
     request, run = await post(http, engine, conversation, stream=True)
     run.say("one ")
     answer = await request
-    async with http.post(f"/api/conversations/{conversation}/stop") as stopped:
-        assert stopped.status < 300
-    text = await answer.text()
-    assert '"error"' in text
-    assert "[DONE]" not in text
-
-
-async def test_a_deleted_conversation_ends_the_answer(
-    http: aiohttp.ClientSession, engine: ScriptedEngine
-) -> None:
-    conversation = await new_conversation(http)
-    request, run = await post(http, engine, conversation, stream=True)
-    run.say("one ")
-    answer = await request
-    async with http.delete(f"/api/conversations/{conversation}") as deleted:
-        assert deleted.status < 300
+    async with http.request(method, f"/api/conversations/{conversation}{path}") as ended:
+        assert ended.status < 300
     text = await answer.text()
     assert '"error"' in text
     assert "[DONE]" not in text

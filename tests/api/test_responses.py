@@ -11,7 +11,6 @@ import jwt
 import openai
 import pydantic
 import pytest
-from tests.doubles.engines import replace_demo
 from tests.gateway.server import calling, serving, settings_for
 
 from legato.api import byte_log, generation, response_history
@@ -32,13 +31,6 @@ from legato.testing.engine import ScriptedEngine
 PNG = "data:image/png;base64,iVBORw0KGgo="
 SECRET = "a secret that only the tests of responses know"
 WEATHER = {"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": False}
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
-    engine = ScriptedEngine("demo", models=())
-    replace_demo(monkeypatch, engine)
-    return engine
 
 
 @pytest.fixture

@@ -11,20 +11,12 @@ from pydantic_ai import Agent
 from pydantic_ai.models.openai import OpenAIResponsesModel, OpenAIResponsesModelSettings
 from pydantic_ai.providers.openai import OpenAIProvider
 from tests.api.event_cutter import EventCutter
-from tests.doubles.engines import replace_demo
 from tests.gateway.server import serving, settings_for
 
 from legato.testing.engine import ScriptedEngine
 
 WORDS = ("one ", "two ", "three ", "four ", "five")
 BACKGROUND = OpenAIResponsesModelSettings(openai_background=True)
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
-    engine = ScriptedEngine("demo", models=())
-    replace_demo(monkeypatch, engine)
-    return engine
 
 
 def sdk_of(address: str) -> openai.AsyncOpenAI:

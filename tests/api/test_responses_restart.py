@@ -8,7 +8,6 @@ from typing import Any
 
 import openai
 import pytest
-from tests.doubles.engines import replace_demo
 from tests.gateway.server import serving, settings_for
 
 from legato.api import generations
@@ -17,13 +16,6 @@ from legato.domain.message import TextPart
 from legato.engines.base import Turn
 from legato.storage.api_base import ApiStreamStore
 from legato.testing.engine import ScriptedEngine
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
-    engine = ScriptedEngine("demo", models=())
-    replace_demo(monkeypatch, engine)
-    return engine
 
 
 @pytest.fixture
